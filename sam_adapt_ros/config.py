@@ -1,0 +1,186 @@
+"""The one schema. ROS parameters, YAML files and the command line are three views of it.
+
+Only values that ROS parameters can hold are used (bool, int, float, str and lists of one of them), nested in sections
+whose dotted names are the parameter names: ``segmenter.device``, ``cameras.CAM_FRONT.image``. An empty string stands
+for "not given". Lengths are metres, times are seconds, angles are radians unless a name says otherwise.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sam_adapt_ros import resources
+from sam_adapt_ros.errors import ConfigError
+
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A group of parameters; unknown names are errors, so that a typing slip is never silently a default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class LidarConfig(Section):
+    topic: str = "/LIDAR_TOP"  # sensor_msgs/PointCloud2
+
+
+class CameraConfig(Section):
+    image: str  # sensor_msgs/Image or CompressedImage topic; the type is found from the graph or the bag
+    info: str = ""  # sensor_msgs/CameraInfo topic; "": intrinsics come from the calibration file
+    frame_id: str = ""  # optical frame; "": the image's own header.frame_id
+    rectified: bool = False  # True: the image is rectified, so R and P hold and D is ignored
+    time_offset: float = 0.0  # added to the camera's stamps to bring them to the LiDAR's clock
+    instances: str = ""  # mono16 Image topic of true instance ids (simulators only)
+
+
+class TransformConfig(Section):
+    odometry_frame: str = "odom"  # the fixed frame that the vehicle's motion is undone through
+    base_frame: str = "base_link"
+    odometry_topic: str = "/odom"  # nav_msgs/Odometry, used where TF is not to be had
+    calibration_file: str = ""  # extrinsics and intrinsics where TF or CameraInfo is missing; "": the bag's own
+    timeout: NonNegative = 0.1  # how long a sweep waits for TF or odometry at its stamps
+    max_extrapolation: NonNegative = 0.1  # poses are extrapolated at constant velocity at most this far
+
+
+class SyncConfig(Section):
+    camera_timeout: NonNegative = 0.1  # how long a sweep waits for its images
+    camera_tolerance: NonNegative = 0.06  # an image belongs to a sweep when their stamps differ by no more
+    queue_size: Count = 8  # sweeps that may wait; the oldest is dropped, and counted, when more do
+    max_backward_jump: NonNegative = 1.0  # stamps that go back further are a looping bag or a clock jump: start anew
+
+
+class GroundTruthConfig(Section):
+    topic: str = "/ground_truth/labels"  # label cloud; used by replay and evaluation only
+    mapping: str = ""  # the taxonomy's mapping that its class_id goes through; "": already class ids
+
+
+class SegmenterConfig(Section):
+    weights: str = "town_small.safetensors"  # a path, or the name of a file that ships with the package
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: Annotated[int, Field(ge=0)] = 0  # CPU threads of the model; 0: torch's default
+    fusion: Literal["product", "mean"] = "product"
+    queue_size: Count = 2  # synchronized frames that may wait for the model; the oldest is dropped, and counted
+    autostart: bool = True  # configure and activate without a lifecycle manager
+    diagnostics_period: Positive = 1.0
+
+
+class ArchitectureConfig(Section):
+    """The network. Kept in the weights file's metadata; a file that differs from what is asked for is refused."""
+
+    encoder: str = "tu-resnet18"  # segmentation-models-pytorch encoder name
+    encoder_depth: Annotated[int, Field(ge=3, le=5)] = 5
+    decoder_channels: list[int] = [64, 48, 32, 24, 16]
+    image_features: Count = 64  # channels sampled at the points' pixels
+    image_height: Count = 225  # images are resized to this before the image branch
+    image_width: Count = 400
+    image_dropout: Fraction = 0.4
+    point_width: Count = 16  # m: channels of the point branch's first level, growing by m a level
+    point_levels: Annotated[int, Field(ge=2, le=8)] = 7
+    voxel_size: Positive = 0.05
+
+
+class AugmentationConfig(Section):
+    """xMUDA's augmentation, journal version."""
+
+    rotation_noise: NonNegative = 0.1  # standard deviation of the noise on the rotation matrix
+    rotate: bool = True  # about z, by any angle
+    flip_points: Fraction = 0.5  # probability
+    flip_image: Fraction = 0.5  # probability
+    color_jitter: NonNegative = 0.4  # brightness, contrast, saturation
+
+
+class TrainingConfig(Section):
+    """Supervised training on source data."""
+
+    bags: list[str] = []  # with ground truth
+    validation_bags: list[str] = []
+    preset: str = "small"  # config/architectures/<preset>.yaml or a path
+    output: str = "out/train"
+    iterations: Count = 100_000
+    batch_size: Count = 8
+    learning_rate: Positive = 1e-3
+    milestones: list[float] = [0.8, 0.9]  # learning rate x0.1 at these shares of the iterations
+    lambda_xm: NonNegative = 1.0  # weight of the cross-modal KL divergence
+    class_weights: bool = True  # log(5 N / N_c) / min, as published
+    checkpoint_every: Count = 500
+    workers: Annotated[int, Field(ge=0)] = 0
+    seed: int = 0
+    augmentation: AugmentationConfig = AugmentationConfig()
+
+
+class Config(Section):
+    taxonomy: str = "town"  # a shipped class set or a YAML file
+    lidar: LidarConfig = LidarConfig()
+    cameras: dict[str, CameraConfig] = {}
+    transforms: TransformConfig = TransformConfig()
+    sync: SyncConfig = SyncConfig()
+    ground_truth: GroundTruthConfig = GroundTruthConfig()
+    segmenter: SegmenterConfig = SegmenterConfig()
+    training: TrainingConfig = TrainingConfig()
+
+    @classmethod
+    def load(cls, name: str | Path, overrides: dict[str, Any] | None = None) -> Config:
+        """Reads a preset's name (``town``, ``nuscenes``, ``kitti``) or a YAML file, ROS 2 parameter files included.
+
+        overrides: dotted name -> value, taking precedence.
+        Raises ConfigError that names the file and every field that does not fit.
+        """
+        name = str(name)
+        try:
+            path = resources.find(name if name.endswith((".yaml", ".yml")) else f"{name}.yaml", "config")
+        except FileNotFoundError as error:
+            raise ConfigError(f"configuration: {error}") from None
+        try:
+            data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{path}: not YAML: {error}") from None
+        if not isinstance(data, dict):
+            raise ConfigError(f"{path}: a mapping expected, got {type(data).__name__}")
+        return cls.from_flat({**flatten(_without_ros_header(data)), **(overrides or {})}, source=str(path))
+
+    @classmethod
+    def from_flat(cls, values: dict[str, Any], source: str = "parameters") -> Config:
+        """From dotted names, the form ROS parameters have. Raises ConfigError that names source and fields."""
+        nested: dict[str, Any] = {}
+        for name, value in values.items():
+            *parents, leaf = name.split(".")
+            section = nested
+            for parent in parents:
+                section = section.setdefault(parent, {})
+                if not isinstance(section, dict):
+                    raise ConfigError(f"{source}: {name}: {parent} is a value, not a section")
+            section[leaf] = value
+        try:
+            return cls.model_validate(nested)
+        except ValidationError as error:
+            lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {e['input']!r})" for e in error.errors()]
+            raise ConfigError(f"{source}: " + "; ".join(lines)) from None
+
+    def to_flat(self) -> dict[str, Any]:
+        """Dotted names -> values: what ``from_flat`` takes and what the nodes declare."""
+        return flatten(self.model_dump())
+
+
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings -> dotted names."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        flat |= flatten(value, f"{name}.") if isinstance(value, dict) else {name: value}
+    return flat
+
+
+def _without_ros_header(data: dict[str, Any]) -> dict[str, Any]:
+    """The content of a ROS 2 parameter file (``/**: ros__parameters: ...``), or the mapping itself."""
+    for node in data.values():
+        if isinstance(node, dict) and "ros__parameters" in node:
+            return {key: value for key, value in node["ros__parameters"].items() if key != "use_sim_time"}
+    return data

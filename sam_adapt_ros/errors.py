@@ -1,0 +1,37 @@
+"""One error type a boundary; the message names the file, topic or field and what was expected."""
+
+
+class SamAdaptError(Exception):
+    """Base of every error that is the input's fault, not ours: shown to the user without a traceback."""
+
+
+class ConfigError(SamAdaptError):
+    """A configuration file or parameter does not fit the schema."""
+
+
+class TaxonomyError(SamAdaptError):
+    """A class set is malformed, or ids do not belong to it."""
+
+
+class MessageError(SamAdaptError):
+    """A message cannot be decoded. ``reason`` is a short snake_case word that drops are counted by."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class CalibrationError(SamAdaptError):
+    """Intrinsics or extrinsics are missing or unusable."""
+
+
+class BagError(SamAdaptError):
+    """A bag or data-set folder cannot be read or written."""
+
+
+class WeightsError(SamAdaptError):
+    """A weights file does not fit: damaged, another taxonomy, another architecture."""
+
+
+class MaskError(SamAdaptError):
+    """A mask generator cannot be built or run (checkpoint missing, unknown name, ...)."""

@@ -1,0 +1,52 @@
+"""A frame: one LiDAR sweep with the camera images that belong to it and the calibration that ties them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from sam_adapt_ros.geometry.camera import CameraModel
+
+IGNORE = 255
+"""Class id of points that have no label."""
+
+
+@dataclass(frozen=True, eq=False)
+class CameraView:
+    """One camera's image within a frame.
+
+    image: (H, W, 3) uint8 RGB.
+    camera: intrinsics of that very image (H and W are the model's).
+    T_camera_lidar: (4, 4) float64, LiDAR frame at the sweep's stamp -> camera optical frame at the image's stamp,
+        so that the vehicle's motion between the two is undone.
+    instances: (H, W) uint16 instance ids where a simulator knows them (0 = none), for evaluation only.
+    """
+
+    name: str
+    stamp_ns: int
+    image: NDArray[np.uint8]
+    camera: CameraModel
+    T_camera_lidar: NDArray[np.float64]
+    instances: NDArray[np.uint16] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One sweep and its images, at the sweep's stamp.
+
+    points: (N, 3) float32 metres in the LiDAR frame; rows may be non-finite (sensors mark missing returns so).
+    views: the cameras that came, any number, in the configuration's order.
+    ground_truth: (N,) uint8 class ids of the configured taxonomy, 255 = ignore, where the bag has labels.
+    T_odom_lidar: (4, 4) float64 pose of the LiDAR at the stamp, where odometry is known.
+    """
+
+    stamp_ns: int
+    frame_id: str
+    points: NDArray[np.float32]
+    views: tuple[CameraView, ...] = ()
+    ground_truth: NDArray[np.uint8] | None = None
+    T_odom_lidar: NDArray[np.float64] | None = None

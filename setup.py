@@ -1,0 +1,87 @@
+from glob import glob
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+PACKAGE = "sam_adapt_ros"
+SHARE = f"share/{PACKAGE}"
+
+setup(
+    name=PACKAGE,
+    version="0.1.0",
+    description="Camera + LiDAR semantic segmentation for ROS 2 that adapts itself to new domains",
+    long_description=Path("README.md").read_text(encoding="utf-8") if Path("README.md").exists() else "",
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    maintainer="sam_adapt_ros developers",
+    maintainer_email="maintainers@sam-adapt-ros.dev",
+    python_requires=">=3.10",
+    packages=find_packages(include=[PACKAGE, f"{PACKAGE}.*"]),
+    package_data={PACKAGE: ["py.typed", "evaluation/*.j2"]},
+    zip_safe=False,
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
+        (SHARE, ["package.xml"]),
+        (f"{SHARE}/launch", glob("launch/*.py")),
+        (f"{SHARE}/config", [*glob("config/*.yaml"), *glob("config/*.rviz"), *glob("config/*.xml")]),
+        (f"{SHARE}/config/taxonomies", glob("config/taxonomies/*.yaml")),
+        (f"{SHARE}/config/recipes", glob("config/recipes/*.yaml")),
+        (f"{SHARE}/resource", glob("resource/*.safetensors")),
+    ],
+    install_requires=[
+        "setuptools",
+        "numpy",
+        "scipy",
+        "pydantic>=2",
+        "pyyaml",
+        "typer",
+        "rich",
+        "jinja2",
+        "matplotlib",
+        "opencv-python-headless",
+        "rosbags>=0.11",
+        "torch",
+        "torchvision",
+        "timm",
+        "segmentation-models-pytorch",
+        "segment-anything",
+        "safetensors",
+        "scikit-image",
+        "pycocotools",
+        "psutil",
+    ],
+    extras_require={
+        # CPU and CUDA builds of spconv share one module name: install exactly one.
+        "cpu": ["spconv==2.3.8"],
+        "cuda": ["spconv-cu120; python_version < '3.12'", "spconv-cu126; python_version >= '3.12'"],
+        # ROS 2 Jazzy's client library as wheels, for machines without a ROS distribution.
+        "ros": [
+            "ros-rclpy==7.1.6",
+            "ros-rmw-fastrtps-cpp==8.4.3",
+            "ros-sensor-msgs==5.3.6",
+            "ros-std-msgs",
+            "ros-geometry-msgs",
+            "ros-nav-msgs",
+            "ros-std-srvs",
+            "ros-diagnostic-msgs",
+            "pointcloud2",
+        ],
+        "dev": [
+            "colcon-common-extensions",
+            "hypothesis",
+            "mypy",
+            "pytest",
+            "pytest-timeout",
+            "ruff",
+            "scipy-stubs; python_version >= '3.11'",
+            "types-PyYAML",
+        ],
+    },
+    entry_points={
+        "console_scripts": [
+            "sam-adapt = sam_adapt_ros.cli:app",
+            "segmenter = sam_adapt_ros.nodes.segmenter:main",
+            "player = sam_adapt_ros.nodes.player:main",
+        ],
+    },
+)

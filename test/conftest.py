@@ -1,0 +1,19 @@
+import os
+from pathlib import Path
+
+import pytest
+
+# Before anything imports rclpy or torch: stay on this machine, and leave the cores to the processes under test.
+os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from sam_adapt_ros import benchmarks
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real nuScenes and KITTI frames; tests that need it skip where it is not to be had."""
+    folder = benchmarks.real_data()
+    if folder is None:
+        pytest.skip("real data not found (set SAM_ADAPT_REAL_DATA, or put it in ../shared/data)")
+    return folder
