@@ -1,0 +1,41 @@
+# make setup [CUDA=1] | demo | test | soak | lint | bench | source-model | clean
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# CPU and CUDA builds of spconv share one module name: exactly one of them is installed.
+BUILD := $(if $(filter 1,$(CUDA)),cuda,cpu)
+# Whichever build was set up last counts as set up, unless another is asked for by name.
+READY := $(if $(CUDA),$(VENV)/.ready-$(BUILD),$(firstword $(wildcard $(VENV)/.ready-*) $(VENV)/.ready-cpu))
+
+.PHONY: setup demo test soak lint bench source-model clean
+
+setup: $(READY)
+
+$(VENV)/.ready-%: setup.py
+	@$(PYTHON) -c 'import sys; assert (3, 10) <= sys.version_info[:2] <= (3, 13), "Python 3.10 to 3.13 needed, this is " + sys.version'
+	@$(PYTHON) -c 'import ensurepip, venv' || { echo "venv is missing: sudo apt-get install python3-venv"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@rm -f $(VENV)/.ready-*
+	@$(BIN)/python -m pip freeze 2>/dev/null | grep -iE '^(spconv|cumm)' | cut -d= -f1 | xargs -r $(BIN)/python -m pip uninstall -q -y
+	$(BIN)/python -m pip install --quiet --editable '.[$*,ros,dev]'
+	@touch $@
+
+demo: setup
+	$(BIN)/sam-adapt demo --output out/demo
+
+test: setup
+	$(BIN)/python -m pytest -m "not soak"
+
+soak: setup
+	$(BIN)/python -m pytest -m soak --timeout 7200
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy sam_adapt_ros
+
+bench: setup
+	$(BIN)/python -m sam_adapt_ros.benchmarks
+
+clean:
+	rm -rf out build install log *.egg-info
