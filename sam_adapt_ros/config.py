@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sam_adapt_ros import resources
 from sam_adapt_ros.errors import ConfigError
@@ -116,6 +116,52 @@ class TrainingConfig(Section):
     augmentation: AugmentationConfig = AugmentationConfig()
 
 
+class SelectionConfig(Section):
+    """Which of the segmenter's own predictions are trusted: those above a threshold a class, min(quantile, cap)."""
+
+    source: Literal["fused", "image", "points"] = "fused"  # whose winning class and probability
+    agreement: bool = False  # only where the image's and the points' winning classes are the same
+    quantile: Fraction = 0.5  # of the winning probabilities of a predicted class, over the stream
+    cap: Fraction = 0.9  # no threshold is higher
+    bins: Annotated[int, Field(ge=10, le=100_000)] = 2000  # of the running histogram; thresholds are exact to 1 / bins
+    half_life: NonNegative = 200.0  # frames after which a frame's weight in the histogram is halved; 0: never forgets
+
+
+class VisibilityConfig(Section):
+    """Which points the camera cannot see because a nearer surface covers their pixel."""
+
+    enabled: bool = False
+    cell: Positive = 4.0  # pixels a cell of the depth image that points are compared in
+    window: Count = 3  # cells (odd) that a nearer surface is looked for in; must bridge the gaps between beams
+    margin: NonNegative = 0.5  # metres that the nearer surface must be in front by ...
+    margin_per_metre: NonNegative = 0.05  # ... or this share of the point's depth, whichever is more
+
+
+class EnhancementConfig(Section):
+    """Mask label assignment and geometry-aware propagation."""
+
+    min_points: Count = 3  # labelled points a mask needs
+    min_purity: Fraction = 0.8  # share of the labelled points that carry the most frequent class
+    min_representativity: Fraction = 0.05  # share of the mask's points that are labelled
+    radius_per_metre: NonNegative = 0.05  # propagation radius by the nearer point's range, ...
+    min_radius: Positive = 0.3  # ... clipped to this ...
+    max_radius: Positive = 2.0  # ... and that
+    relabel: bool = True  # points that carry another class than their mask's may be given the mask's
+    propagation: Literal["gapp", "direct", "none"] = "gapp"
+
+    @model_validator(mode="after")
+    def _ordered_radii(self) -> EnhancementConfig:
+        if self.min_radius > self.max_radius:
+            raise ValueError(f"min_radius {self.min_radius} is larger than max_radius {self.max_radius}")
+        return self
+
+
+class PseudoLabelConfig(Section):
+    selection: SelectionConfig = SelectionConfig()
+    visibility: VisibilityConfig = VisibilityConfig()
+    enhancement: EnhancementConfig = EnhancementConfig()
+
+
 class Config(Section):
     taxonomy: str = "town"  # a shipped class set or a YAML file
     lidar: LidarConfig = LidarConfig()
@@ -125,6 +171,7 @@ class Config(Section):
     ground_truth: GroundTruthConfig = GroundTruthConfig()
     segmenter: SegmenterConfig = SegmenterConfig()
     training: TrainingConfig = TrainingConfig()
+    pseudo_labels: PseudoLabelConfig = PseudoLabelConfig()
 
     @classmethod
     def load(cls, name: str | Path, overrides: dict[str, Any] | None = None) -> Config:
