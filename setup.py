@@ -25,6 +25,7 @@ setup(
         (f"{SHARE}/launch", glob("launch/*.py")),
         (f"{SHARE}/config", [*glob("config/*.yaml"), *glob("config/*.rviz"), *glob("config/*.xml")]),
         (f"{SHARE}/config/taxonomies", glob("config/taxonomies/*.yaml")),
+        (f"{SHARE}/config/architectures", glob("config/architectures/*.yaml")),
         (f"{SHARE}/config/recipes", glob("config/recipes/*.yaml")),
         (f"{SHARE}/resource", glob("resource/*.safetensors")),
     ],

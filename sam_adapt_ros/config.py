@@ -65,6 +65,7 @@ class GroundTruthConfig(Section):
 class SegmenterConfig(Section):
     weights: str = "town_small.safetensors"  # a path, or the name of a file that ships with the package
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["auto", "float32", "float16", "bfloat16"] = "auto"  # auto: float16 on CUDA; the CPU: float32
     threads: Annotated[int, Field(ge=0)] = 0  # CPU threads of the model; 0: torch's default
     fusion: Literal["product", "mean"] = "product"
     queue_size: Count = 2  # synchronized frames that may wait for the model; the oldest is dropped, and counted
@@ -75,16 +76,21 @@ class SegmenterConfig(Section):
 class ArchitectureConfig(Section):
     """The network. Kept in the weights file's metadata; a file that differs from what is asked for is refused."""
 
-    encoder: str = "tu-resnet18"  # segmentation-models-pytorch encoder name
+    encoder: str = "tu-resnet10t"  # segmentation-models-pytorch encoder name
     encoder_depth: Annotated[int, Field(ge=3, le=5)] = 5
-    decoder_channels: list[int] = [64, 48, 32, 24, 16]
-    image_features: Count = 64  # channels sampled at the points' pixels
-    image_height: Count = 225  # images are resized to this before the image branch
-    image_width: Count = 400
-    image_dropout: Fraction = 0.4
+    encoder_stem: Annotated[int, Field(ge=0)] = 0  # stem_width of a timm ResNet; 0: the encoder's own
+    encoder_channels: list[int] = []  # channels by stage of a timm ResNet; []: the encoder's own
+    first_stride: Literal[0, 1] = 0  # stride of the first convolution; 0: the encoder's own
+    decoder_channels: list[int] = [64, 48, 32, 32]  # coarse to fine, one less than encoder_depth; the last are sampled
+    image_height: Count = 240  # images are resized to this before the image branch
+    image_width: Count = 480
+    image_mean: Annotated[list[float], Field(min_length=3, max_length=3)] = [0.0, 0.0, 0.0]  # RGB, of values in [0, 1]
+    image_std: Annotated[list[Positive], Field(min_length=3, max_length=3)] = [1.0, 1.0, 1.0]
+    image_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.4
     point_width: Count = 16  # m: channels of the point branch's first level, growing by m a level
-    point_levels: Annotated[int, Field(ge=2, le=8)] = 7
-    voxel_size: Positive = 0.05
+    point_levels: Annotated[int, Field(ge=2, le=8)] = 4
+    voxel_size: Positive = 0.1
+    voxel_extent: Count = 4096  # voxels a side of the cube around the LiDAR; points outside are moved to its faces
 
 
 class AugmentationConfig(Section):
@@ -104,14 +110,19 @@ class TrainingConfig(Section):
     validation_bags: list[str] = []
     preset: str = "small"  # config/architectures/<preset>.yaml or a path
     output: str = "out/train"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    points: Literal["all", "seen"] = "all"  # seen: only points that a camera sees, as published
     iterations: Count = 100_000
     batch_size: Count = 8
     learning_rate: Positive = 1e-3
+    schedule: Literal["milestones", "one_cycle"] = "milestones"
     milestones: list[float] = [0.8, 0.9]  # learning rate x0.1 at these shares of the iterations
+    weight_decay: NonNegative = 0.0
     lambda_xm: NonNegative = 1.0  # weight of the cross-modal KL divergence
     class_weights: bool = True  # log(5 N / N_c) / min, as published
     checkpoint_every: Count = 500
-    workers: Annotated[int, Field(ge=0)] = 0
+    half: bool = True  # the weights file stores matrices as float16
+    workers: Annotated[int, Field(ge=0)] = 1  # threads that prepare batches ahead
     seed: int = 0
     augmentation: AugmentationConfig = AugmentationConfig()
 
