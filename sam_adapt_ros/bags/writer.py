@@ -18,9 +18,9 @@ from numpy.typing import ArrayLike, NDArray
 from rosbags.interfaces import Connection, Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
 from rosbags.rosbag2 import StoragePlugin, Writer, WriterError
 from rosbags.typesys import Stores, get_typestore
-from scipy.spatial.transform import Rotation
 
 from sam_adapt_ros.errors import BagError
+from sam_adapt_ros.geometry.transforms import quaternion_from_matrix
 
 if TYPE_CHECKING:
     from sam_adapt_ros.geometry.camera import CameraModel
@@ -277,7 +277,7 @@ class BagWriter:
         return self._types["geometry_msgs/msg/Vector3"](*map(float, values))
 
     def _quaternion(self, T: NDArray[np.float64]) -> Any:
-        return self._types["geometry_msgs/msg/Quaternion"](*map(float, Rotation.from_matrix(T[:3, :3]).as_quat()))
+        return self._types["geometry_msgs/msg/Quaternion"](*quaternion_from_matrix(T))
 
     def _connect(self, topic: str, msgtype: str, transient_local: bool) -> Connection:
         assert self._writer is not None, "the writer is not open"

@@ -1,0 +1,116 @@
+"""The benchmarks' class sets against the data sets' own tables of names."""
+
+import numpy as np
+import pytest
+
+from sam_adapt_ros.frame import IGNORE
+from sam_adapt_ros.taxonomy import Taxonomy
+
+LIDARSEG = [
+    "noise",
+    "animal",
+    "adult",
+    "child",
+    "construction_worker",
+    "personal_mobility",
+    "police_officer",
+    "stroller",
+    "wheelchair",
+    "barrier",
+    "debris",
+    "pushable_pullable",
+    "trafficcone",
+    "bicycle_rack",
+    "bicycle",
+    "bus.bendy",
+    "bus.rigid",
+    "car",
+    "construction",
+    "ambulance",
+    "police",
+    "motorcycle",
+    "trailer",
+    "truck",
+    "driveable_surface",
+    "flat.other",
+    "sidewalk",
+    "terrain",
+    "manmade",
+    "static.other",
+    "vegetation",
+    "ego",
+]
+SEMANTICKITTI = {
+    0: "unlabeled", 1: "outlier", 10: "car", 11: "bicycle", 13: "bus", 15: "motorcycle", 16: "on-rails", 18: "truck",
+    20: "other-vehicle", 30: "person", 31: "bicyclist", 32: "motorcyclist", 40: "road", 44: "parking", 48: "sidewalk",
+    49: "other-ground", 50: "building", 51: "fence", 52: "other-structure", 60: "lane-marking", 70: "vegetation",
+    71: "trunk", 72: "terrain", 80: "pole", 81: "traffic-sign", 99: "other-object", 252: "moving-car",
+    253: "moving-bicyclist", 254: "moving-person", 255: "moving-motorcyclist", 256: "moving-on-rails",
+    257: "moving-bus", 258: "moving-truck", 259: "moving-other-vehicle",
+}  # fmt: skip
+VKITTI = [
+    "Terrain",
+    "Tree",
+    "Vegetation",
+    "Building",
+    "Road",
+    "GuardRail",
+    "TrafficSign",
+    "TrafficLight",
+    "Pole",
+    "Misc",
+    "Truck",
+    "Car",
+    "Van",
+    "DontCare",
+]
+
+CASES = {
+    ("nuscenes6", "nuscenes_lidarseg"): "noise animal adult child construction_worker personal_mobility police_officer "
+    "stroller wheelchair barrier debris pushable_pullable trafficcone bicycle_rack ambulance police flat.other "
+    "static.other ego",
+    ("nuscenes16", "nuscenes_lidarseg"): "noise animal personal_mobility stroller wheelchair debris pushable_pullable "
+    "bicycle_rack ambulance police static.other ego",
+    ("vkitti_semantickitti6", "vkitti"): "Van GuardRail DontCare",
+    ("a2d2_semantickitti10", "semantickitti"): "unlabeled outlier bus on-rails other-vehicle other-ground "
+    "other-structure moving-on-rails moving-bus moving-other-vehicle",
+    ("vkitti_semantickitti6", "semantickitti"): "unlabeled outlier bus on-rails other-vehicle other-ground "
+    "other-structure moving-on-rails moving-bus moving-other-vehicle person moving-person bicycle motorcycle bicyclist "
+    "motorcyclist moving-bicyclist moving-motorcyclist parking sidewalk",
+}
+NAMES = {
+    "nuscenes_lidarseg": dict(enumerate(LIDARSEG)),
+    "semantickitti": SEMANTICKITTI,
+    "vkitti": dict(enumerate(VKITTI)),
+}
+RENAMED = {
+    "nuscenes6": {"car": "vehicle", "truck": "vehicle", "bus.rigid": "vehicle", "trailer": "vehicle"},
+    "nuscenes16": {
+        "adult": "pedestrian",
+        "bus.bendy": "bus",
+        "flat.other": "other_flat",
+        "trafficcone": "traffic_cone",
+    },
+    "vkitti_semantickitti6": {"trunk": "vegetation_terrain", "Tree": "vegetation_terrain", "Misc": "object"},
+    "a2d2_semantickitti10": {"moving-bicyclist": "bike", "trunk": "nature", "fence": "other-objects"},
+}
+
+
+@pytest.mark.parametrize(("name", "mapping"), list(CASES))
+def test_ignored_ids_are_those_the_benchmark_names(name: str, mapping: str) -> None:
+    table = Taxonomy.load(name).lookup(mapping)
+    ignored = {text for raw, text in NAMES[mapping].items() if table[raw] == IGNORE}
+    assert ignored == set(CASES[name, mapping].split())
+    assert (np.delete(table, list(NAMES[mapping])) == IGNORE).all()
+
+
+@pytest.mark.parametrize(("name", "mapping"), list(CASES))
+def test_ids_keep_their_names(name: str, mapping: str) -> None:
+    taxonomy = Taxonomy.load(name)
+    table = taxonomy.lookup(mapping)
+    for raw, text in NAMES[mapping].items():
+        plain = text.removeprefix("moving-").lower()
+        expected = RENAMED[name].get(text, plain if plain in taxonomy.classes else None)
+        if expected is not None:
+            assert taxonomy.classes[table[raw]] == expected, text
+    assert set(table[list(NAMES[mapping])]) - {IGNORE} == set(range(len(taxonomy)))
