@@ -22,7 +22,11 @@ class MessageError(SamAdaptError):
 
 
 class CalibrationError(SamAdaptError):
-    """Intrinsics or extrinsics are missing or unusable."""
+    """Intrinsics or extrinsics are missing or unusable. ``reason`` is a short word that drops are counted by."""
+
+    def __init__(self, message: str, reason: str = "calibration") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class BagError(SamAdaptError):
@@ -35,3 +39,15 @@ class WeightsError(SamAdaptError):
 
 class MaskError(SamAdaptError):
     """A mask generator cannot be built or run (checkpoint missing, unknown name, ...)."""
+
+
+class StoreError(SamAdaptError):
+    """A store of weights or frames on disk cannot be read or written, or refuses what it is given.
+
+    ``reason`` is a short snake_case word to tell cases by: ``disk_full``, ``read_only``, ``locked``, ``missing``,
+    ``damaged``, ``refused``, ``moved_on``, ``io``.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason

@@ -1,0 +1,24 @@
+"""Camera models, rigid transforms over time, projection, voxels. Knows neither ROS, bags nor models."""
+
+from sam_adapt_ros.geometry.camera import MIN_DEPTH, CameraModel, Distortion
+from sam_adapt_ros.geometry.poses import PoseBuffer, TransformTree
+from sam_adapt_ros.geometry.projection import Assignment, Projection, assign_cameras, project
+from sam_adapt_ros.geometry.transforms import invert, make_transform, quaternion_from_matrix, transform_points
+from sam_adapt_ros.geometry.voxels import voxelize
+
+__all__ = [
+    "MIN_DEPTH",
+    "Assignment",
+    "CameraModel",
+    "Distortion",
+    "PoseBuffer",
+    "Projection",
+    "TransformTree",
+    "assign_cameras",
+    "invert",
+    "make_transform",
+    "project",
+    "quaternion_from_matrix",
+    "transform_points",
+    "voxelize",
+]

@@ -1,0 +1,191 @@
+"""Camera models: a point in the camera's optical frame -> a pixel, and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sam_adapt_ros.errors import CalibrationError
+from sam_adapt_ros.geometry import distortion as lens
+
+MIN_DEPTH = 0.1
+"""Metres. Points nearer than this to the image plane (or behind it) are not seen."""
+
+
+class Distortion(str, Enum):
+    """Lens models, by the names ``sensor_msgs/CameraInfo`` has for them."""
+
+    NONE = "none"
+    PLUMB_BOB = "plumb_bob"
+    RATIONAL_POLYNOMIAL = "rational_polynomial"
+    EQUIDISTANT = "equidistant"
+
+
+_LENSES: dict[Distortion, type[lens.Lens]] = {
+    Distortion.NONE: lens.Pinhole,
+    Distortion.PLUMB_BOB: lens.Radtan,
+    Distortion.RATIONAL_POLYNOMIAL: lens.Radtan,
+    Distortion.EQUIDISTANT: lens.Equidistant,
+}
+_COEFFICIENTS = {
+    Distortion.NONE: (0,),
+    Distortion.PLUMB_BOB: (4, 5),
+    Distortion.RATIONAL_POLYNOMIAL: (8,),
+    Distortion.EQUIDISTANT: (4,),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class CameraModel:
+    """Intrinsics of one image. Optical frame: x right, y down, z forward. Pixel centres are at integers (OpenCV).
+
+    width, height: pixels.
+    K: (3, 3) float64, [[fx, skew, cx], [0, fy, cy], [0, 0, 1]] in pixels.
+    distortion, D: lens model and its coefficients in OpenCV's order: plumb_bob k1 k2 p1 p2 [k3];
+        rational_polynomial k1 k2 p1 p2 k3 k4 k5 k6; equidistant (fisheye) k1 k2 k3 k4. Zeros beyond these are cut off.
+
+    Raises CalibrationError that names the field that does not fit.
+    """
+
+    width: int
+    height: int
+    K: NDArray[np.float64]
+    distortion: Distortion = Distortion.NONE
+    D: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        K = np.array(self.K, np.float64)
+        if self.width < 1 or self.height < 1:
+            raise CalibrationError(f"camera width x height: positive sizes expected, got {self.width} x {self.height}")
+        if K.shape != (3, 3) or not np.isfinite(K).all():
+            raise CalibrationError(f"camera matrix K: 3 x 3 finite numbers expected, got {np.array2string(K)}")
+        if K[0, 0] <= 0 or K[1, 1] <= 0:
+            raise CalibrationError(f"camera matrix K: positive focal lengths expected, got {K[0, 0]} and {K[1, 1]}")
+        if K[1, 0] != 0 or not np.array_equal(K[2], (0, 0, 1)):
+            raise CalibrationError(f"camera matrix K: [[fx s cx] [0 fy cy] [0 0 1]] expected, got {K.tolist()}")
+        K.setflags(write=False)
+        kind = Distortion(self.distortion)
+        D = _fitted(kind, tuple(float(value) for value in self.D))
+        object.__setattr__(self, "K", K)
+        object.__setattr__(self, "distortion", kind)
+        object.__setattr__(self, "D", D)
+
+    def project(
+        self, points_camera: NDArray, min_depth: float = MIN_DEPTH
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
+        """Pixels of points.
+
+        points_camera: (N, 3) metres in the optical frame; rows may be non-finite.
+
+        Returns ``uv`` (N, 2) float32 pixels, ``depth`` (N,) float32 = z, and ``valid`` (N,) bool: deeper than
+        ``min_depth``, inside the image (-0.5 <= u < width - 0.5), and within the angle up to which the lens model is
+        monotonic, so that no point folds back into the image. ``uv`` and ``depth`` mean nothing where not valid.
+        """
+        points = np.asarray(points_camera)
+        if points.dtype != np.float32:
+            points = points.astype(np.float32)
+        x, y, z = np.ascontiguousarray(points.T)
+        uv = np.full((len(points), 2), np.nan, np.float32)
+        valid = np.zeros(len(points), bool)
+        index, u, v = self.project_axes(x, y, z, min_depth)
+        uv[index, 0], uv[index, 1] = u, v
+        valid[index] = True
+        return uv, z, valid
+
+    def project_axes(
+        self, x: NDArray[np.float32], y: NDArray[np.float32], z: NDArray[np.float32], min_depth: float = MIN_DEPTH
+    ) -> tuple[NDArray[np.intp], NDArray[np.float32], NDArray[np.float32]]:
+        """As ``project``, from one (N,) float32 array an axis: indices of the seen points, and their u and v.
+
+        The points outside the image's bounding cone are sorted out first, because most are.
+        """
+        slope_x, slope_y = self._slopes
+        with np.errstate(invalid="ignore", over="ignore"):
+            index = np.flatnonzero((z > min_depth) & (np.abs(x) <= slope_x * z) & (np.abs(y) <= slope_y * z))
+            inverse = np.float32(1) / z[index]
+            a, b, monotonic = self._lens.distort(x[index] * inverse, y[index] * inverse)
+            fx, skew, cx, fy, cy = self._pinhole
+            u = fx * a + cx if skew == 0 else fx * a + skew * b + cx
+            v = fy * b + cy
+            inside = (u >= -0.5) & (u < self.width - 0.5) & (v >= -0.5) & (v < self.height - 0.5)
+        if monotonic is not None:
+            inside &= monotonic
+        return index[inside], u[inside], v[inside]
+
+    def unproject(self, uv: ArrayLike, depth: ArrayLike) -> NDArray[np.float64]:
+        """Points of pixels: the inverse of ``project``.
+
+        uv: (N, 2) pixels; depth: (N,) or scalar, metres along z.
+
+        Returns (N, 3) float64 in the optical frame; NaN where no ray within the model's domain meets the pixel.
+        """
+        pixels = np.asarray(uv, np.float64)
+        b = (pixels[:, 1] - self.K[1, 2]) / self.K[1, 1]
+        a = (pixels[:, 0] - self.K[0, 2] - self.K[0, 1] * b) / self.K[0, 0]
+        x, y = self._lens.undistort(a, b)
+        depth = np.broadcast_to(np.asarray(depth, np.float64), x.shape)
+        return np.stack([x * depth, y * depth, depth], axis=1)
+
+    def scaled(self, width: int, height: int) -> CameraModel:
+        """The model of the same image resized to width x height pixels (the image's outer edges stay in place)."""
+        return self.transformed(width / self.width, height / self.height, width, height)
+
+    def transformed(
+        self, scale_x: float, scale_y: float, width: int, height: int, left: float = 0.0, top: float = 0.0
+    ) -> CameraModel:
+        """The model after ``left`` and ``top`` pixels are cut off and the rest is scaled.
+
+        Pixel centres lie at integers, so a coordinate u becomes (u - left + 0.5) * scale - 0.5.
+        """
+        K = self.K.copy()
+        K[0] *= scale_x
+        K[1] *= scale_y
+        K[0, 2] = (self.K[0, 2] - left + 0.5) * scale_x - 0.5
+        K[1, 2] = (self.K[1, 2] - top + 0.5) * scale_y - 0.5
+        return CameraModel(width, height, K, self.distortion, self.D)
+
+    @cached_property
+    def _lens(self) -> lens.Lens:
+        return _LENSES[self.distortion](self.D)
+
+    @cached_property
+    def _pinhole(self) -> tuple[np.float32, ...]:
+        return tuple(np.float32(self.K[i, j]) for i, j in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2)))
+
+    @cached_property
+    def _slopes(self) -> tuple[np.float32, np.float32]:
+        """Bounds on |x / z| and |y / z| of what the image shows, with some slack; found along the image's border."""
+        u = np.linspace(-0.5, self.width - 0.5, 65)
+        v = np.linspace(-0.5, self.height - 0.5, 65)
+        border = np.concatenate(
+            [
+                np.stack([u, np.full_like(u, v[0])], 1),
+                np.stack([u, np.full_like(u, v[-1])], 1),
+                np.stack([np.full_like(v, u[0]), v], 1),
+                np.stack([np.full_like(v, u[-1]), v], 1),
+            ]
+        )
+        rays = self.unproject(border, 1.0)
+        limit = self._lens.slope_limit  # pixels that no ray meets: all the domain may be in the image
+        if not np.isfinite(rays).all():
+            return np.float32(limit), np.float32(limit)
+        # A tenth more than the border shows: the lens may bulge between the samples.
+        slopes = 1.1 * np.abs(rays[:, :2]).max(axis=0) + 0.01
+        return np.float32(min(slopes[0], limit)), np.float32(min(slopes[1], limit))
+
+
+def _fitted(kind: Distortion, D: tuple[float, ...]) -> tuple[float, ...]:
+    """Coefficients in one of the numbers the model knows; trailing zeros make no difference."""
+    counts = _COEFFICIENTS[kind]
+    if not np.isfinite(D).all():
+        raise CalibrationError(f"distortion coefficients D: finite numbers expected, got {D}")
+    if len(D) > counts[-1] and not any(D[counts[-1] :]):
+        D = D[: counts[-1]]
+    if len(D) not in counts:
+        expected = " or ".join(map(str, counts))
+        raise CalibrationError(f"distortion coefficients D: {expected} expected for {kind.value}, got {len(D)}")
+    return D

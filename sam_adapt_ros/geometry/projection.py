@@ -1,0 +1,62 @@
+"""LiDAR points -> pixels, for one camera and for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sam_adapt_ros.frame import CameraView
+from sam_adapt_ros.geometry.transforms import transform_axes
+
+
+class Projection(NamedTuple):
+    """uv: (N, 2) float32 pixels; depth: (N,) float32 metres along the optical axis; valid: (N,) bool.
+
+    uv and depth mean nothing where not valid.
+    """
+
+    uv: NDArray[np.float32]
+    depth: NDArray[np.float32]
+    valid: NDArray[np.bool_]
+
+
+class Assignment(NamedTuple):
+    """camera: (N,) int8 index of the view that a point is taken from, -1 where no camera sees it;
+    uv: (N, 2) float32 pixels in that view, NaN where none."""
+
+    camera: NDArray[np.int8]
+    uv: NDArray[np.float32]
+
+
+def project(points_lidar: NDArray[np.float32], view: CameraView) -> Projection:
+    """Pixels of (N, 3) LiDAR points in one view. Valid: in front of the camera, inside the image, no fold-over."""
+    x, y, z = transform_axes(view.T_camera_lidar, points_lidar)
+    uv = np.full((len(points_lidar), 2), np.nan, np.float32)
+    valid = np.zeros(len(points_lidar), bool)
+    index, u, v = view.camera.project_axes(x, y, z)
+    uv[index, 0], uv[index, 1] = u, v
+    valid[index] = True
+    return Projection(uv, z, valid)
+
+
+def assign_cameras(points_lidar: NDArray[np.float32], views: Sequence[CameraView]) -> Assignment:
+    """For each of the (N, 3) points the view to take it from: of those that see it, the one whose optical axis is
+    nearest (smallest angle; ties: the first)."""
+    count = len(points_lidar)
+    camera = np.full(count, -1, np.int8)
+    uv = np.full((count, 2), np.nan, np.float32)
+    nearest = np.full(count, -np.inf, np.float32)  # cosine of the angle to the axis
+    for number, view in enumerate(views):
+        x, y, z = transform_axes(view.T_camera_lidar, points_lidar)
+        index, u, v = view.camera.project_axes(x, y, z)
+        x, y, z = x[index], y[index], z[index]
+        cosine = z / np.sqrt(x * x + y * y + z * z)
+        better = cosine > nearest[index]
+        index = index[better]
+        nearest[index] = cosine[better]
+        camera[index] = number
+        uv[index, 0], uv[index, 1] = u[better], v[better]
+    return Assignment(camera, uv)
