@@ -1,0 +1,185 @@
+"""Geometry-Aware Progressive Propagation (GAPP): a mask's label spreads only along the surface it was seen on.
+
+Within a mask, a point joins the seeds when it is within rho = clip(radius_per_metre * min(r_n, r_s), min_radius,
+max_radius) of one of them; repeated until none joins. With f(n) = clip(radius_per_metre * r_n, ...), rho is
+min(f(n), f(s)), which is what everything below computes with.
+
+The result is exact. It is fast because the frame's points are sorted once into cells so small that two points of one
+cell are within rho of each other whatever the mask: a seed takes its whole cell along. What is left is compared by
+nearest neighbours, first between one representative a cell (a hit is a hit), then point by point.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+from scipy.spatial.distance import cdist
+
+from sam_adapt_ros.config import EnhancementConfig
+
+Indices = NDArray[np.intp]
+Bools = NDArray[np.bool_]
+
+_LEVEL_RATIO = 1.2  # cell sizes grow in these steps as f does
+_MAX_LEVEL = 63
+_FINEST_REACH = 0.01  # metres; points of a smaller f get a cell each, so that keys cannot overflow
+_CELL_BITS = 19
+_SLACK = 1e-6  # relative; what rounding may add to cell sizes and prunings
+_DENSE_PAIRS = 8_000  # up to here all distances are cheaper than a tree
+_CHUNK_PAIRS = 400_000  # what exact tests of many pairs hold at a time (about 30 MB)
+_NOWHERE = -1
+
+
+class Propagator:
+    """GAPP over the masks of one frame. ``grow`` is called a mask at a time, in the order the masks are visited."""
+
+    def __init__(self, points: NDArray[np.float32], config: EnhancementConfig) -> None:
+        """points: (N, 3) metres, finite, LiDAR frame."""
+        self._points = points.astype(np.float64)
+        self._slope = config.radius_per_metre
+        self._reach = reach(self._points, config)
+        self._cell = _cells(self._points, self._reach)
+        cells = int(self._cell.max(initial=-1)) + 1
+        self._seeded = np.zeros(cells, bool)  # scratch, all False between calls
+        self._slot = np.zeros(cells, np.intp)  # scratch
+        self._settled_by = np.full(len(points), _NOWHERE, np.int32)
+        self._settled_class: list[int] = []
+
+    def grow(self, members: Indices, seeds: Bools, open_: Bools, class_id: int) -> Indices:
+        """The points that join the seeds.
+
+        members: the mask's points. seeds, open_: booleans over members: those that carry class_id, and those that
+        may join. The caller gives the returned points class_id at once, and changes no other label meanwhile.
+        """
+        if self._is_settled(members, class_id):
+            return members[:0]
+        cell = self._cell[members]
+        self._seeded[cell[seeds]] = True
+        hit = self._seeded[cell]
+        rest = members[open_ & ~hit]
+        joined = [members[open_ & hit]]
+        if len(rest):
+            joined += self._spread(members[seeds | (open_ & hit)], rest)
+        self._seeded[cell] = False
+        self._settled_by[members] = len(self._settled_class)
+        self._settled_class.append(class_id)
+        return np.concatenate(joined)
+
+    def _is_settled(self, members: Indices, class_id: int) -> bool:
+        """Whether an earlier mask of the same class holds all of this one, and no mask visited since touches it.
+
+        Then whoever could join has joined: nobody left in that mask is within reach of any of its seeds.
+        """
+        owner = self._settled_by[members]
+        first = owner[0]
+        return bool(first != _NOWHERE and self._settled_class[first] == class_id and (owner == first).all())
+
+    def _spread(self, front: Indices, rest: Indices) -> list[Indices]:
+        """Rounds of joining, from the seeded points ``front`` over ``rest``, points of cells that hold no seed."""
+        joined: list[Indices] = []
+
+        def join(hit: Indices) -> Indices:
+            nonlocal rest
+            self._seeded[self._cell[hit]] = True
+            inside = self._seeded[self._cell[rest]]
+            new, rest = rest[inside], rest[~inside]
+            joined.append(new)
+            return new
+
+        untested = front  # seeded points that some of the rest may be within reach of
+        while len(front) and len(rest):
+            while len(front) and len(rest) * len(front) > _DENSE_PAIRS:
+                representatives = self._representatives(rest)
+                front = join(representatives[self._touch(representatives, self._representatives(front))])
+                untested = np.concatenate([untested, front])
+            if len(rest) * len(untested) > _DENSE_PAIRS:
+                untested = self._near(untested, rest)
+            front = untested = join(rest[self._touch(rest, untested)])
+        return joined
+
+    def _representatives(self, points: Indices) -> Indices:
+        """One point of each cell that holds some of the points."""
+        cell = self._cell[points]
+        self._slot[cell] = points
+        return points[self._slot[cell] == points]
+
+    def _near(self, seeds: Indices, rest: Indices) -> Indices:
+        """Those seeds whose cells may hold a point within reach of some of the rest.
+
+        f is Lipschitz (slope a), and a cell's diameter is no more than the f of its points. So if a point of s's cell
+        touches one of n's cell, |s - n| <= f(s) (1 + (1 + a) + (1 + a)^2).
+        """
+        if not len(rest) or not len(seeds):
+            return seeds[:0]
+        representatives = self._representatives(seeds)
+        growth = 1.0 + self._slope
+        bound = self._reach[representatives] * ((1.0 + growth + growth**2) * (1.0 + _SLACK))
+        tree = _tree(self._points[self._representatives(rest)])
+        distance, _ = tree.query(self._points[representatives], distance_upper_bound=bound.max())
+        near = representatives[distance <= bound]
+        self._slot[self._cell[seeds]] = _NOWHERE
+        self._slot[self._cell[near]] = near
+        return seeds[self._slot[self._cell[seeds]] != _NOWHERE]
+
+    def _touch(self, rest: Indices, seeds: Indices) -> Bools:
+        """Which of the rest are within rho of at least one seed; exact."""
+        touch = np.zeros(len(rest), bool)
+        if not len(seeds) or not len(rest):
+            return touch
+        reach_rest = self._reach[rest] * (1.0 + _SLACK)  # rho is never more
+        if len(rest) * len(seeds) <= _DENSE_PAIRS:
+            distances = cdist(self._points[rest], self._points[seeds])
+            nearest = distances.argmin(1)
+            distance = distances[np.arange(len(rest)), nearest]
+        else:
+            tree = _tree(self._points[seeds])
+            distance, nearest = tree.query(self._points[rest], distance_upper_bound=reach_rest.max())
+        close = np.flatnonzero(distance <= reach_rest)
+        if not len(close):
+            return touch
+        hit = self._within(rest[close], seeds[nearest[close]])
+        touch[close] = hit
+        unclear = close[~hit]  # a seed further away may reach further
+        step = max(1, _CHUNK_PAIRS // len(seeds))
+        for start in range(0, len(unclear), step):
+            chunk = unclear[start : start + step]
+            touch[chunk] = self._within(rest[chunk, None], seeds[None]).any(1)
+        return touch
+
+    def _within(self, n: Indices, s: Indices) -> Bools:
+        """|x_n - x_s| <= rho(n, s), to the last bit."""
+        squared = self._points[n] - self._points[s]
+        squared *= squared
+        distance = np.sqrt(squared[..., 0] + squared[..., 1] + squared[..., 2])
+        return distance <= np.minimum(self._reach[n], self._reach[s])
+
+
+def reach(points: NDArray[np.float64], config: EnhancementConfig) -> NDArray[np.float64]:
+    """(N,) f(n) = clip(radius_per_metre * |x_n|, min_radius, max_radius), metres; rho(n, s) = min(f(n), f(s))."""
+    squared = points * points
+    range_ = np.sqrt(squared[:, 0] + squared[:, 1] + squared[:, 2])
+    return np.clip(config.radius_per_metre * range_, config.min_radius, config.max_radius)
+
+
+def _cells(points: NDArray[np.float64], reach: NDArray[np.float64]) -> NDArray[np.intp]:
+    """(N,) cell ids 0, 1, ...: cubes whose diagonal is below the least f of the points inside."""
+    if not len(points):
+        return np.zeros(0, np.intp)
+    base = max(_FINEST_REACH, float(reach.min()))
+    with np.errstate(divide="ignore"):
+        level = np.log(reach / base) * (1 / np.log(_LEVEL_RATIO))
+    level = np.clip(np.floor(level - _SLACK), 0, _MAX_LEVEL)
+    side = (base / np.sqrt(3) * (1 - 4 * _SLACK)) * _LEVEL_RATIO ** np.arange(_MAX_LEVEL + 1)
+    place = np.floor(points / side[level.astype(np.intp)][:, None])
+    limit = 1 << (_CELL_BITS - 1)
+    alone = (np.abs(place) >= limit).any(1) | (reach < base)
+    place[alone] = 0
+    x, y, z = (place + limit).astype(np.int64).T
+    key = (((x << _CELL_BITS | y) << _CELL_BITS | z) << 6) | level.astype(np.int64)
+    key[alone] = -1 - np.flatnonzero(alone)
+    return np.unique(key, return_inverse=True)[1].reshape(-1)
+
+
+def _tree(points: NDArray[np.float64]) -> cKDTree:
+    return cKDTree(points, balanced_tree=False, compact_nodes=False)

@@ -1,0 +1,316 @@
+import numpy as np
+import pytest
+from enhance_reference import enhance_slowly
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sam_adapt_ros.benchmarks.street import street
+from sam_adapt_ros.pseudo_labels import EnhancementConfig, Refusal, enhance, enhancement, propagation
+
+IGNORE = 255
+CONFIG = EnhancementConfig()
+
+
+def run(frame, **config):
+    return enhance(*frame, EnhancementConfig(**config))
+
+
+def assert_equals_reference(frame, config):
+    before = [array.copy() for array in frame]
+    result = enhance(*frame, config)
+    labels, masks = enhance_slowly(*frame, config)
+    np.testing.assert_array_equal(result.labels, np.array(labels, np.uint8))
+    assert [(m.label, m.reason and m.reason.value) for m in result.masks] == masks
+    for array, copy in zip(frame, before, strict=True):
+        np.testing.assert_array_equal(array, copy)
+
+
+def frame_of(points, labels, masks, areas):
+    points = np.array(points, np.float32).reshape(-1, 3)
+    membership = np.array(masks, bool).reshape(-1, len(points))
+    return points, np.array(labels, np.uint8), membership, np.array(areas)
+
+
+# Frames -------------------------------------------------------------------------------------------------------------
+
+# On a lattice, distances tie and meet the radii exactly.
+lattice = st.integers(-30, 30).map(lambda i: i * 0.25)
+anywhere = st.floats(-60, 60, width=32)
+label = st.sampled_from([0, 0, 0, 1, 2, 254, IGNORE, IGNORE, IGNORE])
+
+
+@st.composite
+def frames(draw):
+    coordinate = draw(st.sampled_from([lattice, anywhere]))
+    size = draw(st.integers(0, 40))
+    points = draw(st.lists(st.tuples(coordinate, coordinate, coordinate), min_size=size, max_size=size))
+    if points:  # duplicates, and dense clusters about some of the points
+        for index, offset in draw(
+            st.lists(st.tuples(st.integers(0, size - 1), st.floats(0, 2, width=16)), max_size=40)
+        ):
+            x, y, z = points[index]
+            points.append((x + offset, y, z))
+    size = len(points)
+    labels = draw(st.one_of(st.lists(label, min_size=size, max_size=size), st.just([IGNORE] * size)))
+    rows = st.one_of(
+        st.lists(st.booleans(), min_size=size, max_size=size), st.just([True] * size), st.just([False] * size)
+    )
+    masks = draw(st.lists(rows, max_size=5))
+    for row in draw(st.lists(st.sampled_from(masks), max_size=3)) if masks else []:
+        keep = draw(st.integers(0, max(size, 1)))
+        masks.append([inside and n < keep for n, inside in enumerate(row)])  # nested, or identical
+    areas = draw(st.lists(st.integers(0, 4), min_size=len(masks), max_size=len(masks)))
+    areas = np.array(areas, draw(st.sampled_from([np.int64, np.float32, np.float64, np.uint16])))
+    points = np.array(points, np.float32).reshape(-1, 3)
+    return points, np.array(labels, np.uint8), np.array(masks, bool).reshape(len(masks), size), areas
+
+
+@st.composite
+def configs(draw):
+    low = draw(st.sampled_from([0.25, 0.3, 0.5, 1e-5]))
+    return EnhancementConfig(
+        min_points=draw(st.sampled_from([1, 3, 5])),
+        min_purity=draw(st.sampled_from([0.0, 0.5, 0.8, 1.0])),
+        min_representativity=draw(st.sampled_from([0.0, 0.05, 0.5, 1.0])),
+        radius_per_metre=draw(st.sampled_from([0.0, 0.05, 0.125, 1.0])),
+        min_radius=low,
+        max_radius=draw(st.sampled_from([0.5, 1.0, 2.0, 50.0])),
+        relabel=draw(st.booleans()),
+        propagation=draw(st.sampled_from(["gapp", "gapp", "gapp", "direct", "none"])),
+    )
+
+
+@given(frames(), configs())
+@settings(max_examples=400, deadline=None)
+def test_equals_the_definition(frame, config):
+    assert_equals_reference(frame, config)
+
+
+@given(frames(), configs())
+@settings(max_examples=200, deadline=None)
+def test_equals_the_definition_through_trees_and_representatives(frame, config):
+    """The paths that only large masks take, on small ones."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(propagation, "_DENSE_PAIRS", 2)
+        patch.setattr(propagation, "_CHUNK_PAIRS", 5)
+        assert_equals_reference(frame, config)
+
+
+@pytest.mark.parametrize("relabel", [True, False])
+@pytest.mark.parametrize("seed", range(2))
+def test_equals_the_definition_on_a_street(seed, relabel):
+    scene = street(700, 60, seed, beams=16, coverage=0.3)
+    assert_equals_reference(
+        (scene.points, scene.labels, scene.membership, scene.areas), EnhancementConfig(relabel=relabel)
+    )
+
+
+@given(frames(), configs())
+@settings(max_examples=100, deadline=None)
+def test_counts_are_those_of_the_labels(frame, config):
+    points, labels, membership, areas = frame
+    result = enhance(*frame, config)
+    order = sorted(range(len(areas)), key=lambda m: (-areas[m].item(), m))
+    for m in order:  # replay: what the masks up to this one leave
+        record = result.masks[m]
+        carried = labels[membership[m]]
+        assert record.points == len(carried)
+        assert record.labelled_before == (carried != IGNORE).sum()
+        assert (record.label is None) != (record.reason is None)
+        labels = enhance(points, labels, membership[m : m + 1], areas[m : m + 1], config).labels
+        carried = labels[membership[m]]
+        assert record.labelled_after == (carried != IGNORE).sum()
+        if record.label is not None:
+            assert record.agreeing_after == (carried == record.label).sum()
+    np.testing.assert_array_equal(labels, result.labels)
+
+
+# Each rule on its own: every one of these fails when the rule is changed --------------------------------------------
+
+LINE = [[10, 0.4 * i, 0] for i in range(6)]  # neighbours 0.4 m apart at 10 m, where rho is 0.5 m
+
+
+def test_large_masks_come_first():
+    everything, half = [1] * 6, [0, 0, 0, 1, 1, 1]
+    labels = [0, 0, 0, 0, 1, IGNORE]
+    frame = frame_of(LINE, labels, [half, everything], [1, 2])
+    result = run(frame, min_points=2, min_purity=0.8)
+    assert result.masks[1].label == 0 and result.masks[0].label == 0
+    assert (result.labels == 0).all()  # the half alone would be too impure
+    alone = run(frame_of(LINE, labels, [half], [1]), min_points=2, min_purity=0.8)
+    assert alone.masks[0].reason is Refusal.PURITY
+
+
+@pytest.mark.parametrize(("order", "expected"), [((0, 1), 0), ((1, 0), 1)])
+def test_of_equal_areas_the_lower_index_comes_first(order, expected):
+    """Each mask alone is pure, in its own class; the one that comes first relabels the other's point."""
+    masks = np.array([[1, 1, 1, 1, 0], [0, 0, 1, 1, 1]])[list(order)]
+    frame = frame_of(LINE[:5], [0, 0, IGNORE, 1, 1], masks, [5, 5])
+    result = run(frame, min_points=1, min_purity=0.6)
+    assert result.labels[2] == expected
+
+
+def test_of_equal_votes_the_lower_class_wins():
+    result = run(frame_of(LINE[:4], [3, 3, 1, 1], [[1] * 4], [1]), min_purity=0.5)
+    assert result.masks[0].label == 1
+
+
+def test_size():
+    frame = frame_of(LINE, [0, 0, *[IGNORE] * 4], [[1] * 6], [1])
+    assert run(frame, min_points=3).masks[0].reason is Refusal.SIZE
+    assert run(frame, min_points=2).masks[0].label == 0
+
+
+def test_purity():
+    frame = frame_of(LINE, [0, 0, 0, 0, 1, IGNORE], [[1] * 6], [1])  # exactly 0.8
+    assert run(frame, min_purity=0.81).masks[0].reason is Refusal.PURITY
+    assert run(frame, min_purity=0.8).masks[0].label == 0
+
+
+def test_representativity():
+    frame = frame_of(LINE, [0, 0, 0, *[IGNORE] * 3], [[1] * 6], [1])  # exactly 0.5
+    assert run(frame, min_representativity=0.51).masks[0].reason is Refusal.REPRESENTATIVITY
+    assert run(frame, min_representativity=0.5).masks[0].label == 0
+
+
+def test_constraints_are_looked_at_in_their_order():
+    frame = frame_of(LINE, [0, 1, *[IGNORE] * 4], [[1] * 6], [1])
+    strict = {"min_purity": 1.0, "min_representativity": 1.0}
+    assert run(frame, min_points=3, **strict).masks[0].reason is Refusal.SIZE
+    assert run(frame, min_points=2, **strict).masks[0].reason is Refusal.PURITY
+
+
+def test_the_label_walks_along_the_surface_and_stops_at_the_gap():
+    behind = [[14, 0.4 * i, 0] for i in range(6)]  # seen through the same mask
+    labels = [0, 0, 0, *[IGNORE] * 9]
+    frame = frame_of(LINE + behind, labels, [[1] * 12], [1])
+    np.testing.assert_array_equal(run(frame).labels, [0] * 6 + [IGNORE] * 6)
+    np.testing.assert_array_equal(run(frame, propagation="direct").labels, [0] * 12)
+    np.testing.assert_array_equal(run(frame, propagation="none").labels, labels)
+
+
+def two_points(near, distance):
+    """A seed and an unlabelled point along one ray, the nearer one at range ``near``; three seeds to please size."""
+    return frame_of([[near, 0, 0]] * 3 + [[near + distance, 0, 0]], [0, 0, 0, IGNORE], [[1] * 4], [1])
+
+
+@pytest.mark.parametrize(
+    ("near", "distance", "joins"),
+    [
+        (16, 1.0, True),  # rho = 1/16 of the nearer point's range: exactly 1
+        (16, 1.0 + 2**-18, False),
+        (16, 1.03125, False),  # the farther one's range would allow 1.064
+        (2, 0.25, True),  # clipped up
+        (2, 0.25 + 2**-20, False),
+        (40, 2.0, True),  # clipped down: 2.5 otherwise
+        (40, 2.25, False),
+    ],
+)
+def test_radius_rule(near, distance, joins):
+    rule = {"radius_per_metre": 0.0625, "min_radius": 0.25, "max_radius": 2.0}
+    assert (run(two_points(near, distance), **rule).labels[3] == 0) == joins
+    reverse = frame_of(  # the seed is the farther one
+        [[near + distance, 0, 0]] * 3 + [[near, 0, 0]], [0, 0, 0, IGNORE], [[1] * 4], [1]
+    )
+    assert (run(reverse, **rule).labels[3] == 0) == joins
+
+
+def test_a_farther_seed_may_reach_further_than_the_nearest():
+    points = [[16, 0, 0]] * 3 + [[14.75, 0, 0], [17, 1.1, 0]]  # rho(3, 0) = 0.92 < 1.25
+    points = [*points[:4], [16, 0, 0.99]]  # joins, at 0.99 <= 1
+    frame = frame_of(points, [0, 0, 0, IGNORE, IGNORE], [[1] * 5], [1])
+    np.testing.assert_array_equal(run(frame, radius_per_metre=0.0625).labels, [0, 0, 0, IGNORE, 0])
+    seeds = [[10, 0, 0]] * 2 + [[11.1, 0.11, 0]]
+    point = [10.53, 0, 0.0]  # 0.53 from the first two (rho 0.5), 0.58 from the third (rho 0.5265): refused by both
+    assert run(frame_of([*seeds, point], [0, 0, 0, IGNORE], [[1] * 4], [1])).labels[3] == IGNORE
+    seeds = [[10, 0, 0]] * 2 + [[11.05, 0, 0]]  # the third at 0.52, within 0.5265
+    point = [10.53, 0, 0.0]
+    nearest_is_first = [[10.02, 0, 0]] * 2 + [[11.05, 0, 0]]  # at 0.51 > 0.501, but the third reaches
+    assert run(frame_of([*seeds, point], [0, 0, 0, IGNORE], [[1] * 4], [1])).labels[3] == 0
+    assert run(frame_of([*nearest_is_first, point], [0, 0, 0, IGNORE], [[1] * 4], [1])).labels[3] == 0
+
+
+def test_other_classes_are_relabelled_or_kept():
+    frame = frame_of(LINE, [0, 0, 0, 0, 1, IGNORE], [[1] * 6], [1])
+    np.testing.assert_array_equal(run(frame).labels, [0] * 6)
+    # Kept, and not a bridge: the last point is 0.8 m from the nearest seed.
+    np.testing.assert_array_equal(run(frame, relabel=False).labels, [0, 0, 0, 0, 1, IGNORE])
+    np.testing.assert_array_equal(run(frame, relabel=False, propagation="direct").labels, [0, 0, 0, 0, 1, 0])
+
+
+def test_labels_do_not_leave_the_mask():
+    frame = frame_of(LINE, [0, 0, 0, *[IGNORE] * 3], [[1, 1, 1, 1, 0, 1]], [1])
+    np.testing.assert_array_equal(run(frame).labels, [0, 0, 0, 0, IGNORE, IGNORE])
+
+
+def test_a_nested_mask_is_visited_anew_when_labels_changed_between():
+    """The inner mask lies in the outer one of the same class, but a mask between brought a seed into reach."""
+    points = [*LINE, [10, 3.0, 0], [10, 3.4, 0]]  # the last two out of the line's reach
+    outer = [1] * 8
+    bridge_class = [0, 0, 0, 0, 0, 0, 1, 1]
+    labels = [0, 0, 0, 0, 0, 0, IGNORE, IGNORE]
+    frame = frame_of(
+        [*points, *[[10, 3.8, 0]] * 3],
+        [*labels, 0, 0, 0],
+        [[*outer, 0, 0, 0], [*bridge_class, 1, 1, 1], [*bridge_class, 0, 0, 0]],
+        [3, 2, 1],
+    )
+    assert_equals_reference(frame, EnhancementConfig(min_representativity=0))
+    assert (run(frame).labels == 0).all()
+
+
+# Edges --------------------------------------------------------------------------------------------------------------
+
+
+def test_nothing_in_nothing_out():
+    result = enhance(np.zeros((0, 3), np.float32), np.zeros(0, np.uint8), np.zeros((0, 0), bool), np.zeros(0), CONFIG)
+    assert result.labels.shape == (0,) and result.masks == ()
+    result = run(frame_of(LINE, [0] * 6, np.zeros((0, 6)), []))
+    assert (result.labels == 0).all()
+
+
+def test_far_and_huge_coordinates_do_not_overflow():
+    points = [[1e30, 0, 0]] * 3 + [[1e30, 1e25, 0], [2e6, 0, 0], [2e6, 0.5, 0]]
+    frame = frame_of(points, [0, 0, 0, IGNORE, 0, IGNORE], [[1] * 6], [1])
+    np.testing.assert_array_equal(run(frame).labels, [0, 0, 0, IGNORE, 0, 0])
+
+
+def good():
+    return {"points": np.zeros((4, 3), np.float32), "labels": np.zeros(4, np.uint8),
+            "membership": np.ones((2, 4), bool), "areas": np.ones(2)}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("points", np.zeros((4, 2), np.float32)),
+        ("points", np.zeros((4, 3))),
+        ("points", np.full((4, 3), np.nan, np.float32)),
+        ("points", np.full((4, 3), np.inf, np.float32)),
+        ("points", [[0, 0, 0]] * 4),
+        ("labels", np.zeros(3, np.uint8)),
+        ("labels", np.zeros(4, np.int64)),
+        ("labels", None),
+        ("membership", np.ones((2, 3), bool)),
+        ("membership", np.ones((4,), bool)),
+        ("membership", np.ones((2, 4), np.uint8)),
+        ("areas", np.ones(3)),
+        ("areas", np.ones((2, 1))),
+        ("areas", np.array([1, np.nan])),
+        ("areas", np.array(["1", "2"])),
+    ],
+)
+def test_a_bad_argument_is_named(name, value):
+    with pytest.raises(ValueError, match=f"^{name}:"):
+        enhance(**(good() | {name: value}), config=CONFIG)
+
+
+def test_read_only_inputs():
+    frame = good()
+    for array in frame.values():
+        array.flags.writeable = False
+    enhance(**frame, config=CONFIG)
+
+
+def test_records_name_a_module_constant():
+    assert {reason.value for reason in enhancement.Refusal} == {"size", "purity", "representativity"}
