@@ -1,0 +1,5 @@
+"""Both branches, their fusion, weights files and supervised training."""
+
+from sam_adapt_ros.segmentation.segmenter import Prediction, Segmenter
+
+__all__ = ["Prediction", "Segmenter"]

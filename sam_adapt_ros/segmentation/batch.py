@@ -1,0 +1,150 @@
+"""Frames as the network takes them: samples (NumPy, one frame) and batches (tensors, several frames)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sam_adapt_ros.config import ArchitectureConfig
+from sam_adapt_ros.frame import CameraView, Frame
+from sam_adapt_ros.geometry.projection import assign_cameras
+from sam_adapt_ros.geometry.voxels import voxelize
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One frame with the images at the network's size. P finite points of the frame's N, K images.
+
+    points: (P, 3) float32 metres, LiDAR frame.
+    camera: (P,) int8 image that sees the point, -1 = none.
+    uv: (P, 2) float32 pixels of the resized image, centres at integers; meaningless where ``camera`` is -1.
+    images: (K, H, W, 3) uint8 RGB.
+    rows: (P,) int64 rows of the frame's points.
+    labels: (P,) uint8 class ids, 255 = ignore; None without ground truth.
+    """
+
+    points: NDArray[np.float32]
+    camera: NDArray[np.int8]
+    uv: NDArray[np.float32]
+    images: NDArray[np.uint8]
+    rows: NDArray[np.int64]
+    labels: NDArray[np.uint8] | None = None
+
+    @classmethod
+    def from_frame(cls, frame: Frame, architecture: ArchitectureConfig) -> Sample:
+        """Projects the finite points into the cameras and resizes the images."""
+        rows = np.flatnonzero(np.isfinite(frame.points).all(1))
+        points = np.ascontiguousarray(frame.points[rows], np.float32)
+        width, height = architecture.image_width, architecture.image_height
+        if frame.views:
+            assignment = assign_cameras(points, frame.views)
+            camera = np.asarray(assignment.camera, np.int8)
+            sizes = np.array([(view.camera.width, view.camera.height) for view in frame.views], np.float32)
+            scale = (np.array([width, height], np.float32) / sizes)[camera]
+            uv = (assignment.uv + np.float32(0.5)) * scale - np.float32(0.5)
+            images = np.stack([_resized(view, width, height) for view in frame.views])
+        else:
+            camera = np.full(len(points), -1, np.int8)
+            uv = np.zeros((len(points), 2), np.float32)
+            images = np.zeros((0, height, width, 3), np.uint8)
+        labels = None if frame.ground_truth is None else frame.ground_truth[rows]
+        return cls(points, camera, uv.astype(np.float32), images, rows, labels)
+
+    def only_seen(self) -> Sample:
+        """The sample without the points that no camera sees."""
+        keep = self.camera >= 0
+        return replace(
+            self,
+            points=self.points[keep],
+            camera=self.camera[keep],
+            uv=self.uv[keep],
+            rows=self.rows[keep],
+            labels=None if self.labels is None else self.labels[keep],
+        )
+
+
+def _resized(view: CameraView, width: int, height: int) -> NDArray[np.uint8]:
+    if view.image.shape[:2] == (height, width):
+        return view.image
+    shrinks = view.image.shape[0] >= height and view.image.shape[1] >= width
+    resized = cv2.resize(view.image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    return np.asarray(resized, np.uint8)
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Several frames, their points in one list. P points, S of them seen, V voxels, K images.
+
+    images: (K, 3, H, W) uint8 RGB.
+    seen: (S,) int64 rows of the points that a camera sees.
+    image_of_seen: (S,) int64. uv: (S, 2) float32 pixels.
+    voxels: (V, 4) int32 frame, x, y, z. voxel_of_point: (P,) int64.
+    labels: (P,) int64, 255 = ignore; None when a frame has none.
+    frames: how many. points_per_frame: their sizes, summing to P.
+    """
+
+    images: Tensor
+    seen: Tensor
+    image_of_seen: Tensor
+    uv: Tensor
+    voxels: Tensor
+    voxel_of_point: Tensor
+    labels: Tensor | None
+    frames: int
+    points_per_frame: tuple[int, ...]
+
+    def to(self, device: torch.device) -> Batch:
+        """The batch on a device, through pinned memory where that is CUDA."""
+        if device.type == "cpu":
+            return self
+        moved: dict[str, Any] = {
+            name: tensor.pin_memory().to(device, non_blocking=True)
+            for name, tensor in vars(self).items()
+            if isinstance(tensor, Tensor)
+        }
+        return replace(self, **moved)
+
+
+def collate(samples: Sequence[Sample], architecture: ArchitectureConfig) -> Batch:
+    """Samples -> one batch. Voxels are counted from the lowest, in whole cells of the coarsest level, of each frame."""
+    voxels, voxel_of_point, offset = [], [], 0
+    unit = 1 << (architecture.point_levels - 1)
+    reach = architecture.voxel_size * architecture.voxel_extent / 2 * (1 - 1e-6)
+    for index, sample in enumerate(samples):
+        coordinates, inverse = voxelize(np.clip(sample.points, -reach, reach), architecture.voxel_size)
+        if len(coordinates):
+            lowest = coordinates.min(0) // unit * unit  # a coarse cell holds the same space in every frame
+            coordinates = coordinates - lowest
+        voxels.append(np.pad(coordinates.astype(np.int32), ((0, 0), (1, 0)), constant_values=index))
+        voxel_of_point.append(inverse + offset)
+        offset += len(coordinates)
+    sizes = [len(sample.points) for sample in samples]
+    starts = np.cumsum([0, *sizes[:-1]])
+    first_image = np.cumsum([0, *(len(sample.images) for sample in samples[:-1])])
+    seen = [np.flatnonzero(sample.camera >= 0) for sample in samples]
+    labels = [sample.labels for sample in samples]
+    images = np.concatenate([sample.images for sample in samples])
+    return Batch(
+        images=torch.from_numpy(images).permute(0, 3, 1, 2),
+        seen=_tensor(np.concatenate([rows + start for rows, start in zip(seen, starts, strict=True)]), np.int64),
+        image_of_seen=_tensor(
+            np.concatenate([s.camera[r] + f for s, r, f in zip(samples, seen, first_image, strict=True)]), np.int64
+        ),
+        uv=_tensor(np.concatenate([s.uv[r] for s, r in zip(samples, seen, strict=True)]), np.float32),
+        voxels=_tensor(np.concatenate(voxels), np.int32),
+        voxel_of_point=_tensor(np.concatenate(voxel_of_point), np.int64),
+        labels=None if any(x is None for x in labels) else _tensor(np.concatenate(labels), np.int64),  # type: ignore[arg-type]
+        frames=len(samples),
+        points_per_frame=tuple(sizes),
+    )
+
+
+def _tensor(array: NDArray, dtype: type) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array, dtype))

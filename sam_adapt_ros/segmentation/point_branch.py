@@ -1,0 +1,81 @@
+"""The point branch: a sparse U-Net over voxels, as published (SparseConvNet's U-Net, 1 block a level, no residual)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from sam_adapt_ros.segmentation.heads import BranchOutput, DualHeads
+from sam_adapt_ros.segmentation.sparse import ALGORITHM, spconv
+
+
+def _normalized(channels: int) -> list[nn.Module]:
+    return [nn.BatchNorm1d(channels, eps=1e-4), nn.ReLU(inplace=True)]
+
+
+def _block(inputs: int, outputs: int, key: str) -> nn.Module:
+    """BatchNorm, ReLU, submanifold convolution."""
+    convolution = spconv.SubMConv3d(inputs, outputs, 3, bias=False, indice_key=key, algo=ALGORITHM)
+    return spconv.SparseSequential(*_normalized(inputs), convolution)
+
+
+class _Level(nn.Module):
+    """One level of the U and, inside it, all that are coarser."""
+
+    def __init__(self, widths: list[int], depth: int = 0) -> None:
+        super().__init__()
+        width, coarser = widths[0], widths[1:]
+        self.encode = _block(width, width, f"level{depth}")
+        if not coarser:
+            return
+        key = f"down{depth}"
+        self.down = spconv.SparseSequential(
+            *_normalized(width),
+            spconv.SparseConv3d(width, coarser[0], 2, stride=2, bias=False, indice_key=key, algo=ALGORITHM),
+        )
+        self.inner = _Level(coarser, depth + 1)
+        self.up = spconv.SparseSequential(
+            *_normalized(coarser[0]),
+            spconv.SparseInverseConv3d(coarser[0], width, 2, indice_key=key, bias=False, algo=ALGORITHM),
+        )
+        self.decode = _block(2 * width, width, f"level{depth}")
+
+    def forward(self, x: spconv.SparseConvTensor) -> spconv.SparseConvTensor:
+        x = self.encode(x)
+        if not hasattr(self, "inner"):
+            return x
+        coarse = self.up(self.inner(self.down(x)))
+        return self.decode(x.replace_feature(torch.cat([x.features, coarse.features], 1)))
+
+
+class PointBranch(nn.Module):
+    """Voxels that hold a point -> features and logits of the points.
+
+    width: m, the channels of the finest level; level l has (l + 1) m.
+    """
+
+    def __init__(self, classes: int, width: int, levels: int) -> None:
+        super().__init__()
+        self.levels = levels
+        self.stem = spconv.SubMConv3d(1, width, 3, bias=False, indice_key="level0", algo=ALGORITHM)
+        self.unet = _Level([(level + 1) * width for level in range(levels)])
+        self.head = spconv.SparseSequential(*_normalized(width))
+        self.heads = DualHeads(width, classes)
+
+    def forward(self, voxels: Tensor, voxel_of_point: Tensor, frames: int) -> BranchOutput:
+        """Classifies points by the voxels that they are in.
+
+        voxels: (V, 4) int32 frame, x, y, z; not negative, each once.
+        voxel_of_point: (P,) int64 rows of ``voxels``.
+        frames: how many frames the batch holds.
+        """
+        if not len(voxels):
+            empty = self.heads.classify.weight.new_zeros(len(voxel_of_point), self.heads.classify.in_features)
+            return self.heads(empty)
+        with torch.no_grad():
+            unit = 1 << (self.levels - 1)  # every level's grid must cover its finer level's
+            shape = [-(-(side + 1) // unit) * unit for side in voxels[:, 1:].amax(0).tolist()]
+        features = torch.ones(len(voxels), 1, device=voxels.device)  # the geometry is all there is to know
+        x = spconv.SparseConvTensor(features, voxels, shape, frames)
+        output = self.heads(self.head(self.unet(self.stem(x))).features)
+        return output.rows(voxel_of_point)

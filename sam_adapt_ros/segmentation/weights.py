@@ -1,0 +1,194 @@
+"""Weights files: safetensors whose metadata say what they are for, where they come from, and whether they are whole."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from sam_adapt_ros.config import ArchitectureConfig
+from sam_adapt_ros.errors import ConfigError, WeightsError
+from sam_adapt_ros.taxonomy import Taxonomy
+
+FORMAT = "1"
+_FIELDS = ("format", "taxonomy", "classes", "architecture", "history", "created", "parent", "checksum")
+
+
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """A network's tensors and what must be known to use them.
+
+    state: the network's state dict; float32.
+    taxonomy: the class set's name. classes: its classes in order.
+    history: what was done to the weights, oldest first; free-form mappings that JSON can hold.
+    created: ISO 8601, UTC. parent: version of the weights these were made from, "" for none.
+    version: short name by content, "" before they are saved.
+    """
+
+    state: Mapping[str, Tensor]
+    taxonomy: str
+    classes: tuple[str, ...]
+    architecture: ArchitectureConfig
+    history: tuple[Mapping[str, Any], ...] = ()
+    created: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
+    parent: str = ""
+    version: str = ""
+
+
+def save(path: str | Path, weights: Weights, half: bool = False) -> Weights:
+    """Writes the file under a temporary name, syncs it, renames it; returns the weights with their version.
+
+    half: matrices and kernels are stored as float16 (vectors, so all of BatchNorm, stay float32).
+    Raises WeightsError when a value is not finite or does not fit float16, OSError when the disk does not take it.
+    """
+    path = Path(path)
+    tensors = {
+        name: _stored(path, name, tensor.detach().cpu().contiguous(), half) for name, tensor in weights.state.items()
+    }
+    metadata = {
+        "format": FORMAT,
+        "taxonomy": weights.taxonomy,
+        "classes": json.dumps(weights.classes),
+        "architecture": weights.architecture.model_dump_json(),
+        "history": json.dumps([dict(entry) for entry in weights.history]),
+        "created": weights.created,
+        "parent": weights.parent,
+    }
+    checksum = _checksum(tensors, metadata)
+    data = safetensors.torch.save(tensors, {**metadata, "checksum": checksum})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, data)
+    return replace(weights, version=_version(checksum))
+
+
+def load(path: str | Path, taxonomy: Taxonomy | None = None, architecture: ArchitectureConfig | None = None) -> Weights:
+    """Reads and checks a weights file.
+
+    taxonomy, architecture: what the file must be for; None takes any.
+    Raises WeightsError that names the file and the field that differs or is damaged.
+    """
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read: {error.strerror}") from None
+    metadata = _metadata(path, data)
+    try:
+        tensors = safetensors.torch.load(data)
+    except Exception as error:  # safetensors' own error type does not derive from a built-in one
+        raise WeightsError(f"{path}: not a whole safetensors file: {error}") from None
+    checksum = metadata.pop("checksum")
+    if checksum != _checksum(tensors, metadata):
+        raise WeightsError(f"{path}: checksum: the content is damaged (it does not match the recorded SHA-256)")
+    weights = _parse(path, tensors, metadata, _version(checksum))
+    if taxonomy is not None:
+        _check_taxonomy(path, weights, taxonomy)
+    if architecture is not None:
+        check_architecture(path, weights.architecture, architecture)
+    return weights
+
+
+def check_architecture(path: str | Path, found: ArchitectureConfig, expected: ArchitectureConfig) -> None:
+    """Raises WeightsError that lists the fields in which a file's architecture differs from what is asked for."""
+    ours, theirs = expected.model_dump(), found.model_dump()
+    different = [
+        f"{name}: {ours[name]} expected, the file has {theirs[name]}" for name in ours if ours[name] != theirs[name]
+    ]
+    if different:
+        raise WeightsError(f"{path}: architecture." + "; architecture.".join(different))
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """The file's old content or the new one survives whatever happens, never a mixture."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def _stored(path: Path, name: str, tensor: Tensor, half: bool) -> Tensor:
+    if not tensor.is_floating_point():
+        return tensor
+    stored = tensor.half() if half and tensor.ndim >= 2 else tensor.float()
+    if not torch.isfinite(stored).all():
+        raise WeightsError(f"{path}: {name}: holds values that are not finite as {stored.dtype}")
+    return stored
+
+
+def _metadata(path: Path, data: bytes) -> dict[str, str]:
+    """The string metadata of a safetensors file, parsed here so that one read serves metadata and tensors."""
+    try:
+        (length,) = struct.unpack_from("<Q", data)
+        metadata = json.loads(data[8 : 8 + length])["__metadata__"]
+    except (struct.error, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise WeightsError(f"{path}: header: not a safetensors file with metadata ({type(error).__name__})") from None
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise WeightsError(f"{path}: header: metadata: text expected")
+    if metadata.get("format", FORMAT) != FORMAT:
+        raise WeightsError(f"{path}: format: {FORMAT} expected, the file has {metadata['format']}")
+    missing = [name for name in _FIELDS if name not in metadata]
+    if missing:
+        raise WeightsError(f"{path}: header: missing {', '.join(missing)}: not one of this package's weights files")
+    return metadata
+
+
+def _parse(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str], version: str) -> Weights:
+    from sam_adapt_ros.segmentation.network import parse_architecture
+
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise WeightsError(f"{path}: {name}: holds values that are not finite")
+    try:
+        return Weights(
+            state={name: t.float() if t.is_floating_point() else t for name, t in tensors.items()},
+            taxonomy=metadata["taxonomy"],
+            classes=tuple(json.loads(metadata["classes"])),
+            architecture=parse_architecture(json.loads(metadata["architecture"])),
+            history=tuple(json.loads(metadata["history"])),
+            created=metadata["created"],
+            parent=metadata["parent"],
+            version=version,
+        )
+    except (ValueError, TypeError, ConfigError) as error:
+        raise WeightsError(f"{path}: metadata: {error}") from None
+
+
+def _check_taxonomy(path: Path, weights: Weights, taxonomy: Taxonomy) -> None:
+    if weights.taxonomy != taxonomy.name:
+        raise WeightsError(f"{path}: taxonomy: {taxonomy.name} expected, the file has {weights.taxonomy}")
+    if weights.classes != taxonomy.classes:
+        raise WeightsError(f"{path}: classes: {list(taxonomy.classes)} expected, the file has {list(weights.classes)}")
+
+
+def _checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    """SHA-256 over metadata and tensors, in an order of its own, so that no byte of either may change."""
+    digest = hashlib.sha256(json.dumps(dict(sorted(metadata.items()))).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _version(checksum: str) -> str:
+    return checksum[:12]

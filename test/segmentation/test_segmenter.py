@@ -1,0 +1,126 @@
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from sam_adapt_ros.config import ArchitectureConfig, SegmenterConfig
+from sam_adapt_ros.errors import ConfigError
+from sam_adapt_ros.frame import Frame
+from sam_adapt_ros.geometry.projection import assign_cameras
+from sam_adapt_ros.segmentation.network import Network, load_architecture
+from sam_adapt_ros.segmentation.segmenter import Segmenter
+from sam_adapt_ros.taxonomy import Taxonomy
+
+MakeFrame = Callable[..., Frame]
+
+
+@pytest.mark.parametrize("cameras", [0, 1, 6])
+def test_every_point_gets_a_class(segmenter: Segmenter, make_frame: MakeFrame, cameras: int) -> None:
+    frame = make_frame(cameras=cameras)
+    prediction = segmenter(frame)
+    count = len(frame.points)
+    assert prediction.labels.dtype == np.uint8 and prediction.labels.shape == (count,)
+    assert prediction.labels.max() < 3
+    np.testing.assert_allclose(prediction.fused.sum(1), 1, atol=1e-5)
+    np.testing.assert_allclose(prediction.points.sum(1), 1, atol=1e-5)
+    np.testing.assert_array_equal(prediction.labels, prediction.fused.argmax(1))
+    np.testing.assert_array_equal(prediction.probability, prediction.fused.max(1))
+    np.testing.assert_array_equal(prediction.seen, assign_cameras(frame.points, frame.views).camera >= 0)
+    np.testing.assert_allclose(prediction.image.sum(1), prediction.seen, atol=1e-5)
+    unseen = ~prediction.seen
+    np.testing.assert_allclose(prediction.fused[unseen], prediction.points[unseen], atol=1e-6)
+    assert set(prediction.timings) == {"project", "voxelize", "model", "fuse"}
+
+
+def test_points_that_are_not_finite_keep_their_rows(segmenter: Segmenter, make_frame: MakeFrame) -> None:
+    frame = make_frame()
+    bad = np.arange(0, len(frame.points), 7)
+    holes = frame.points.copy()
+    holes[bad] = np.array([np.nan, 1, np.inf], np.float32)
+    prediction = segmenter(dataclasses.replace(frame, points=holes))
+    assert (prediction.labels[bad] == 255).all() and not prediction.probability[bad].any()
+    assert not prediction.seen[bad].any() and not prediction.fused[bad].any()
+    keep = np.setdiff1d(np.arange(len(frame.points)), bad)
+    without = segmenter(dataclasses.replace(frame, points=frame.points[keep], ground_truth=None))
+    np.testing.assert_allclose(prediction.fused[keep], without.fused, atol=1e-5)
+
+
+@pytest.mark.parametrize("points", [np.zeros((0, 3), np.float32), np.full((4, 3), np.nan, np.float32)])
+def test_nothing_to_label_is_fine(segmenter: Segmenter, make_frame: MakeFrame, points: np.ndarray) -> None:
+    prediction = segmenter(dataclasses.replace(make_frame(), points=points, ground_truth=None))
+    assert prediction.fused.shape == (len(points), 3)
+    assert (prediction.labels == 255).all()
+
+
+def test_one_point_and_points_beyond_the_grid(segmenter: Segmenter) -> None:
+    points = np.array([[1e7, -1e7, 3], [1, 2, 3], [-1e20, 0, 0]], np.float32)
+    assert (segmenter(Frame(0, "lidar", points)).labels < 3).all()
+    assert (segmenter(Frame(0, "lidar", points[1:2])).labels < 3).all()
+
+
+def test_far_points_change_nothing_near(segmenter: Segmenter, make_frame: MakeFrame) -> None:
+    """The grid's size does not enter: a far return may not move or mix voxels."""
+    frame = make_frame(cameras=0)
+    far = np.array([[600, 600, 600], [-600, -600, -600]], np.float32)
+    alone = segmenter(frame).points
+    together = segmenter(
+        dataclasses.replace(frame, points=np.concatenate([frame.points, far]), ground_truth=None)
+    ).points
+    np.testing.assert_allclose(together[:-2], alone, atol=1e-5)
+
+
+def test_predictions_repeat_and_do_not_depend_on_the_order_of_points(
+    segmenter: Segmenter, make_frame: MakeFrame
+) -> None:
+    frame = make_frame(seed=3)
+    first, second = segmenter(frame), segmenter(frame)
+    np.testing.assert_array_equal(first.fused, second.fused)
+    order = np.random.default_rng(0).permutation(len(frame.points))
+    shuffled = segmenter(dataclasses.replace(frame, points=frame.points[order], ground_truth=None))
+    np.testing.assert_allclose(shuffled.fused, first.fused[order], atol=1e-5)
+
+
+def test_image_size_may_differ_from_the_network_s(segmenter: Segmenter, make_frame: MakeFrame) -> None:
+    assert (segmenter(make_frame(width=211, height=101)).labels < 3).all()
+
+
+def test_fusion_follows_the_configuration(network: Network, shapes: Taxonomy, make_frame: MakeFrame) -> None:
+    frame = make_frame()
+    mean = Segmenter(network, shapes, SegmenterConfig(fusion="mean"))(frame)
+    product = Segmenter(network, shapes, SegmenterConfig(fusion="product"))(frame)
+    seen = mean.seen
+    np.testing.assert_allclose(mean.fused[seen], (mean.image[seen] + mean.points[seen]) / 2, atol=1e-6)
+    expected = product.image[seen] * product.points[seen]
+    np.testing.assert_allclose(product.fused[seen], expected / expected.sum(1, keepdims=True), atol=1e-5)
+
+
+def test_cuda_is_refused_where_there_is_none(network: Network, shapes: Taxonomy) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device")
+    with pytest.raises(ConfigError, match=r"segmenter\.device"):
+        Segmenter(network, shapes, SegmenterConfig(device="cuda"))
+
+
+def test_warm_up_runs(segmenter: Segmenter) -> None:
+    segmenter.warm_up()
+
+
+@pytest.mark.parametrize("preset", ["small", "paper"])
+def test_presets_build(preset: str) -> None:
+    network = Network(8, load_architecture(preset))
+    parameters = sum(p.numel() for p in network.parameters())
+    assert parameters <= 1_450_000 if preset == "small" else parameters > 20_000_000
+
+
+def test_architecture_errors_name_the_field(tmp_path) -> None:
+    with pytest.raises(ConfigError, match="nowhere"):
+        load_architecture("nowhere")
+    (tmp_path / "bad.yaml").write_text("point_levels: 20\n")
+    with pytest.raises(ConfigError, match=r"bad\.yaml.*point_levels"):
+        load_architecture(tmp_path / "bad.yaml")
+    with pytest.raises(ConfigError, match="decoder_channels"):
+        Network(3, ArchitectureConfig(decoder_channels=[8]))
+    with pytest.raises(ConfigError, match="encoder"):
+        Network(3, ArchitectureConfig(encoder="no-such-encoder"))
