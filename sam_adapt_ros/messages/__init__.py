@@ -1,0 +1,41 @@
+"""ROS message layouts <-> arrays, without ROS: whatever has the messages' attributes will do (rclpy, rosbags)."""
+
+from sam_adapt_ros.messages.assembler import Assembled, FrameAssembler
+from sam_adapt_ros.messages.calibration import Calibration, CameraCalibration
+from sam_adapt_ros.messages.camera_info import camera_from_info, optical_from_info
+from sam_adapt_ros.messages.cloud import (
+    Cloud,
+    CloudData,
+    LabelCloudData,
+    encode_cloud,
+    encode_labels,
+    read_labels,
+    read_points,
+)
+from sam_adapt_ros.messages.image import decode_image, decode_instances
+from sam_adapt_ros.messages.stamps import stamp_ns
+from sam_adapt_ros.messages.synchronizer import Match, Synchronizer
+from sam_adapt_ros.messages.transforms import feed_odometry, feed_tf
+
+__all__ = [
+    "Assembled",
+    "Calibration",
+    "CameraCalibration",
+    "Cloud",
+    "CloudData",
+    "FrameAssembler",
+    "LabelCloudData",
+    "Match",
+    "Synchronizer",
+    "camera_from_info",
+    "decode_image",
+    "decode_instances",
+    "encode_cloud",
+    "encode_labels",
+    "feed_odometry",
+    "feed_tf",
+    "optical_from_info",
+    "read_labels",
+    "read_points",
+    "stamp_ns",
+]

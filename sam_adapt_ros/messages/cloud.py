@@ -1,0 +1,211 @@
+"""``sensor_msgs/PointCloud2`` <-> arrays. Any object with the message's attributes will do (rclpy, rosbags, ...)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sam_adapt_ros.errors import MessageError
+
+_KINDS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "f8"}
+"""numpy kinds by ``sensor_msgs/PointField`` datatype."""
+_DATATYPES = {np.dtype(kind): datatype for datatype, kind in _KINDS.items()}
+
+FieldSpec = tuple[str, int, int, int]
+"""name, offset in bytes, PointField datatype, count."""
+
+
+@dataclass(frozen=True, eq=False)
+class CloudData:
+    """A cloud's content, ready to be put into a message: height 1, little-endian, ``row_step`` = ``len(data)``.
+
+    data: contiguous (width * point_step,) uint8.
+    """
+
+    data: NDArray[np.uint8]
+    point_step: int
+    fields: list[FieldSpec]
+    width: int
+
+
+LabelCloudData = CloudData
+"""What ``encode_labels`` gives."""
+
+
+@dataclass(frozen=True, eq=False)
+class Cloud:
+    """A decoded cloud; organized clouds are flattened row by row.
+
+    points: (N, 3) float32 metres in the message's frame, non-finite rows included; read-only where it is the
+        message's own memory.
+    """
+
+    points: NDArray[np.float32]
+    _columns: Mapping[str, NDArray[Any]] = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Names of all fields."""
+        return tuple(self._columns)
+
+    def field(self, name: str) -> NDArray[Any]:
+        """A field's values, (N,) or (N, count), in the machine's byte order. Raises MessageError when there is none."""
+        if name not in self._columns:
+            raise MessageError("cloud_fields", f"point cloud: no field {name!r} (fields: {', '.join(self._columns)})")
+        column = self._columns[name]
+        return np.ascontiguousarray(column, column.dtype.newbyteorder("="))
+
+
+def read_points(msg: Any) -> Cloud:
+    """Decodes a PointCloud2.
+
+    Raises MessageError with reason ``cloud_layout`` (steps, sizes or field offsets that contradict each other) or
+    ``cloud_fields`` (x, y or z missing or not a floating-point number).
+    """
+    columns = _columns(msg)
+    missing = [name for name in "xyz" if name not in columns]
+    if missing:
+        names = ", ".join(columns) or "none"
+        raise MessageError("cloud_fields", f"point cloud: no field {', '.join(missing)} (fields: {names})")
+    axes = [columns[name] for name in "xyz"]
+    for name, axis in zip("xyz", axes, strict=True):
+        if axis.dtype.kind != "f" or axis.ndim != 1:
+            raise MessageError("cloud_fields", f"point cloud: {name}: one float expected, got {_describe(axis)}")
+    return Cloud(_points(msg, axes), columns)
+
+
+def read_labels(msg: Any) -> tuple[NDArray[np.float32], NDArray[Any], NDArray[np.float32] | None]:
+    """Decodes a label cloud: points (N, 3) float32, class_id (N,) of whatever integers it holds, and the probability
+    (N,) float32 where there is one. Raises MessageError as ``read_points``."""
+    cloud = read_points(msg)
+    class_id = cloud.field("class_id")
+    if class_id.dtype.kind not in "iu" or class_id.ndim != 1:
+        raise MessageError("cloud_fields", f"label cloud: class_id: one integer expected, got {_describe(class_id)}")
+    probability = cloud.field("probability").astype(np.float32) if "probability" in cloud.fields else None
+    return cloud.points, class_id, probability
+
+
+_LABEL_FIELDS: list[FieldSpec] = [
+    ("x", 0, 7, 1),
+    ("y", 4, 7, 1),
+    ("z", 8, 7, 1),
+    ("rgb", 12, 7, 1),
+    ("class_id", 16, 2, 1),
+    ("probability", 20, 7, 1),
+]
+
+
+def encode_labels(
+    points: NDArray[np.float32], class_id: NDArray[np.uint8], probability: ArrayLike, colors: NDArray[np.uint8]
+) -> LabelCloudData:
+    """The label cloud: ``x y z`` float32, ``rgb`` (0x00RRGGBB in a float32's bits, as RViz takes it), ``class_id``
+    uint8, ``probability`` float32.
+
+    points: (N, 3); class_id: (N,) uint8; probability: (N,) or scalar; colors: (256, 3) uint8 RGB by class id.
+    """
+    class_id = np.asarray(class_id, np.uint8)
+    r, g, b = colors.astype("<u4").T
+    words = np.empty((len(points), 6), "<u4")  # one row a point; the bytes after class_id are padding
+    numbers = words.view("<f4")
+    numbers[:, :3] = points
+    words[:, 3] = (r << 16 | g << 8 | b)[class_id]
+    words[:, 4] = class_id
+    numbers[:, 5] = probability
+    return CloudData(words.reshape(-1).view(np.uint8), 24, list(_LABEL_FIELDS), len(points))
+
+
+def encode_cloud(fields: Mapping[str, ArrayLike]) -> CloudData:
+    """A cloud of any fields, in the mapping's order, each at a multiple of its size.
+
+    fields: name -> (N,) array of an integer of at most 32 bits or a float.
+    Raises ValueError when the lengths differ or a type has no PointField datatype.
+    """
+    arrays = {name: np.asarray(values) for name, values in fields.items()}
+    lengths = {name: array.shape for name, array in arrays.items()}
+    if len(set(lengths.values())) != 1 or any(array.ndim != 1 for array in arrays.values()):
+        raise ValueError(f"fields: one-dimensional arrays of one length expected, got {lengths}")
+    specs: list[FieldSpec] = []
+    offset = 0
+    for name, array in arrays.items():
+        datatype = _DATATYPES.get(array.dtype.newbyteorder("="))
+        if datatype is None:
+            raise ValueError(f"fields: {name}: a PointField has no type for {array.dtype}")
+        size = array.dtype.itemsize
+        offset = -(-offset // size) * size
+        specs.append((name, offset, datatype, 1))
+        offset += size
+    step = -(-offset // 4) * 4
+    (count,) = next(iter(lengths.values()))
+    data = np.zeros(count * step, np.uint8)
+    for name, offset, datatype, _ in specs:
+        np.ndarray((count,), f"<{_KINDS[datatype]}", data, offset, (step,))[:] = arrays[name]
+    return CloudData(data, step, specs, count)
+
+
+def _columns(msg: Any) -> dict[str, NDArray[Any]]:
+    """Every field as a strided view of the message's memory (a copy where rows are padded)."""
+    width, height, step, row_step = int(msg.width), int(msg.height), int(msg.point_step), int(msg.row_step)
+    count = width * height
+    data = np.frombuffer(msg.data, np.uint8)
+    if count and step < 1:
+        raise MessageError("cloud_layout", f"point cloud: point_step: a positive size expected, got {step}")
+    if row_step < width * step:
+        raise MessageError(
+            "cloud_layout",
+            f"point cloud: row_step: at least width x point_step = {width * step} expected, got {row_step}",
+        )
+    if len(data) != row_step * height:
+        raise MessageError(
+            "cloud_layout",
+            f"point cloud: data: row_step x height = {row_step * height} bytes expected, got {len(data)}",
+        )
+    if row_step > width * step and height > 1:
+        data = np.ascontiguousarray(data.reshape(height, row_step)[:, : width * step]).reshape(-1)
+    order = ">" if msg.is_bigendian else "<"
+    columns: dict[str, NDArray[Any]] = {}
+    for spec in msg.fields:
+        name, offset, repeat = str(spec.name), int(spec.offset), max(int(spec.count), 1)
+        kind = _KINDS.get(int(spec.datatype))
+        if kind is None:
+            raise MessageError("cloud_layout", f"point cloud: field {name}: unknown datatype {spec.datatype}")
+        dtype = np.dtype(order + kind)
+        if offset + repeat * dtype.itemsize > max(step, 0) and count:
+            raise MessageError(
+                "cloud_layout", f"point cloud: field {name}: bytes beyond point_step = {step} (offset {offset})"
+            )
+        shape, strides = ((count,), (step,)) if repeat == 1 else ((count, repeat), (step, dtype.itemsize))
+        columns[name] = np.ndarray(shape, dtype, data, offset, strides) if count else np.empty(shape, dtype)
+    return columns
+
+
+def _points(msg: Any, axes: list[NDArray[Any]]) -> NDArray[np.float32]:
+    """(N, 3) native float32: in one strided read when x, y, z stand together, as they nearly always do."""
+    x = axes[0]
+    offsets = [int(spec.offset) for name in "xyz" for spec in msg.fields if spec.name == name]
+    size = x.dtype.itemsize
+    together = all(axis.dtype == x.dtype for axis in axes) and offsets == [
+        offsets[0],
+        offsets[0] + size,
+        offsets[0] + 2 * size,
+    ]
+    if not together or len(x) == 0:
+        return np.stack([axis.astype(np.float32) for axis in axes], axis=1)
+    # From x's own memory: the columns of padded clouds are views of a copy.
+    block = np.lib.stride_tricks.as_strided(x, (len(x), 3), (x.strides[0], size), writeable=False)
+    return np.ascontiguousarray(block, np.float32)
+
+
+def _describe(array: NDArray[Any]) -> str:
+    return f"{array.dtype}" if array.ndim == 1 else f"{array.shape[1]} x {array.dtype}"
+
+
+if sys.byteorder != "little":  # pragma: no cover
+    raise ImportError("sam_adapt_ros writes little-endian messages from memory as it is: little-endian machine needed")
