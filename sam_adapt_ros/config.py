@@ -232,6 +232,48 @@ class PseudoLabelConfig(Section):
     enhancement: EnhancementConfig = EnhancementConfig()
 
 
+class StoreConfig(Section):
+    """The weight store."""
+
+    folder: str = "out/store"
+    keep: Annotated[int, Field(ge=0)] = 10  # newest versions kept besides source, current and previous
+    lock_timeout: Positive = 10.0  # how long a change waits for another process's
+    poll_period: Positive = 1.0  # how often the segmenter looks at the pointer
+
+
+class BufferConfig(Section):
+    """Frames kept to learn from: a cover of the drive instead of its last minutes."""
+
+    max_frames: Annotated[int, Field(ge=2)] = 200  # training and held-out together
+    max_megabytes: Positive = 512.0
+    held_out: Annotated[float, Field(ge=0, le=0.5)] = 0.2  # share of places, and of both limits, kept for the gate
+    min_distance: NonNegative = 1.0  # driven between two frames that are kept
+    block: Positive = 20.0  # side of the squares on the map that are learned from or held out as a whole
+    gap: NonNegative = 3.0  # between any frame learned from, ever, and any held out
+    nominal_speed: Positive = 8.0  # m/s assumed between frames without odometry
+    distance_scale: Positive = 30.0  # frames this far apart count as much as entirely different predictions
+    novelty: NonNegative = 2.0  # weight of how different predictions and images are, beside distance
+    class_balance: NonNegative = 1.0  # weight of classes that are rare in the buffer
+    half_life: NonNegative = 1000.0  # offered frames after which a kept frame counts half; 0: never forgets
+    image_format: Literal["jpeg", "png"] = "jpeg"
+    jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 95
+    max_image_height: Annotated[int, Field(ge=0)] = 0  # higher images are scaled down to this; 0: kept as they are
+    seed: int = 0  # of the choice of held-out places
+
+    @model_validator(mode="after")
+    def _gap_fits_block(self) -> BufferConfig:
+        if 2 * self.gap >= self.block:
+            raise ValueError(f"gap {self.gap} leaves nothing of a block of {self.block}: less than half of it expected")
+        return self
+
+
+class AdaptationConfig(Section):
+    """Learning while driving."""
+
+    store: StoreConfig = StoreConfig()
+    buffer: BufferConfig = BufferConfig()
+
+
 class Config(Section):
     taxonomy: str = "town"  # a shipped class set or a YAML file
     lidar: LidarConfig = LidarConfig()
@@ -243,6 +285,7 @@ class Config(Section):
     training: TrainingConfig = TrainingConfig()
     masks: MaskConfig = MaskConfig()
     pseudo_labels: PseudoLabelConfig = PseudoLabelConfig()
+    adaptation: AdaptationConfig = AdaptationConfig()
 
     @classmethod
     def load(cls, name: str | Path, overrides: dict[str, Any] | None = None) -> Config:
