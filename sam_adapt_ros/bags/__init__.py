@@ -1,5 +1,7 @@
 """Bag -> frames, frames -> bag, and data-set converters, one file each."""
 
+from sam_adapt_ros.bags.reader import BagReader, Counts
+from sam_adapt_ros.bags.source import BagSource, RawMessage, Topic
 from sam_adapt_ros.bags.writer import BagWriter
 
-__all__ = ["BagWriter"]
+__all__ = ["BagReader", "BagSource", "BagWriter", "Counts", "RawMessage", "Topic"]

@@ -1,0 +1,223 @@
+"""A bag -> frames, by the synchronizer and the assembler that serve live topics, so that both give the same."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter, OrderedDict, deque
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sam_adapt_ros.bags.roles import Inputs, find_inputs
+from sam_adapt_ros.bags.source import BagSource, RawMessage, Topic
+from sam_adapt_ros.bags.writer import CALIBRATION_FILE
+from sam_adapt_ros.config import Config
+from sam_adapt_ros.errors import BagError, MessageError
+from sam_adapt_ros.frame import Frame
+from sam_adapt_ros.messages import (
+    Assembled,
+    Calibration,
+    FrameAssembler,
+    Match,
+    Synchronizer,
+    feed_odometry,
+    feed_tf,
+    stamp_ns,
+)
+from sam_adapt_ros.taxonomy import Taxonomy
+
+logger = logging.getLogger(__name__)
+
+_LEAD_NS = 2_000_000_000
+"""Transforms, CameraInfo and labels are read so far ahead of sweeps and images: where they come late in a bag (TF at
+2 Hz, labels behind their sweep) nothing is lost, and nothing has to wait."""
+_KEPT = 128  # labels and instance images that may wait for their sweep or image
+
+
+@dataclass
+class Counts:
+    """frames_in: sweeps read. frames: given out. dropped: sweeps by reason. cameras: ``<reason>.<camera>``, images
+    left out or used with a warning. messages: other messages that could not be used, ``<reason>.<topic>``."""
+
+    frames_in: int = 0
+    frames: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    cameras: Counter[str] = field(default_factory=Counter)
+    messages: Counter[str] = field(default_factory=Counter)
+
+
+class BagReader:
+    """Gives a bag's frames; a context manager.
+
+    path: see ``BagSource``. config: names the topics.
+    Raises BagError when the bag cannot be read or has no usable LiDAR topic; cameras that are not there are warned of.
+    """
+
+    def __init__(self, path: str | Path, config: Config) -> None:
+        self.path = Path(path)
+        self.config = config
+        self.counts = Counts()
+        self._taxonomy = Taxonomy.load(config.taxonomy)
+        self._source = BagSource(path)
+        self._inputs: Inputs | None = None
+
+    def __enter__(self) -> BagReader:
+        self._source.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._source.__exit__(*error)
+
+    @property
+    def inputs(self) -> Inputs:
+        """Which of the configuration's inputs the bag has. Raises BagError when the LiDAR is not among them."""
+        if self._inputs is None:
+            self._inputs = find_inputs(self._source.topics, self.config)
+            if self._inputs.errors:
+                raise BagError(f"{self.path}: {'; '.join(self._inputs.errors)}")
+            for line in self._inputs.missing:
+                logger.warning("%s: %s", self.path, line)
+        return self._inputs
+
+    def topics(self) -> dict[str, Topic]:
+        """The bag's topics by name."""
+        return self._source.topics
+
+    def raw(self, topics: Collection[str] | None = None) -> Iterator[RawMessage]:
+        """Recorded messages in the order of their log times, not decoded. topics: only these (None: all)."""
+        return self._source.messages(topics)
+
+    def frames(self) -> Iterator[Frame]:
+        """Every sweep that can be used, with its images, in the order of the sweeps' stamps. See ``counts``."""
+        return (assembled.frame for assembled in self.assembled())
+
+    def assembled(self) -> Iterator[Assembled]:
+        """As ``frames``, with what is to be said about each. Every call starts at the bag's beginning, counts anew."""
+        self.counts = counts = Counts()
+        inputs = self.inputs
+        matches: deque[Match] = deque()
+        synchronizer = Synchronizer(
+            {name: self.config.cameras[name].time_offset for name in inputs.images.values()},
+            self.config.sync,
+            matches.append,
+            lambda reason, _: counts.dropped.update([reason]),
+        )
+        with BagSource(self.path) as ahead:  # its own place in the file
+            context = _Context(ahead, inputs, self._assembler(), counts)
+            for message in self._source.messages({inputs.lidar, *inputs.images}):
+                now = message.log_time_ns
+                context.read_until(now + _LEAD_NS)
+                synchronizer.tick(now)
+                try:
+                    decoded = message.decode()
+                except MessageError as error:
+                    self._count_undecodable(message, error)
+                    continue
+                stamp = stamp_ns(decoded.header)
+                if message.topic == inputs.lidar:
+                    counts.frames_in += 1
+                    synchronizer.add_sweep(stamp, decoded, now)
+                else:
+                    synchronizer.add_image(inputs.images[message.topic], stamp, decoded, now)
+                yield from self._assemble(matches, context)
+            synchronizer.flush()
+            yield from self._assemble(matches, context)
+
+    def _assembler(self) -> FrameAssembler:
+        assembler = FrameAssembler(self.config, self._taxonomy)
+        named = self.config.transforms.calibration_file
+        folder = self.path if self.path.is_dir() else self.path.parent
+        if named:
+            assembler.set_calibration(Calibration.load(named))
+        elif (folder / CALIBRATION_FILE).is_file():
+            assembler.set_calibration(Calibration.load(folder / CALIBRATION_FILE))
+        return assembler
+
+    def _assemble(self, matches: deque[Match], context: _Context) -> Iterator[Assembled]:
+        while matches:
+            match = matches.popleft()
+            self.counts.cameras.update(f"image_missing.{name}" for name in match.missing)
+            try:
+                assembled = context.assemble(match)
+            except MessageError as error:
+                logger.warning("%s: sweep at %d dropped: %s", self.path, match.stamp_ns, error)
+                self.counts.dropped[error.reason] += 1
+                continue
+            for name, reason in [*assembled.dropped.items(), *assembled.warnings.items()]:
+                self.counts.cameras[f"{reason}.{name}"] += 1
+            self.counts.frames += 1
+            yield assembled
+
+    def _count_undecodable(self, message: RawMessage, error: MessageError) -> None:
+        logger.warning("%s: message at %d left out: %s", self.path, message.log_time_ns, error)
+        if message.topic == self.inputs.lidar:
+            self.counts.frames_in += 1
+            self.counts.dropped[error.reason] += 1
+        else:
+            self.counts.cameras[f"{error.reason}.{self.inputs.images[message.topic]}"] += 1
+
+
+class _Context:
+    """What frames need besides sweeps and images, read ahead of them."""
+
+    def __init__(self, source: BagSource, inputs: Inputs, assembler: FrameAssembler, counts: Counts) -> None:
+        self._inputs = inputs
+        self._assembler = assembler
+        self._counts = counts
+        self._labels: OrderedDict[int, Any] = OrderedDict()
+        self._instances: OrderedDict[tuple[str, int], Any] = OrderedDict()
+        self._tf_children: set[str] = set()
+        self._messages = source.messages(inputs.context_topics)
+        self._next = next(self._messages, None)
+
+    def read_until(self, log_time_ns: int) -> None:
+        """Takes in everything that was recorded up to a time."""
+        while self._next is not None and self._next.log_time_ns <= log_time_ns:
+            message = self._next
+            try:
+                self._take(message.topic, message.decode())
+            except MessageError as error:
+                self._refuse(error.reason, message.topic)
+            self._next = next(self._messages, None)
+
+    def assemble(self, match: Match) -> Assembled:
+        """Raises MessageError when the sweep is unusable."""
+        images = match.images
+        instances = {name: self._instances.pop((name, stamp_ns(msg.header)), None) for name, (_, msg) in images.items()}
+        return self._assembler.assemble(
+            match.stamp_ns,
+            match.sweep.header.frame_id,
+            match.sweep,
+            images,
+            self._labels.pop(match.stamp_ns, None),
+            {name: msg for name, msg in instances.items() if msg is not None},
+        )
+
+    def _take(self, topic: str, msg: Any) -> None:
+        inputs = self._inputs
+        if topic in inputs.transforms:
+            self._tf_children.update(transform.child_frame_id.lstrip("/") for transform in msg.transforms)
+            if feed_tf(self._assembler.tree, msg, static=inputs.transforms[topic]):
+                self._refuse("transform", topic)
+        elif topic == inputs.odometry:
+            # TF is the authority on a frame that it knows: odometry may be of another origin.
+            if msg.child_frame_id.lstrip("/") not in self._tf_children and feed_odometry(self._assembler.tree, msg):
+                self._refuse("transform", topic)
+        elif topic in inputs.infos:
+            for camera in inputs.infos[topic]:
+                self._assembler.set_camera_info(camera, msg)
+        elif topic == inputs.ground_truth:
+            _keep(self._labels, stamp_ns(msg.header), msg)
+        elif topic in inputs.instances:
+            _keep(self._instances, (inputs.instances[topic], stamp_ns(msg.header)), msg)
+
+    def _refuse(self, reason: str, topic: str) -> None:
+        self._counts.messages[f"{reason}.{topic}"] += 1
+
+
+def _keep(messages: OrderedDict[Any, Any], key: Any, msg: Any) -> None:
+    messages[key] = msg
+    messages.move_to_end(key)
+    if len(messages) > _KEPT:
+        messages.popitem(last=False)
