@@ -190,6 +190,17 @@ class TransformTree:
         with self._lock:
             return tuple(self._neighbours)
 
+    def fixed_above(self, frame: str) -> str | None:
+        """The topmost frame above ``frame``, when something on the way up to it moves; None otherwise."""
+        with self._lock:
+            parents = {child: parent for parent, child in self._edges}
+            here, moving, seen = _plain(frame), False, set()
+            while here in parents and here not in seen:
+                seen.add(here)
+                moving |= isinstance(self._edges[parents[here], here], PoseBuffer)
+                here = parents[here]
+            return here if moving else None
+
     def clear_motion(self) -> None:
         """Forgets every moving pose, as after a clock jump; static edges stay."""
         with self._lock:

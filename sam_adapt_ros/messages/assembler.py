@@ -96,9 +96,10 @@ class FrameAssembler:
         """False when odometry or TF at the stamps may yet come, so that a sweep should wait for it (at most
         ``transforms.timeout``); True when it is there, or when waiting will not help."""
         frames = [(self._frame_of(name, msg), stamp) for name, (stamp, msg) in images.items()]
+        fixed = self._fixed_frame()
         for frame, stamp in [(frame_id, stamp_ns), *frames]:
             try:
-                self.tree.lookup(self._config.transforms.odometry_frame, frame, stamp)
+                self.tree.lookup(fixed, frame, stamp)
             except CalibrationError as error:
                 if error.reason == "transform_late":
                     return False
@@ -168,7 +169,7 @@ class FrameAssembler:
         """``T_frame_lidar`` with the motion between the two stamps undone, or, without odometry, as if there were
         none."""
         limit = self._config.transforms.max_extrapolation
-        fixed = self._config.transforms.odometry_frame
+        fixed = self._fixed_frame()
         try:
             return self.tree.lookup_full(frame, stamp, lidar, sweep_ns, fixed, limit)
         except CalibrationError as motion:
@@ -211,11 +212,19 @@ class FrameAssembler:
         return np.where(known, self._ground_truth[np.where(known, raw, 0)], np.uint8(255))
 
     def _pose(self, frame_id: str, stamp_ns: int) -> Transform | None:
-        transforms = self._config.transforms
+        limit = self._config.transforms.max_extrapolation
         try:
-            return self.tree.lookup(transforms.odometry_frame, frame_id, stamp_ns, transforms.max_extrapolation)
+            return self.tree.lookup(self._fixed_frame(), frame_id, stamp_ns, limit)
         except CalibrationError:
             return None
+
+    def _fixed_frame(self) -> str:
+        """The odometry frame as configured; where nobody speaks of it, the frame that the base frame moves in, by
+        whatever name (``map``, ``world``): bags differ."""
+        transforms = self._config.transforms
+        if transforms.odometry_frame.lstrip("/") in self.tree.frames():
+            return transforms.odometry_frame
+        return self.tree.fixed_above(transforms.base_frame) or transforms.odometry_frame
 
 
 class _Report:
