@@ -84,6 +84,21 @@ class BagReader:
         """The bag's topics by name."""
         return self._source.topics
 
+    @property
+    def sweeps(self) -> int:
+        """How many LiDAR messages the bag has."""
+        return self._source.topics[self.inputs.lidar].count
+
+    @property
+    def dropped(self) -> Counter[str]:
+        """Sweeps that gave no frame, by reason."""
+        return self.counts.dropped
+
+    @property
+    def camera_drops(self) -> Counter[str]:
+        """Images that were left out or used with a warning, ``<reason>.<camera>``."""
+        return self.counts.cameras
+
     def raw(self, topics: Collection[str] | None = None) -> Iterator[RawMessage]:
         """Recorded messages in the order of their log times, not decoded. topics: only these (None: all)."""
         return self._source.messages(topics)
@@ -103,9 +118,10 @@ class BagReader:
             matches.append,
             lambda reason, _: counts.dropped.update([reason]),
         )
-        with BagSource(self.path) as ahead:  # its own place in the file
+        # Two readers with their own places in the file, opened by whichever thread iterates (sqlite3 insists on it).
+        with BagSource(self.path) as source, BagSource(self.path) as ahead:
             context = _Context(ahead, inputs, self._assembler(), counts)
-            for message in self._source.messages({inputs.lidar, *inputs.images}):
+            for message in source.messages({inputs.lidar, *inputs.images}):
                 now = message.log_time_ns
                 context.read_until(now + _LEAD_NS)
                 synchronizer.tick(now)

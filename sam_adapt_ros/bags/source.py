@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import struct
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -85,7 +85,8 @@ class BagSource:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._reader.close()
+        with suppress(sqlite3.ProgrammingError):  # closed by a thread that did not open it
+            self._reader.close()
 
     @cached_property
     def topics(self) -> dict[str, Topic]:
