@@ -98,6 +98,7 @@ class AugmentationConfig(Section):
 
     rotation_noise: NonNegative = 0.1  # standard deviation of the noise on the rotation matrix
     rotate: bool = True  # about z, by any angle
+    translation: NonNegative = 5.0  # metres at most, along each axis: moves the points against the voxel grid
     flip_points: Fraction = 0.5  # probability
     flip_image: Fraction = 0.5  # probability
     color_jitter: NonNegative = 0.4  # brightness, contrast, saturation
@@ -131,7 +132,7 @@ class SegmentsConfig(Section):
     """Masks from the points alone: clusters at nested scales, and the ground, split by image regions."""
 
     radius_per_metre: Positive = 0.03  # points are joined within this share of their horizontal range ...
-    min_radius: Positive = 0.3  # ... and at least this ...
+    min_radius: Positive = 0.3  # ... and, along the line of sight, at least this ...
     max_radius: Positive = 1.5  # ... and at most that; all three for the finest scale, doubled by each further one
     scales: Annotated[int, Field(ge=1, le=4)] = 2
     vertical_stretch: Positive = 2.0  # how much farther apart in height: beams are sparser than the points along them

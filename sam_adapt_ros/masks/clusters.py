@@ -1,0 +1,119 @@
+"""Range-adaptive clustering at nested scales: connected components of a log-polar grid's occupied cells.
+
+A LiDAR's points lie further apart the farther away they are, so the radius within which two of them belong together
+grows with range. In (azimuth, log range, slope of elevation) that radius is one number; cells of that size are hashed
+into a table, and neighbouring cells are joined when their centroids are within the radius. Cells, not points, are the
+graph's nodes, which is what makes a 64-beam sweep cost tens of milliseconds.
+
+Near the sensor, where ``radius_per_metre`` would make the radius smaller than ``min_radius``, the latter holds along
+the line of sight; across it the radius keeps shrinking, as the points' own spacing does.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from sam_adapt_ros.config import SegmentsConfig
+
+FARTHEST = 200.0
+STEEPEST = 2.0  # slopes of elevation are clipped to this; such points are almost overhead
+RADIUS_IN_CELLS = 1.5  # so that on a surface without gaps the centroids of touching cells are always within the radius
+HALF_NEIGHBOURS = [offset for offset in product((-1, 0, 1), repeat=3) if offset > (0, 0, 0)]
+
+
+def cluster(
+    points: NDArray[np.float32], azimuth: NDArray[np.float32], distance: NDArray[np.float32], settings: SegmentsConfig
+) -> list[NDArray[np.int64]]:
+    """Cluster ids of every point, one (N,) array a scale, finest first; each scale's clusters are unions of the
+    scale's before.
+
+    points: (N, 3) finite; azimuth: (N,) radians in [-pi, pi]; distance: (N,) horizontal range, metres.
+    """
+    if len(points) == 0:
+        return [np.zeros(0, np.int64) for _ in range(settings.scales)]
+    scaled = points * np.array([1, 1, 1 / settings.vertical_stretch], np.float32)
+    cells, shape = _cells(points, azimuth, distance, settings)
+    ids: list[NDArray[np.int64]] = []
+    nodes = np.zeros(0, np.int64)
+    edges = np.zeros((2, 0), np.int64)
+    for scale in range(settings.scales):
+        factor = 2**scale
+        if scale > 0:
+            cells = cells // 2
+            shape = tuple((size + 1) // 2 for size in shape)
+        table, home, node = _occupied(cells, shape)
+        if scale > 0:  # what the finer scale joined stays joined
+            parent = np.zeros(int(nodes.max()) + 1, np.int64)
+            parent[nodes] = node
+            edges = parent[edges]
+        found = _neighbours(table, home, node, scaled, settings, factor)
+        edges = np.concatenate([edges, found], axis=1)
+        count = int(node.max()) + 1
+        graph = coo_array((np.ones(edges.shape[1], np.int8), (edges[0], edges[1])), shape=(count, count))
+        ids.append(connected_components(graph, directed=False)[1].astype(np.int64)[node])
+        nodes = node
+    return ids
+
+
+def _cells(
+    points: NDArray[np.float32], azimuth: NDArray[np.float32], distance: NDArray[np.float32], settings: SegmentsConfig
+) -> tuple[NDArray[np.int32], tuple[int, ...]]:
+    """(3, N) finest cell indices along azimuth, log range, elevation, and how many cells there are along each."""
+    size = settings.radius_per_metre / RADIUS_IN_CELLS
+    knee = settings.min_radius / settings.radius_per_metre  # nearer than this the radius no longer shrinks
+    around = 2**settings.scales * int(np.pi / size / 2 ** (settings.scales - 1))  # divisible at every scale
+    warped = np.where(
+        distance < knee, distance / knee, 1 + np.log(np.clip(distance, knee, FARTHEST) / np.float32(knee))
+    )
+    slope = (points[:, 2] / np.maximum(distance, np.float32(0.1))).clip(-STEEPEST, STEEPEST) + STEEPEST
+    cells = np.empty((3, len(points)), np.int32)
+    cells[0] = np.minimum((azimuth + np.float32(np.pi)) * np.float32(around / (2 * np.pi)), around - 1)
+    cells[1] = warped * np.float32(1 / size)
+    cells[2] = slope * np.float32(1 / (size * settings.vertical_stretch))
+    return cells, (around, int(cells[1].max()) + 1, int(cells[2].max()) + 1)
+
+
+def _occupied(
+    cells: NDArray[np.int32], shape: tuple[int, ...]
+) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]]:
+    """The grid with a border of one cell (the azimuth's wraps around) as a table of node numbers from 1, 0 = empty;
+    (C,) the flat place of every node in it; (N,) the points' nodes, from 0."""
+    bordered = tuple(size + 2 for size in shape)
+    place = ((cells[0].astype(np.int64) + 1) * bordered[1] + (cells[1] + 1)) * bordered[2] + (cells[2] + 1)
+    occupied = np.zeros(bordered[0] * bordered[1] * bordered[2], bool)
+    occupied[place] = True
+    home = np.flatnonzero(occupied)
+    flat = np.zeros(len(occupied), np.int32)
+    flat[home] = np.arange(1, len(home) + 1, dtype=np.int32)
+    table = flat.reshape(bordered)
+    table[0], table[-1] = table[-2], table[1]
+    return table, home, flat[place].astype(np.int64) - 1
+
+
+def _neighbours(
+    table: NDArray[np.int32],
+    home: NDArray[np.int64],
+    node: NDArray[np.int64],
+    scaled: NDArray[np.float32],
+    settings: SegmentsConfig,
+    factor: int,
+) -> NDArray[np.int64]:
+    """(2, E) pairs of neighbouring nodes whose centroids are within the radius at the nearer one's range."""
+    count = np.bincount(node)
+    x, y, z = (np.bincount(node, scaled[:, axis]) / count for axis in range(3))
+    radius = factor * np.clip(settings.radius_per_metre * np.hypot(x, y), settings.min_radius, settings.max_radius)
+    flat = table.ravel()
+    pairs = []
+    for along_azimuth, along_range, along_slope in HALF_NEIGHBOURS:
+        other = flat[home + ((along_azimuth * table.shape[1] + along_range) * table.shape[2] + along_slope)]
+        first = np.flatnonzero(other)
+        second = other[first].astype(np.int64) - 1
+        apart = (x[first] - x[second]) ** 2 + (y[first] - y[second]) ** 2 + (z[first] - z[second]) ** 2
+        joined = apart <= np.minimum(radius[first], radius[second]) ** 2
+        pairs.append(np.stack([first[joined], second[joined]]))
+    return np.concatenate(pairs, axis=1)

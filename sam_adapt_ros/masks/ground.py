@@ -1,0 +1,184 @@
+"""Which points of a sweep lie on the ground, found from the points alone.
+
+A base plane is fitted to the lowest points around the vehicle; on a polar grid the ground's height above it is then
+followed from the vehicle outwards, ring by ring, so that hills, dips and kerbs far from the plane are still ground and
+roofs, which no gentle slope leads to, are not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sam_adapt_ros.config import SegmentsConfig
+
+SECTORS = 180
+NEAREST = 1.5  # metres; nearer returns are the vehicle's own
+FARTHEST = 200.0
+RING_GROWTH = 0.05  # a ring's depth by its range ...
+RING_MIN = 0.75  # ... and at least this, metres
+PLANE_RANGE = 25.0  # the base plane is fitted to cells up to here
+PLANE_TRIPLES = 200
+PLANE_TOLERANCE = 0.15
+BODY_EXTENT = 0.4  # metres in height that points of one cell of bare ground never span
+
+
+@dataclass(frozen=True, eq=False)
+class PolarGrid:
+    """Sector and ring of every point. ``edges``: (R + 1,) ring borders in metres of horizontal range."""
+
+    sector: NDArray[np.int64]
+    ring: NDArray[np.int64]
+    edges: NDArray[np.float64]
+
+    @property
+    def cell(self) -> NDArray[np.int64]:
+        return self.sector * (len(self.edges) - 1) + self.ring
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return SECTORS, len(self.edges) - 1
+
+
+def ground_height(
+    points: NDArray[np.float32], azimuth: NDArray[np.float32], distance: NDArray[np.float32], settings: SegmentsConfig
+) -> NDArray[np.float32]:
+    """Height of every point above the ground under it, metres.
+
+    points: (N, 3) finite, z roughly up; azimuth: (N,) radians in [-pi, pi]; distance: (N,) horizontal range, metres.
+    """
+    if len(points) == 0:
+        return np.zeros(0, np.float32)
+    grid = _polar_grid(azimuth, distance)
+    plane = _base_plane(points, distance, grid)
+    x, y, z = points.T
+    height = z - (plane[0] * x + plane[1] * y + plane[2])
+    # Multipath returns lie metres below the road and would pass for the ground of their cell.
+    plausible = height > -(0.5 + settings.max_slope * distance)
+    lowest, highest = _extent(height[plausible], grid.cell[plausible], grid.shape)
+    followed = _follow(lowest, highest - lowest > BODY_EXTENT, grid.edges, settings)
+    ground = _refine(height, followed, grid)
+    centers = 0.5 * (grid.edges[:-1] + grid.edges[1:])
+    return (height - _interpolate(ground, centers, grid, distance)).astype(np.float32)
+
+
+def is_ground(
+    height: NDArray[np.float32], distance: NDArray[np.float32], settings: SegmentsConfig
+) -> NDArray[np.bool_]:
+    """(N,) bool: whether points at those heights above the ground lie on it. Points below it count as on it."""
+    return height <= settings.ground_tolerance + settings.ground_tolerance_per_metre * distance
+
+
+def _polar_grid(azimuth: NDArray[np.float32], distance: NDArray[np.float32]) -> PolarGrid:
+    edges = [0.0, NEAREST]
+    while edges[-1] < FARTHEST:
+        edges.append(edges[-1] + max(RING_MIN, RING_GROWTH * edges[-1]))
+    borders = np.array(edges)
+    # A table at 0.25 m in place of a binary search a point.
+    step = 0.25
+    table = np.searchsorted(borders, np.arange(0.0, borders[-1] + step, step), side="right") - 1
+    ring = table[np.minimum(distance / step, len(table) - 1).astype(np.int64)].clip(0, len(borders) - 2)
+    sector = ((azimuth + np.pi) * (SECTORS / (2 * np.pi))).astype(np.int64) % SECTORS
+    return PolarGrid(sector, ring, borders)
+
+
+def _extent(
+    height: NDArray[np.float32], cell: NDArray[np.int64], shape: tuple[int, int]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(sectors, rings) lowest and highest height of each cell; inf and -inf where there is no point."""
+    lowest = np.full(shape[0] * shape[1], np.inf, height.dtype)
+    highest = np.full(shape[0] * shape[1], -np.inf, height.dtype)
+    np.minimum.at(lowest, cell, height)
+    np.maximum.at(highest, cell, height)
+    return lowest.reshape(shape).astype(np.float64), highest.reshape(shape).astype(np.float64)
+
+
+def _base_plane(points: NDArray[np.float32], distance: NDArray[np.float32], grid: PolarGrid) -> NDArray[np.float64]:
+    """(a, b, c) of z = a x + b y + c that the lowest points near the vehicle lie on, by RANSAC over cells.
+
+    A plane is scored by the cells whose lowest point is on it less those whose lowest point is under it: the ground is
+    what nothing is below. Always the same for the same points.
+    """
+    order = _lowest_rows(points[:, 2], distance, grid)
+    if len(order) < 3:
+        return np.array([0.0, 0.0, float(points[:, 2].min())])
+    low = points[order].astype(np.float64)
+    triples = np.random.default_rng(0).integers(0, len(low), (PLANE_TRIPLES, 3))
+    a, b, c = low[triples[:, 0]], low[triples[:, 1]], low[triples[:, 2]]
+    normals = np.cross(b - a, c - a)
+    steep = np.abs(normals[:, 2]) <= 0.94 * np.linalg.norm(normals, axis=1)  # more than 20 degrees, or no plane at all
+    normals[steep] = (0, 0, 1)
+    planes = np.column_stack([-normals[:, 0] / normals[:, 2], -normals[:, 1] / normals[:, 2], np.zeros(len(a))])
+    planes[:, 2] = a[:, 2] - (planes[:, :2] * a[:, :2]).sum(axis=1)
+    homogeneous = np.column_stack([low[:, :2], np.ones(len(low))])
+    residuals = low[:, 2] - planes @ homogeneous.T
+    score = (np.abs(residuals) < PLANE_TOLERANCE).sum(axis=1) - (residuals < -2 * PLANE_TOLERANCE).sum(axis=1)
+    best = int(score.argmax())
+    inliers = np.abs(residuals[best]) < PLANE_TOLERANCE
+    if inliers.sum() < 10:
+        return planes[best]
+    return np.linalg.lstsq(homogeneous[inliers], low[inliers, 2], rcond=None)[0]
+
+
+def _lowest_rows(z: NDArray[np.float32], distance: NDArray[np.float32], grid: PolarGrid) -> NDArray[np.int64]:
+    """Rows of the lowest point of every cell that the base plane is fitted to."""
+    near = np.flatnonzero((distance > NEAREST) & (distance < PLANE_RANGE))
+    cell = grid.cell[near]
+    lowest = np.full(grid.shape[0] * grid.shape[1], np.inf, z.dtype)
+    np.minimum.at(lowest, cell, z[near])
+    rows = near[z[near] == lowest[cell]]
+    _, first = np.unique(grid.cell[rows], return_index=True)
+    return rows[first]
+
+
+def _follow(
+    lowest: NDArray[np.float64], upright: NDArray[np.bool_], edges: NDArray[np.float64], settings: SegmentsConfig
+) -> NDArray[np.float64]:
+    """(sectors, rings) ground height, followed outwards: a cell's lowest point is taken for ground when a slope of at
+    most ``max_slope`` leads there from the last ground of the sector; elsewhere that height is carried on.
+
+    Where the cell's points are ``upright`` and begin above the ground, they are a body whose foot was not hit.
+    """
+    centers = 0.5 * (edges[:-1] + edges[1:])
+    ground = np.zeros_like(lowest)
+    height = np.zeros(len(lowest))
+    since = np.zeros(len(lowest))  # range of the sector's last ground
+    left, right = np.arange(-1, len(lowest) - 1), np.arange(1, len(lowest) + 1) % len(lowest)
+    for ring in range(1, lowest.shape[1]):
+        reach = 0.1 + settings.max_slope * (centers[ring] - since)
+        rise = lowest[:, ring] - height
+        found = (np.abs(rise) <= reach) & ~(upright[:, ring] & (rise > 0.1))
+        height = np.where(found, lowest[:, ring], height)
+        since = np.where(found, centers[ring], since)
+        # One sector that climbed on something its neighbours did not is brought back.
+        before, after = height[left], height[right]
+        height = np.clip(height, np.minimum(before, after), np.maximum(before, after))  # the median of the three
+        ground[:, ring] = height
+    ground[:, 0] = ground[:, 1]
+    return ground
+
+
+def _refine(height: NDArray[np.float32], followed: NDArray[np.float64], grid: PolarGrid) -> NDArray[np.float64]:
+    """Mean height of each cell's points near the followed ground: lowest points are biased down by slope and noise."""
+    cell = grid.cell
+    near = np.abs(height - followed.ravel()[cell]) < 0.3
+    count = np.bincount(cell[near], minlength=followed.size)
+    total = np.bincount(cell[near], height[near], followed.size)
+    mean = np.where(count >= 3, total / np.maximum(count, 1), followed.ravel())
+    # Bodies that begin within the band pull the mean up; the ground is not above its lowest point by more than noise.
+    return np.minimum(mean.reshape(followed.shape), followed + 0.1)
+
+
+def _interpolate(
+    ground: NDArray[np.float64], centers: NDArray[np.float64], grid: PolarGrid, distance: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """The ground's height under every point: linear along its sector's rings."""
+    flat = ground.astype(np.float32).ravel()
+    rings = ground.shape[1]
+    inner = np.clip(grid.ring - (distance < centers.astype(np.float32)[grid.ring]), 0, rings - 2)
+    start, stop = centers.astype(np.float32)[inner], centers.astype(np.float32)[inner + 1]
+    share = ((distance - start) / (stop - start)).clip(0, 1)
+    base = grid.sector * rings + inner
+    return flat[base] * (1 - share) + flat[base + 1] * share

@@ -1,0 +1,79 @@
+"""Image regions: felzenszwalb's graph segmentation of the scaled-down image, at nested scales."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from skimage.segmentation import felzenszwalb
+
+from sam_adapt_ros.config import RegionsConfig
+from sam_adapt_ros.frame import CameraView
+from sam_adapt_ros.masks.mask_set import MaskSet, SeenPoints, from_labels
+
+
+class ImageRegions:
+    """The ``regions`` generator.
+
+    A mask's area is its pixels in the scaled image times the pixels each stands for.
+    """
+
+    name = "regions"
+
+    def __init__(self, config: RegionsConfig, min_points: int = 1) -> None:
+        self._config = config
+        self._min_points = min_points
+
+    def __call__(self, view: CameraView, seen: SeenPoints, labels: NDArray[np.uint8] | None = None) -> MaskSet:
+        height, width = view.image.shape[:2]
+        rows, columns = seen.pixels(height, width)
+        sets = []
+        for level in self.segment(view.image):
+            area = np.bincount(level.ravel()) * (height * width / level.size)
+            sets.append(from_labels(at_pixels(level, rows, columns, height, width), area, self.name, self._min_points))
+        return MaskSet.concatenate(sets)
+
+    def segment(self, image: NDArray[np.uint8]) -> list[NDArray[np.int64]]:
+        """(h, w) region numbers of the scaled (H, W, 3) uint8 RGB image, finest scale first.
+
+        Each scale's regions are unions of the finest's: a finest region goes where most of its pixels do.
+        """
+        config = self._config
+        base_image = shrink(image, config.width)
+        small = shrink(base_image, max(config.width // 2, 1))
+        finest, *coarser = config.scales
+        base = partition(base_image, finest, config.sigma, config.min_size)
+        levels = [base]
+        for scale in coarser:
+            coarse = partition(small, scale, config.sigma, config.min_size).astype(np.int32)
+            grown = np.asarray(cv2.resize(coarse, base_image.shape[1::-1], interpolation=cv2.INTER_NEAREST), np.int64)
+            levels.append(_nest(base, grown))
+        return levels
+
+
+def shrink(image: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:
+    """The image scaled down to ``width`` pixels (never up), aspect kept, every pixel the mean of what it covers."""
+    if image.shape[1] <= width:
+        return np.ascontiguousarray(image)
+    height = max(round(image.shape[0] * width / image.shape[1]), 1)
+    return np.asarray(cv2.resize(np.ascontiguousarray(image), (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def partition(image: NDArray[np.uint8], scale: float, sigma: float, min_size: int) -> NDArray[np.int64]:
+    """(h, w) region numbers of an (h, w, 3) uint8 RGB image."""
+    return felzenszwalb(image, scale=scale, sigma=sigma, min_size=min_size).astype(np.int64)
+
+
+def at_pixels(
+    level: NDArray[np.int64], rows: NDArray[np.int64], columns: NDArray[np.int64], height: int, width: int
+) -> NDArray[np.int64]:
+    """(V,) region numbers at pixels of the (height, width) image that ``level`` is a scaled-down partition of."""
+    return level[rows * level.shape[0] // height, columns * level.shape[1] // width]
+
+
+def _nest(base: NDArray[np.int64], coarse: NDArray[np.int64]) -> NDArray[np.int64]:
+    """``coarse`` with every region of ``base`` wholly in the coarse region that holds most of it (ties: the lower)."""
+    regions, groups = int(base.max()) + 1, int(coarse.max()) + 1
+    share = np.bincount(base.ravel() * groups + coarse.ravel(), minlength=regions * groups).reshape(regions, groups)
+    _, group = np.unique(share.argmax(axis=1), return_inverse=True)
+    return group[base]
