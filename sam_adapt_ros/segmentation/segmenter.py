@@ -46,6 +46,13 @@ class Prediction:
     seen: NDArray[np.bool_]
     timings: dict[str, float]
 
+    def labels_by_branch(self) -> dict[str, NDArray[np.uint8]]:
+        """(N,) class ids of each branch by itself and of both: ``2d`` (255 where no camera sees the point), ``3d``,
+        ``fused``."""
+        image = np.where(self.seen, self.image.argmax(1), IGNORE).astype(np.uint8)
+        points = np.where(self.labels != IGNORE, self.points.argmax(1), IGNORE).astype(np.uint8)
+        return {"2d": image, "3d": points, "fused": self.labels}
+
 
 class Segmenter:
     """Holds one set of weights for good; safe to call from one thread at a time.
