@@ -85,4 +85,4 @@ def find_inputs(topics: Mapping[str, Topic], config: Config) -> Inputs:
 
 def _suggest(topics: Mapping[str, Topic], types: tuple[str, ...]) -> str:
     fitting = [name for name, topic in topics.items() if topic.msgtype in types]
-    return f" (of this type: {', '.join(fitting)})" if fitting else " (and none of this type)"
+    return f" (of this type: {', '.join(fitting[:6])})" if fitting else " (and none of this type)"
