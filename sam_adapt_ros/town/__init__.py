@@ -1,4 +1,4 @@
-"""A small procedural town: a test bed and demo with exact labels and known domain shifts. No product path imports it."""
+"""A procedural town: test bed and demo, with exact labels and known domain shifts. No product path imports it."""
 
 from sam_adapt_ros.town.domains import DOMAINS, Domain
 from sam_adapt_ros.town.drive import Drive, frames, render_drive

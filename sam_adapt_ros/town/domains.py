@@ -53,12 +53,12 @@ class Looks:
     """What a town is made of. Weights need not sum to one; ranges are uniform; lengths are metres."""
 
     road_half_width: Range = (5.6, 6.6)
-    sidewalk_width: Range = (2.2, 3.4)
+    sidewalk_width: Range = (2.4, 3.8)
     block_length: Range = (55.0, 85.0)
-    blocks: dict[str, float] = field(default_factory=lambda: {"houses": 3, "downtown": 3, "park": 1.5, "lot": 0.7})
+    blocks: dict[str, float] = field(default_factory=lambda: {"houses": 3.5, "downtown": 2, "park": 2, "lot": 0.5})
     drives_on_left: bool = False
-    road: Palette = ((0.27, 0.27, 0.28), (0.33, 0.32, 0.31), (0.23, 0.23, 0.25))
-    sidewalk: Palette = ((0.46, 0.45, 0.43), (0.40, 0.38, 0.37), (0.42, 0.34, 0.30))
+    road: Palette = ((0.27, 0.27, 0.28), (0.33, 0.32, 0.31), (0.23, 0.23, 0.25), (0.39, 0.38, 0.37))
+    sidewalk: Palette = ((0.46, 0.45, 0.43), (0.40, 0.38, 0.37), (0.42, 0.34, 0.30), (0.31, 0.31, 0.32))
     terrain: Palette = ((0.22, 0.31, 0.12), (0.28, 0.32, 0.15), (0.33, 0.29, 0.17))
     tile: float = 0.6  # edge of the sidewalk's slabs
     walls: Palette = (
@@ -118,7 +118,7 @@ def _night(domain: Domain) -> Domain:
 
 def _sparse(domain: Domain) -> Domain:
     """A 16-beam LiDAR, higher and noisier, and a longer camera that looks down a little, with paler colours."""
-    lidar = LidarRig(16, -17.0, 11.0, 720, (-0.3, 0.0, 2.35), noise=0.05, dropout=0.15, max_range=60.0)
+    lidar = LidarRig(16, -17.0, 11.0, 900, (-0.3, 0.0, 2.35), noise=0.05, dropout=0.15, max_range=60.0)
     camera = replace(
         domain.camera, focal=290.0, position=(0.4, -0.3, 2.05), pitch=np.deg2rad(5.0), saturation=0.55, gamma=1.25
     )
@@ -130,9 +130,9 @@ def _abroad(domain: Domain) -> Domain:
     looks = replace(
         domain.looks,
         road_half_width=(4.2, 5.2),
-        sidewalk_width=(1.3, 2.4),
+        sidewalk_width=(1.6, 2.6),
         block_length=(40.0, 70.0),
-        blocks={"houses": 2, "downtown": 4, "park": 1.2, "lot": 0.6},
+        blocks={"houses": 2.5, "downtown": 3, "park": 1.5, "lot": 0.5},
         drives_on_left=True,
         road=((0.36, 0.34, 0.31), (0.30, 0.29, 0.28), (0.38, 0.35, 0.31)),
         sidewalk=((0.52, 0.45, 0.38), (0.47, 0.42, 0.38), (0.50, 0.38, 0.32)),

@@ -109,7 +109,7 @@ class Drive:
     def frame(self, index: int) -> Frame:
         """The frame that a reader makes of the drive's bag."""
         r = self.record(index)
-        image = np.ascontiguousarray(cv2.imdecode(r.jpeg, cv2.IMREAD_COLOR)[..., ::-1])  # what the bag's reader sees
+        image = np.asarray(cv2.imdecode(r.jpeg, cv2.IMREAD_COLOR_RGB), np.uint8)  # what the bag's reader sees
         T_odom_lidar = r.T_odom_base @ self.lidar.T_base_lidar
         T_camera_lidar = invert(r.T_odom_base_image @ self.camera.T_base_camera) @ T_odom_lidar
         view = CameraView(CAMERA, r.image_stamp_ns, image, self.camera.model, T_camera_lidar, r.instances)

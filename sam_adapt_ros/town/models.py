@@ -68,7 +68,7 @@ def tree(kind: str, rng: np.random.Generator, looks: Looks) -> Primitives:
     """A broadleaf or slim tree, a palm, a conifer or a bush."""
     leaf = pick(looks.leaves, rng)
     second = np.clip(leaf * rng.uniform(1.2, 1.5) + np.array((0.03, 0.02, 0)), 0, 1)
-    bark = pick(((0.24, 0.18, 0.13), (0.34, 0.29, 0.24), (0.30, 0.28, 0.27)), rng)
+    bark = pick(((0.24, 0.18, 0.13), (0.34, 0.29, 0.24), (0.30, 0.28, 0.27)), rng, 0.02)
     b = ModelBuilder(VEGETATION, rng)
 
     def crown(center: tuple, half: tuple) -> None:
@@ -90,10 +90,10 @@ def tree(kind: str, rng: np.random.Generator, looks: Looks) -> Primitives:
     elif kind == "conifer":
         height, radius = rng.uniform(5.0, 9.0), rng.uniform(1.0, 1.6)
         trunk(0.16, height * 0.4)
-        for k in range(5):
-            share = k / 5
-            r = radius * (1 - 0.85 * share)
-            crown((0, 0, 1.2 + share * (height - 1.2)), (r, r, height * 0.16))
+        for k in range(7):
+            share = k / 7
+            r = radius * (1 - 0.9 * share)
+            crown((0, 0, 1.1 + share * (height - 1.1)), (r, r, height * 0.13))
     else:
         slim = kind == "slim"
         height = rng.uniform(2.0, 3.0)
@@ -186,7 +186,7 @@ def pedestrian(rng: np.random.Generator, looks: Looks, walking: bool) -> Primiti
         b.add(Shape.ELLIPSOID, center, half, Texture.CLOTH, color, second=second, swing=swing)
 
     if rng.random() < looks.robes:
-        b.add(Shape.CYLINDER, (0, 0, 0.55 * scale), (0.24, 0.24, 0.53 * scale), Texture.CLOTH, bottom, second=bottom)
+        b.add(Shape.CYLINDER, (0, 0, 0.55 * scale), (0.21, 0.21, 0.53 * scale), Texture.CLOTH, bottom, second=bottom)
     else:
         still = 0.0 if walking else 0.04
         part(still, 0.10, 0.45, (0.10, 0.10, 0.47), bottom, stride, bottom)
@@ -213,7 +213,7 @@ def pole(kind: str, rng: np.random.Generator, looks: Looks) -> Primitives:
         b.box((0, reach / 2, height - 0.1), (0.07, reach / 2, 0.07), Texture.METAL, color)
         b.box((0, reach, height - 0.2), (0.16, 0.38, 0.09), Texture.LAMP, (0.8, 0.8, 0.75))
     elif kind == "utility":
-        wood = pick(((0.36, 0.28, 0.20), (0.45, 0.38, 0.30)), rng)
+        wood = pick(((0.36, 0.28, 0.20), (0.45, 0.38, 0.30)), rng, 0.02)
         height = rng.uniform(6.5, 9.0)
         r = max(radius, 0.13)
         b.add(Shape.CYLINDER, (0, 0, height / 2), (r, r, height / 2), Texture.BARK, wood)

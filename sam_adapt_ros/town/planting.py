@@ -56,7 +56,7 @@ class Planter:
                 setback, gap = rng.uniform(0.3, 1.5), 0.1 if rng.random() < 0.7 else rng.uniform(2, 5)
             elif kind == "houses":
                 width, depth, storeys = rng.uniform(7, 12), rng.uniform(7, 9), rng.integers(1, 4)
-                setback, gap = rng.uniform(3, 7), rng.uniform(3, 7)
+                setback, gap = rng.uniform(4, 8), rng.uniform(3, 7)
             else:  # far behind the park or the lot
                 width, depth, storeys = rng.uniform(12, 20), 10.0, rng.integers(2, 6)
                 setback, gap = rng.uniform(22, 28), rng.uniform(1, 8)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from enum import IntEnum
+from typing import Union
 
 import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float32]
-Color = Sequence[float]
+Vector = Union[Sequence[float], NDArray]  # noqa: UP007 - evaluated at import; three numbers
 
 MAX_PLANES = 8
 
@@ -75,7 +76,7 @@ class Primitives:
         """The primitives of that mask or those indices."""
         return Primitives(*(getattr(self, f.name)[keep] for f in fields(self)))
 
-    def placed(self, position: Sequence[float], yaw: float, instance: int, phase: float = 0.0) -> Primitives:
+    def placed(self, position: Vector, yaw: float, instance: int, phase: float = 0.0) -> Primitives:
         """The model's primitives with its origin at ``position`` (world), turned by yaw, limbs at that phase."""
         cos, sin = np.cos(yaw), np.sin(yaw)
         x = self.center[:, 0] + self.swing * np.float32(np.sin(phase))
@@ -106,11 +107,11 @@ class ModelBuilder:
     def add(
         self,
         shape: Shape,
-        center: Sequence[float],
-        half: Sequence[float],
+        center: Vector,
+        half: Vector,
         texture: Texture,
-        color: Color,
-        second: Color = (0.5, 0.5, 0.5),
+        color: Vector,
+        second: Vector = (0.5, 0.5, 0.5),
         planes: NDArray | None = None,
         layout: Sequence[float] = (0, 0, 0, 0),
         yaw: float = 0.0,
@@ -126,13 +127,11 @@ class ModelBuilder:
         self._rows.append(row)
         return self
 
-    def box(
-        self, center: Sequence[float], half: Sequence[float], texture: Texture, color: Color, **more
-    ) -> ModelBuilder:
+    def box(self, center: Vector, half: Vector, texture: Texture, color: Vector, **more) -> ModelBuilder:
         return self.add(Shape.CONVEX, center, half, texture, color, planes=box_planes(half), **more)
 
     def prism(
-        self, center: Sequence[float], profile: NDArray, half_width: float, texture: Texture, color: Color, **more
+        self, center: Vector, profile: NDArray, half_width: float, texture: Texture, color: Vector, **more
     ) -> ModelBuilder:
         """A convex outline in x and z, counter-clockwise about -y (x right, z up), extruded along y.
 
@@ -147,7 +146,7 @@ class ModelBuilder:
         return Primitives(*(np.array(c, t) for c, t in zip(zip(*self._rows, strict=True), types, strict=True)))
 
 
-def box_planes(half: Sequence[float]) -> FloatArray:
+def box_planes(half: Vector) -> FloatArray:
     """(6, 4) planes of a box: +x, -x, +y, -y, +z, -z."""
     planes = np.zeros((6, 4), np.float32)
     for axis in range(3):

@@ -14,6 +14,7 @@ from sam_adapt_ros.town.primitives import FloatArray, Primitives, Shape
 NOTHING = -1
 INFINITY = np.float32(np.inf)
 _EPSILON = np.float32(1e-9)
+_CONVEX, _CYLINDER, _WHEEL, _, _FOLIAGE = (int(shape) for shape in Shape)  # comparing plain integers is faster
 _EDGES = np.array([(a, a | bit) for a in range(8) for bit in (1, 2, 4) if not a & bit])
 
 
@@ -65,7 +66,7 @@ class PinholeGrid:
         u = points[..., 0] / z * self.focal + self.cx
         v = points[..., 1] / z * self.focal + self.cy
 
-        def bounds(x: FloatArray, size: int) -> tuple[FloatArray, FloatArray]:
+        def bounds(x: NDArray, size: int) -> tuple[NDArray, NDArray]:
             low, high = np.where(usable, x, 1e6).min(1), np.where(usable, x, -1e6).max(1)
             return np.clip(np.ceil(low - 0.01), 0, size), np.clip(np.floor(high + 0.01) + 1, 0, size)
 
@@ -73,7 +74,7 @@ class PinholeGrid:
 
 
 class SpinningGrid:
-    """A spinning LiDAR's rays: a row a beam, by descending elevation, a column an azimuth from -pi (x forward, z up)."""
+    """A spinning LiDAR's rays: a row a beam, the highest first; a column an azimuth, from -pi (x forward, z up)."""
 
     wraps = True
 
@@ -128,9 +129,9 @@ def cast(grid: RayGrid, rotation: NDArray, origin: NDArray, solids: Primitives, 
     normals, heights = _planes_in_world(offset, cos, sin, solids.planes)
     width = shape[1]
     order = np.argsort(nearest, kind="stable")
-    nonempty = (rectangles[order, 1] > rectangles[order, 0]) & (rectangles[order, 3] > rectangles[order, 2])
-    for i in order[nonempty]:
-        r0, r1, c0, c1 = rectangles[i]
+    order = order[(rectangles[order, 1] > rectangles[order, 0]) & (rectangles[order, 3] > rectangles[order, 2])]
+    shapes = solids.shape.tolist()
+    for i, (r0, r1, c0, c1) in zip(order.tolist(), rectangles[order].tolist(), strict=True):
         for a, b in ((c0, min(c1, width)), (0, c1 - width)):
             if b <= a:
                 continue
@@ -139,21 +140,21 @@ def cast(grid: RayGrid, rotation: NDArray, origin: NDArray, solids: Primitives, 
             if known.max() <= nearest[i]:
                 continue  # everything here is hidden by what is nearer
             rays = directions[:, r0:r1, a:b]
-            kind = solids.shape[i]
-            if kind == Shape.CONVEX:
+            kind = shapes[i]
+            if kind == _CONVEX:
                 distance, face = _meet_convex(rays, normals[i], heights[i])
             else:
                 local = _turned(rays, cos[i], sin[i])
                 o = _turned(offset[i], cos[i], sin[i])
-                if kind in (Shape.CYLINDER, Shape.WHEEL):
-                    distance, face = _meet_cylinder(local, o, solids.half[i], 2 if kind == Shape.CYLINDER else 1)
+                if kind in (_CYLINDER, _WHEEL):
+                    distance, face = _meet_cylinder(local, o, solids.half[i], 2 if kind == _CYLINDER else 1)
                 else:
-                    ragged = solids.variant[i] if kind == Shape.FOLIAGE else None
-                    distance, face = _meet_ellipsoid(local, o, solids.half[i], ragged), np.uint8(0)
+                    ragged = solids.variant[i] if kind == _FOLIAGE else None
+                    distance, face = _meet_ellipsoid(local, o, solids.half[i], ragged), None
             closer = distance < known
-            known[closer] = distance[closer]
-            hits.primitive[window][closer] = i
-            hits.face[window][closer] = face[closer] if isinstance(face, np.ndarray) else face
+            np.copyto(known, distance, where=closer)
+            np.copyto(hits.primitive[window], i, where=closer)
+            np.copyto(hits.face[window], 0 if face is None else face, where=closer)
     return hits
 
 
@@ -197,7 +198,7 @@ def _meet_convex(rays: FloatArray, normals: FloatArray, inside: FloatArray) -> t
     with np.errstate(divide="ignore", invalid="ignore"):
         enter = np.where(slope < -_EPSILON, inside[outer, None] / slope, INFINITY)
         which = enter.argmax(0)
-        first = np.take_along_axis(enter, which[None], 0)[0]
+        first = enter.max(0)
         inner = np.flatnonzero((inside >= 0) & (np.abs(normals).sum(1) > 0))
         if len(inner):
             slope = normals[inner] @ flat

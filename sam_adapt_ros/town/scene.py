@@ -82,19 +82,20 @@ class Scene:
         x, y, _ = self.ego(t)
         a, b = np.searchsorted(self._static.center[:, 0], (x - VIEW_RANGE, x + VIEW_RANGE))
         parts = [self._static.select(slice(a, b))]  # type: ignore[arg-type]
+        near: list[tuple[Actor, float, float, float, float]] = []
         for actor in self.actors:
             ax, ay, heading, phase = actor.pose(t)
             if abs(ax - x) < VIEW_RANGE and abs(ay - y) < VIEW_RANGE:
-                z = self._ground(ax, ay)
-                parts.append(actor.model.placed((ax, ay, z), heading, actor.instance, phase))
+                near.append((actor, ax, ay, heading, phase))
+        where = np.array([(ax, ay) for _, ax, ay, _, _ in near], np.float32).reshape(-1, 2)
+        ground = HEIGHTS[self.street.zone(where[:, 0], where[:, 1])]
+        for (actor, ax, ay, heading, phase), z in zip(near, ground, strict=True):
+            parts.append(actor.model.placed((ax, ay, z), heading, actor.instance, phase))
         return Primitives.concatenate(parts)
 
     def static_solids(self) -> Primitives:
         """What never moves."""
         return self._static
-
-    def _ground(self, x: float, y: float) -> float:
-        return float(HEIGHTS[self.street.zone(np.array([x], np.float32), np.array([y], np.float32))[0]])
 
     def _add(self, model: Primitives, pose: Callable[[float], tuple[float, float, float, float]]) -> None:
         self.actors.append(Actor(model, self._next_instance, pose))
@@ -114,7 +115,7 @@ class Scene:
                 0.0,
             )
 
-        for gap in (rng.uniform(16, 26), rng.uniform(45, 65), rng.uniform(-26, -16)):
+        for gap in (rng.uniform(24, 38), rng.uniform(50, 70), rng.uniform(-26, -16)):
             self._add(some_vehicle(), follows(gap, 4.0, rng.uniform(0, 6)))
 
         def oncoming(start: float, speed: float) -> Callable:
@@ -133,9 +134,9 @@ class Scene:
         x = street.start + 5
         while x < street.end - 5:
             for side in (0, 1):
-                if rng.random() < 0.85:
-                    self._add_pedestrian(rng, x + rng.uniform(-5, 5), side)
-            x += 11.0
+                if rng.random() < 0.8:
+                    self._add_pedestrian(rng, x + rng.uniform(-2.5, 2.5), side)
+            x += 5.5
 
     def _add_pedestrian(self, rng: np.random.Generator, x: float, side: int) -> None:
         street = self.street

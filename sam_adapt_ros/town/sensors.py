@@ -22,7 +22,7 @@ _OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 
 @dataclass(frozen=True)
 class Sweep:
-    """What the LiDAR returns. points: (N, 3) float32 in its frame; class_id: (N,) uint8 and instance: (N,) uint16, exact."""
+    """What the LiDAR returns. points: (N, 3) float32 in its frame; class_id (N,) uint8, instance (N,) uint16: exact."""
 
     points: FloatArray
     intensity: FloatArray

@@ -120,27 +120,27 @@ class Shader:
         sun = np.clip(light.sun @ normal, 0, 1) * lit * light.strength * 1.15
         ambient = light.ambient * (0.72 + 0.28 * normal[2])
         warm, cool = np.array((1.06, 1.0, 0.92), np.float32), np.array((0.95, 1.0, 1.08), np.float32)
-        return (sun[:, None] * warm + ambient[:, None] * cool) * (1.18 * self._tint)
+        return (sun[:, None] * warm + ambient[:, None] * cool) * (1.3 * self._tint)
 
     def _night_light(self, points: FloatArray, normal: FloatArray, T_world_base: NDArray[np.float64]) -> FloatArray:
         """A little sky, the ego vehicle's headlamps, and the nearest street lamps."""
         warm = np.array((1.0, 0.80, 0.52), np.float32)
-        total = np.full((points.shape[1], 3), 0.075, np.float32) * np.array((0.8, 0.9, 1.25), np.float32)
+        total = np.full((points.shape[1], 3), 0.13, np.float32) * np.array((0.8, 0.9, 1.25), np.float32)
         lamp = (T_world_base @ np.array((2.2, 0.0, 0.75, 1.0)))[:3].astype(np.float32)
         forward = T_world_base[:3, 0].astype(np.float32)
         to = points - lamp[:, None]
         square = (to * to).sum(0)
         along = (forward @ to) / np.sqrt(square + 1e-6)
-        beam = np.clip((along - 0.80) / 0.18, 0, 1)
+        beam = np.clip((along - 0.72) / 0.26, 0, 1)
         facing = np.clip(-(normal * to).sum(0) / np.sqrt(square + 1e-6), 0, 1) * 0.9 + 0.1
-        total += (beam * facing * (95 / (square + 60)))[:, None] * np.array((1.0, 0.97, 0.88), np.float32)
+        total += (beam * facing * (230 / (square + 130)))[:, None] * np.array((1.0, 0.97, 0.88), np.float32)
         lamps = self._scene.lamps
         near = np.argsort(((lamps - (lamp + 18 * forward)) ** 2).sum(1))[:_NEAR_LAMPS]
         for position in lamps[near]:
             to = position[:, None] - points
             square = (to * to).sum(0)
             facing = np.clip((normal * to).sum(0) / np.sqrt(square + 1e-6), 0.06, 1)
-            total += (facing * (11 / (square + 12)))[:, None] * warm
+            total += (facing * (26 / (square + 22)))[:, None] * warm
         return total
 
     def _haze_color(self) -> FloatArray:
@@ -149,6 +149,7 @@ class Shader:
     def _sky_color(self, rays: FloatArray) -> FloatArray:
         up = np.clip(rays[2] / 0.45, 0, 1)[:, None]
         azimuth = np.arctan2(rays[1], rays[0])
+        ridge = (rays[2] < 0.018 + 0.014 * noise(azimuth * 80, azimuth * 0 + 9))[:, None]  # hills far away
         height = np.maximum(rays[2], 0.02)
         clouds = noise(azimuth * 60 + 40 / (1 + 6 * height), 60 / (0.25 + height))
         clouds = np.clip(0.2 + 1.3 * clouds, 0, 1)[:, None] * np.clip(up * 3, 0.2, 1)
@@ -156,10 +157,11 @@ class Shader:
             glow = (
                 np.array((0.085, 0.065, 0.05), np.float32) * (1 - up) + np.array((0.015, 0.018, 0.035), np.float32) * up
             )
-            return glow * (1 + 0.5 * clouds)
+            return np.where(ridge, np.float32(0.02), glow * (1 + 0.5 * clouds))
         sky = self._haze * (1 - up) + self._sky * up
         sunny = np.clip((self._scene.light.sun @ rays - 0.9) * 6, 0, 0.5)[:, None]
-        return np.clip(sky * (1 - 0.6 * clouds) + 0.93 * 0.6 * clouds + sunny, 0, 1)
+        sky = np.clip(sky * (1 - 0.6 * clouds) + 0.93 * 0.6 * clouds + sunny, 0, 1)
+        return np.where(ridge, self._haze * np.array((0.70, 0.76, 0.78), np.float32), sky)
 
     def _draw_shadows(self, solids: Primitives) -> NDArray[np.uint8]:
         """Top view of where the sun does not reach, of all that never moves; 255 = shadow."""
@@ -168,7 +170,7 @@ class Shader:
         canvas = np.zeros(size, np.uint8)
         if not self._scene.light.night:
             self._draw(canvas, solids, street.start, self._map_y - _HALF_SPAN)
-            canvas = cv2.GaussianBlur(canvas, (0, 0), 0.8)
+            cv2.GaussianBlur(canvas, (0, 0), 0.8, dst=canvas)
         return canvas
 
     def _draw(self, canvas: NDArray[np.uint8], solids: Primitives, x0: float, y0: float) -> None:

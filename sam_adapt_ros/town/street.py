@@ -68,7 +68,7 @@ class Street:
             inside = slice(*np.searchsorted(self._x, (x, end)))
             self._block[inside] = block.number
             for side, kind in enumerate(kinds):
-                verge = rng.uniform(0.8, 1.6) if kind != "downtown" and rng.random() < 0.5 else 0.0
+                verge = rng.uniform(1.0, 2.0) if kind != "downtown" and rng.random() < 0.6 else 0.0
                 self._verge[side, inside] += verge
                 self._walk[side, inside] += verge + rng.uniform(*looks.sidewalk_width)
                 self._beyond[side, inside] = {"downtown": SIDEWALK, "lot": ROAD}.get(kind, TERRAIN)

@@ -63,7 +63,9 @@ def surface(solids: Primitives, primitive: NDArray, face: NDArray, points: Float
     )
 
 
-def paint(solids: Primitives, primitive: NDArray, face: NDArray, points: FloatArray, distance: FloatArray):
+def paint(
+    solids: Primitives, primitive: NDArray, face: NDArray, points: FloatArray, distance: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Albedo (M, 3), glow (M, 3) and normals (3, M) of the points, whatever their textures."""
     albedo = np.empty((len(primitive), 3), np.float32)
     glow = np.zeros((len(primitive), 3), np.float32)
@@ -72,7 +74,7 @@ def paint(solids: Primitives, primitive: NDArray, face: NDArray, points: FloatAr
     for kind in np.flatnonzero(np.bincount(kinds, minlength=len(Texture))):
         rows = np.flatnonzero(kinds == kind)
         s = surface(solids, primitive[rows], face[rows], points[:, rows], distance[rows])
-        albedo[rows], shine = _PAINTERS[Texture(kind)](s)
+        albedo[rows], shine = _PAINTERS[Texture(int(kind))](s)
         if shine is not None:
             glow[rows] = shine
         normal[:, rows] = s.normal
@@ -175,7 +177,7 @@ def _car_body(s: Surface) -> Painted:
 
 
 def _car_cabin(s: Surface) -> Painted:
-    x, y, z = s.local / s.half
+    _, y, z = s.local / s.half
     rake, tail, rear_window, _ = s.layout
     up = (z + 1) / 2
     front_edge, rear_edge = s.half[0] - rake * up - 0.12, -s.half[0] + tail * up + 0.12
