@@ -105,7 +105,8 @@ class CameraModel:
         """
         slope_x, slope_y = self._slopes
         with np.errstate(invalid="ignore", over="ignore"):
-            index = np.flatnonzero((z > min_depth) & (np.abs(x) <= slope_x * z) & (np.abs(y) <= slope_y * z))
+            ahead = (z > min_depth) & (z < np.inf)
+            index = np.flatnonzero(ahead & (np.abs(x) <= slope_x * z) & (np.abs(y) <= slope_y * z))
             inverse = np.float32(1) / z[index]
             a, b, monotonic = self._lens.distort(x[index] * inverse, y[index] * inverse)
             fx, skew, cx, fy, cy = self._pinhole

@@ -145,7 +145,7 @@ def encode_cloud(fields: Mapping[str, ArrayLike]) -> CloudData:
     step = -(-offset // 4) * 4
     (count,) = next(iter(lengths.values()))
     data = np.zeros(count * step, np.uint8)
-    for name, offset, datatype, _ in specs:
+    for name, offset, datatype, _ in specs if count else ():
         np.ndarray((count,), f"<{_KINDS[datatype]}", data, offset, (step,))[:] = arrays[name]
     return CloudData(data, step, specs, count)
 
@@ -196,11 +196,12 @@ def _points(msg: Any, axes: list[NDArray[Any]]) -> NDArray[np.float32]:
         offsets[0] + size,
         offsets[0] + 2 * size,
     ]
-    if not together or len(x) == 0:
-        return np.stack([axis.astype(np.float32) for axis in axes], axis=1)
-    # From x's own memory: the columns of padded clouds are views of a copy.
-    block = np.lib.stride_tricks.as_strided(x, (len(x), 3), (x.strides[0], size), writeable=False)
-    return np.ascontiguousarray(block, np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):  # float64 beyond float32's range becomes infinite
+        if not together or len(x) == 0:
+            return np.stack([axis.astype(np.float32) for axis in axes], axis=1)
+        # From x's own memory: the columns of padded clouds are views of a copy.
+        block = np.lib.stride_tricks.as_strided(x, (len(x), 3), (x.strides[0], size), writeable=False)
+        return np.ascontiguousarray(block, np.float32)
 
 
 def _describe(array: NDArray[Any]) -> str:

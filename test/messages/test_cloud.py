@@ -1,0 +1,243 @@
+import struct
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
+
+from sam_adapt_ros.errors import MessageError
+from sam_adapt_ros.messages import CloudData, encode_cloud, encode_labels, read_labels, read_points
+
+FORMATS = {1: "b", 2: "B", 3: "h", 4: "H", 5: "i", 6: "I", 7: "f", 8: "d"}
+
+
+def slow_points(msg):
+    """As sensor_msgs_py's read_points does it: one struct a value."""
+    order = ">" if msg.is_bigendian else "<"
+    where = {spec.name: (spec.offset, FORMATS[spec.datatype]) for spec in msg.fields}
+    data = bytes(msg.data)
+    rows = []
+    for v in range(msg.height):
+        for u in range(msg.width):
+            start = v * msg.row_step + u * msg.point_step
+            rows.append([struct.unpack_from(order + where[n][1], data, start + where[n][0])[0] for n in "xyz"])
+    return np.array(rows, np.float64).reshape(-1, 3).astype(np.float32)
+
+
+def points(count=7, seed=0):
+    return np.random.default_rng(seed).normal(0, 30, (count, 3)).astype(np.float32)
+
+
+def xyz(count=7):
+    p = points(count)
+    return encode_cloud({"x": p[:, 0], "y": p[:, 1], "z": p[:, 2]})
+
+
+def refused(msg) -> MessageError:
+    with pytest.raises(MessageError) as caught:
+        read_points(msg)
+    return caught.value
+
+
+def test_a_plain_cloud_is_read_without_a_copy(ros):
+    msg = ros.cloud(xyz())
+    cloud = read_points(msg)
+    assert_array_equal(cloud.points, points())
+    assert cloud.points.dtype == np.float32
+    assert np.shares_memory(cloud.points, np.frombuffer(msg.data, np.uint8))
+
+
+def test_all_nuscenes_fields_survive(ros):
+    p = points(100)
+    intensity = np.arange(100, dtype=np.float32)
+    ring = (np.arange(100) % 32).astype(np.uint16)
+    data = encode_cloud({"x": p[:, 0], "y": p[:, 1], "z": p[:, 2], "intensity": intensity, "ring": ring})
+    cloud = read_points(ros.cloud(data))
+    assert_array_equal(cloud.points, p)
+    assert cloud.points.flags.c_contiguous
+    assert cloud.fields == ("x", "y", "z", "intensity", "ring")
+    assert_array_equal(cloud.field("intensity"), intensity)
+    assert_array_equal(cloud.field("ring"), ring)
+    assert cloud.field("ring").dtype == np.uint16
+    with pytest.raises(MessageError, match="no field 'time'"):
+        cloud.field("time")
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_any_layout_equals_the_slow_reference(rosbags_messages, data):
+    width, height = data.draw(st.integers(0, 5)), data.draw(st.integers(1, 3))
+    order = data.draw(st.permutations(["x", "y", "z", "ring"]))
+    offset, fields = 0, []
+    for name in order:
+        offset += data.draw(st.integers(0, 3))  # also unaligned
+        datatype = 4 if name == "ring" else data.draw(st.sampled_from([7, 8]))
+        fields.append((name, offset, datatype, 1))
+        offset += {4: 2, 7: 4, 8: 8}[datatype]
+    step = offset + data.draw(st.integers(0, 5))
+    row_step = width * step + data.draw(st.integers(0, 9))
+    bigendian = data.draw(st.booleans())
+    raw = np.random.default_rng(data.draw(st.integers(0, 99))).integers(0, 128, row_step * height).astype(np.uint8)
+    msg = rosbags_messages.cloud(
+        CloudData(raw, step, fields, width), height=height, row_step=row_step, is_bigendian=bigendian
+    )
+    cloud = read_points(msg)
+    assert_array_equal(cloud.points, slow_points(msg))
+    assert cloud.points.dtype == np.dtype(np.float32) and cloud.points.dtype.isnative
+    assert len(cloud.field("ring")) == width * height
+    assert cloud.field("ring").dtype.isnative
+
+
+def test_an_organized_cloud_with_padded_rows_is_flattened_row_by_row(ros):
+    p = points(6)
+    rows = [p[row * 3 : row * 3 + 3].tobytes() + b"\xff" * 8 for row in range(2)]
+    data = xyz(6)
+    msg = ros.cloud(data, data=b"".join(rows), height=2, width=3, row_step=3 * 12 + 8)
+    assert_array_equal(read_points(msg).points, p)
+
+
+def test_big_endian_and_float64(ros):
+    p = points()
+    fields = [("x", 0, 8, 1), ("y", 8, 8, 1), ("z", 16, 8, 1)]
+    data = CloudData(np.frombuffer(p.astype(">f8").tobytes(), np.uint8), 24, fields, len(p))
+    assert_array_equal(read_points(ros.cloud(data, is_bigendian=True)).points, p)
+
+
+def test_non_finite_points_stay(ros):
+    p = points()
+    p[1], p[2, 0] = np.nan, np.inf
+    data = encode_cloud({"x": p[:, 0], "y": p[:, 1], "z": p[:, 2]})
+    assert_array_equal(read_points(ros.cloud(data)).points, p)
+
+
+def test_no_points(ros):
+    assert read_points(ros.cloud(xyz(0))).points.shape == (0, 3)
+    nothing = CloudData(np.empty(0, np.uint8), 0, xyz().fields, 0)  # drivers leave point_step at 0 then
+    assert read_points(ros.cloud(nothing)).points.shape == (0, 3)
+
+
+@pytest.mark.parametrize("missing", ["x", "y", "z"])
+def test_a_missing_coordinate_is_named(ros, missing):
+    p = points()
+    kept = {name: p[:, i] for i, name in enumerate("xyz") if name != missing}
+    error = refused(ros.cloud(encode_cloud(kept | {"intensity": p[:, 0]})))
+    assert error.reason == "cloud_fields" and f"no field {missing} " in str(error) and "intensity" in str(error)
+
+
+def test_integer_coordinates_are_refused(ros):
+    data = encode_cloud({name: np.zeros(3, np.int16) for name in "xyz"})
+    error = refused(ros.cloud(data))
+    assert error.reason == "cloud_fields" and "int16" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"row_step": 10}, "row_step: at least"),
+        ({"row_step": 1000}, "data: row_step x height"),
+        ({"point_step": 0}, "point_step"),
+        ({"point_step": 8, "row_step": 56, "data": bytes(56)}, "beyond point_step"),
+        ({"point_step": 16}, "row_step"),
+        ({"data": bytes(83)}, "84 bytes expected, got 83"),
+        ({"data": bytes(85)}, "84 bytes expected, got 85"),
+        ({"data": b""}, "got 0"),
+        ({"width": 8}, "row_step"),
+        ({"height": 2}, "168 bytes expected"),
+        ({"fields": [("x", 0, 9, 1), ("y", 4, 7, 1), ("z", 8, 7, 1)]}, "unknown datatype 9"),
+        ({"fields": [("x", 0, 7, 1), ("y", 4, 7, 1), ("z", 4000000000, 7, 1)]}, "beyond point_step"),
+    ],
+)
+def test_contradictory_layouts_are_refused(ros, changes, text):
+    error = refused(ros.cloud(xyz(), **changes))
+    assert error.reason == "cloud_layout" and text in str(error)
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data())
+def test_damaged_layouts_never_read_beyond_the_message(rosbags_messages, data):
+    number = st.one_of(st.integers(0, 40), st.just(2**32 - 1))
+    fields = [
+        (name, data.draw(number), data.draw(st.integers(0, 10)), data.draw(number)) for name in ("x", "y", "z", "ring")
+    ]
+    msg = rosbags_messages.cloud(
+        CloudData(np.zeros(data.draw(st.integers(0, 200)), np.uint8), data.draw(number), fields, data.draw(number)),
+        height=data.draw(number),
+        row_step=data.draw(number),
+    )
+    try:
+        cloud = read_points(msg)
+    except MessageError:
+        return
+    assert cloud.points.shape == (msg.width * msg.height, 3)
+    cloud.field("ring")
+
+
+def test_labels_are_laid_out_as_promised_and_read_back(ros):
+    p, count = points(50), 50
+    class_id = np.arange(count, dtype=np.uint8)
+    class_id[-1] = 255
+    probability = np.linspace(0, 1, count).astype(np.float32)
+    colors = np.random.default_rng(1).integers(0, 256, (256, 3)).astype(np.uint8)
+    data = encode_labels(p, class_id, probability, colors)
+    assert [spec[0] for spec in data.fields] == ["x", "y", "z", "rgb", "class_id", "probability"]
+    msg = ros.cloud(data)
+    got_points, got_class, got_probability = read_labels(msg)
+    assert_array_equal(got_points, p)
+    assert_array_equal(got_class, class_id)
+    assert got_class.dtype == np.uint8
+    assert_array_equal(got_probability, probability)
+    rgb = read_points(msg).field("rgb")
+    assert rgb.dtype == np.float32
+    bits = rgb.view(np.uint32)
+    assert_array_equal(np.stack([bits >> 16, bits >> 8 & 255, bits & 255], 1), colors[class_id])
+    assert not (bits >> 24).any()
+
+
+def test_labels_equal_the_slow_reference():
+    p, class_id = points(20), np.arange(20, dtype=np.uint8)
+    probability = np.linspace(0, 1, 20).astype(np.float32)
+    colors = np.random.default_rng(1).integers(0, 256, (256, 3)).astype(np.uint8)
+    expected = b""
+    for row, c, q in zip(p, class_id, probability, strict=True):
+        r, g, b = colors[c]
+        expected += struct.pack("<3f4B", *row, b, g, r, 0) + struct.pack("<Bxxxf", c, q)
+    assert encode_labels(p, class_id, probability, colors).data.tobytes() == expected
+
+
+def test_labels_without_class_id_or_probability(ros):
+    p = points()
+    with pytest.raises(MessageError, match="class_id"):
+        read_labels(ros.cloud(xyz()))
+    fields = {"x": p[:, 0], "y": p[:, 1], "z": p[:, 2]}
+    with pytest.raises(MessageError, match="one integer expected"):
+        read_labels(ros.cloud(encode_cloud(fields | {"class_id": p[:, 0]})))
+    _, class_id, probability = read_labels(
+        ros.cloud(encode_cloud(fields | {"class_id": np.arange(7, dtype=np.uint16)}))
+    )
+    assert probability is None
+    assert_array_equal(class_id, np.arange(7))
+
+
+def test_no_labels(ros):
+    data = encode_labels(np.empty((0, 3), np.float32), np.empty(0, np.uint8), 0.0, np.zeros((256, 3), np.uint8))
+    assert len(data.data) == 0
+    got_points, class_id, probability = read_labels(ros.cloud(data))
+    assert got_points.shape == (0, 3) and len(class_id) == len(probability) == 0
+
+
+def test_clouds_that_cannot_be_encoded():
+    with pytest.raises(ValueError, match="one length"):
+        encode_cloud({"x": np.zeros(3, np.float32), "y": np.zeros(4, np.float32)})
+    with pytest.raises(ValueError, match="int64"):
+        encode_cloud({"x": np.zeros(3, np.int64)})
+
+
+def test_a_real_sweep_survives(real_data, ros):
+    file = next((real_data / "nuscenes_keyframe/samples/LIDAR_TOP").iterdir())
+    x, y, z, intensity, ring = np.fromfile(file, np.float32).reshape(-1, 5).T
+    data = encode_cloud({"x": x, "y": y, "z": z, "intensity": intensity, "ring": ring.astype(np.uint16)})
+    cloud = read_points(ros.cloud(data))
+    assert len(cloud) == 34_688
+    assert_array_equal(cloud.points, np.stack([x, y, z], 1))
+    assert_array_equal(cloud.field("ring"), ring)
