@@ -98,7 +98,9 @@ class Drive:
         t, t_image = (stamp - _START_NS) / 1e9, (image_stamp - _START_NS) / 1e9
         rng = np.random.default_rng([self.seed, 19, index])
         T_base, T_base_image = self.T_odom_base(t), self.T_odom_base(t_image)
-        sweep = self.lidar.sweep(trace(self.scene, t, self.lidar.grid, T_base @ self.lidar.T_base_lidar), rng)
+        T_lidar = T_base @ self.lidar.T_base_lidar
+        met = trace(self.scene, t, self.lidar.grid, T_lidar, reach=self.domain.lidar.max_range)
+        sweep = self.lidar.sweep(met, rng)
         seen = trace(self.scene, t_image, self.camera.grid, T_base_image @ self.camera.T_base_camera)
         colors = self._shader.shade(seen, T_base_image, t_image)
         image = self.camera.expose(colors, self.domain.night, rng)

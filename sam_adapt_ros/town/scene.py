@@ -55,7 +55,7 @@ class Scene:
         azimuth, elevation = rng.uniform(0, 2 * np.pi), rng.uniform(0.55, 1.0)
         sun = (np.cos(azimuth) * np.cos(elevation), np.sin(azimuth) * np.cos(elevation), np.sin(elevation))
         strength = rng.uniform(0.55, 1.0)
-        self.light = Light(np.array(sun, np.float32), strength, 0.85 - 0.4 * strength, domain.night)
+        self.light = Light(np.array(sun, np.float32), strength, 0.95 - 0.42 * strength, domain.night)
         planter = Planter(self.street, domain.looks, rng)
         planter.plant()
         self._static = planter.collected()

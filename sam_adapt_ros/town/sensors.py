@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from sam_adapt_ros.geometry import CameraModel
 from sam_adapt_ros.town.domains import CameraRig, LidarRig
+from sam_adapt_ros.town.grids import PinholeGrid, SpinningGrid
 from sam_adapt_ros.town.models import VEGETATION
 from sam_adapt_ros.town.primitives import FloatArray
-from sam_adapt_ros.town.raycast import PinholeGrid, SpinningGrid
 from sam_adapt_ros.town.street import TERRAIN
 from sam_adapt_ros.town.trace import NONE, Trace
 
@@ -52,15 +52,15 @@ class Camera:
             halo = cv2.GaussianBlur(np.maximum(image - 0.75, 0), (0, 0), 6)
             image = image + 0.6 * halo
             image = np.maximum(image, 0) * np.array((1.12, 0.95, 0.78), np.float32)
-            image = image ** np.float32(0.85) + grain * (0.028 + 0.05 * np.sqrt(np.clip(image, 0, 1)))
+            root = np.sqrt(image)
+            image = np.sqrt(image * root) + grain * (0.028 + 0.05 * root)  # lifted shadows: to the power of 3/4
         else:
             image = image + grain * np.float32(0.012)
         grey = image @ np.array((0.3, 0.59, 0.11), np.float32)
         image = grey[..., None] + (image - grey[..., None]) * np.float32(self.rig.saturation)
         image = np.clip(image, 0, 1)
-        if self.rig.gamma != 1.0:
-            image **= np.float32(self.rig.gamma)
-        return (image * 255 + 0.5).astype(np.uint8)
+        levels = np.float32(255) * (np.arange(4096, dtype=np.float32) / 4095) ** np.float32(self.rig.gamma)
+        return np.rint(levels).astype(np.uint8)[(image * 4095).astype(np.uint16)]
 
 
 class Lidar:

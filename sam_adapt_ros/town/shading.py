@@ -16,7 +16,7 @@ from sam_adapt_ros.town.trace import Trace
 
 _CELL = 0.2  # metres of the shadow map
 _HALF_SPAN = 70.0  # the shadow map reaches this far to both sides
-_NEAR_LAMPS = 7
+_NEAR_LAMPS = 6
 
 
 class Shader:
@@ -129,17 +129,17 @@ class Shader:
         lamp = (T_world_base @ np.array((2.2, 0.0, 0.75, 1.0)))[:3].astype(np.float32)
         forward = T_world_base[:3, 0].astype(np.float32)
         to = points - lamp[:, None]
-        square = (to * to).sum(0)
+        square = np.einsum("ij,ij->j", to, to)
         along = (forward @ to) / np.sqrt(square + 1e-6)
         beam = np.clip((along - 0.72) / 0.26, 0, 1)
-        facing = np.clip(-(normal * to).sum(0) / np.sqrt(square + 1e-6), 0, 1) * 0.9 + 0.1
+        facing = np.clip(-np.einsum("ij,ij->j", normal, to) / np.sqrt(square + 1e-6), 0, 1) * 0.9 + 0.1
         total += (beam * facing * (230 / (square + 130)))[:, None] * np.array((1.0, 0.97, 0.88), np.float32)
         lamps = self._scene.lamps
         near = np.argsort(((lamps - (lamp + 18 * forward)) ** 2).sum(1))[:_NEAR_LAMPS]
         for position in lamps[near]:
             to = position[:, None] - points
-            square = (to * to).sum(0)
-            facing = np.clip((normal * to).sum(0) / np.sqrt(square + 1e-6), 0.06, 1)
+            square = np.einsum("ij,ij->j", to, to)
+            facing = np.clip(np.einsum("ij,ij->j", normal, to) / np.sqrt(square + 1e-6), 0.06, 1)
             total += (facing * (26 / (square + 22)))[:, None] * warm
         return total
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sam_adapt_ros.town.grids import RayGrid
 from sam_adapt_ros.town.primitives import FloatArray, Primitives
-from sam_adapt_ros.town.raycast import Hits, RayGrid, cast
+from sam_adapt_ros.town.raycast import Hits, cast
 from sam_adapt_ros.town.scene import Scene
 
 NONE = 255
@@ -34,16 +35,19 @@ class Trace:
     instance: NDArray[np.uint16]
 
 
-def trace(scene: Scene, seconds: float, grid: RayGrid, T_world_sensor: NDArray[np.float64]) -> Trace:
+def trace(
+    scene: Scene, seconds: float, grid: RayGrid, T_world_sensor: NDArray[np.float64], reach: float = np.inf
+) -> Trace:
     """Casts every ray of the grid into the scene as it is at that time.
 
-    T_world_sensor: (4, 4) pose of the sensor (for cameras, of the optical frame).
+    T_world_sensor: (4, 4) pose of the sensor (for cameras, of the optical frame). reach: metres beyond which solids
+        may be left out.
     """
     rotation, origin = T_world_sensor[:3, :3], T_world_sensor[:3, 3]
     shape = grid.directions.shape[1:]
     directions = (rotation.astype(np.float32) @ grid.directions.reshape(3, -1)).reshape(3, *shape)
     solids = scene.solids(seconds)
-    hits: Hits = cast(grid, rotation, origin, solids, directions)
+    hits: Hits = cast(grid, rotation, origin, solids, directions, reach)
     rays = directions.reshape(3, -1)
     distance, primitive, face = hits.distance.ravel(), hits.primitive.ravel(), hits.face.ravel()
     ground = scene.street.cast(rays, origin, distance)
