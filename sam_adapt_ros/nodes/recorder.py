@@ -1,0 +1,157 @@
+"""Records topics into a rosbag2, where there is no ``ros2 bag record``; ends by itself when it is complete."""
+
+from __future__ import annotations
+
+import logging
+import struct
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from rclpy.signals import SignalHandlerOptions
+from sensor_msgs.msg import PointCloud2
+
+from sam_adapt_ros.bags.writer import BagWriter, Storage, Version
+from sam_adapt_ros.errors import BagError
+from sam_adapt_ros.nodes import dds
+from sam_adapt_ros.nodes.inputs import type_name
+
+logger = logging.getLogger(__name__)
+
+LABELS = "/segmentation/labels"
+TOPICS: Mapping[str, type] = {
+    LABELS: PointCloud2,
+    "/segmenter/labels_2d": PointCloud2,
+    "/segmenter/labels_3d": PointCloud2,
+    "/diagnostics": DiagnosticArray,
+}
+"""What the segmenter node says."""
+DEPTH = 50
+
+
+class Recorder:
+    """Records from the moment it is entered, in threads of its own; a context manager.
+
+    Leaving it ends the bag; leaving it by an exception removes it. Clouds are recorded at their header's stamp, and
+    everything else at the newest stamp a cloud has had, so that the bag's time is the sensors'.
+
+    topics: name -> message class. path, storage, version, force: as for ``BagWriter``.
+    Raises BagError when the bag cannot be written.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        topics: Mapping[str, type] = TOPICS,
+        *,
+        storage: Storage = "mcap",
+        version: Version = 9,
+        force: bool = False,
+    ) -> None:
+        self.counts: Counter[str] = Counter()
+        self._topics = dict(topics)
+        self._writer = BagWriter(path, storage, version, force)
+        self._newest = 0
+        self._last_message = time.monotonic()
+        self._changed = threading.Condition()
+        self._failure: BagError | None = None
+
+    def __enter__(self) -> Recorder:
+        dds.use_profile()
+        self._writer.__enter__()
+        self._context = Context()
+        rclpy.init(context=self._context, signal_handler_options=SignalHandlerOptions.NO)
+        self._node = Node("recorder", context=self._context, use_global_arguments=False, start_parameter_services=False)
+        for topic, kind in self._topics.items():
+            take = partial(self._take, topic, kind)
+            self._node.create_subscription(kind, topic, take, QoSProfile(depth=DEPTH), raw=True)
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self._node)
+        self._thread = threading.Thread(target=self._executor.spin, name="recorder", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._executor.shutdown(timeout_sec=5.0)
+        self._thread.join(5.0)
+        self._node.destroy_node()
+        rclpy.try_shutdown(context=self._context)
+        self._writer.__exit__(kind, error, trace)
+
+    def wait(
+        self,
+        counts: Mapping[str, int] | None = None,
+        *,
+        idle_s: float | None = None,
+        timeout_s: float | None = None,
+        last_words: Sequence[str] = ("/diagnostics",),
+        stop: threading.Event | None = None,
+    ) -> str:
+        """Blocks until there is nothing more to wait for; says which end it was: ``complete``, ``idle``, ``timeout``,
+        ``stopped``.
+
+        counts: topic -> messages that make the recording complete. idle_s: no message for so many seconds, after the
+        first, other than on ``last_words``. timeout_s: in any case.
+        last_words: topics of which, the recording being complete or idle, one more message is waited for (2 s at most):
+        the diagnostics that tell of the last frames.
+        Raises BagError when the disk does not take the messages.
+        """
+        start = time.monotonic()
+        ended = ""
+        while not ended:
+            with self._changed:
+                self._changed.wait(0.05)
+            now = time.monotonic()
+            if self._failure is not None:
+                raise self._failure
+            if stop is not None and stop.is_set():
+                return "stopped"
+            if counts and all(self.counts[topic] >= count for topic, count in counts.items()):
+                ended = "complete"
+            elif idle_s is not None and self._newest and now - self._last_message > idle_s:
+                ended = "idle"
+            elif timeout_s is not None and now - start > timeout_s:
+                return "timeout"
+        heard = {topic: self.counts[topic] for topic in last_words if topic in self._topics}
+        deadline = time.monotonic() + 2.0
+        with self._changed:
+            self._changed.wait_for(
+                lambda: all(self.counts[topic] > count for topic, count in heard.items()),
+                max(0.0, deadline - time.monotonic()),
+            )
+        return ended
+
+    def _take(self, topic: str, kind: type, data: bytes) -> None:
+        stamped = kind is PointCloud2
+        with self._changed:
+            if stamped:
+                self._newest = max(self._newest, stamp := _stamp_ns(data))
+                self._last_message = time.monotonic()
+            else:
+                stamp = self._newest
+            if stamp and self._failure is None:
+                try:
+                    self._writer.write(topic, data, stamp, msgtype=type_name(kind))
+                except BagError as error:
+                    self._failure = error
+            self.counts[topic] += 1
+            self._changed.notify_all()
+
+
+def _stamp_ns(data: bytes) -> int:
+    """The stamp of a serialized message that begins with a header: four bytes of encapsulation, then sec, nanosec."""
+    order = "<" if data[1] & 1 else ">"
+    sec, nanosec = struct.unpack_from(f"{order}iI", data, 4)
+    return sec * 1_000_000_000 + nanosec

@@ -1,0 +1,214 @@
+"""From topics to labels: inputs -> synchronizer -> poses -> worker -> outputs, between activation and deactivation."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
+
+from sam_adapt_ros.config import Config
+from sam_adapt_ros.errors import CalibrationError, MessageError, SamAdaptError
+from sam_adapt_ros.messages import Assembled, FrameAssembler, Match
+from sam_adapt_ros.nodes.deadline import DeadlineTimer
+from sam_adapt_ros.nodes.extrinsics import Extrinsics
+from sam_adapt_ros.nodes.gate import Gate
+from sam_adapt_ros.nodes.inputs import TopicFilter
+from sam_adapt_ros.nodes.model import Model
+from sam_adapt_ros.nodes.publishers import Outputs
+from sam_adapt_ros.nodes.statistics import Statistics
+from sam_adapt_ros.nodes.synchronizer import LidarSynchronizer
+from sam_adapt_ros.nodes.worker import Worker
+
+if TYPE_CHECKING:
+    from rclpy.node import Node
+
+COMPLAINT_PERIOD_S = 5.0
+"""The same complaint is logged no more often than this."""
+
+
+class Task(NamedTuple):
+    """A sweep with all that belongs to it, ready for the model since ``ready_ns`` (``time.monotonic_ns``)."""
+
+    match: Match
+    ready_ns: int
+
+
+class Stream:
+    """Made to run at once. Labelling happens in a thread of its own, everything else in the executor's.
+
+    Raises CalibrationError when the calibration file does not fit.
+    """
+
+    def __init__(self, node: Node, config: Config, model: Model, outputs: Outputs, statistics: Statistics) -> None:
+        self._node, self._config = node, config
+        self._model, self._outputs, self._statistics = model, outputs, statistics
+        self._complained: dict[str, float] = {}
+        self._assembler = FrameAssembler(config)
+        self._extrinsics = Extrinsics(node, config, self._assembler, self._news, self._on_input_error)
+        self._gate = Gate(self._incomplete, config.transforms.timeout)
+        self._gate_timer = DeadlineTimer(node, self._poll_gate)
+        self._gate.registerCallback(self._ready)
+        self._lidar = TopicFilter(node, config.lidar.topic, [PointCloud2], self._on_input_error)
+        self._lidar.registerCallback(lambda _: statistics.arrived())
+        self._images = {
+            name: TopicFilter(node, camera.image, [Image, CompressedImage], self._on_input_error)
+            for name, camera in config.cameras.items()
+        }
+        self._infos = {
+            name: TopicFilter(node, camera.info, [CameraInfo], self._on_input_error)
+            for name, camera in config.cameras.items()
+            if camera.info
+        }
+        for name, info in self._infos.items():
+            info.registerCallback(partial(self._take_info, name))
+        self._synchronizer = LidarSynchronizer(
+            node,
+            self._lidar,
+            self._images,
+            {name: camera.time_offset for name, camera in config.cameras.items()},
+            config.sync,
+            self._on_sync_drop,
+        )
+        self._synchronizer.registerCallback(self._matched)
+        self._worker: Worker[Task] = Worker(
+            self._label, config.segmenter.queue_size, self._on_worker_drop, self._on_worker_error, "inference"
+        )
+        self.follow()
+
+    # In the executor's thread -----------------------------------------------------------------------------------------
+
+    def follow(self) -> None:
+        """Subscribes to what has appeared since; call it now and then."""
+        for topic in self._topics():
+            topic.follow()
+
+    @property
+    def waiting_for(self) -> list[str]:
+        """What has not come yet, in words."""
+        sensors = (self._lidar, *self._images.values(), *self._infos.values())
+        return [text for text in (*(s.waiting_for for s in sensors), *self._extrinsics.waiting_for) if text]
+
+    @property
+    def sync_counts(self) -> dict[str, int]:
+        """What the synchronizer counts of sweeps and images."""
+        return dict(self._synchronizer.counts)
+
+    def reconfigure(self, config: Config) -> None:
+        """Takes over what may change while running."""
+        before, self._config = self._config, config
+        self._worker.queue_size = config.segmenter.queue_size
+        self._gate.timeout_s = config.transforms.timeout
+        if config.sync != before.sync:
+            self._synchronizer.reconfigure(config.sync)
+
+    def close(self) -> None:
+        """Ends the stream; what was under way is counted as dropped."""
+        for topic in self._topics():
+            topic.close()
+        self._synchronizer.close()
+        self._gate_timer.close()
+        for _ in self._gate.clear():
+            self._statistics.drop("stopped")
+        self._worker.stop()
+
+    def _topics(self) -> list[TopicFilter]:
+        return [*self._extrinsics.topics, *self._infos.values(), *self._images.values(), self._lidar]
+
+    def _take_info(self, camera: str, msg: CameraInfo) -> None:
+        self._assembler.set_camera_info(camera, msg)
+        if self._infos[camera].received == 1:
+            self._news()
+
+    def _matched(self, match: Match) -> None:
+        self._gate.add(match, time.monotonic_ns())
+        self._gate_timer.arm(self._gate.deadline())
+
+    def _news(self) -> None:
+        self._gate.news(time.monotonic_ns())
+        self._gate_timer.arm(self._gate.deadline())
+
+    def _poll_gate(self) -> None:
+        self._gate.poll(time.monotonic_ns())
+        self._gate_timer.arm(self._gate.deadline())
+
+    def _incomplete(self, match: Match) -> bool:
+        """Whether a CameraInfo or a pose that the match needs may yet come."""
+        if any(name in self._infos and not self._infos[name].received for name in match.images):
+            return True
+        lidar_frame = match.sweep.msg.header.frame_id
+        if not self._assembler.transforms_ready(match.stamp_ns, lidar_frame, match.images):
+            return True
+        try:
+            self._assembler.tree.lookup(self._config.transforms.odometry_frame, lidar_frame, match.stamp_ns)
+        except CalibrationError as error:
+            return error.reason == "transform_missing"
+        return False
+
+    def _ready(self, match: Match) -> None:
+        self._worker.put(Task(match, time.monotonic_ns()))
+
+    # In the worker's thread -------------------------------------------------------------------------------------------
+
+    def _label(self, task: Task) -> None:
+        match, sweep = task.match, task.match.sweep
+        started = time.monotonic_ns()
+        assembled = self._assembler.assemble(match.stamp_ns, sweep.msg.header.frame_id, sweep.msg, match.images)
+        decoded = time.monotonic_ns()
+        segmenter = self._model.take()
+        prediction = segmenter(assembled.frame)
+        predicted = time.monotonic_ns()
+        self._outputs.publish_labels(assembled.frame, prediction, segmenter.taxonomy)
+        published = time.monotonic_ns()
+        total, model = published - sweep.arrival_ns, predicted - decoded
+        stages = {
+            "wait": task.ready_ns - sweep.arrival_ns,
+            "queue": started - task.ready_ns,
+            "decode": decoded - started,
+            "model": model,
+            "publish": published - predicted,
+            "overhead": total - model,
+            "total": total,
+        }
+        self._statistics.labelled(
+            len(assembled.frame.points), int(prediction.seen.sum()), {name: ns * 1e-9 for name, ns in stages.items()}
+        )
+        self._note_cameras(match, assembled)
+        self._outputs.publish_extras(assembled.frame, prediction, segmenter.taxonomy)
+
+    def _note_cameras(self, match: Match, assembled: Assembled) -> None:
+        for camera in match.missing:
+            self._statistics.drop_image(camera, "no_image")
+        for camera, reason in assembled.dropped.items():
+            self._statistics.drop_image(camera, reason)
+            self._complain(f"{camera}: image not used: {reason}", f": {assembled.details.get(camera, '')}")
+        for camera, warning in assembled.warnings.items():
+            self._statistics.warn(f"{camera}.{warning}")
+
+    # What goes wrong --------------------------------------------------------------------------------------------------
+
+    def _on_sync_drop(self, reason: str, stamp_ns: int) -> None:
+        self._statistics.drop(reason)
+        self._complain(f"sweep dropped: {reason}", f" (stamp {stamp_ns * 1e-9:.3f})")
+
+    def _on_worker_drop(self, task: Task, reason: str) -> None:
+        self._statistics.drop(reason)
+        self._complain(f"sweep dropped: {reason}", f" (stamp {task.match.stamp_ns * 1e-9:.3f})")
+
+    def _on_worker_error(self, task: Task, error: Exception) -> None:
+        reason = error.reason if isinstance(error, MessageError) else "internal_error"
+        self._statistics.drop(reason)
+        details = f": {error}" if isinstance(error, SamAdaptError) else f": {type(error).__name__}: {error}"
+        self._complain(f"sweep dropped: {reason}", details)
+
+    def _on_input_error(self, topic: str, error: Exception) -> None:
+        reason = getattr(error, "reason", type(error).__name__)
+        self._statistics.warn(f"{topic.strip('/').replace('/', '_')}_{reason}")
+        self._complain(f"{topic}: message not used: {reason}", f": {error}")
+
+    def _complain(self, what: str, details: str = "") -> None:
+        now = time.monotonic()
+        if now - self._complained.get(what, -COMPLAINT_PERIOD_S) >= COMPLAINT_PERIOD_S:
+            self._complained[what] = now
+            self._node.get_logger().warning(what + details)

@@ -1,0 +1,73 @@
+"""A thread that takes items from a bounded queue. The newest frames matter: when it is full, the oldest goes."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Worker(Generic[T]):
+    """process: called with each item, one at a time, in order.
+
+    on_drop: called with (item, reason): ``overload`` when the queue is full, ``stopped`` for what waits when it ends.
+    on_error: called with (item, exception) when ``process`` raises; the next item is served.
+    """
+
+    def __init__(
+        self,
+        process: Callable[[T], None],
+        queue_size: int,
+        on_drop: Callable[[T, str], None],
+        on_error: Callable[[T, Exception], None],
+        name: str = "worker",
+    ) -> None:
+        self.queue_size = queue_size
+        self._process, self._on_drop, self._on_error = process, on_drop, on_error
+        self._items: deque[T] = deque()
+        self._changed = threading.Condition()
+        self._stopped = False
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def put(self, item: T) -> None:
+        """Never blocks."""
+        with self._changed:
+            self._items.append(item)
+            surplus = [self._items.popleft() for _ in range(len(self._items) - self.queue_size)]
+            refused = list(self._items) if self._stopped else []
+            if self._stopped:
+                self._items.clear()
+            self._changed.notify()
+        for dropped in surplus:
+            self._on_drop(dropped, "overload")
+        for dropped in refused:
+            self._on_drop(dropped, "stopped")
+
+    def stop(self, timeout: float = 10.0) -> bool:
+        """Lets the item in work finish and drops those that wait. False when it did not finish in time (seconds)."""
+        with self._changed:
+            self._stopped = True
+            waiting = list(self._items)
+            self._items.clear()
+            self._changed.notify()
+        for item in waiting:
+            self._on_drop(item, "stopped")
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._items or self._stopped)
+                if self._stopped:
+                    return
+                item = self._items.popleft()
+            try:
+                self._process(item)
+            except Exception as error:
+                self._on_error(item, error)
+            del item  # images are large: not kept until the next frame
