@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from sam_adapt_ros.config import Config, SegmenterConfig
+from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import SamAdaptError, WeightsError
 
 if TYPE_CHECKING:
-    from sam_adapt_ros.segmentation import Segmenter, load_segmenter
+    from sam_adapt_ros.segmentation import Segmenter
 
 logger = logging.getLogger(__name__)
 
@@ -26,8 +26,7 @@ class Model:
 
     def __init__(self, config: Config) -> None:
         """Raises WeightsError or TaxonomyError."""
-        self.current, _ = load_segmenter(config)
-        self.current.warm_up()
+        self.current = _load(config)
         self.swaps = 0
         self.problem = ""
         """Why the last replacement was refused; "" when it was not."""
@@ -45,7 +44,7 @@ class Model:
         return self.current
 
     def replace(
-        self, config: SegmenterConfig, done: Callable[[str], None] | None = None, warm_up: bool = True
+        self, config: Config, done: Callable[[str], None] | None = None, warm_up: bool = True
     ) -> threading.Thread:
         """Starts to load what ``config`` names. Of several requests the last one wins.
 
@@ -58,15 +57,13 @@ class Model:
         thread.start()
         return thread
 
-    def _replace(
-        self, config: SegmenterConfig, request: int, done: Callable[[str], None] | None, warm_up: bool
-    ) -> None:
+    def _replace(self, config: Config, request: int, done: Callable[[str], None] | None, warm_up: bool) -> None:
         start = time.perf_counter()
         try:
             segmenter = _load(config, warm_up)
             if segmenter.taxonomy.classes != self.current.taxonomy.classes:
                 raise WeightsError(
-                    f"{config.weights}: classes {list(self.current.taxonomy.classes)} expected, "
+                    f"{config.segmenter.weights}: classes {list(self.current.taxonomy.classes)} expected, "
                     f"the file has {list(segmenter.taxonomy.classes)}"
                 )
         except (SamAdaptError, OSError, RuntimeError) as error:
@@ -81,11 +78,11 @@ class Model:
             done(self.problem)
 
 
-def _load(config: SegmenterConfig, warm_up: bool = True) -> Segmenter:
+def _load(config: Config, warm_up: bool = True) -> Segmenter:
     # torch takes seconds to import: by now the node is up, and signals are heard.
-    from sam_adapt_ros.segmentation import Segmenter, load_segmenter
+    from sam_adapt_ros.segmentation import load_segmenter
 
-    segmenter = Segmenter.load(config.weights, config)
+    segmenter, _ = load_segmenter(config)
     if warm_up:
         segmenter.warm_up()
     return segmenter

@@ -145,7 +145,7 @@ class SegmenterNode(LifecycleNode):
                 resources.find(config.segmenter.weights, "resource")
             except FileNotFoundError as error:
                 raise ConfigError(f"segmenter.weights: {error}") from None
-            self._model.replace(config.segmenter, self._on_replaced)
+            self._model.replace(config, self._on_replaced)
         if "segmenter.diagnostics_period" in changed:
             self._diagnostics_timer.timer_period_ns = round(config.segmenter.diagnostics_period * 1e9)
         if self._stream is not None:
