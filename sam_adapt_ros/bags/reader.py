@@ -50,7 +50,7 @@ class Counts:
 class BagReader:
     """Gives a bag's frames; a context manager.
 
-    path: see ``BagSource``. config: names the topics.
+    path: see ``BagSource``. config: names the topics; without a taxonomy, ground truth is not read.
     Raises BagError when the bag cannot be read or has no usable LiDAR topic; cameras that are not there are warned of.
     """
 
@@ -58,7 +58,7 @@ class BagReader:
         self.path = Path(path)
         self.config = config
         self.counts = Counts()
-        self._taxonomy = Taxonomy.load(config.taxonomy)
+        self._taxonomy = Taxonomy.load(config.taxonomy) if config.taxonomy else None
         self._source = BagSource(path)
         self._inputs: Inputs | None = None
 
@@ -139,6 +139,8 @@ class BagReader:
                 yield from self._assemble(matches, context)
             synchronizer.flush()
             yield from self._assemble(matches, context)
+        if counts.frames_in < self.sweeps:
+            logger.warning("%s: %d sweeps expected, got %d: cut short?", self.path, self.sweeps, counts.frames_in)
 
     def _assembler(self) -> FrameAssembler:
         assembler = FrameAssembler(self.config, self._taxonomy)

@@ -7,7 +7,7 @@ import struct
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ _DAMAGE = (
     rosbag2.ReaderError,
     OSError,
     EOFError,
+    MemoryError,  # a damaged length
+    OverflowError,
     sqlite3.Error,
     struct.error,
     ValueError,
@@ -31,6 +33,12 @@ _DAMAGE = (
     KeyError,
     IndexError,
 )
+_RENAMED = {"tf/msg/tfMessage": "tf2_msgs/msg/TFMessage"}
+
+
+@cache
+def _ros2_types() -> Any:
+    return get_typestore(Stores.ROS2_JAZZY)
 
 
 @dataclass(frozen=True)
@@ -140,7 +148,7 @@ class BagSource:
     def to_cdr(self, message: RawMessage) -> memoryview:
         """A ROS 1 message, serialized for ROS 2. Raises MessageError as ``decode``."""
         try:
-            return self._typestore.ros1_to_cdr(message.data, message.msgtype)
+            return _ros2_types().ros1_to_cdr(message.data, _RENAMED.get(message.msgtype, message.msgtype))
         except KeyError:
             raise MessageError("unknown_type", f"{message.topic}: unknown message type {message.msgtype}") from None
         except (SerdeError, struct.error, ValueError, IndexError, TypeError) as error:
@@ -150,7 +158,7 @@ class BagSource:
     def _typestore(self) -> Any:
         """ROS 2's own definitions, so that a bag need not carry any; for ROS 1 those of the bag, which always does."""
         if self.is_ros2:
-            return get_typestore(Stores.ROS2_JAZZY)
+            return _ros2_types()
         store = get_typestore(Stores.ROS1_NOETIC)
         for connection in self._reader.connections:
             if connection.msgtype in store.fielddefs or connection.msgdef.format != MessageDefinitionFormat.MSG:
