@@ -80,7 +80,7 @@ setup(
     },
     entry_points={
         "console_scripts": [
-            "sam-adapt = sam_adapt_ros.cli:app",
+            "sam-adapt = sam_adapt_ros.cli:main",
             "segmenter = sam_adapt_ros.nodes.segmenter:main",
             "player = sam_adapt_ros.nodes.player:main",
         ],

@@ -276,7 +276,7 @@ class AdaptationConfig(Section):
 
 
 class Config(Section):
-    taxonomy: str = "town"  # a shipped class set or a YAML file
+    taxonomy: str = ""  # a shipped class set or a YAML file; "": the one that the weights are of
     lidar: LidarConfig = LidarConfig()
     cameras: dict[str, CameraConfig] = {}
     transforms: TransformConfig = TransformConfig()

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from sam_adapt_ros.bags import BagReader
+from sam_adapt_ros.config import Config
+from sam_adapt_ros.errors import BagError
 from sam_adapt_ros.evaluation.confusion import Confusion
 from sam_adapt_ros.frame import IGNORE, Frame
-from sam_adapt_ros.segmentation.segmenter import Prediction, Segmenter
+from sam_adapt_ros.segmentation import Prediction, Segmenter, load_segmenter
 from sam_adapt_ros.taxonomy import Taxonomy
 
 MODALITIES = ("2d", "3d", "fused")
@@ -34,15 +39,18 @@ class Evaluation:
 
     def add(self, frame: Frame, prediction: Prediction) -> None:
         """Counts one frame; one without ground truth is passed over."""
-        truth = frame.ground_truth
-        if truth is None:
-            return
+        if frame.ground_truth is not None:
+            self.add_labels(frame.ground_truth, prediction.by_branch())
+
+    def add_labels(self, truth: NDArray[np.uint8], labels: Mapping[str, NDArray[np.uint8]]) -> None:
+        """Counts one frame. truth: (N,). labels: (N,) class ids by modality, 255 where the modality says nothing."""
         self.frames += 1
-        seen, finite = prediction.seen, prediction.labels != IGNORE
-        self.confusion["fused"].add(truth[finite], prediction.labels[finite])
-        self.confusion["3d"].add(truth[finite], prediction.points[finite].argmax(1))
-        self.confusion["2d"].add(truth[seen], prediction.image[seen].argmax(1))
-        self.confusion["fused_seen"].add(truth[seen], prediction.labels[seen])
+        for modality, predicted in labels.items():
+            known = predicted != IGNORE
+            self.confusion[modality].add(truth[known], predicted[known])
+        if "2d" in labels:
+            seen = (labels["2d"] != IGNORE) & (labels["fused"] != IGNORE)
+            self.confusion["fused_seen"].add(truth[seen], labels["fused"][seen])
 
     def miou(self, modality: str = "fused") -> float:
         """Mean IoU of ``2d``, ``3d``, ``fused`` or ``fused_seen``."""
@@ -74,6 +82,23 @@ def evaluate(
         evaluation.add(frame, segmenter(frame))
         if progress:
             progress(done)
+    return evaluation
+
+
+def evaluate_bags(
+    bags: Iterable[Path], config: Config, progress: Callable[[int, int], None] | None = None
+) -> Evaluation:
+    """``evaluate`` over bags with ground truth. progress: called with (frames done, frames in all) of each bag."""
+    segmenter, config = load_segmenter(config)
+    evaluation = Evaluation(segmenter.taxonomy)
+    for bag in bags:
+        with BagReader(bag, config) as reader:
+            for done, frame in enumerate(reader.frames(), 1):
+                evaluation.add(frame, segmenter(frame))
+                if progress:
+                    progress(done, reader.sweeps)
+    if not evaluation.frames:
+        raise BagError(f"{', '.join(map(str, bags))}: no ground truth on {config.ground_truth.topic}")
     return evaluation
 
 

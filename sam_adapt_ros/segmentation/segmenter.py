@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sam_adapt_ros import resources
-from sam_adapt_ros.config import ArchitectureConfig, SegmenterConfig
+from sam_adapt_ros.config import ArchitectureConfig, Config, SegmenterConfig
 from sam_adapt_ros.errors import ConfigError, WeightsError
 from sam_adapt_ros.frame import IGNORE, CameraView, Frame
 from sam_adapt_ros.segmentation import weights as weights_files
@@ -45,6 +45,16 @@ class Prediction:
     points: NDArray[np.float32]
     seen: NDArray[np.bool_]
     timings: dict[str, float]
+
+    def by_branch(self) -> dict[str, NDArray[np.uint8]]:
+        """(N,) uint8 class ids that each branch says alone, and that are published: ``2d``, ``3d``, ``fused``.
+
+        255: the point is not finite or, in ``2d``, no camera sees it.
+        """
+        labels = {"fused": self.labels}
+        for name, probabilities, known in (("2d", self.image, self.seen), ("3d", self.points, self.labels != IGNORE)):
+            labels[name] = np.where(known, probabilities.argmax(1), IGNORE).astype(np.uint8)
+        return labels
 
     def labels_by_branch(self) -> dict[str, NDArray[np.uint8]]:
         """(N,) class ids of each branch by itself and of both: ``2d`` (255 where no camera sees the point), ``3d``,
@@ -141,6 +151,16 @@ class Segmenter:
         image_logits, point_logits = output.image.logits.float(), output.points.logits.float()
         fused = fuse(self.fusion, image_logits, point_logits, batch.seen.to(self.device))
         return fused.cpu(), probabilities(image_logits).cpu(), probabilities(point_logits).cpu()
+
+
+def load_segmenter(config: Config) -> tuple[Segmenter, Config]:
+    """The segmenter that a configuration asks for, and the configuration with the taxonomy settled.
+
+    Raises WeightsError or TaxonomyError.
+    """
+    taxonomy = Taxonomy.load(config.taxonomy) if config.taxonomy else None
+    segmenter = Segmenter.load(config.segmenter.weights, config.segmenter, taxonomy)
+    return segmenter, config.model_copy(update={"taxonomy": config.taxonomy or segmenter.taxonomy.name})
 
 
 def build_network(weights: Weights, source: str) -> Network:

@@ -1,0 +1,319 @@
+"""The command line, ``sam-adapt``: a line of glue a command. Rooms are imported where used: torch is slow to load."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+
+import typer
+import yaml
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from sam_adapt_ros import __version__
+from sam_adapt_ros.config import Config
+from sam_adapt_ros.errors import SamAdaptError
+
+if TYPE_CHECKING:
+    from sam_adapt_ros.bags.writer import Version
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    help="Camera + LiDAR semantic segmentation for ROS 2 that adapts itself to new domains.",
+    pretty_exceptions_show_locals=False,
+)
+convert_app = typer.Typer(no_args_is_help=True, help="Turn a data set into a rosbag2 that `ros2 bag play` takes.")
+app.add_typer(convert_app, name="convert")
+console = Console()
+
+Bag = Annotated[Path, typer.Argument(help="A rosbag2 folder, or a ROS 1 .bag file.", show_default=False)]
+ConfigName = Annotated[
+    str,
+    typer.Option(
+        "--config", "-c", help="A preset (town, nuscenes, kitti) or a YAML file, ROS parameter files included."
+    ),
+]
+Overrides = Annotated[
+    list[str],
+    typer.Option("--set", "-s", help="Override one parameter, for example -s segmenter.device=cpu", show_default=False),
+]
+Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace an existing output.")]
+Storage = Annotated[Literal["mcap", "sqlite3"], typer.Option(help="rosbag2 storage plugin.")]
+StorageVersion = Annotated[
+    int, typer.Option("--bag-version", min=8, max=9, help="rosbag2 version: 8 for Humble, 9 for Jazzy.")
+]
+
+
+def main() -> None:
+    """Console entry point: our own errors are one line, not a traceback."""
+    logging.basicConfig(
+        level=logging.INFO, format="%(message)s", handlers=[RichHandler(show_path=False, show_time=False)]
+    )
+    try:
+        app()
+    except SamAdaptError as error:
+        Console(stderr=True).print(f"[bold red]error:[/] {error}", highlight=False, soft_wrap=True)
+        sys.exit(1)
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        console.print(__version__)
+        raise typer.Exit
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar as the callback (done, total) that the rooms take."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def load_config(name: str, overrides: list[str] | None = None) -> Config:
+    return Config.load(name, parse_overrides(overrides or []))
+
+
+def parse_overrides(overrides: list[str]) -> dict[str, Any]:
+    """``name=value`` -> dotted names and YAML values."""
+    values: dict[str, Any] = {}
+    for override in overrides:
+        parameter, separator, value = override.partition("=")
+        if not separator:
+            raise typer.BadParameter(f"--set {override}: name=value expected")
+        values[parameter] = yaml.safe_load(value)
+    return values
+
+
+@convert_app.command("nuscenes")
+def convert_nuscenes(
+    root: Annotated[Path, typer.Argument(help="The data set's folder, with v1.0-*, samples, sweeps, lidarseg.")],
+    output: Annotated[Path, typer.Argument(help="The bag; a folder of bags for several scenes.")],
+    scene: Annotated[list[str], typer.Option(help="Scene names or patterns; all by default.", show_default=False)] = [],
+    sweeps: Annotated[bool, typer.Option("--sweeps", help="Also what lies between the keyframes.")] = False,
+    dataset_version: Annotated[str, typer.Option(help="v1.0-mini and so on; by default the only one there.")] = "",
+    storage: Storage = "mcap",
+    bag_version: StorageVersion = 9,
+    force: Force = False,
+) -> None:
+    """nuScenes (with lidarseg labels where installed) to rosbag2."""
+    from sam_adapt_ros.bags import nuscenes
+
+    with progress_bar("converting") as progress:
+        bags = nuscenes.convert(
+            root,
+            output,
+            scene,
+            sweeps=sweeps,
+            dataset_version=dataset_version,
+            storage=storage,
+            bag_version=cast("Version", bag_version),
+            force=force,
+            progress=progress,
+        )
+    _say_written(*bags)
+
+
+@convert_app.command("kitti-raw")
+def convert_kitti_raw(
+    drive: Annotated[Path, typer.Argument(help="A drive, .../2011_09_26/2011_09_26_drive_0001_sync.")],
+    output: Annotated[Path, typer.Argument(help="The bag.")],
+    storage: Storage = "mcap",
+    bag_version: StorageVersion = 9,
+    force: Force = False,
+) -> None:
+    """A drive of KITTI raw to rosbag2."""
+    from sam_adapt_ros.bags import kitti_raw
+
+    with progress_bar("converting") as progress:
+        bag = kitti_raw.convert(
+            drive, output, storage=storage, bag_version=cast("Version", bag_version), force=force, progress=progress
+        )
+    _say_written(bag)
+
+
+@app.command()
+def info(bag: Bag, config: ConfigName = "nuscenes", set: Overrides = []) -> None:
+    """What is in a bag, which of our inputs it has, and what is missing."""
+    from sam_adapt_ros.bags import bag_info
+
+    found = bag_info(bag, load_config(config, set))
+    console.print(
+        f"[bold]{found.path}[/]  {found.kind}, {found.size / 1e6:.1f} MB, {found.duration:.1f} s, "
+        f"{found.messages} messages, {found.frames} frames"
+    )
+    inputs = {topic: part for part, topic, _ in found.found}
+    table = Table("topic", "type", "messages", "Hz", "used as")
+    for topic in found.topics:
+        latched = " (latched)" if topic.transient_local else ""
+        table.add_row(
+            topic.name, topic.msgtype, str(topic.count), f"{topic.rate:.1f}", inputs.get(topic.name, "") + latched
+        )
+    console.print(table)
+    for line in found.missing:
+        console.print(f"[yellow]missing:[/] {line}")
+    if not found.usable:
+        raise typer.Exit(1)
+
+
+@app.command()
+def town(
+    output: Annotated[Path, typer.Argument(help="The bag.")],
+    domain: Annotated[str, typer.Option(help="day, night, sparse, abroad, or several joined by +.")] = "day",
+    seed: Annotated[int, typer.Option(help="Another seed is another town.")] = 0,
+    frames: Annotated[int, typer.Option(min=1)] = 100,
+    period: Annotated[float, typer.Option(help="Seconds from frame to frame.")] = 0.2,
+    storage: Storage = "mcap",
+    force: Force = False,
+) -> None:
+    """Render a drive through the procedural town, with exact labels."""
+    from sam_adapt_ros.town import render_drive
+
+    with progress_bar("rendering") as progress:
+        render_drive(domain, seed, frames, output, progress, force, storage, period)
+    _say_written(output)
+
+
+@app.command()
+def train(
+    config: Annotated[str, typer.Argument(help="A YAML file with a training section; see config/train_town.yaml.")],
+    set: Overrides = [],
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+) -> None:
+    """Train a segmenter on labelled source bags."""
+    from sam_adapt_ros.segmentation.training import train
+
+    with progress_bar("training") as progress:
+        result = train(load_config(config, set), resume, progress)
+    _say_written(result.weights)
+
+
+@app.command()
+def evaluate(
+    bags: Annotated[list[Path], typer.Argument(help="Bags with ground truth.", show_default=False)],
+    config: ConfigName = "town",
+    set: Overrides = [],
+) -> None:
+    """IoU a class of the image branch (2d), the point branch (3d) and both together (fused)."""
+    from sam_adapt_ros.evaluation.evaluate import evaluate_bags
+
+    with progress_bar("evaluating") as progress:
+        result = evaluate_bags(bags, load_config(config, set), progress)
+    table = Table("IoU", *result.confusion)
+    for place, name in enumerate(result.taxonomy.classes):
+        table.add_row(name, *(f"{100 * confusion.iou()[place]:.1f}" for confusion in result.confusion.values()))
+    table.add_section()
+    table.add_row("mean", *(f"{100 * result.miou(modality):.1f}" for modality in result.confusion))
+    console.print(table)
+
+
+@app.command()
+def replay(
+    bag: Bag,
+    config: ConfigName = "nuscenes",
+    output: Output = Path("out/replay"),
+    set: Overrides = [],
+    force: Force = False,
+) -> None:
+    """Label a bag in process, as fast as it goes; leaves the labelled bag, summary.json, pictures and a report."""
+    from sam_adapt_ros.replay import replay
+
+    with progress_bar("labelling") as progress:
+        summary = replay(bag, load_config(config, set), output, force=force, progress=progress)
+    _say_summary(summary, output)
+
+
+@app.command()
+def run(
+    config: ConfigName = "nuscenes",
+    set: Overrides = [],
+    use_sim_time: Annotated[bool | None, typer.Option(help="By default: when a bag is played.")] = None,
+    namespace: str = "",
+    log_level: str = "info",
+    bag: Annotated[Path | None, typer.Option(help="Play this bag, with /clock.")] = None,
+    rate: Annotated[float, typer.Option(help="Times the recorded speed.")] = 1.0,
+    loop: Annotated[int, typer.Option(help="How often the bag is played; 0: for ever.")] = 1,
+    until_played: Annotated[bool, typer.Option("--until-played", help="End when the bag does.")] = False,
+) -> None:
+    """Start the segmenter node where there is no `ros2 launch`; the same as launch/adapt.launch.py."""
+    from sam_adapt_ros.nodes.run import run
+
+    code = run(
+        config,
+        overrides=parse_overrides(set),
+        use_sim_time=use_sim_time,
+        namespace=namespace,
+        log_level=log_level,
+        bag=bag,
+        rate=rate,
+        loop=loop,
+        until_played=until_played,
+    )
+    raise typer.Exit(code)
+
+
+@app.command()
+def play(
+    bag: Bag,
+    rate: Annotated[float, typer.Option(help="Times the recorded speed.")] = 1.0,
+    loop: Annotated[int, typer.Option(help="How often; 0: for ever.")] = 1,
+    clock: Annotated[bool, typer.Option(help="Publish /clock.")] = True,
+    topics: Annotated[list[str], typer.Option("--topic", help="Only these.", show_default=False)] = [],
+    wait_for: Annotated[
+        list[str], typer.Option(help="Topics that must have a subscriber first.", show_default=False)
+    ] = [],
+) -> None:
+    """Publish a bag over DDS where there is no `ros2 bag play`."""
+    from sam_adapt_ros.nodes.player import play
+
+    played = play(bag, rate=rate, loop=loop, clock=clock, topics=topics or None, wait_for=wait_for)
+    console.print(f"{sum(played.published.values())} messages in {played.seconds:.1f} s")
+
+
+@app.command()
+def demo(output: Output = Path("out/demo")) -> None:
+    """Drive through the town live over DDS: render, play, label, record, report."""
+    from sam_adapt_ros.demo import DOMAIN, FRAMES, SEED, town_bag
+    from sam_adapt_ros.nodes.live import run_live
+
+    config = load_config("town")
+    with progress_bar("rendering the drive") as progress:
+        bag = town_bag(DOMAIN, SEED, FRAMES, progress)
+    with progress_bar("labelling it live, over DDS") as progress:
+        summary = run_live(bag, config, output, force=True, progress=progress)
+    _say_summary(summary, output)
+
+
+def _say_written(*paths: Path) -> None:
+    for path in paths:
+        console.print(f"written: {path}", highlight=False, soft_wrap=True)
+
+
+def _say_summary(summary: Any, output: Path) -> None:
+    facts = summary.as_dict()
+    console.print(
+        f"{facts['frames_labelled']} of {facts['frames_in']} frames labelled, dropped: {facts['dropped'] or 'none'}"
+    )
+    if "miou" in facts:
+        console.print("mean IoU: " + ", ".join(f"{name} {100 * value:.1f}" for name, value in facts["miou"].items()))
+    _say_written(*(output / name for name in ("labels", "summary.json", "pictures", "report.html")))
+
+
+if __name__ == "__main__":
+    main()

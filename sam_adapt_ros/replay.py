@@ -1,0 +1,125 @@
+"""A bag through the segmenter, in process, as fast as it goes: what the nodes do, without DDS, and deterministic."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from sam_adapt_ros.bags import BagReader, BagWriter
+from sam_adapt_ros.config import Config
+from sam_adapt_ros.evaluation.run_report import PICTURES, Sample, evenly_spaced, write_run_report
+from sam_adapt_ros.evaluation.summary import Summary
+from sam_adapt_ros.segmentation import load_segmenter
+
+T = TypeVar("T")
+READ_AHEAD = 4  # frames read and decoded before the model asks for them
+
+
+def replay(
+    bag: Path, config: Config, output: Path, *, force: bool = False, progress: Callable[[int, int], None] | None = None
+) -> Summary:
+    """Labels every frame of ``bag``; leaves ``labels`` (a bag), ``summary.json``, pictures and ``report.html``.
+
+    progress: called with (frames done, frames in all).
+    Raises BagError, WeightsError or CalibrationError that say what does not fit.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    segmenter, config = load_segmenter(config)
+    taxonomy = segmenter.taxonomy
+    summary = Summary(taxonomy)
+    samples: list[Sample] = []
+    with (
+        BagReader(bag, config) as reader,
+        BagWriter(output / "labels", force=force) as writer,
+    ):
+        pictured = evenly_spaced(reader.sweeps, PICTURES)
+        segmenter.warm_up()
+        start = time.perf_counter()
+        for place, (frame, waited) in enumerate(ahead(reader.frames(), READ_AHEAD)):
+            labelling = time.perf_counter()
+            prediction = segmenter(frame)
+            writing = time.perf_counter()
+            writer.write_labels(
+                "/segmentation/labels",
+                frame.stamp_ns,
+                frame.frame_id,
+                frame.points,
+                prediction.labels,
+                prediction.probability,
+                taxonomy.colors,
+            )
+            labels = prediction.by_branch()
+            summary.add(labels, frame.ground_truth)
+            done = time.perf_counter()
+            summary.add_latencies(
+                {
+                    "wait_for_input": waited,
+                    **prediction.timings,
+                    "model": writing - labelling,
+                    "write": done - writing,
+                }
+            )
+            if place in pictured:
+                samples.append(Sample(frame, labels["fused"]))
+            if progress:
+                progress(place + 1, reader.sweeps)
+        summary.seconds = time.perf_counter() - start
+        summary.frames_in = reader.sweeps
+        summary.dropped.update(reader.dropped)
+        summary.camera_drops.update(reader.camera_drops)
+    summary.facts = {
+        "bag": str(bag),
+        "mode": "replay",
+        "weights": segmenter.version,
+        "device": str(segmenter.device),
+        "fusion": config.segmenter.fusion,
+    }
+    write_run_report(summary, samples, output, title=f"Replay of {bag.name}")
+    return summary
+
+
+def ahead(items: Iterator[T], depth: int) -> Iterator[tuple[T, float]]:
+    """Iterates in a thread of its own, at most ``depth`` items ahead; yields each item and the seconds waited for it.
+
+    An error of the iterator is raised here, in its place; leaving early ends the thread.
+    """
+    results: queue.Queue[tuple[str, object]] = queue.Queue(maxsize=depth)
+    stopped = threading.Event()
+
+    def put(kind: str, value: object) -> bool:
+        while not stopped.is_set():
+            try:
+                results.put((kind, value), timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def fill() -> None:
+        try:
+            for item in items:
+                if not put("item", item):
+                    return
+            put("end", None)
+        except BaseException as error:  # carried over to the consumer, which raises it
+            put("error", error)
+
+    thread = threading.Thread(target=fill, name="read-ahead", daemon=True)
+    thread.start()
+    try:
+        while True:
+            start = time.perf_counter()
+            kind, value = results.get()
+            if kind == "end":
+                return
+            if kind == "error":
+                assert isinstance(value, BaseException)
+                raise value
+            yield value, time.perf_counter() - start  # type: ignore[misc]
+    finally:
+        stopped.set()
+        thread.join()
