@@ -62,13 +62,13 @@ def enhance(
     Inputs are never modified. Raises ValueError that names the argument of a wrong shape, dtype or value.
     """
     _check(points, labels, membership, areas)
-    labels = labels.copy()
+    current = labels.astype(np.intp)  # what bincount counts without conversion
     propagator: Propagator | None = None
     records: list[MaskRecord | None] = [None] * len(membership)
     order = np.argsort(areas[::-1], kind="stable")[::-1]  # reversed twice: stable, and descending
     for mask in (len(areas) - 1 - order).tolist():
         members = membership[mask].nonzero()[0]
-        carried = labels[members]
+        carried = current[members]
         record = _assign(carried, config)
         missing = record.points - (record.agreeing_before if config.relabel else record.labelled_before)
         if record.label is not None and missing and config.propagation != "none":
@@ -80,16 +80,16 @@ def enhance(
             else:
                 joined = members[open_]
             if len(joined):
-                new = int(np.count_nonzero(labels[joined] == IGNORE))
-                labels[joined] = record.label
+                new = int(np.count_nonzero(current[joined] == IGNORE))
+                current[joined] = record.label
                 record = record._replace(
                     labelled_after=record.labelled_before + new, agreeing_after=record.agreeing_before + len(joined)
                 )
         records[mask] = record
-    return Enhancement(labels, tuple(record for record in records if record is not None))
+    return Enhancement(current.astype(np.uint8), tuple(record for record in records if record is not None))
 
 
-def _assign(carried: NDArray[np.uint8], config: EnhancementConfig) -> MaskRecord:
+def _assign(carried: NDArray[np.intp], config: EnhancementConfig) -> MaskRecord:
     """The mask's label from those that its points carry, or the constraint that it fails."""
     counts = np.bincount(carried, minlength=IGNORE + 1)
     total = len(carried)

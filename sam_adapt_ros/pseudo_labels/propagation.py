@@ -26,7 +26,9 @@ _MAX_LEVEL = 63
 _FINEST_REACH = 0.01  # metres; points of a smaller f get a cell each, so that keys cannot overflow
 _CELL_BITS = 19
 _SLACK = 1e-6  # relative; what rounding may add to cell sizes and prunings
-_DENSE_PAIRS = 8_000  # up to here all distances are cheaper than a tree
+_DENSE_PAIRS = 16_000  # up to here all distances and radii are cheaper than a tree
+_DENSE_MINIMA = 60_000  # up to here all distances are
+_MANY = 3_000  # from here on seeds out of reach are worth finding before a tree is made
 _CHUNK_PAIRS = 400_000  # what exact tests of many pairs hold at a time (about 30 MB)
 _NOWHERE = -1
 
@@ -89,14 +91,43 @@ class Propagator:
 
         untested = front  # seeded points that some of the rest may be within reach of
         while len(front) and len(rest):
+            if len(rest) * (len(rest) + len(untested)) <= _DENSE_PAIRS:
+                joined.append(rest[self._close(rest, untested)])
+                break
             while len(front) and len(rest) * len(front) > _DENSE_PAIRS:
                 representatives = self._representatives(rest)
                 front = join(representatives[self._touch(representatives, self._representatives(front))])
                 untested = np.concatenate([untested, front])
-            if len(rest) * len(untested) > _DENSE_PAIRS:
+            if not len(rest):
+                break
+            if len(untested) > _MANY and len(rest) * len(untested) > _DENSE_PAIRS:
                 untested = self._near(untested, rest)
+            if not len(untested):
+                break
             front = untested = join(rest[self._touch(rest, untested)])
         return joined
+
+    def _close(self, rest: Indices, seeds: Indices) -> Bools:
+        """Which of the rest join in the end, from all distances at once."""
+        everyone = np.concatenate([rest, seeds])
+        touch = self._touches(rest, everyone)
+        among = touch[:, : len(rest)]
+        joined = new = touch[:, len(rest) :].any(1)
+        while new.any():
+            new = among[new].any(0) & ~joined
+            joined = joined | new
+        return joined
+
+    def _touches(self, n: Indices, s: Indices) -> Bools:
+        """(len(n), len(s)) whether |x_n - x_s| <= rho(n, s); exact."""
+        reach = self._reach[n][:, None]
+        excess = cdist(self._points[n], self._points[s])
+        excess -= np.minimum(reach, self._reach[s])
+        touches = excess <= 0
+        rows, columns = (np.abs(excess, out=excess) <= _SLACK * reach).nonzero()
+        if len(rows):  # cdist need not round as the definition does
+            touches[rows, columns] = self._within(n[rows], s[columns])
+        return touches
 
     def _representatives(self, points: Indices) -> Indices:
         """One point of each cell that holds some of the points."""
@@ -110,13 +141,14 @@ class Propagator:
         f is Lipschitz (slope a), and a cell's diameter is no more than the f of its points. So if a point of s's cell
         touches one of n's cell, |s - n| <= f(s) (1 + (1 + a) + (1 + a)^2).
         """
-        if not len(rest) or not len(seeds):
-            return seeds[:0]
         representatives = self._representatives(seeds)
         growth = 1.0 + self._slope
         bound = self._reach[representatives] * ((1.0 + growth + growth**2) * (1.0 + _SLACK))
-        tree = _tree(self._points[self._representatives(rest)])
-        distance, _ = tree.query(self._points[representatives], distance_upper_bound=bound.max())
+        targets = self._points[self._representatives(rest)]
+        if len(targets) * len(representatives) <= _DENSE_MINIMA:
+            distance = cdist(targets, self._points[representatives]).min(0)
+        else:
+            distance, _ = _tree(targets).query(self._points[representatives], distance_upper_bound=bound.max())
         near = representatives[distance <= bound]
         self._slot[self._cell[seeds]] = _NOWHERE
         self._slot[self._cell[near]] = near
@@ -124,23 +156,14 @@ class Propagator:
 
     def _touch(self, rest: Indices, seeds: Indices) -> Bools:
         """Which of the rest are within rho of at least one seed; exact."""
-        touch = np.zeros(len(rest), bool)
-        if not len(seeds) or not len(rest):
-            return touch
-        reach_rest = self._reach[rest] * (1.0 + _SLACK)  # rho is never more
         if len(rest) * len(seeds) <= _DENSE_PAIRS:
-            distances = cdist(self._points[rest], self._points[seeds])
-            nearest = distances.argmin(1)
-            distance = distances[np.arange(len(rest)), nearest]
-        else:
-            tree = _tree(self._points[seeds])
-            distance, nearest = tree.query(self._points[rest], distance_upper_bound=reach_rest.max())
-        close = np.flatnonzero(distance <= reach_rest)
-        if not len(close):
-            return touch
-        hit = self._within(rest[close], seeds[nearest[close]])
-        touch[close] = hit
-        unclear = close[~hit]  # a seed further away may reach further
+            return self._touches(rest, seeds).any(1)
+        reach = self._reach[rest] * (1.0 + _SLACK)  # rho is never more
+        distance, nearest = _tree(self._points[seeds]).query(self._points[rest], distance_upper_bound=reach.max())
+        close = np.flatnonzero(distance <= reach)
+        touch = np.zeros(len(rest), bool)
+        touch[close] = self._within(rest[close], seeds[nearest[close]])
+        unclear = close[~touch[close]]  # a seed further away may reach further
         step = max(1, _CHUNK_PAIRS // len(seeds))
         for start in range(0, len(unclear), step):
             chunk = unclear[start : start + step]
@@ -167,18 +190,37 @@ def _cells(points: NDArray[np.float64], reach: NDArray[np.float64]) -> NDArray[n
     if not len(points):
         return np.zeros(0, np.intp)
     base = max(_FINEST_REACH, float(reach.min()))
-    with np.errstate(divide="ignore"):
-        level = np.log(reach / base) * (1 / np.log(_LEVEL_RATIO))
-    level = np.clip(np.floor(level - _SLACK), 0, _MAX_LEVEL)
-    side = (base / np.sqrt(3) * (1 - 4 * _SLACK)) * _LEVEL_RATIO ** np.arange(_MAX_LEVEL + 1)
-    place = np.floor(points / side[level.astype(np.intp)][:, None])
+    scratch = reach * (1 / base)  # reused: fresh memory costs more than the arithmetic
+    np.log(scratch, out=scratch)
+    scratch *= 1 / np.log(_LEVEL_RATIO)
+    scratch -= _SLACK
+    np.clip(scratch, 0, _MAX_LEVEL, out=scratch)
+    key = scratch.astype(np.int64)
+    sides = (base / np.sqrt(3) * (1 - 4 * _SLACK)) * _LEVEL_RATIO ** np.arange(_MAX_LEVEL + 1)
+    per_side = (1 / sides)[key]
     limit = 1 << (_CELL_BITS - 1)
-    alone = (np.abs(place) >= limit).any(1) | (reach < base)
-    place[alone] = 0
-    x, y, z = (place + limit).astype(np.int64).T
-    key = (((x << _CELL_BITS | y) << _CELL_BITS | z) << 6) | level.astype(np.int64)
+    alone = reach < base
+    far = max(points.max(), -points.min()) >= (limit - 1) * sides[0]
+    for axis in range(3):
+        np.multiply(points[:, axis], per_side, out=scratch)
+        np.floor(scratch, out=scratch)
+        scratch += limit
+        if far:
+            outside = (scratch < 0) | (scratch >= 2 * limit)
+            alone |= outside
+            scratch[outside] = 0
+        key <<= _CELL_BITS
+        key |= scratch.astype(np.int64)
     key[alone] = -1 - np.flatnonzero(alone)
-    return np.unique(key, return_inverse=True)[1].reshape(-1)
+    order = key.argsort()
+    np.take(key, order, out=per_side.view(np.int64))
+    ordered = per_side.view(np.int64)
+    key[0] = 0
+    key[1:] = ordered[1:] != ordered[:-1]
+    np.cumsum(key, out=key)
+    cell = np.empty(len(key), np.intp)
+    cell[order] = key
+    return cell
 
 
 def _tree(points: NDArray[np.float64]) -> cKDTree:
