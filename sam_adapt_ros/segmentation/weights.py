@@ -32,7 +32,7 @@ class Weights:
     taxonomy: the class set's name. classes: its classes in order.
     history: what was done to the weights, oldest first; free-form mappings that JSON can hold.
     created: ISO 8601, UTC. parent: version of the weights these were made from, "" for none.
-    version: short name by content, "" before they are saved.
+    version: short name by what the network computes (not by history or time), "" before they are saved.
     """
 
     state: Mapping[str, Tensor]
@@ -68,7 +68,7 @@ def save(path: str | Path, weights: Weights, half: bool = False) -> Weights:
     data = safetensors.torch.save(tensors, {**metadata, "checksum": checksum})
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, data)
-    return replace(weights, version=_version(checksum))
+    return replace(weights, version=_version(tensors, metadata))
 
 
 def load(path: str | Path, taxonomy: Taxonomy | None = None, architecture: ArchitectureConfig | None = None) -> Weights:
@@ -90,7 +90,7 @@ def load(path: str | Path, taxonomy: Taxonomy | None = None, architecture: Archi
     checksum = metadata.pop("checksum")
     if checksum != _checksum(tensors, metadata):
         raise WeightsError(f"{path}: checksum: the content is damaged (it does not match the recorded SHA-256)")
-    weights = _parse(path, tensors, metadata, _version(checksum))
+    weights = _parse(path, tensors, metadata, _version(tensors, metadata))
     if taxonomy is not None:
         _check_taxonomy(path, weights, taxonomy)
     if architecture is not None:
@@ -190,5 +190,6 @@ def _checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str
     return digest.hexdigest()
 
 
-def _version(checksum: str) -> str:
-    return checksum[:12]
+def _version(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    """Short name by what the network computes: training again with the same result gives the same version."""
+    return _checksum(tensors, {name: metadata[name] for name in ("taxonomy", "classes", "architecture")})[:12]

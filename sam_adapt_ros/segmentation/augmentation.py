@@ -1,0 +1,57 @@
+"""Random changes to a sample that leave its labels true."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sam_adapt_ros.config import AugmentationConfig
+from sam_adapt_ros.segmentation.batch import Sample
+
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+
+
+def augment(sample: Sample, config: AugmentationConfig, rng: np.random.Generator) -> Sample:
+    """xMUDA's augmentation. Points and images change independently; where a point falls in its image is kept.
+
+    The sample itself is left as it is. The random numbers drawn depend on the number of images alone.
+    """
+    points = transform_points(sample.points, config, rng)
+    images, uv = list(sample.images), sample.uv.copy()
+    for index, image in enumerate(images):
+        image = jitter_color(image, config.color_jitter, rng)
+        if rng.random() < config.flip_image:
+            image = image[:, ::-1]
+            own = sample.camera == index
+            uv[own, 0] = image.shape[1] - 1 - uv[own, 0]
+        images[index] = image
+    return replace(sample, points=points, uv=uv, images=np.stack(images) if images else sample.images)
+
+
+def transform_points(
+    points: NDArray[np.float32], config: AugmentationConfig, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Noise on the rotation matrix (which shears and scales a little), flip left to right, rotation about z, shift."""
+    A = np.eye(3) + config.rotation_noise * rng.standard_normal((3, 3))
+    if rng.random() < config.flip_points:
+        A[1] *= -1
+    angle = rng.uniform(0, 2 * np.pi) if config.rotate else 0.0
+    c, s = np.cos(angle), np.sin(angle)
+    A = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]) @ A
+    shift = rng.uniform(-config.translation, config.translation, 3)
+    return points @ A.T.astype(np.float32) + shift.astype(np.float32)
+
+
+def jitter_color(image: NDArray[np.uint8], strength: float, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Brightness, contrast and saturation, each scaled by a factor from 1 - strength to 1 + strength."""
+    brightness, contrast, saturation = rng.uniform(max(0.0, 1 - strength), 1 + strength, 3).astype(np.float32)
+    if not strength:
+        return image
+    # All three are affine in the colour, so they are one 3 x 3 matrix and one offset a pixel.
+    mean = np.float32((image.reshape(-1, 3).mean(0) @ _LUMA) * brightness)
+    mix = saturation * np.eye(3, dtype=np.float32) + (1 - saturation) * _LUMA
+    changed = image.reshape(-1, 3).astype(np.float32) @ (brightness * contrast * mix.T)
+    changed += (1 - contrast) * mean
+    return np.clip(changed + 0.5, 0, 255).astype(np.uint8).reshape(image.shape)
