@@ -125,7 +125,7 @@ class Shader:
     def _night_light(self, points: FloatArray, normal: FloatArray, T_world_base: NDArray[np.float64]) -> FloatArray:
         """A little sky, the ego vehicle's headlamps, and the nearest street lamps."""
         warm = np.array((1.0, 0.80, 0.52), np.float32)
-        total = np.full((points.shape[1], 3), 0.13, np.float32) * np.array((0.8, 0.9, 1.25), np.float32)
+        total = np.full((points.shape[1], 3), 0.09, np.float32) * np.array((0.8, 0.9, 1.25), np.float32)
         lamp = (T_world_base @ np.array((2.2, 0.0, 0.75, 1.0)))[:3].astype(np.float32)
         forward = T_world_base[:3, 0].astype(np.float32)
         to = points - lamp[:, None]
@@ -133,14 +133,14 @@ class Shader:
         along = (forward @ to) / np.sqrt(square + 1e-6)
         beam = np.clip((along - 0.72) / 0.26, 0, 1)
         facing = np.clip(-np.einsum("ij,ij->j", normal, to) / np.sqrt(square + 1e-6), 0, 1) * 0.9 + 0.1
-        total += (beam * facing * (230 / (square + 130)))[:, None] * np.array((1.0, 0.97, 0.88), np.float32)
+        total += (beam * facing * (170 / (square + 120)))[:, None] * np.array((1.0, 0.97, 0.88), np.float32)
         lamps = self._scene.lamps
         near = np.argsort(((lamps - (lamp + 18 * forward)) ** 2).sum(1))[:_NEAR_LAMPS]
         for position in lamps[near]:
             to = position[:, None] - points
             square = np.einsum("ij,ij->j", to, to)
             facing = np.clip(np.einsum("ij,ij->j", normal, to) / np.sqrt(square + 1e-6), 0.06, 1)
-            total += (facing * (26 / (square + 22)))[:, None] * warm
+            total += (facing * (17 / (square + 20)))[:, None] * warm
         return total
 
     def _haze_color(self) -> FloatArray:
