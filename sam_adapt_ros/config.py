@@ -133,7 +133,7 @@ class SegmentsConfig(Section):
 
     radius_per_metre: Positive = 0.03  # points are joined within this share of their horizontal range ...
     min_radius: Positive = 0.3  # ... and, along the line of sight, at least this ...
-    max_radius: Positive = 1.5  # ... and at most that; all three for the finest scale, doubled by each further one
+    max_radius: Positive = 2.0  # ... and at most that; all three for the finest scale, doubled by each further one
     scales: Annotated[int, Field(ge=1, le=4)] = 2
     vertical_stretch: Positive = 2.0  # how much farther apart in height: beams are sparser than the points along them
     max_slope: Positive = 0.15  # rise by run, against the plane around the vehicle, that ground may have

@@ -36,7 +36,7 @@ class ImageRegions:
     def segment(self, image: NDArray[np.uint8]) -> list[NDArray[np.int64]]:
         """(h, w) region numbers of the scaled (H, W, 3) uint8 RGB image, finest scale first.
 
-        Each scale's regions are unions of the finest's: a finest region goes where most of its pixels do.
+        Each scale's regions are unions of the scale's before: a region goes where most of its pixels do.
         """
         config = self._config
         base_image = shrink(image, config.width)
@@ -47,7 +47,7 @@ class ImageRegions:
         for scale in coarser:
             coarse = partition(small, scale, config.sigma, config.min_size).astype(np.int32)
             grown = np.asarray(cv2.resize(coarse, base_image.shape[1::-1], interpolation=cv2.INTER_NEAREST), np.int64)
-            levels.append(_nest(base, grown))
+            levels.append(_nest(levels[-1], grown))
         return levels
 
 

@@ -14,10 +14,10 @@ CONFIG = SegmentsConfig()
 def sweep(surface, beams=64, lowest=-24.0, highest=2.0, seed=0):
     """Points where beams from the origin meet z = surface(x, y): (N, 3) float32; found by walking along each beam."""
     elevation = np.radians(np.linspace(lowest, highest, beams))
-    azimuth = np.radians(np.arange(0, 360, 0.5))
+    azimuth = np.radians(np.arange(0, 360, 0.8))
     slope, angle = (grid.ravel() for grid in np.meshgrid(np.tan(elevation), azimuth))
     hit = np.zeros(len(slope))
-    for distance in np.arange(2.0, 70.0, 0.1):
+    for distance in np.arange(2.0, 70.0, 0.2):
         below = distance * slope <= surface(distance * np.cos(angle), distance * np.sin(angle))
         hit[(hit == 0) & below] = distance
     hit, slope, angle = hit[hit > 0], slope[hit > 0], angle[hit > 0]
