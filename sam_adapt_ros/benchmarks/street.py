@@ -83,8 +83,8 @@ def _sweep(points: int, beams: int, boxes: NDArray, rng: np.random.Generator) ->
     """The points of a sweep that fall into the image, thinned to the number asked for."""
     columns = int(points / beams * 1.4) + 32
     while True:
-        azimuth, elevation = np.meshgrid(np.linspace(0.75, -0.75, columns), np.radians(np.linspace(2, -24.8, beams)))
-        azimuth, elevation = azimuth.ravel(), elevation.ravel()
+        grid = np.meshgrid(np.linspace(0.75, -0.75, columns), np.radians(np.linspace(2, -24.8, beams)))
+        azimuth, elevation = (angle.ravel() for angle in grid)
         forward, up = np.cos(elevation), np.sin(elevation)
         directions = np.stack([forward * np.cos(azimuth), forward * np.sin(azimuth), up], 1)
         distance, instance = _cast(np.zeros(3), directions, boxes)

@@ -112,7 +112,7 @@ class Propagator:
         everyone = np.concatenate([rest, seeds])
         touch = self._touches(rest, everyone)
         among = touch[:, : len(rest)]
-        joined = new = touch[:, len(rest) :].any(1)
+        joined = new = np.any(touch[:, len(rest) :], axis=1)
         while new.any():
             new = among[new].any(0) & ~joined
             joined = joined | new
@@ -157,12 +157,12 @@ class Propagator:
     def _touch(self, rest: Indices, seeds: Indices) -> Bools:
         """Which of the rest are within rho of at least one seed; exact."""
         if len(rest) * len(seeds) <= _DENSE_PAIRS:
-            return self._touches(rest, seeds).any(1)
+            return np.any(self._touches(rest, seeds), axis=1)
         reach = self._reach[rest] * (1.0 + _SLACK)  # rho is never more
         distance, nearest = _tree(self._points[seeds]).query(self._points[rest], distance_upper_bound=reach.max())
         close = np.flatnonzero(distance <= reach)
         touch = np.zeros(len(rest), bool)
-        touch[close] = self._within(rest[close], seeds[nearest[close]])
+        touch[close] = self._within(rest[close], seeds[np.asarray(nearest)[close]])
         unclear = close[~touch[close]]  # a seed further away may reach further
         step = max(1, _CHUNK_PAIRS // len(seeds))
         for start in range(0, len(unclear), step):
