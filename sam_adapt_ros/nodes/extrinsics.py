@@ -45,7 +45,7 @@ class Extrinsics:
         self._calibrated = False
         if TFMessage is not None:
             for topic, static in (("/tf", False), ("/tf_static", True)):
-                tf = TopicFilter(node, topic, [TFMessage], on_error, TF_DEPTH)
+                tf = TopicFilter(node, topic, [TFMessage], on_error, depth=TF_DEPTH)
                 tf.registerCallback(self._take_tf, static)
                 self.topics.append(tf)
         if self._transforms.calibration_file:
@@ -54,7 +54,7 @@ class Extrinsics:
             node.get_logger().info(f"calibration: {path}")
             self._calibrated = True
         if self._transforms.odometry_topic and (TFMessage is None or self._calibrated):
-            odometry = TopicFilter(node, self._transforms.odometry_topic, [Odometry], on_error, TF_DEPTH)
+            odometry = TopicFilter(node, self._transforms.odometry_topic, [Odometry], on_error, depth=TF_DEPTH)
             odometry.registerCallback(self._take_odometry)
             self.topics.append(odometry)
 

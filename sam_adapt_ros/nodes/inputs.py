@@ -16,6 +16,11 @@ from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPo
 
 from sam_adapt_ros.nodes.filters import SimpleFilter, Subscriber
 
+try:
+    from rclpy.event_handler import SubscriptionEventCallbacks
+except ImportError:  # Humble
+    from rclpy.qos_event import SubscriptionEventCallbacks
+
 if TYPE_CHECKING:
     from rclpy.node import Node
 
@@ -32,8 +37,10 @@ def type_name(message_type: type) -> str:
 class TopicFilter(SimpleFilter):
     """One input topic as a ``message_filters`` filter.
 
-    types: the message classes that will do. on_error: called with (topic, exception) when a callback raises, so that
-    one message never ends the stream. Call ``follow`` now and then.
+    types: the message classes that will do.
+    on_error: called with (topic, exception) when a callback raises, so that one message never ends the stream.
+    on_lost: called with (topic, count) when the middleware says that it has lost messages.
+    Call ``follow`` now and then.
     """
 
     def __init__(
@@ -42,6 +49,7 @@ class TopicFilter(SimpleFilter):
         topic: str,
         types: Sequence[type],
         on_error: Callable[[str, Exception], None],
+        on_lost: Callable[[str, int], None] | None = None,
         depth: int = DEPTH,
     ) -> None:
         super().__init__()
@@ -49,7 +57,7 @@ class TopicFilter(SimpleFilter):
         self.received = 0
         self.problem = "no publisher"
         self._types = {type_name(t): t for t in types}
-        self._on_error = on_error
+        self._on_error, self._on_lost = on_error, on_lost
         self._depth = depth
         self._subscriber: Subscriber | None = None
         self._subscribed: tuple[str, ReliabilityPolicy, DurabilityPolicy] | None = None
@@ -89,7 +97,8 @@ class TopicFilter(SimpleFilter):
         qos = QoSProfile(
             history=HistoryPolicy.KEEP_LAST, depth=self._depth, reliability=reliability, durability=durability
         )
-        self._subscriber = Subscriber(self.node, self._types[name], self.topic, qos_profile=qos)
+        events = SubscriptionEventCallbacks(message_lost=self._lost) if self._on_lost else None
+        self._subscriber = Subscriber(self.node, self._types[name], self.topic, qos_profile=qos, event_callbacks=events)
         self._subscriber.registerCallback(self._receive)
         self._subscribed = (name, reliability, durability)
         self.node.get_logger().info(f"{self.topic}: {name}, {reliability.name.lower().replace('_', ' ')}")
@@ -100,6 +109,10 @@ class TopicFilter(SimpleFilter):
             self.signalMessage(msg)
         except Exception as error:  # whatever one message does, the next one is served
             self._on_error(self.topic, error)
+
+    def _lost(self, event: Any) -> None:
+        assert self._on_lost is not None
+        self._on_lost(self.topic, event.total_count_change)
 
     @property
     def waiting_for(self) -> str:

@@ -50,10 +50,10 @@ class Stream:
         self._gate = Gate(self._incomplete, config.transforms.timeout)
         self._gate_timer = DeadlineTimer(node, self._poll_gate)
         self._gate.registerCallback(self._ready)
-        self._lidar = TopicFilter(node, config.lidar.topic, [PointCloud2], self._on_input_error)
+        self._lidar = TopicFilter(node, config.lidar.topic, [PointCloud2], self._on_input_error, self._on_lost)
         self._lidar.registerCallback(lambda _: statistics.arrived())
         self._images = {
-            name: TopicFilter(node, camera.image, [Image, CompressedImage], self._on_input_error)
+            name: TopicFilter(node, camera.image, [Image, CompressedImage], self._on_input_error, self._on_lost)
             for name, camera in config.cameras.items()
         }
         self._infos = {
@@ -206,6 +206,16 @@ class Stream:
         reason = getattr(error, "reason", type(error).__name__)
         self._statistics.warn(f"{topic.strip('/').replace('/', '_')}_{reason}")
         self._complain(f"{topic}: message not used: {reason}", f": {error}")
+
+    def _on_lost(self, topic: str, count: int) -> None:
+        """The middleware gave up messages: they came faster than they were read, or incomplete."""
+        for _ in range(count):
+            if topic == self._lidar.topic:
+                self._statistics.arrived()
+                self._statistics.drop("message_lost")
+            else:
+                self._statistics.warn(f"{topic.strip('/').replace('/', '_')}_message_lost")
+        self._complain(f"{topic}: messages lost by the middleware", f": {count}")
 
     def _complain(self, what: str, details: str = "") -> None:
         now = time.monotonic()

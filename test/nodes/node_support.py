@@ -142,8 +142,8 @@ def stamped(message: Any, stamp: int, frame_id: str) -> Any:
 
 
 class Rig:
-    """A LiDAR, a raw camera ``front`` (reliable), a JPEG camera ``side`` (best effort) and odometry on one node, and what
-    the segmenter answers."""
+    """A LiDAR, a raw camera ``front`` (reliable), a JPEG camera ``side`` (best effort) and odometry on one node, and
+    what the segmenter answers."""
 
     def __init__(self) -> None:
         self._context = Context()
@@ -151,13 +151,14 @@ class Rig:
         self.node = node = Node("rig", context=self._context, use_global_arguments=False)
         best_effort = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
         self.publishers = {
-            "odom": node.create_publisher(Odometry, "/odom", 50),
-            "front": node.create_publisher(Image, "/front/image", 10),
+            "odom": node.create_publisher(Odometry, "/odom", 100),
+            "front": node.create_publisher(Image, "/front/image", 100),
             "side": node.create_publisher(CompressedImage, "/side/image", best_effort),
-            "points": node.create_publisher(PointCloud2, "/points", 10),
+            "points": node.create_publisher(PointCloud2, "/points", 100),
             "clock": node.create_publisher(Clock, "/clock", 10),
         }
         self.labels: dict[int, PointCloud2] = {}
+        self.now = START_NS
         self.diagnostics: dict[str, Any] = {}
         self.diagnostics_count = 0
         node.create_subscription(PointCloud2, "/segmentation/labels", self._take_labels, 50)
@@ -199,8 +200,14 @@ class Rig:
         message.clock.sec, message.clock.nanosec = divmod(stamp, SECOND)
         self.publishers["clock"].publish(message)
 
-    def ask(self, stamp: int, timeout: float = 10.0, **arguments: Any) -> PointCloud2:
+    def tick(self, seconds: float = 0.1) -> int:
+        """The next stamp."""
+        self.now += round(seconds * SECOND)
+        return self.now
+
+    def ask(self, stamp: int | None = None, timeout: float = 10.0, **arguments: Any) -> PointCloud2:
         """Sends a sweep and waits for its labels."""
+        stamp = self.tick() if stamp is None else stamp
         self.labels.pop(stamp, None)
         self.send(stamp, **arguments)
         until(lambda: stamp in self.labels, timeout, f"labels of {stamp}")
@@ -211,6 +218,20 @@ class Rig:
         count = self.diagnostics_count
         until(lambda: self.diagnostics_count >= count + 2, 10.0, "diagnostics")
         return self.diagnostics
+
+    def dropped(self, reason: str) -> int:
+        return self.report().get("dropped", {}).get(reason, 0)
+
+    def call(self, kind: type, service: str, request: Any, timeout: float = 30.0) -> Any:
+        """Calls a service of the segmenter."""
+        client = self.node.create_client(kind, service)
+        try:
+            assert client.wait_for_service(timeout), service
+            future = client.call_async(request)
+            until(future.done, timeout, service)
+            return future.result()
+        finally:
+            self.node.destroy_client(client)
 
     def close(self) -> None:
         self._executor.shutdown(timeout_sec=5.0)
