@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sam_adapt_ros.town.primitives import FloatArray
 
 _EDGES = np.array([(a, a | bit) for a in range(8) for bit in (1, 2, 4) if not a & bit])
+_SAMPLES = 9  # points taken along an edge
 
 
 class RayGrid(Protocol):
@@ -74,9 +75,9 @@ class SpinningGrid:
         far = (middle**2).sum(1) > (4 * size) ** 2
         # A box's extremes of azimuth and elevation lie on its edges; near boxes' edges are sampled, and given a margin.
         rectangles[far] = self._bounds(corners[far], middle[far])
-        share = np.linspace(0, 1, 9, dtype=np.float32)[None, None, :, None]
+        share = np.linspace(0, 1, _SAMPLES, dtype=np.float32)[None, None, :, None]
         a, b = corners[~far][:, _EDGES[:, 0], None], corners[~far][:, _EDGES[:, 1], None]
-        rectangles[~far] = self._bounds((a + share * (b - a)).reshape(len(a), -1, 3), middle[~far])
+        rectangles[~far] = self._bounds((a + share * (b - a)).reshape(len(a), len(_EDGES) * _SAMPLES, 3), middle[~far])
         return rectangles
 
     def _bounds(self, points: FloatArray, middle: FloatArray) -> NDArray[np.int64]:

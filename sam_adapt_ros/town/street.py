@@ -145,38 +145,41 @@ class Street:
         i = np.clip(np.searchsorted(middles, x), 1, len(middles) - 1)
         return np.minimum(np.abs(x - middles[i]) - halves[i], np.abs(x - middles[i - 1]) - halves[i - 1])
 
-    def cast(self, rays: FloatArray, origin: NDArray, limit: FloatArray) -> FloatArray:
-        """Distances (N,) at which rays (3, N) meet the ground before ``limit`` (N,), inf where they do not.
+    def cast(
+        self, rays: FloatArray, origin: NDArray, limit: FloatArray
+    ) -> tuple[NDArray[np.int64], FloatArray, NDArray[np.uint8]]:
+        """Where rays (3, N) meet the ground before ``limit`` (N,): indices (M,), distances (M,), zones (M,).
 
-        The zones are steps of HEIGHTS; between two steps lies a vertical curb, found by bisection.
+        The zones are steps of HEIGHTS; between two steps lies a vertical curb, found by bisection, which belongs to
+        the higher zone.
         """
-        distance = np.full(limit.shape, np.inf, np.float32)
         o = origin.astype(np.float32)
         down = np.flatnonzero(rays[2] < -1e-4)
         down = down[(HEIGHTS[-1] - o[2]) / rays[2, down] < limit[down]]
         dx, dy, dz = rays[:, down]
-        above = (HEIGHTS[-1] - o[2]) / dz  # the part of the ray known to be above ground ends here
+        free = (HEIGHTS[-1] - o[2]) / dz  # the ray is above ground up to here
+        distance = np.full(len(down), np.inf, np.float32)
+        zone = np.zeros(len(down), np.uint8)
         active = np.arange(len(down))
-        result = np.full(len(down), np.inf, np.float32)
         for level in HEIGHTS[::-1]:
             t = (level - o[2]) / dz[active]
-            ground = HEIGHTS[self.zone(o[0] + t * dx[active], o[1] + t * dy[active])]
-            met = ground >= level
-            curb = ground > level
-            result[active[met]] = t[met]
-            if curb.any():
-                rows = active[curb]
-                result[rows] = self._bisect(dx[rows], dy[rows], dz[rows], o, above[rows], t[curb])
-            above[active] = t
+            below = self.zone(o[0] + t * dx[active], o[1] + t * dy[active])
+            met, curb = HEIGHTS[below] >= level, HEIGHTS[below] > level
+            distance[active[met]], zone[active[met]] = t[met], below[met]
+            rows = active[curb]
+            if len(rows):
+                distance[rows], zone[rows] = self._curb(dx[rows], dy[rows], dz[rows], o, free[rows], t[curb])
+            free[active] = t
             active = active[~met]
-        distance[down] = result
-        return np.where(distance < limit, distance, np.float32(np.inf))
+        before = distance < limit[down]
+        return down[before], distance[before], zone[before]
 
-    def _bisect(
+    def _curb(
         self, dx: FloatArray, dy: FloatArray, dz: FloatArray, o: FloatArray, free: FloatArray, buried: FloatArray
-    ) -> FloatArray:
+    ) -> tuple[FloatArray, NDArray[np.uint8]]:
+        """Distances and zones of curbs between where rays are still free and where they are under ground."""
         for _ in range(8):
             t = (free + buried) / 2
             under = HEIGHTS[self.zone(o[0] + t * dx, o[1] + t * dy)] > o[2] + t * dz
             free, buried = np.where(under, free, t), np.where(under, t, buried)
-        return buried
+        return buried, self.zone(o[0] + buried * dx, o[1] + buried * dy)

@@ -50,9 +50,8 @@ def trace(
     hits: Hits = cast(grid, rotation, origin, solids, directions, reach)
     rays = directions.reshape(3, -1)
     distance, primitive, face = hits.distance.ravel(), hits.primitive.ravel(), hits.face.ravel()
-    ground = scene.street.cast(rays, origin, distance)
-    on_ground = np.flatnonzero(ground < distance)
-    distance[on_ground] = ground[on_ground]
+    on_ground, ground_distance, zone = scene.street.cast(rays, origin, distance)
+    distance[on_ground] = ground_distance
     primitive[on_ground] = -1
 
     class_id = np.full(distance.shape, NONE, np.uint8)
@@ -60,9 +59,7 @@ def trace(
     on_solid = np.flatnonzero(primitive >= 0)
     class_id[on_solid] = solids.class_id[primitive[on_solid]]
     instance[on_solid] = solids.instance[primitive[on_solid]]
-    # A touch further along the ray, so that what met a curb counts as what the curb bounds.
-    x, y = origin[:2, None].astype(np.float32) + (distance[on_ground] + np.float32(2e-3)) * rays[:2, on_ground]
-    zone = scene.street.zone(x, y)
+    x, y = origin[:2, None].astype(np.float32) + ground_distance * rays[:2, on_ground]
     class_id[on_ground] = zone
     instance[on_ground] = scene.street.instance(x, y, zone)
     return Trace((shape[0], shape[1]), solids, rays, origin, distance, primitive, face, class_id, instance)

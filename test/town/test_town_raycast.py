@@ -99,6 +99,20 @@ def test_rectangles_lose_no_hit(sensor: str, monkeypatch: pytest.MonkeyPatch) ->
         np.testing.assert_allclose(culled.distance, full.distance, rtol=1e-5)
 
 
+@pytest.mark.parametrize("sensor", GRIDS)
+@pytest.mark.parametrize("distance", [3.0, 70.0])  # only near solids, only far ones
+def test_a_single_solid_is_found(sensor: str, distance: float) -> None:
+    grid, axes = GRIDS[sensor]
+    half = (1.0, 1.0, 1.0 if distance < 10 else 12.0)
+    builder = ModelBuilder(3, np.random.default_rng(0))
+    solids = builder.box((distance + 1, 0, 0), half, Texture.PLAIN, (0.5,) * 3).build()
+    rays = np.einsum("ij,jhw->ihw", axes, grid.directions).astype(np.float32)
+    hits = raycast.cast(grid, axes, np.zeros(3), solids, rays)
+    assert hits.distance.min() == pytest.approx(distance, rel=0.02)
+    nothing = raycast.cast(grid, axes, np.zeros(3), solids.select(np.zeros(1, bool)), rays)
+    assert (nothing.primitive == raycast.NOTHING).all() and np.isinf(nothing.distance).all()
+
+
 def test_small_solids_far_away_stay_round() -> None:
     grid = PinholeGrid(101, 101, 20_000.0, 50, 50)
     solids = ModelBuilder(6, np.random.default_rng(0)).add(
