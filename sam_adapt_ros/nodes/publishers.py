@@ -50,7 +50,7 @@ class Outputs:
         """Each branch's own labels and the overlays: computed only for who subscribes."""
         asked = {name: p for name, p in self._branches.items() if p.get_subscription_count()}
         if asked:
-            labels = prediction.labels_by_branch()
+            labels = prediction.by_branch()
             probabilities = {"2d": prediction.image, "3d": prediction.points}
             for name, publisher in asked.items():
                 probability = probabilities[name].max(axis=1, initial=0.0)

@@ -51,14 +51,6 @@ class Prediction:
 
         255: the point is not finite or, in ``2d``, no camera sees it.
         """
-        labels = {"fused": self.labels}
-        for name, probabilities, known in (("2d", self.image, self.seen), ("3d", self.points, self.labels != IGNORE)):
-            labels[name] = np.where(known, probabilities.argmax(1), IGNORE).astype(np.uint8)
-        return labels
-
-    def labels_by_branch(self) -> dict[str, NDArray[np.uint8]]:
-        """(N,) class ids of each branch by itself and of both: ``2d`` (255 where no camera sees the point), ``3d``,
-        ``fused``."""
         image = np.where(self.seen, self.image.argmax(1), IGNORE).astype(np.uint8)
         points = np.where(self.labels != IGNORE, self.points.argmax(1), IGNORE).astype(np.uint8)
         return {"2d": image, "3d": points, "fused": self.labels}

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sam_adapt_ros.config import Config, TrainingConfig
 from sam_adapt_ros.errors import ConfigError, SamAdaptError
-from sam_adapt_ros.evaluation.confusion import Confusion
+from sam_adapt_ros.segmentation.confusion import Confusion
 from sam_adapt_ros.frame import Frame
 from sam_adapt_ros.segmentation import checkpoint, losses
 from sam_adapt_ros.segmentation import weights as weights_files
