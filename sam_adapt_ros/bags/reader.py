@@ -50,7 +50,8 @@ class Counts:
 class BagReader:
     """Gives a bag's frames; a context manager.
 
-    path: see ``BagSource``. config: names the topics; without a taxonomy, ground truth is not read.
+    path: see ``BagSource``. config: names the topics; without a taxonomy, or one without the mapping that is asked for,
+    ground truth is not read.
     Raises BagError when the bag cannot be read or has no usable LiDAR topic; cameras that are not there are warned of.
     """
 
@@ -58,7 +59,7 @@ class BagReader:
         self.path = Path(path)
         self.config = config
         self.counts = Counts()
-        self._taxonomy = Taxonomy.load(config.taxonomy) if config.taxonomy else None
+        self._taxonomy = self._load_taxonomy()
         self._source = BagSource(path)
         self._inputs: Inputs | None = None
 
@@ -141,6 +142,15 @@ class BagReader:
             yield from self._assemble(matches, context)
         if counts.frames_in < self.sweeps:
             logger.warning("%s: %d sweeps expected, got %d: cut short?", self.path, self.sweeps, counts.frames_in)
+
+    def _load_taxonomy(self) -> Taxonomy | None:
+        if not self.config.taxonomy:
+            return None
+        taxonomy, mapping = Taxonomy.load(self.config.taxonomy), self.config.ground_truth.mapping
+        if mapping and mapping not in taxonomy.mappings:
+            logger.warning("taxonomy %s has no mapping %s: ground truth is not read", taxonomy.name, mapping)
+            return None
+        return taxonomy
 
     def _assembler(self) -> FrameAssembler:
         assembler = FrameAssembler(self.config, self._taxonomy)

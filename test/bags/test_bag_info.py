@@ -1,0 +1,59 @@
+"""What ``sam-adapt info`` is told about a bag."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from bag_factory import START, Drive, config
+
+from sam_adapt_ros.bags import BagWriter, bag_info
+from sam_adapt_ros.errors import BagError
+
+
+def write(path: Path, **parts: bool) -> None:
+    with BagWriter(path, parts.pop("storage", "mcap"), parts.pop("version", 9)) as writer:  # type: ignore[arg-type]
+        Drive(sweeps=11).write(writer, **parts)
+
+
+@pytest.mark.parametrize(("storage", "version"), [("mcap", 9), ("sqlite3", 8)])
+def test_complete_bag(tmp_path: Path, storage: str, version: int) -> None:
+    write(tmp_path / "bag", storage=storage, version=version)  # type: ignore[arg-type]
+    info = bag_info(tmp_path / "bag", config())
+    assert info.kind == f"rosbag2 {storage}, version {version}"
+    assert info.usable and info.missing == [] and info.frames == 11 and not info.calibration
+    assert (info.start_ns, info.duration) == (START - 30_000_000, pytest.approx(1.03))
+    rates = {topic.name: topic.rate for topic in info.topics}
+    assert rates["/LIDAR_TOP"] == pytest.approx(10, rel=0.05) and rates["/tf"] == pytest.approx(31, rel=0.05)
+    assert sum(topic.count for topic in info.topics) == info.messages
+    assert {part for part, _, _ in info.found} == {
+        "lidar", "cameras.CAM_FRONT.image", "cameras.CAM_FRONT.info", "cameras.CAM_BACK.image",
+        "cameras.CAM_BACK.info", "transforms", "transforms.odometry_topic", "ground_truth",
+    }  # fmt: skip
+    assert info.size == sum(file.stat().st_size for file in (tmp_path / "bag").iterdir())
+
+
+def test_what_is_missing_is_told(tmp_path: Path) -> None:
+    write(tmp_path / "bag", tf=False, info=False, odometry=False)
+    info = bag_info(tmp_path / "bag", config(cameras__CAM_FRONT__image="/front"))
+    assert info.usable
+    text = "\n".join(info.missing)
+    assert "cameras.CAM_FRONT.image: no topic /front (of this type: /CAM_BACK/image_rect_compressed" in text
+    assert "cameras.CAM_BACK.info: no topic /CAM_BACK/camera_info (and none of this type)" in text
+    assert "transforms.odometry_topic: no topic /odom" in text
+    assert "CAM_BACK: left out, camera_info" in text
+
+
+def test_unusable_bag_is_described_all_the_same(tmp_path: Path) -> None:
+    write(tmp_path / "bag")
+    info = bag_info(tmp_path / "bag", config(lidar__topic="/points"))
+    assert not info.usable and info.frames == 0 and "lidar: no topic /points" in info.missing[0]
+
+
+def test_file_of_a_bag_and_what_is_none(tmp_path: Path) -> None:
+    write(tmp_path / "bag")
+    info = bag_info(tmp_path / "bag" / "bag.mcap", config())
+    assert info.kind == "rosbag2 mcap file" and info.frames == 11
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BagError, match=r"metadata\.yaml is missing"):
+        bag_info(tmp_path / "empty", config())
