@@ -49,10 +49,10 @@ class Signature:
             if getattr(self, field) != getattr(theirs, field):
                 raise WeightsError(f"{source}: {field}: {getattr(self, field)} expected, got {getattr(theirs, field)}")
         check_architecture(source, theirs.architecture, self.architecture)
-        for name in [*self.shapes, *theirs.shapes]:
-            ours, other = self.shapes.get(name), theirs.shapes.get(name)
+        for name in sorted({*self.shapes, *theirs.shapes}):
+            ours, other = (str(shapes.get(name, "no such tensor")) for shapes in (self.shapes, theirs.shapes))
             if ours != other:
-                raise WeightsError(f"{source}: {name}: {ours or 'no such tensor'} expected, got {other or 'none'}")
+                raise WeightsError(f"{source}: {name}: {ours} expected, got {other}")
 
 
 def describe(weights: Candidate) -> str:

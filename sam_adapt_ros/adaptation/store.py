@@ -25,7 +25,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sam_adapt_ros.adaptation.candidate import Signature, stage
+from sam_adapt_ros.adaptation.candidate import Signature, describe, stage
 from sam_adapt_ros.adaptation.files import is_temporary, locked, store_errors, sync_folder, write_atomically
 from sam_adapt_ros.adaptation.pointer import POINTER_FILE, Pointer, write_pointer
 from sam_adapt_ros.adaptation.store_reader import LOCK, StoreReader
@@ -94,7 +94,7 @@ class WeightStore(StoreReader):
             source = self.source().path
             try:
                 staged, content = stage(weights, self._partial, like=source, parent=record.parent)
-                self._common().check(staged, content)
+                self._common().check(describe(weights), content)
             except WeightsError as error:
                 kept = self.quarantined.keep_candidate(weights, str(error))
                 raise StoreError("refused", f"{error}; refused, {kept}") from error
@@ -246,8 +246,8 @@ class WeightStore(StoreReader):
             raise StoreError("refused", f"{self.folder / name}: the source model is never set aside ({reason})")
         if name == pointer.current:
             self._roll_back(pointer, f"{name} set aside: {reason}")
-            pointer = self.pointer()
-        if name in pointer.history:
+        else:
+            # Even where the history does not name it: the pointer keeps its number from being given again.
             self._point(pointer.without([name]), pointer.reason)
         return self.quarantined.move(self.folder / name, reason)
 

@@ -41,7 +41,7 @@ class Version:
 
     name: str
     path: Path
-    record: Record
+    record: Record = field(compare=False)
 
     @property
     def number(self) -> int:
