@@ -53,15 +53,16 @@ class _Intrinsics:
 class FrameAssembler:
     """Decodes messages and ties them together by calibration.
 
+    taxonomy: that ground truth is read in; None: there is none to read.
     tree: where the sensors are when; feed it with ``messages.transforms``.
     counts: ``<reason>.<camera>`` of everything left out or warned about.
     """
 
-    def __init__(self, config: Config, taxonomy: Taxonomy) -> None:
+    def __init__(self, config: Config, taxonomy: Taxonomy | None = None) -> None:
         self.tree = TransformTree()
         self.counts: Counter[str] = Counter()
         self._config = config
-        self._ground_truth = taxonomy.lookup(config.ground_truth.mapping)
+        self._ground_truth = taxonomy.lookup(config.ground_truth.mapping) if taxonomy else None
         self._intrinsics: dict[str, _Intrinsics] = {}
         self._info_errors: dict[str, CalibrationError] = {}
         self._info_seen: dict[str, Any] = {}
@@ -199,7 +200,7 @@ class FrameAssembler:
         return self._config.cameras[name]
 
     def _labels(self, msg: Any, count: int, report: _Report) -> NDArray[np.uint8] | None:
-        if msg is None:
+        if msg is None or self._ground_truth is None:
             return None
         try:
             _, raw, _ = read_labels(msg)

@@ -1,4 +1,4 @@
-"""One camera's images on the time line, for the synchronizer."""
+"""One camera on the time line, for the synchronizer: its images, its rhythm, whether it is there at all."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from typing import Any, NamedTuple
 
 _HORIZON_NS = 500_000_000  # images this much older than the newest are kept for no sweep that is yet to come
 _RHYTHM_LENGTH = 16  # intervals that the camera's rhythm is taken from
+_RHYTHM_KNOWN = 4  # ... and how many there must be
 _RHYTHM_MARGIN = 0.75  # the next interval may be this much of the shortest of them
+_PATIENCE_INTERVALS = 3
+_PATIENCE_NS = 1_000_000_000  # as long as the rhythm is unknown
+_MISSES_UNTIL_SILENT = 3
 
 
 class Image(NamedTuple):
@@ -84,7 +88,7 @@ class ImageTrack:
             return True
         if self._newest >= sweep_ns:
             return False
-        if len(self._intervals) < 4:
+        if len(self._intervals) < _RHYTHM_KNOWN:
             return True
         next_stamp = self._newest + int(_RHYTHM_MARGIN * min(self._intervals))
         best = self.best(sweep_ns)
@@ -92,8 +96,19 @@ class ImageTrack:
             return next_stamp <= sweep_ns + self._tolerance
         return next_stamp - sweep_ns < sweep_ns - best.stamp_ns
 
+    def patience(self) -> int:
+        """How long without an image is long for this camera, in nanoseconds."""
+        if len(self._intervals) < _RHYTHM_KNOWN:
+            return _PATIENCE_NS
+        return _PATIENCE_INTERVALS * sorted(self._intervals)[len(self._intervals) // 2]
+
     def forget_before(self, sweep_ns: int) -> None:
-        """Sweeps after this one are all that will be asked for: drops the images too old for them."""
+        """Sweeps after this one are all that will be asked for: drops the images too old for them.
+
+        Images of the time after a clock jump back look old to a sweep of the time before, and stay.
+        """
+        if self._newest is None or self._newest < sweep_ns - self._max_backward:
+            return
         del self._images[: bisect_left(self._images, sweep_ns - self._tolerance, key=_stamp)]
 
     def forget_after(self, stamp_ns: int) -> None:
@@ -101,6 +116,35 @@ class ImageTrack:
         del self._images[bisect_right(self._images, stamp_ns, key=_stamp) :]
         if self._newest is not None and self._newest > stamp_ns:
             self._newest = self._images[-1].stamp_ns if self._images else None
+
+
+class Presence:
+    """Whether a camera is worth waiting for.
+
+    It is silent once several sweeps waited in vain and for long no image came in time.
+    """
+
+    def __init__(self) -> None:
+        self.silent = False
+        self._misses = 0
+        self._last_ns: int | None = None  # arrival of the last image that was in time
+
+    def came(self, now_ns: int) -> None:
+        """An image arrived that was in time for its sweep, or would have been had the sweep waited."""
+        self._last_ns = now_ns
+        self.served()
+
+    def served(self) -> None:
+        """A sweep found its image."""
+        self.silent, self._misses = False, 0
+
+    def missed(self, now_ns: int, patience_ns: int) -> bool:
+        """A sweep waited its whole time in vain; True when the camera thereby falls silent."""
+        self._misses += 1
+        long = self._last_ns is None or now_ns - self._last_ns > patience_ns
+        falls_silent = not self.silent and self._misses >= _MISSES_UNTIL_SILENT and long
+        self.silent |= falls_silent
+        return falls_silent
 
 
 def _stamp(image: Image) -> int:

@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sam_adapt_ros.config import SyncConfig
-from sam_adapt_ros.messages.image_track import Image, ImageTrack
+from sam_adapt_ros.messages.image_track import Image, ImageTrack, Presence
 
 SECOND = 1_000_000_000
-_MISSES_UNTIL_SILENT = 3  # sweeps in a row that waited in vain for a camera before it is no longer waited for
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,8 +43,9 @@ class Synchronizer:
     A sweep is matched as soon as no camera can send a better image, and at the latest ``camera_timeout`` after it
     came; then it goes on with the cameras that came. Better is impossible when an image at or after the sweep's stamp
     is there, or when the camera's rhythm puts its next image further away than the best one (or than the tolerance).
-    A camera that several sweeps in a row waited for in vain is silent: not waited for any more, until one of its
-    images would have been in time. An image may serve two sweeps.
+    A camera that several sweeps waited for in vain while it skipped several of its images (or, as long as its rhythm is
+    unknown, for a second) is silent: not waited for any more, until an image of it is in time again, or would have
+    been if waited for. An image may serve two sweeps.
 
     Every sweep ends in exactly one of ``on_match(match)`` and ``on_drop(reason, stamp_ns)``, reasons:
     ``stamp_zero``; ``out_of_order`` (not newer than the sweep before it, though less than ``max_backward_jump`` older);
@@ -76,7 +76,7 @@ class Synchronizer:
             name: ImageTrack(round(config.camera_tolerance * SECOND), self._max_backward, 4 * config.queue_size)
             for name in cameras
         }
-        self._misses = dict.fromkeys(cameras, 0)
+        self._presence = {name: Presence() for name in cameras}
         self._pending: deque[_Sweep] = deque()
         self._gone: deque[tuple[int, int, tuple[str, ...]]] = deque(maxlen=config.queue_size)  # stamp, arrival, missing
         self._newest: int | None = None  # newest sweep's stamp
@@ -116,7 +116,7 @@ class Synchronizer:
             oldest_needed = self._pending[0].stamp_ns if self._pending else None
             if not track.add(stamp_ns, payload, oldest_needed):
                 self.counts[f"image_duplicate.{camera}"] += 1
-            self._notice_late(camera, stamp_ns, now_ns)
+            self._notice(camera, stamp_ns, now_ns)
             self._match(now_ns)
 
     def tick(self, now_ns: int) -> None:
@@ -133,7 +133,7 @@ class Synchronizer:
         """The end of a bag: every waiting sweep goes on with what came."""
         with self._lock:
             while self._pending:
-                self._release(timed_out=False)
+                self._release(None)
 
     def _accept(self, stamp_ns: int, payload: Any, now_ns: int) -> None:
         self._newest = stamp_ns
@@ -147,10 +147,10 @@ class Synchronizer:
             timed_out = now_ns >= sweep.arrival_ns + self._timeout
             if not timed_out and any(self._worth_waiting(name, sweep) for name in self._tracks):
                 return
-            self._release(timed_out)
+            self._release(now_ns if timed_out else None)
 
     def _worth_waiting(self, camera: str, sweep: _Sweep) -> bool:
-        if camera in sweep.decided or self._misses[camera] >= _MISSES_UNTIL_SILENT:
+        if camera in sweep.decided or self._presence[camera].silent:
             return False
         track = self._tracks[camera]
         if track.may_improve(sweep.stamp_ns):
@@ -158,8 +158,8 @@ class Synchronizer:
         sweep.decided[camera] = track.best(sweep.stamp_ns)
         return False
 
-    def _release(self, timed_out: bool) -> None:
-        """The oldest waiting sweep goes on with what came."""
+    def _release(self, timed_out_ns: int | None) -> None:
+        """The oldest waiting sweep goes on with what came; timed_out_ns: now, if that is because its time is up."""
         sweep = self._pending.popleft()
         images: dict[str, tuple[int, Any]] = {}
         missing = []
@@ -168,27 +168,29 @@ class Synchronizer:
             image = track.best(sweep.stamp_ns) if waited else sweep.decided[name]
             if image is not None:
                 images[name] = (image.stamp_ns, image.payload)
-                self._misses[name] = 0
+                self._presence[name].served()
                 continue
             missing.append(name)
             self.counts[f"image_missing.{name}"] += 1
-            if waited and timed_out and self._misses[name] < _MISSES_UNTIL_SILENT:
-                self._misses[name] += 1
-                self.counts[f"camera_silent.{name}"] += self._misses[name] == _MISSES_UNTIL_SILENT
+            if waited and timed_out_ns is not None and self._presence[name].missed(timed_out_ns, track.patience()):
+                self.counts[f"camera_silent.{name}"] += 1
         self._gone.append((sweep.stamp_ns, sweep.arrival_ns, tuple(missing)))
         for track in self._tracks.values():
             track.forget_before(sweep.stamp_ns)
         self.counts["matched"] += 1
         self._on_match(Match(sweep.stamp_ns, sweep.payload, images, tuple(missing)))
 
-    def _notice_late(self, camera: str, stamp_ns: int, now_ns: int) -> None:
-        """An image whose sweep is gone: counted, and if waiting would have been worth it, the camera is back."""
+    def _notice(self, camera: str, stamp_ns: int, now_ns: int) -> None:
+        """Whether an image came in time for its sweep, which tells whether the camera is worth waiting for."""
+        track = self._tracks[camera]
         for sweep_stamp, arrival, missing in self._gone:
-            if camera in missing and self._tracks[camera].belongs(stamp_ns, sweep_stamp):
+            if camera in missing and track.belongs(stamp_ns, sweep_stamp):
                 self.counts[f"image_late.{camera}"] += 1
                 if now_ns <= arrival + self._timeout:
-                    self._misses[camera] = 0
+                    self._presence[camera].came(now_ns)
                 return
+        if self._newest is None or stamp_ns >= self._newest or track.belongs(stamp_ns, self._newest):
+            self._presence[camera].came(now_ns)
 
     def _start_anew(self, stamp_ns: int) -> None:
         self.counts["clock_jump"] += 1
