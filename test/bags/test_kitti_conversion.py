@@ -159,7 +159,7 @@ def test_time_stamps(tmp_path: Path) -> None:
     ("damage", "message"),
     [
         (lambda d: (d.parent / "calib_cam_to_cam.txt").unlink(), r"calib_cam_to_cam\.txt: cannot be read"),
-        (lambda d: (d.parent / "calib_velo_to_cam.txt").write_text("R: 1 2\nT: 0 0 0\n"), "R: 9 numbers expected, got 2"),
+        (lambda d: (d.parent / "calib_velo_to_cam.txt").write_text("R: 1 2\nT: 0 0 0"), "R: 9 numbers expected, got 2"),
         (lambda d: (d.parent / "calib_cam_to_cam.txt").write_text("R_rect_00: 1\n"), "field .* expected|is missing"),
         (lambda d: (d / "image_02" / "timestamps.txt").unlink(), r"image_02/timestamps\.txt: cannot be read"),
         (lambda d: (d / "image_02" / "timestamps.txt").write_text("2011-09-26 13:00:00\n"), "no time stamp for"),
