@@ -103,7 +103,7 @@ def test_rectangles_lose_no_hit(sensor: str, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize("distance", [3.0, 70.0])  # only near solids, only far ones
 def test_a_single_solid_is_found(sensor: str, distance: float) -> None:
     grid, axes = GRIDS[sensor]
-    half = (1.0, 1.0, 1.0 if distance < 10 else 12.0)
+    half = (1.0, distance / 4, distance / 4)
     builder = ModelBuilder(3, np.random.default_rng(0))
     solids = builder.box((distance + 1, 0, 0), half, Texture.PLAIN, (0.5,) * 3).build()
     rays = np.einsum("ij,jhw->ihw", axes, grid.directions).astype(np.float32)

@@ -1,0 +1,29 @@
+"""Figures of the town: CPU time a frame, by domain."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from sam_adapt_ros.benchmarks import Figure
+from sam_adapt_ros.town import DOMAINS, Drive
+
+
+def run(quick: bool = False) -> list[Figure]:
+    """Median CPU time of rendering one frame (sweep, image, JPEG), and the number of points it has."""
+    figures = []
+    for domain in DOMAINS:
+        drive = Drive(domain, seed=3, frames=60)
+        drive.record(0)
+        seconds, points = [], []
+        for index in range(0, 60, 12 if quick else 3):
+            start = time.process_time()
+            recording = drive.record(index)
+            seconds.append(time.process_time() - start)
+            points.append(len(recording.sweep.points))
+        figures.append(
+            Figure(f"town_{domain}_frame", float(np.median(seconds)), "s", "<= 0.15 s", "CPU time, one core")
+        )
+        figures.append(Figure(f"town_{domain}_points", float(np.mean(points)), "points"))
+    return figures
