@@ -137,11 +137,11 @@ class SegmentsConfig(Section):
     scales: Annotated[int, Field(ge=1, le=4)] = 2
     vertical_stretch: Positive = 2.0  # how much farther apart in height: beams are sparser than the points along them
     max_slope: Positive = 0.15  # rise by run, against the plane around the vehicle, that ground may have
-    ground_tolerance: Positive = 0.2  # points no higher above the ground ...
+    ground_tolerance: Positive = 0.15  # points no higher above the ground ...
     ground_tolerance_per_metre: NonNegative = 0.002  # ... than this and this share of their range are on it
     ground_regions: bool = True  # split the ground by image regions; False: the ground is one mask
-    ground_width: Count = 200  # pixels that the image is scaled down to for that
-    ground_scale: Positive = 100.0  # felzenszwalb's scale there
+    ground_width: Count = 256  # pixels that the image is scaled down to for that
+    ground_scale: Positive = 80.0  # felzenszwalb's scale there
 
 
 class RegionsConfig(Section):
@@ -202,9 +202,9 @@ class VisibilityConfig(Section):
     """Which points the camera cannot see because a nearer surface covers their pixel."""
 
     enabled: bool = False
-    cell: Positive = 4.0  # pixels a cell of the depth image that points are compared in
-    window: Count = 3  # cells (odd) that a nearer surface is looked for in; must bridge the gaps between beams
-    margin: NonNegative = 0.5  # metres that the nearer surface must be in front by ...
+    cell: Positive = 0.003  # radians a cell of the depth image; no less than the LiDAR's step in azimuth
+    window: Count = 8  # cells above and below that a nearer surface must be met within; bridges the gap between beams
+    margin: NonNegative = 0.5  # metres that it must be nearer by, ...
     margin_per_metre: NonNegative = 0.05  # ... or this share of the point's depth, whichever is more
 
 
@@ -249,8 +249,8 @@ class BufferConfig(Section):
     max_megabytes: Positive = 512.0
     held_out: Annotated[float, Field(ge=0, le=0.5)] = 0.2  # share of places, and of both limits, kept for the gate
     min_distance: NonNegative = 1.0  # driven between two frames that are kept
-    block: Positive = 20.0  # side of the squares on the map that are learned from or held out as a whole
-    gap: NonNegative = 3.0  # between any frame learned from, ever, and any held out
+    block: Positive = 15.0  # side of the squares on the map that are learned from or held out as a whole
+    gap: NonNegative = 2.5  # between any frame learned from, ever, and any held out
     nominal_speed: Positive = 8.0  # m/s assumed between frames without odometry
     distance_scale: Positive = 30.0  # frames this far apart count as much as entirely different predictions
     novelty: NonNegative = 2.0  # weight of how different predictions and images are, beside distance

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sam_adapt_ros.frame import IGNORE
+from sam_adapt_ros.frame import IGNORE, CameraView
+from sam_adapt_ros.geometry.camera import CameraModel
 
 FOCAL = 721.0  # pixels
 WIDTH, HEIGHT = 1242, 375
@@ -43,6 +44,23 @@ def street(points: int, masks: int, seed: int = 0, beams: int = 64, coverage: fl
     labels[wrong] = rng.integers(0, 4, wrong.sum())
     membership, areas = _masks(hits, boxes, masks)
     return Street(hits, labels.astype(np.uint8), truth, membership, areas)
+
+
+def occlusion(points: int, seed: int = 0, beams: int = 64) -> tuple[NDArray[np.float32], CameraView, NDArray[np.bool_]]:
+    """(N, 3) points of a street, the camera below the LiDAR, and (N,) bool: something hides the point from it."""
+    rng = np.random.default_rng(seed)
+    boxes, _ = _boxes(rng)
+    hits, _ = _sweep(points, beams, boxes, rng)
+    origin = np.array([0, 0, -CAMERA_BELOW])
+    distance = np.linalg.norm(hits - origin, axis=1)
+    met, _ = _cast(origin, (hits - origin) / distance[:, None], boxes)
+    K = np.array([[FOCAL, 0, WIDTH / 2], [0, FOCAL, HEIGHT / 2], [0, 0, 1]])
+    T_camera_lidar = np.eye(4)
+    T_camera_lidar[:3, :3] = [[0, -1, 0], [0, 0, -1], [1, 0, 0]]
+    T_camera_lidar[:3, 3] = -T_camera_lidar[:3, :3] @ origin
+    image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    view = CameraView("CAM_FRONT", 0, image, CameraModel(WIDTH, HEIGHT, K), T_camera_lidar)
+    return hits, view, met < distance - 0.3
 
 
 def _boxes(rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
