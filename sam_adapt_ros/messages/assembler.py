@@ -18,7 +18,7 @@ from sam_adapt_ros.geometry.camera import CameraModel
 from sam_adapt_ros.geometry.poses import TransformTree
 from sam_adapt_ros.geometry.transforms import Transform
 from sam_adapt_ros.messages.calibration import Calibration
-from sam_adapt_ros.messages.camera_info import camera_from_info, optical_from_info
+from sam_adapt_ros.messages.camera_info import camera_from_info, info_content, optical_from_info
 from sam_adapt_ros.messages.cloud import Cloud, read_labels, read_points
 from sam_adapt_ros.messages.image import decode_image, decode_instances
 from sam_adapt_ros.taxonomy import Taxonomy
@@ -65,7 +65,7 @@ class FrameAssembler:
         self._ground_truth = taxonomy.lookup(config.ground_truth.mapping) if taxonomy else None
         self._intrinsics: dict[str, _Intrinsics] = {}
         self._info_errors: dict[str, CalibrationError] = {}
-        self._info_seen: dict[str, Any] = {}
+        self._info_seen: dict[str, tuple] = {}
         self._calibration: Calibration | None = None
 
     def set_camera_info(self, camera: str, msg: Any) -> None:
@@ -73,9 +73,10 @@ class FrameAssembler:
 
         One that is unusable never raises: the camera is left out, with reason ``camera_info``, until a better one.
         """
-        if camera in self._info_seen and _same_info(self._info_seen[camera], msg):
+        content = info_content(msg)
+        if self._info_seen.get(camera) == content:
             return
-        self._info_seen[camera] = msg
+        self._info_seen[camera] = content
         rectified = self._camera(camera).rectified
         try:
             model = camera_from_info(msg, rectified)
@@ -252,23 +253,3 @@ def _check_size(image: NDArray[Any], camera: CameraModel, what: str) -> None:
         raise MessageError(
             "image_size", f"{what}: {camera.width} x {camera.height} expected by its CameraInfo, got {width} x {height}"
         )
-
-
-def _same_info(a: Any, b: Any) -> bool:
-    """Whether two CameraInfo messages say the same, stamps aside."""
-    if a is b:
-        return True
-    names = ("width", "height", "distortion_model", "binning_x", "binning_y")
-    if any(getattr(a, name) != getattr(b, name) for name in names) or a.header.frame_id != b.header.frame_id:
-        return False
-    roi = ("x_offset", "y_offset", "width", "height")
-    if any(getattr(a.roi, name) != getattr(b.roi, name) for name in roi):
-        return False
-    lower = hasattr(a, "k")
-    return all(
-        np.array_equal(
-            np.asarray(getattr(a, name if lower else name.upper())),
-            np.asarray(getattr(b, name if lower else name.upper())),
-        )
-        for name in "kdrp"
-    )

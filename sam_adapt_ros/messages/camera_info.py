@@ -96,6 +96,18 @@ def optical_from_info(msg: Any, rectified: bool) -> Transform:
     return T
 
 
+def info_content(msg: Any) -> tuple:
+    """All that a CameraInfo says but its stamp, for telling whether two say the same."""
+    roi = msg.roi
+    return (
+        str(msg.header.frame_id),
+        str(msg.distortion_model),
+        *(int(getattr(msg, name)) for name in ("width", "height", "binning_x", "binning_y")),
+        *(int(getattr(roi, name)) for name in ("x_offset", "y_offset", "width", "height")),
+        *(np.array(_read(msg, name), np.float64).tobytes() for name in "kdrp"),
+    )
+
+
 def _as_sent(full: CameraModel, msg: Any) -> CameraModel:
     """The full-resolution model cut to the region of interest, then binned."""
     bin_x, bin_y = max(int(msg.binning_x), 1), max(int(msg.binning_y), 1)
