@@ -20,10 +20,10 @@ def visible(projection: Projection, view: CameraView, config: VisibilityConfig) 
 
     The smallest depth of each cell of the image is kept. A point is covered when, within ``window`` cells above it and
     within as many below it (its own row left out), something is nearer by max(margin, margin_per_metre * depth).
-    The cells are ``cell`` radians wide and high: no narrower than the LiDAR's step in azimuth (0.003 for a 64-beam,
-    0.006 for a 32-beam sensor at 10 and 20 Hz), or points are seen through the gaps; wider ones mistake walls seen at a
-    grazing angle for covers. The window has to bridge the gap between two beams likewise. Points at the outline of what covers them, where it ends above or below within the gap, stay
-    visible: the test errs to that side.
+    The cells are ``cell`` radians wide and high: no narrower than the LiDAR's step in azimuth (0.003 for a 64-beam
+    sensor at 10 Hz, 0.006 for a 32-beam one at 20 Hz), or points are seen through the gaps; wider ones take walls seen
+    at a grazing angle for covers. The window has to bridge the gap between two beams likewise. Points at the outline
+    of what covers them, where it ends above or below within the gap, stay visible: the test errs to that side.
     """
     index = np.flatnonzero(projection.valid)
     result = np.zeros(len(projection.valid), bool)
