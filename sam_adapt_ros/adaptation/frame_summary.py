@@ -1,0 +1,41 @@
+"""What the buffer needs to know of a frame and its prediction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from sam_adapt_ros.frame import IGNORE, Frame
+
+if TYPE_CHECKING:
+    from sam_adapt_ros.segmentation import Prediction
+
+_GRID = 4  # cells a side of the image that the descriptor holds the mean colours of
+
+
+@dataclass(frozen=True, eq=False)
+class FrameSummary:
+    """Classes and looks of a frame.
+
+    histogram: (C,) shares of the predicted classes, over the points that have a label; zeros when none has.
+    descriptor: (C + 48,) of the same and the images' colours, at most about 1 apart for entirely different frames.
+    """
+
+    histogram: NDArray[np.float64]
+    descriptor: NDArray[np.float64]
+
+
+def summarize(frame: Frame, prediction: Prediction, classes: int) -> FrameSummary:
+    """The summary of a frame and its prediction. classes: C."""
+    labels = prediction.labels[prediction.labels != IGNORE]
+    histogram = np.bincount(labels, minlength=classes)[:classes] / max(len(labels), 1)
+    colors = np.zeros((_GRID, _GRID, 3))
+    for view in frame.views:
+        small = cv2.resize(view.image, (_GRID, _GRID), interpolation=cv2.INTER_AREA)
+        colors += np.asarray(small, np.float64) / 255 / len(frame.views)
+    parts = (np.sqrt(histogram) / np.sqrt(2), colors.ravel() / np.sqrt(colors.size))
+    return FrameSummary(histogram, np.concatenate(parts))
