@@ -101,6 +101,11 @@ def test_a_barrel_lens_does_not_fold_points_back_into_the_image():
     assert not valid[slope > turn].any()
     u = folded[valid]
     assert (np.diff(u) > 0).all()
+    # Off the axes each coordinate is small enough, but their length is not.
+    diagonal = np.stack([slope, slope, np.ones_like(slope)], 1) * (0.7, 0.35, 1)
+    _, _, valid = camera.project(diagonal)
+    assert_array_equal(valid & (np.hypot(diagonal[:, 0], diagonal[:, 1]) > turn), False)
+    assert valid.any()
 
 
 def test_a_pole_of_the_rational_model_ends_its_domain():

@@ -234,6 +234,17 @@ def test_an_edge_may_become_moving_and_static_again():
     assert_allclose(tree.lookup("a", "b", T0 + 1), np.eye(4))
 
 
+def test_the_frame_that_something_moves_in():
+    tree = TransformTree()
+    assert tree.fixed_above("base_link") is None
+    tree.add("base_link", "lidar", 0, np.eye(4), static=True)
+    assert tree.fixed_above("lidar") is None
+    tree.add("odom", "base_link", T0, np.eye(4))
+    tree.add("map", "odom", 0, np.eye(4), static=True)
+    assert tree.fixed_above("/lidar") == "map"
+    assert tree.fixed_above("map") is None
+
+
 def test_motion_can_be_forgotten():
     tree = TransformTree()
     tree.add("a", "b", 0, np.eye(4), static=True)
