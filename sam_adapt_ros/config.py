@@ -99,7 +99,7 @@ class AugmentationConfig(Section):
     rotation_noise: NonNegative = 0.1  # standard deviation of the noise on the rotation matrix
     rotate: bool = True  # about z, by any angle
     translation: NonNegative = 5.0  # metres at most, along each axis: moves the points against the voxel grid
-    sector: Annotated[float, Field(gt=0, le=1)] = 1.0  # share of the circle, at a random azimuth, whose unseen points stay
+    sector: Annotated[float, Field(gt=0, le=1)] = 1.0  # share of the circle (at random) whose unseen points stay
     flip_points: Fraction = 0.5  # probability
     flip_image: Fraction = 0.5  # probability
     color_jitter: NonNegative = 0.4  # brightness, contrast, saturation

@@ -18,6 +18,9 @@ def augment(sample: Sample, config: AugmentationConfig, rng: np.random.Generator
 
     The sample itself is left as it is. The random numbers drawn depend on the number of images alone.
     """
+    start = rng.uniform(-np.pi, np.pi)
+    if config.sector < 1:
+        sample = sample.only(_in_sector(sample.points, start, config.sector) | (sample.camera >= 0))
     points = transform_points(sample.points, config, rng)
     images, uv = list(sample.images), sample.uv.copy()
     for index, image in enumerate(images):
@@ -28,6 +31,11 @@ def augment(sample: Sample, config: AugmentationConfig, rng: np.random.Generator
             uv[own, 0] = image.shape[1] - 1 - uv[own, 0]
         images[index] = image
     return replace(sample, points=points, uv=uv, images=np.stack(images) if images else sample.images)
+
+
+def _in_sector(points: NDArray[np.float32], start: float, share: float) -> NDArray[np.bool_]:
+    """(P,) bool: the azimuth is in the share of the circle that begins at ``start``, radians."""
+    return (np.arctan2(points[:, 1], points[:, 0]) - start) % (2 * np.pi) < share * 2 * np.pi
 
 
 def transform_points(

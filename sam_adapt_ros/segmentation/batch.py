@@ -57,9 +57,8 @@ class Sample:
         labels = None if frame.ground_truth is None else frame.ground_truth[rows]
         return cls(points, camera, uv.astype(np.float32), images, rows, labels)
 
-    def only_seen(self) -> Sample:
-        """The sample without the points that no camera sees."""
-        keep = self.camera >= 0
+    def only(self, keep: NDArray[np.bool_]) -> Sample:
+        """The sample with some of its points; keep: (P,) bool."""
         return replace(
             self,
             points=self.points[keep],

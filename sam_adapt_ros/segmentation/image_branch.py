@@ -57,7 +57,9 @@ class ImageBranch(nn.Module):
         x = (images.float() / 255 - self.mean) / self.std
         height, width = x.shape[2:]
         x = functional.pad(x, (0, -width % self.multiple, 0, -height % self.multiple))
-        maps = self.encoder(x.contiguous(memory_format=torch.channels_last))
+        # On the CPU, convolutions are faster forward and slower backward with channels last.
+        layout = torch.contiguous_format if self.training else torch.channels_last
+        maps = self.encoder(x.contiguous(memory_format=layout))
         return self.decoder([*maps[:-2], self.dropout(maps[-2]), self.dropout(maps[-1])])
 
     def forward(self, images: Tensor, image_of_pixel: Tensor, uv: Tensor) -> BranchOutput:

@@ -16,12 +16,12 @@ from torch import Tensor
 
 from sam_adapt_ros.config import Config, TrainingConfig
 from sam_adapt_ros.errors import ConfigError, SamAdaptError
-from sam_adapt_ros.segmentation.confusion import Confusion
 from sam_adapt_ros.frame import Frame
 from sam_adapt_ros.segmentation import checkpoint, losses
 from sam_adapt_ros.segmentation import weights as weights_files
 from sam_adapt_ros.segmentation.batch import Batch, Sample, collate
 from sam_adapt_ros.segmentation.batches import BatchStream, count_classes
+from sam_adapt_ros.segmentation.confusion import Confusion
 from sam_adapt_ros.segmentation.fusion import FUSIONS, Fusion, fuse
 from sam_adapt_ros.segmentation.network import Network, NetworkOutput, load_architecture
 from sam_adapt_ros.segmentation.segmenter import choose_device
@@ -96,7 +96,7 @@ class Trainer:
     def prepare(self, frames: Iterable[Frame]) -> list[Sample]:
         """Samples of the frames that have ground truth; decoded and resized once for the whole run."""
         samples = [Sample.from_frame(frame, self.architecture) for frame in frames if frame.ground_truth is not None]
-        return [sample.only_seen() for sample in samples] if self.config.points == "seen" else samples
+        return [sample.only(sample.camera >= 0) for sample in samples] if self.config.points == "seen" else samples
 
     def run(
         self, samples: Sequence[Sample], held_out: Sequence[Sample], resume: bool, progress: Progress | None
@@ -108,7 +108,6 @@ class Trainer:
             raise ConfigError(f"training.bags: frames with ground truth expected, {config.bags} have none")
         torch.manual_seed(config.seed)
         network = Network(len(self.taxonomy), self.architecture).to(self.device)
-        network.image.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimizer = torch.optim.Adam(
             network.parameters(), config.learning_rate, weight_decay=config.weight_decay, foreach=True
         )

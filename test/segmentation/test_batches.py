@@ -148,3 +148,15 @@ def test_counts_are_of_labelled_points(tiny: ArchitectureConfig, make_frame: Mak
     samples = [Sample.from_frame(frame, tiny) for frame in frames]
     labels = np.concatenate([frame.ground_truth for frame in frames])
     np.testing.assert_array_equal(count_classes(samples, 3), np.bincount(labels[labels < 255], minlength=3))
+
+
+def test_a_sector_keeps_what_cameras_see(tiny: ArchitectureConfig, make_frame: MakeFrame) -> None:
+    sample = Sample.from_frame(make_frame(points=4000), tiny)
+    part = augment(sample, STILL.model_copy(update={"sector": 0.25}), np.random.default_rng(1))
+    assert (part.camera >= 0).sum() == (sample.camera >= 0).sum()
+    unseen = sample.points[part.rows[part.camera < 0]]
+    assert 0.1 < len(unseen) / (sample.camera < 0).sum() < 0.45
+    azimuth = np.sort(np.arctan2(unseen[:, 1], unseen[:, 0]))
+    gaps = np.append(np.diff(azimuth), azimuth[0] + 2 * np.pi - azimuth[-1])
+    assert (gaps > 0.5).any()
+    np.testing.assert_array_equal(part.labels, sample.labels[part.rows])
