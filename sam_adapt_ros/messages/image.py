@@ -49,7 +49,7 @@ def decode_image(msg: Any) -> NDArray[np.uint8]:
     ``image_truncated`` (a JPEG or PNG without its end) or ``image_damaged``.
     """
     if not hasattr(msg, "encoding"):
-        return _rgb(_decompress(msg, cv2.IMREAD_COLOR))
+        return _to_rgb(_decompress(msg, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
     encoding = str(msg.encoding).strip().lower()
     if encoding in _PLANAR:
         return _decode_planar(msg, _PLANAR[encoding])
@@ -63,7 +63,7 @@ def decode_image(msg: Any) -> NDArray[np.uint8]:
         raise MessageError("image_layout", f"image {encoding}: an even width expected, got {pixels.shape[1]}")
     if encoding.startswith("bayer") and min(pixels.shape) < 4:
         raise MessageError("image_layout", f"image {encoding}: at least 4 x 4 pixels expected, got {pixels.shape}")
-    return _as_rgb(cv2.cvtColor(pixels, conversion))
+    return _to_rgb(pixels, conversion)
 
 
 def decode_instances(msg: Any) -> NDArray[np.uint16]:
@@ -107,7 +107,7 @@ def _decode_planar(msg: Any, conversion: int) -> NDArray[np.uint8]:
     rows = height + height // 2
     data = _bytes(msg, str(msg.encoding), width, rows)
     planes = np.ndarray((rows, width), np.uint8, data, 0, (step, 1))
-    return _as_rgb(cv2.cvtColor(np.ascontiguousarray(planes), conversion))
+    return _to_rgb(np.ascontiguousarray(planes), conversion)
 
 
 def _bytes(msg: Any, encoding: str, row: int, rows: int) -> NDArray[np.uint8]:
@@ -148,9 +148,5 @@ def _decompress(msg: Any, flags: int) -> NDArray[Any]:
     return pixels
 
 
-def _rgb(bgr: NDArray[Any]) -> NDArray[np.uint8]:
-    return _as_rgb(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB, bgr))
-
-
-def _as_rgb(pixels: Any) -> NDArray[np.uint8]:
-    return pixels
+def _to_rgb(pixels: NDArray[Any], conversion: int) -> NDArray[np.uint8]:
+    return np.asarray(cv2.cvtColor(pixels, conversion), np.uint8)
