@@ -8,6 +8,7 @@ roofs, which no gentle slope leads to, are not.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,8 @@ FARTHEST = 200.0
 RING_GROWTH = 0.05  # a ring's depth by its range ...
 RING_MIN = 0.75  # ... and at least this, metres
 PLANE_RANGE = 25.0  # the base plane is fitted to cells up to here
-PLANE_TRIPLES = 200
+PLANE_POINTS = 20_000  # enough of them
+PLANE_TRIPLES = 100
 PLANE_TOLERANCE = 0.15
 BODY_EXTENT = 0.4  # metres in height that points of one cell of bare ground never span
 
@@ -33,7 +35,7 @@ class PolarGrid:
     ring: NDArray[np.int64]
     edges: NDArray[np.float64]
 
-    @property
+    @cached_property
     def cell(self) -> NDArray[np.int64]:
         return self.sector * (len(self.edges) - 1) + self.ring
 
@@ -52,9 +54,9 @@ def ground_height(
     if len(points) == 0:
         return np.zeros(0, np.float32)
     grid = _polar_grid(azimuth, distance)
-    plane = _base_plane(points, distance, grid)
+    a, b, c = _base_plane(points, distance, grid).astype(np.float32)
     x, y, z = points.T
-    height = z - (plane[0] * x + plane[1] * y + plane[2])
+    height = z - (a * x + b * y + c)
     # Multipath returns lie metres below the road and would pass for the ground of their cell.
     plausible = height > -(0.5 + settings.max_slope * distance)
     lowest, highest = _extent(height[plausible], grid.cell[plausible], grid.shape)
@@ -125,11 +127,12 @@ def _base_plane(points: NDArray[np.float32], distance: NDArray[np.float32], grid
 def _lowest_rows(z: NDArray[np.float32], distance: NDArray[np.float32], grid: PolarGrid) -> NDArray[np.int64]:
     """Rows of the lowest point of every cell that the base plane is fitted to."""
     near = np.flatnonzero((distance > NEAREST) & (distance < PLANE_RANGE))
+    near = near[:: max(len(near) // PLANE_POINTS, 1)]
     cell = grid.cell[near]
     lowest = np.full(grid.shape[0] * grid.shape[1], np.inf, z.dtype)
     np.minimum.at(lowest, cell, z[near])
     rows = near[z[near] == lowest[cell]]
-    _, first = np.unique(grid.cell[rows], return_index=True)
+    _, first = np.unique(cell[z[near] == lowest[cell]], return_index=True)
     return rows[first]
 
 

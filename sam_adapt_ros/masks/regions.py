@@ -59,6 +59,12 @@ def shrink(image: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(np.ascontiguousarray(image), (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
+def stretched(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The image with its contrast stretched, so that a dark one is split as a bright one is."""
+    low, high = np.percentile(image, (2, 98))
+    return ((image - np.float32(low)) * np.float32(255 / max(high - low, 32.0))).clip(0, 255).astype(np.uint8)
+
+
 def partition(image: NDArray[np.uint8], scale: float, sigma: float, min_size: int) -> NDArray[np.int64]:
     """(h, w) region numbers of an (h, w, 3) uint8 RGB image."""
     return felzenszwalb(image, scale=scale, sigma=sigma, min_size=min_size).astype(np.int64)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 
 import cv2
@@ -14,7 +13,7 @@ from sam_adapt_ros.frame import CameraView
 from sam_adapt_ros.masks.clusters import cluster
 from sam_adapt_ros.masks.ground import ground_height, is_ground
 from sam_adapt_ros.masks.mask_set import MaskSet, SeenPoints, from_labels
-from sam_adapt_ros.masks.regions import at_pixels, partition, shrink
+from sam_adapt_ros.masks.regions import at_pixels, partition, shrink, stretched
 
 GROUND_SIGMA = 0.5
 GROUND_MIN_SIZE = 15  # pixels of the scaled image
@@ -40,7 +39,7 @@ class LidarSegments:
     def __init__(self, config: SegmentsConfig, min_points: int = 1) -> None:
         self._config = config
         self._min_points = min_points
-        self._last: tuple[bytes, Segmentation] | None = None
+        self._last: tuple[NDArray[np.int32], Segmentation] | None = None
 
     def __call__(self, view: CameraView, seen: SeenPoints, labels: NDArray[np.uint8] | None = None) -> MaskSet:
         segmentation = self._remembered(seen.points)
@@ -70,9 +69,9 @@ class LidarSegments:
 
     def _remembered(self, points: NDArray[np.float32]) -> Segmentation:
         """``segment``, once a sweep: a frame's cameras ask one after another about the same points."""
-        key = hashlib.blake2b(np.ascontiguousarray(points).data, digest_size=16).digest()
-        if self._last is None or self._last[0] != key:
-            self._last = key, self.segment(points)
+        bits = np.ascontiguousarray(points).view(np.int32)  # as integers, NaN equals itself
+        if self._last is None or not np.array_equal(self._last[0], bits):
+            self._last = bits.copy(), self.segment(points)
         return self._last[1]
 
     def _ground_masks(self, image: NDArray[np.uint8], seen: SeenPoints, ground: NDArray[np.bool_]) -> MaskSet:
@@ -86,9 +85,8 @@ class LidarSegments:
         # Above the highest ground point there is nothing to split.
         top = int(rows[ground].min())
         below = image[top:]
-        level = partition(
-            shrink(below, self._config.ground_width), self._config.ground_scale, GROUND_SIGMA, GROUND_MIN_SIZE
-        )
+        small = stretched(shrink(below, self._config.ground_width))
+        level = partition(small, self._config.ground_scale, GROUND_SIGMA, GROUND_MIN_SIZE)
         area = np.bincount(level.ravel()) * (below.shape[0] * width / level.size)
         inside = np.maximum(rows - top, 0)
         ids = np.where(ground, at_pixels(level, inside, columns, below.shape[0], width), -1)
