@@ -72,18 +72,15 @@ class Primitives:
     def __len__(self) -> int:
         return len(self.shape)
 
-    def select(self, keep: NDArray) -> Primitives:
+    def select(self, keep: NDArray | slice) -> Primitives:
         """The primitives of that mask or those indices."""
         return Primitives(*(getattr(self, f.name)[keep] for f in fields(self)))
 
-    def placed(self, position: Vector, yaw: float, instance: int, phase: float = 0.0) -> Primitives:
-        """The model's primitives with its origin at ``position`` (world), turned by yaw, limbs at that phase."""
+    def placed(self, position: Vector, yaw: float, instance: int) -> Primitives:
+        """The model's primitives with its origin at ``position`` (world), turned by yaw."""
         cos, sin = np.cos(yaw), np.sin(yaw)
-        x = self.center[:, 0] + self.swing * np.float32(np.sin(phase))
-        y = self.center[:, 1]
-        center = np.stack(
-            (cos * x - sin * y + position[0], sin * x + cos * y + position[1], self.center[:, 2] + position[2]), 1
-        )
+        x, y, z = self.center.T
+        center = np.stack((cos * x - sin * y + position[0], sin * x + cos * y + position[1], z + position[2]), 1)
         changed = {
             "center": center.astype(np.float32),
             "yaw": self.yaw + np.float32(yaw),

@@ -6,12 +6,15 @@ Places are given by x (world) and d, metres to the left of the centre line, acro
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sam_adapt_ros.town.domains import Looks
 from sam_adapt_ros.town.primitives import FloatArray
+
+Numbers = Any  # a float for a float, an array for an array
 
 ROAD, SIDEWALK, TERRAIN = 0, 1, 2  # class ids of the taxonomy, and rows of HEIGHTS
 HEIGHTS = np.array([0.0, 0.14, 0.18], np.float32)
@@ -43,6 +46,7 @@ class Street:
             self._center += amplitude * np.sin(2 * np.pi * (self._x / wavelength + rng.random()))
         self._slope = np.gradient(self._center, _STEP)
         self._arc = np.concatenate(([0.0], np.cumsum(np.hypot(_STEP, np.diff(self._center)))))
+        self._arc_at_zero = np.interp(0.0, self._x, self._arc)
         self.half_width = rng.uniform(*looks.road_half_width)
         self.crossings: list[tuple[float, float]] = []  # x and half width of each cross street
         self.blocks: list[Block] = []
@@ -116,28 +120,28 @@ class Street:
         """The first instance id that the ground does not use."""
         return FIRST_GROUND_ID + 1 + 6 * (len(self.blocks) + 1)
 
-    def place(self, x: float, d: float) -> tuple[float, float, float]:
-        """x and d -> world x, y and the street's heading there, radians."""
-        slope = float(np.interp(x, self._x, self._slope))
-        norm = float(np.hypot(1, slope))
-        y = float(np.interp(x, self._x, self._center))
-        return x - d * slope / norm, y + d / norm, float(np.arctan(slope))
+    def place(self, x: Numbers, d: Numbers) -> tuple[Numbers, Numbers, Numbers]:
+        """x and d, numbers or arrays -> world x, y and the street's heading there, radians."""
+        slope = np.interp(x, self._x, self._slope)
+        norm = np.hypot(1, slope)
+        y = np.interp(x, self._x, self._center)
+        return x - d * slope / norm, y + d / norm, np.arctan(slope)
 
-    def along(self, arc: float) -> float:
+    def along(self, arc: Numbers) -> Numbers:
         """Metres along the centre line from x = 0 -> x."""
-        return float(np.interp(arc + np.interp(0.0, self._x, self._arc), self._arc, self._x))
+        return np.interp(arc + self._arc_at_zero, self._arc, self._x)
 
-    def arc(self, x: float) -> float:
+    def arc(self, x: Numbers) -> Numbers:
         """x -> metres along the centre line from x = 0."""
-        return float(np.interp(x, self._x, self._arc) - np.interp(0.0, self._x, self._arc))
+        return np.interp(x, self._x, self._arc) - self._arc_at_zero
 
-    def verge_end(self, x: float, side: int) -> float:
+    def verge_end(self, x: Numbers, side: Numbers) -> Numbers:
         """Distance from the centre line at which the sidewalk begins; side: 0 right, 1 left."""
-        return float(self._verge[side, self._index(np.float64(x))])
+        return self._verge[side, self._index(np.asarray(x))]
 
-    def walk_end(self, x: float, side: int) -> float:
+    def walk_end(self, x: Numbers, side: Numbers) -> Numbers:
         """Distance from the centre line at which the sidewalk ends."""
-        return float(self._walk[side, self._index(np.float64(x))])
+        return self._walk[side, self._index(np.asarray(x))]
 
     def to_crossing(self, x: NDArray) -> FloatArray:
         """Metres from x to the edge of the nearest cross street, negative on it."""

@@ -111,8 +111,10 @@ def test_the_vehicle_and_the_traffic_move_and_the_images_have_their_own_stamps(d
     static = invert(day.camera.T_base_camera) @ day.lidar.T_base_lidar
     moved = (view.T_camera_lidar - static)[:3, 3]
     assert 0.05 < np.linalg.norm(moved) < 0.4  # metres driven between the two stamps
-    speeds = [np.hypot(*np.subtract(a.pose(3.0)[:2], a.pose(2.0)[:2])) for a in day.scene.actors]
-    assert np.sum(np.array(speeds) > 0.5) > 10
+    traffic = day.scene.traffic
+    speeds = np.linalg.norm(traffic.poses(3.0)[:, :2] - traffic.poses(2.0)[:, :2], axis=1)
+    assert len(traffic) == len(speeds)
+    assert ((speeds > 0.5) & (speeds < 2)).sum() > 20 and (speeds > 4).sum() > 5  # pedestrians and vehicles
 
 
 def test_the_ego_vehicle_meets_nothing(day: Drive) -> None:
