@@ -1,0 +1,131 @@
+"""GAPP against direct propagation on a real sweep: a nuScenes keyframe's annotated boxes, seen by its six cameras.
+
+The mask of a box is the convex hull of its points' pixels, so whatever lies behind it in the image falls on it as well;
+the seeds are a random share of the box's points. Counted are the points that were no seeds: what is labelled outside
+the boxes is wrong, what is left without a label inside them is missed.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import ConvexHull, QhullError
+
+from sam_adapt_ros.bags.nuscenes_tables import LIDAR, read_scenes
+from sam_adapt_ros.config import EnhancementConfig
+from sam_adapt_ros.frame import IGNORE, CameraView
+from sam_adapt_ros.geometry import CameraModel, invert, make_transform, project
+from sam_adapt_ros.pseudo_labels import LabelStatistics, enhance
+
+BACKGROUND = 0
+IMAGE_SIZE = (1600, 900)
+
+
+@dataclass(frozen=True)
+class BoxesView:
+    """One camera's share: the points it sees (V, 3), their true class (V,), 0 where in no box, and the boxes' masks."""
+
+    index: NDArray[np.intp]  # (V,) rows of the sweep
+    points: NDArray[np.float32]
+    truth: NDArray[np.uint8]
+    membership: NDArray[np.bool_]
+    areas: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class BoxesFrame:
+    """box: (N,) number of the box that a point lies in, -1 for none. truth: (N,) uint8 the box's category index."""
+
+    box: NDArray[np.intp]
+    truth: NDArray[np.uint8]
+    views: tuple[BoxesView, ...]
+
+    def seeds(self, share: float, seed: int) -> NDArray[np.uint8]:
+        """(N,) uint8: the true class of a random share (rounded) of each box's points, 255 elsewhere."""
+        rng = np.random.default_rng(seed)
+        labels = np.full(len(self.box), IGNORE, np.uint8)
+        for box in range(self.box.max() + 1):
+            members = np.flatnonzero(self.box == box)
+            chosen = rng.permutation(members)[: round(share * len(members))]
+            labels[chosen] = self.truth[chosen]
+        return labels
+
+
+def read(root: Path) -> BoxesFrame:
+    """The keyframe in nuScenes' own layout at ``root``: points, boxes and geometry from its tables."""
+    (scene,) = read_scenes(root)
+    sweep = next(recording for recording in scene.recordings if recording.channel == LIDAR)
+    points = np.fromfile(sweep.path, np.float32).reshape(-1, 5)[:, :3].copy()
+    T_map_lidar = sweep.T_map_base @ scene.sensors[LIDAR].T_base_sensor
+    box, truth = _boxes(next(root.glob("v1.0-*")), points, T_map_lidar)
+    views = []
+    for recording in scene.recordings:
+        sensor = scene.sensors[recording.channel]
+        if sensor.K is None:
+            continue
+        T_camera_lidar = invert(recording.T_map_base @ sensor.T_base_sensor) @ T_map_lidar
+        camera = CameraModel(*IMAGE_SIZE, sensor.K)
+        view = CameraView(recording.channel, recording.stamp_ns, np.zeros((0, 0, 3), np.uint8), camera, T_camera_lidar)
+        views.append(_view(points, box, truth, view))
+    return BoxesFrame(box, truth, tuple(views))
+
+
+def measure(frame: BoxesFrame, config: EnhancementConfig, share: float = 0.3, seed: int = 0) -> LabelStatistics:
+    """What became of the points that were no seeds, summed over the cameras."""
+    labels = frame.seeds(share, seed)
+    statistics = LabelStatistics(int(frame.truth.max()) + 1)
+    for view in frame.views:
+        result = enhance(view.points, labels[view.index], view.membership, view.areas, config)
+        statistics.add(result.labels, view.truth, among=labels[view.index] == IGNORE)
+    return statistics
+
+
+def precision_and_recall(statistics: LabelStatistics) -> tuple[float, float]:
+    """Rightly labelled points, as a share of the labelled ones, and of those in boxes."""
+    confusion = statistics.confusion[:, :-1]
+    right = np.diagonal(confusion)[BACKGROUND + 1 :].sum()
+    return float(right / max(1, confusion.sum())), float(right / statistics.confusion[BACKGROUND + 1 :].sum())
+
+
+def _boxes(folder: Path, points: NDArray[np.float32], T_map_lidar: NDArray[np.float64]) -> tuple[NDArray, NDArray]:
+    """Box number and category index by point; of overlapping boxes the smaller one holds the point."""
+    category = {row["token"]: row["index"] for row in json.loads((folder / "category.json").read_text())}
+    instance = {
+        row["token"]: category[row["category_token"]] for row in json.loads((folder / "instance.json").read_text())
+    }
+    rows = json.loads((folder / "sample_annotation.json").read_text())
+    rows.sort(key=lambda row: -np.prod(row["size"]))
+    points_map = points @ T_map_lidar[:3, :3].T + T_map_lidar[:3, 3]
+    box = np.full(len(points), -1)
+    truth = np.full(len(points), BACKGROUND, np.uint8)
+    for number, row in enumerate(rows):
+        w, x, y, z = row["rotation"]
+        T_box_map = invert(make_transform(row["translation"], (x, y, z, w)))
+        local = points_map @ T_box_map[:3, :3].T + T_box_map[:3, 3]
+        width, length, height = row["size"]
+        inside = (np.abs(local) <= np.array([length, width, height]) / 2).all(1)
+        box[inside], truth[inside] = number, instance[row["instance_token"]]
+    return box, truth
+
+
+def _view(points: NDArray[np.float32], box: NDArray, truth: NDArray, view: CameraView) -> BoxesView:
+    projection = project(points, view)
+    index = np.flatnonzero(projection.valid)
+    uv = projection.uv[index].astype(np.float64)
+    rows, areas = [], []
+    for number in range(box.max() + 1):
+        members = uv[box[index] == number]
+        if len(members) < 3:
+            continue
+        try:
+            hull = ConvexHull(members)
+        except QhullError:  # all in a line
+            continue
+        rows.append((uv @ hull.equations[:, :2].T + hull.equations[:, 2] <= 1e-6).all(1))
+        areas.append(hull.volume)  # in two dimensions: the area
+    membership = np.array(rows, bool).reshape(len(rows), len(index))
+    return BoxesView(index, points[index], truth[index], membership, np.array(areas))
