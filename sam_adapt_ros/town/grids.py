@@ -72,15 +72,18 @@ class SpinningGrid:
         rectangles = np.empty((len(corners), 4), np.int64)
         middle = corners.mean(1)
         size = np.abs(corners - middle[:, None]).max((1, 2))
-        far = (middle**2).sum(1) > (4 * size) ** 2
+        far = (middle**2).sum(1) > (8 * size) ** 2
         # A box's extremes of azimuth and elevation lie on its edges; near boxes' edges are sampled, and given a margin.
-        rectangles[far] = self._bounds(corners[far], middle[far])
+        rectangles[far] = self._bounds(corners[far], middle[far], 0.004)
         share = np.linspace(0, 1, _SAMPLES, dtype=np.float32)[None, None, :, None]
         a, b = corners[~far][:, _EDGES[:, 0], None], corners[~far][:, _EDGES[:, 1], None]
-        rectangles[~far] = self._bounds((a + share * (b - a)).reshape(len(a), len(_EDGES) * _SAMPLES, 3), middle[~far])
+        rectangles[~far] = self._bounds(
+            (a + share * (b - a)).reshape(len(a), len(_EDGES) * _SAMPLES, 3), middle[~far], 0.02
+        )
         return rectangles
 
-    def _bounds(self, points: FloatArray, middle: FloatArray) -> NDArray[np.int64]:
+    def _bounds(self, points: FloatArray, middle: FloatArray, margin: float) -> NDArray[np.int64]:
+        """Rectangles of points (P, S, 3); margin: radians of elevation."""
         if not len(points):
             return np.empty((0, 4), np.int64)
         x, y, z = np.moveaxis(points, 2, 0)
@@ -88,14 +91,14 @@ class SpinningGrid:
         cos, sin = np.cos(middle_azimuth)[:, None], np.sin(middle_azimuth)[:, None]
         offset = np.arctan2(cos * y - sin * x, cos * x + sin * y)
         step = 2 * np.pi / self.columns
-        low, high = offset.min(1) - step, offset.max(1) + step
+        low, high = offset.min(1) - 0.02 * step, offset.max(1) + 0.02 * step
         around = high - low > np.pi
-        c0 = np.floor((middle_azimuth + low + np.pi) / step - 0.5).astype(np.int64)
-        c1 = np.ceil((middle_azimuth + high + np.pi) / step - 0.5).astype(np.int64) + 1
+        c0 = np.ceil((middle_azimuth + low + np.pi) / step - 0.5).astype(np.int64)
+        c1 = np.floor((middle_azimuth + high + np.pi) / step - 0.5).astype(np.int64) + 1
         width = np.where(around, self.columns, np.minimum(c1 - c0, self.columns))
         c0 = np.where(around, 0, c0 % self.columns)
         elevation = np.arctan2(z, np.hypot(x, y))
-        low, high = elevation.min(1) - 0.02, elevation.max(1) + 0.02
+        low, high = elevation.min(1) - margin, elevation.max(1) + margin
         high = np.where(high > 0.3, np.pi / 2, high)  # near a tall solid the samples are too far apart to tell
         low = np.where(low < -0.3, -np.pi / 2, low)
         ascending = -self.elevations
