@@ -116,13 +116,25 @@ def test_a_pole_of_the_rational_model_ends_its_domain():
     assert valid[slope < 1.3].all() and not valid[slope > np.sqrt(2)].any()
 
 
-def test_a_fisheye_stops_where_its_polynomial_turns():
-    D = (-0.2, 0.0, 0.0, 0.0)
+@pytest.mark.parametrize("order", [1, 2, 3, 4])
+def test_a_fisheye_stops_where_its_polynomial_turns(order):
+    D = [0.0] * 4
+    D[order - 1] = -0.2
     camera = CameraModel(2000, 2000, [[600, 0, 1000], [0, 600, 1000], [0, 0, 1]], Distortion.EQUIDISTANT, D)
     theta = np.linspace(0.01, 1.55, 500)
     _, _, valid = camera.project(np.stack([np.sin(theta), np.zeros_like(theta), np.cos(theta)], 1) * 10)
-    turn = np.sqrt(1 / 0.6)  # 1 + 3 k1 theta^2 = 0
+    turn = (1 / (0.2 * (2 * order + 1))) ** (1 / (2 * order))  # d/dtheta [theta + k theta^(2 n + 1)] = 0
     assert_array_equal(valid, (theta < turn) & (np.cos(theta) * 10 > 0.1))
+
+
+@pytest.mark.parametrize("place", [0, 1, 4])
+def test_a_barrel_lens_stops_where_its_polynomial_turns(place):
+    D, order = [0.0] * 5, {0: 1, 1: 2, 4: 3}[place]
+    D[place] = -0.2
+    camera = CameraModel(4000, 4000, [[600, 0, 2000], [0, 600, 2000], [0, 0, 1]], Distortion.PLUMB_BOB, D)
+    slope = np.linspace(0, 4, 800)
+    _, _, valid = camera.project(np.stack([slope, np.zeros_like(slope), np.ones_like(slope)], 1))
+    assert_array_equal(valid, slope < (1 / (0.2 * (2 * order + 1))) ** (1 / (2 * order)))
 
 
 @pytest.mark.parametrize("distortion", LENSES)
