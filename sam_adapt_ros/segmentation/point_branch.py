@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from sam_adapt_ros.segmentation.heads import BranchOutput, DualHeads
-from sam_adapt_ros.segmentation.sparse import ALGORITHM, spconv
+from sam_adapt_ros.segmentation.sparse import NATIVE, set_algorithm, spconv
 
 
 def _normalized(channels: int) -> list[nn.Module]:
@@ -15,7 +15,7 @@ def _normalized(channels: int) -> list[nn.Module]:
 
 def _block(inputs: int, outputs: int, key: str) -> nn.Module:
     """BatchNorm, ReLU, submanifold convolution."""
-    convolution = spconv.SubMConv3d(inputs, outputs, 3, bias=False, indice_key=key, algo=ALGORITHM)
+    convolution = spconv.SubMConv3d(inputs, outputs, 3, bias=False, indice_key=key, algo=NATIVE)
     return spconv.SparseSequential(*_normalized(inputs), convolution)
 
 
@@ -31,12 +31,12 @@ class _Level(nn.Module):
         key = f"down{depth}"
         self.down = spconv.SparseSequential(
             *_normalized(width),
-            spconv.SparseConv3d(width, coarser[0], 2, stride=2, bias=False, indice_key=key, algo=ALGORITHM),
+            spconv.SparseConv3d(width, coarser[0], 2, stride=2, bias=False, indice_key=key, algo=NATIVE),
         )
         self.inner = _Level(coarser, depth + 1)
         self.up = spconv.SparseSequential(
             *_normalized(coarser[0]),
-            spconv.SparseInverseConv3d(coarser[0], width, 2, indice_key=key, bias=False, algo=ALGORITHM),
+            spconv.SparseInverseConv3d(coarser[0], width, 2, indice_key=key, bias=False, algo=NATIVE),
         )
         self.decode = _block(2 * width, width, f"level{depth}")
 
@@ -57,7 +57,8 @@ class PointBranch(nn.Module):
     def __init__(self, classes: int, width: int, levels: int) -> None:
         super().__init__()
         self.levels = levels
-        self.stem = spconv.SubMConv3d(1, width, 3, bias=False, indice_key="level0", algo=ALGORITHM)
+        self.algorithm_of = torch.device("cpu")  # the device that spconv's algorithm is set for
+        self.stem = spconv.SubMConv3d(1, width, 3, bias=False, indice_key="level0", algo=NATIVE)
         self.unet = _Level([(level + 1) * width for level in range(levels)])
         self.head = spconv.SparseSequential(*_normalized(width))
         self.heads = DualHeads(width, classes)
@@ -72,6 +73,9 @@ class PointBranch(nn.Module):
         if not len(voxels):
             empty = self.heads.classify.weight.new_zeros(len(voxel_of_point), self.heads.classify.in_features)
             return self.heads(empty)
+        if voxels.device != self.algorithm_of:
+            set_algorithm(self, voxels.device)
+            self.algorithm_of = voxels.device
         with torch.no_grad():
             unit = 1 << (self.levels - 1)  # every level's grid must cover its finer level's
             shape = [-(-(side + 1) // unit) * unit for side in voxels[:, 1:].amax(0).tolist()]

@@ -21,6 +21,7 @@ from sam_adapt_ros.segmentation import weights as weights_files
 from sam_adapt_ros.segmentation.batch import Batch, Sample, collate
 from sam_adapt_ros.segmentation.fusion import FUSIONS, fuse, probabilities
 from sam_adapt_ros.segmentation.network import Network, NetworkOutput
+from sam_adapt_ros.segmentation.sparse import HAS_CUDA
 from sam_adapt_ros.segmentation.weights import Weights
 from sam_adapt_ros.taxonomy import Taxonomy
 
@@ -180,11 +181,11 @@ def load_state(network: Network, state: Mapping[str, Tensor], source: str) -> No
 
 
 def choose_device(name: str) -> torch.device:
-    """``auto``: CUDA where there is one. Raises ConfigError for ``cuda`` where there is none."""
-    available = torch.cuda.is_available()
-    if name == "cuda" and not available:
-        raise ConfigError("segmenter.device: cuda asked for, but torch finds no CUDA device")
-    return torch.device("cuda" if available and name != "cpu" else "cpu")
+    """``auto``: CUDA where torch and spconv have it. Raises ConfigError for ``cuda`` where they do not."""
+    if name == "cuda" and not HAS_CUDA:
+        missing = "torch finds no CUDA device" if not torch.cuda.is_available() else "spconv is the CPU build"
+        raise ConfigError(f"device: cuda asked for, but {missing}")
+    return torch.device("cuda" if HAS_CUDA and name != "cpu" else "cpu")
 
 
 def _choose_precision(name: str, device: torch.device) -> torch.dtype:

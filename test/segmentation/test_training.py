@@ -32,7 +32,7 @@ def config(tmp_path: Path, tiny: ArchitectureConfig) -> Config:
             output=str(tmp_path / "run"),
             iterations=60,
             batch_size=3,
-            learning_rate=1e-2,
+            learning_rate=2e-2,
             schedule="one_cycle",
             checkpoint_every=30,
             lambda_xm=0.5,
@@ -64,7 +64,7 @@ def test_training_learns_and_its_weights_segment(config: Config, frames: list[Fr
     assert evaluation.frames == 2
     best = max(entry["fused"] for entry in result.validation)
     assert evaluation.miou("fused") == pytest.approx(best, abs=0.02)  # what training measured, but for float16
-    assert evaluation.miou("fused") > 0.8 and evaluation.miou("3d") > 0.6
+    assert evaluation.miou("fused") > 0.7 and evaluation.miou("3d") > 0.7
     summary = evaluation.summary()
     assert set(summary["iou"]["fused"]) == {"ground", "wall", "box"} and summary["miou"]["2d"] > 0.4
 
@@ -93,7 +93,7 @@ def test_a_resumed_run_ends_where_an_unbroken_one_does(config: Config, frames: l
     assert result.version == whole.version
     first, second = (files.load(path.weights) for path in (whole, result))
     assert all(torch.equal(first.state[name], second.state[name]) for name in first.state)
-    with pytest.raises(ConfigError, match=r"learning_rate: 0\.01 then, 0\.5 now"):
+    with pytest.raises(ConfigError, match=r"learning_rate: 0\.02 then, 0\.5 now"):
         training.train(changed(broken, learning_rate=0.5), resume=True, frames=frames, validation=())
     checkpoint = tmp_path / "broken" / "checkpoint.safetensors"
     checkpoint.write_bytes(checkpoint.read_bytes()[:-50])
