@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType, JumpThreshold, TimeJump
@@ -19,7 +19,7 @@ from sam_adapt_ros.nodes import diagnostics
 from sam_adapt_ros.nodes.model import Model
 from sam_adapt_ros.nodes.parameters import Parameters
 from sam_adapt_ros.nodes.publishers import Outputs
-from sam_adapt_ros.nodes.runtime import run_node
+from sam_adapt_ros.nodes.runtime import leave, run_node
 from sam_adapt_ros.nodes.statistics import Statistics
 from sam_adapt_ros.nodes.stream import Stream
 
@@ -187,10 +187,10 @@ class SegmenterNode(LifecycleNode):
         self.get_logger().info(f"simulated time jumped by {jump.delta.nanoseconds * 1e-9:.1f} s")
 
 
-def main(args: Sequence[str] | None = None) -> int:
+def main(args: Sequence[str] | None = None) -> NoReturn:
     """Console entry point."""
-    return run_node(SegmenterNode, SegmenterNode.autostart, SegmenterNode.close, args)
+    leave(run_node(SegmenterNode, SegmenterNode.autostart, SegmenterNode.close, args))
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()
