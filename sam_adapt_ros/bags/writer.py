@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,22 +19,18 @@ from rosbags.interfaces import Connection, Qos, QosDurability, QosHistory, QosLi
 from rosbags.rosbag2 import StoragePlugin, Writer, WriterError
 from rosbags.typesys import Stores, get_typestore
 
+from sam_adapt_ros.bags.message_factory import MessageFactory, Transform
 from sam_adapt_ros.errors import BagError
-from sam_adapt_ros.geometry.transforms import quaternion_from_matrix
+from sam_adapt_ros.geometry.camera import CameraModel
+from sam_adapt_ros.messages import calibration
+from sam_adapt_ros.messages.cloud import CloudData, encode_labels
 
-if TYPE_CHECKING:
-    from sam_adapt_ros.geometry.camera import CameraModel
-
-CALIBRATION_FILE = "calibration.yaml"
+CALIBRATION_FILE = calibration.FILE_NAME
 
 Storage = Literal["mcap", "sqlite3"]
 Version = Literal[8, 9]
-Transform = tuple[str, str, NDArray[np.float64]]
-"""Parent frame, child frame, (4, 4) ``T_parent_child``."""
-
 _STORES = {8: Stores.ROS2_HUMBLE, 9: Stores.ROS2_JAZZY}
 _INFINITE = QosTime(9223372036, 854775807)  # what rosbag2 itself records for "no deadline"
-_DISTORTION_MODELS = {"": "plumb_bob", "none": "plumb_bob", "fisheye": "equidistant"}
 
 
 class BagWriter:
@@ -56,7 +52,7 @@ class BagWriter:
         self._storage = StoragePlugin.MCAP if storage == "mcap" else StoragePlugin.SQLITE3
         self._version = version
         self._typestore = get_typestore(_STORES[version])
-        self._types = self._typestore.types
+        self._make = MessageFactory(self._typestore.types)
         self._connections: dict[str, Connection] = {}
         self._partial: Path | None = None
         self._writer: Writer | None = None
@@ -101,7 +97,7 @@ class BagWriter:
     @property
     def types(self) -> Any:
         """Message classes by name, ``sensor_msgs/msg/Image`` and so on."""
-        return self._types
+        return self._make.types
 
     # Messages ---------------------------------------------------------------------------------------------------------
 
@@ -126,22 +122,9 @@ class BagWriter:
         except (OSError, sqlite3.Error) as error:
             raise BagError(f"{self.path}: cannot be written: {error}") from None
 
-    def write_cloud(self, topic: str, stamp_ns: int, frame_id: str, cloud: Any) -> None:
-        """A sensor_msgs/PointCloud2 of one row. cloud: ``messages.CloudData`` or ``LabelCloudData``."""
-        field_type, cloud_type = self._classes("sensor_msgs/msg/PointField", "sensor_msgs/msg/PointCloud2")
-        data = np.ascontiguousarray(cloud.data).view(np.uint8).reshape(-1)
-        msg = cloud_type(
-            header=self.header(stamp_ns, frame_id),
-            height=1,
-            width=int(cloud.width),
-            fields=[field_type(name, offset, datatype, count) for name, offset, datatype, count in cloud.fields],
-            is_bigendian=False,
-            point_step=int(cloud.point_step),
-            row_step=int(cloud.point_step) * int(cloud.width),
-            data=data,
-            is_dense=True,
-        )
-        self.write(topic, msg, stamp_ns)
+    def write_cloud(self, topic: str, stamp_ns: int, frame_id: str, cloud: CloudData) -> None:
+        """A sensor_msgs/PointCloud2 of one row."""
+        self.write(topic, self._make.cloud(stamp_ns, frame_id, cloud), stamp_ns)
 
     def write_labels(
         self,
@@ -150,38 +133,24 @@ class BagWriter:
         frame_id: str,
         points: NDArray[np.float32],
         class_id: NDArray[np.uint8],
-        probability: NDArray[np.float32],
+        probability: ArrayLike,
         colors: NDArray[np.uint8],
     ) -> None:
         """A label cloud.
 
         points: (N, 3) metres in ``frame_id``. class_id, probability: (N,). colors: (256, 3) uint8 RGB by class id.
         """
-        from sam_adapt_ros.messages.cloud import encode_labels
-
         self.write_cloud(topic, stamp_ns, frame_id, encode_labels(points, class_id, probability, colors))
 
     def write_image_bytes(
         self, topic: str, stamp_ns: int, frame_id: str, data: bytes | NDArray[np.uint8], format: str
     ) -> None:
         """A sensor_msgs/CompressedImage with the encoded bytes as they are. format: ``jpeg`` or ``png``."""
-        (image_type,) = self._classes("sensor_msgs/msg/CompressedImage")
-        self.write(topic, image_type(self.header(stamp_ns, frame_id), format, _as_bytes(data)), stamp_ns)
+        self.write(topic, self._make.compressed_image(stamp_ns, frame_id, data, format), stamp_ns)
 
     def write_image(self, topic: str, stamp_ns: int, frame_id: str, image: NDArray[Any], encoding: str) -> None:
         """A sensor_msgs/Image. image: (H, W) or (H, W, C) of the encoding's own type (``rgb8``, ``mono16``, ...)."""
-        (image_type,) = self._classes("sensor_msgs/msg/Image")
-        image = np.ascontiguousarray(image, image.dtype.newbyteorder("<"))
-        msg = image_type(
-            header=self.header(stamp_ns, frame_id),
-            height=image.shape[0],
-            width=image.shape[1],
-            encoding=encoding,
-            is_bigendian=0,
-            step=image.nbytes // max(image.shape[0], 1),
-            data=image.view(np.uint8).reshape(-1),
-        )
-        self.write(topic, msg, stamp_ns)
+        self.write(topic, self._make.image(stamp_ns, frame_id, image, encoding), stamp_ns)
 
     def write_camera_info(
         self,
@@ -192,36 +161,16 @@ class BagWriter:
         R: ArrayLike | None = None,
         P: ArrayLike | None = None,
     ) -> None:
-        """A sensor_msgs/CameraInfo. R: (3, 3), identity by default; P: (3, 4), ``[K | 0]`` by default.
-
-        An image without distortion is written as ``plumb_bob`` with zero coefficients, which every consumer takes.
-        """
-        info_type, roi_type = self._classes("sensor_msgs/msg/CameraInfo", "sensor_msgs/msg/RegionOfInterest")
-        distortion = str(getattr(camera.distortion, "value", camera.distortion))
-        K = np.asarray(camera.K, np.float64)
-        coefficients = np.asarray(camera.D, np.float64).reshape(-1)
-        msg = info_type(
-            header=self.header(stamp_ns, frame_id),
-            height=camera.height,
-            width=camera.width,
-            distortion_model=_DISTORTION_MODELS.get(distortion, distortion),
-            d=coefficients if len(coefficients) else np.zeros(5),
-            k=K.reshape(9),
-            r=np.asarray(np.eye(3) if R is None else R, np.float64).reshape(9),
-            p=np.asarray(np.hstack([K, np.zeros((3, 1))]) if P is None else P, np.float64).reshape(12),
-            binning_x=0,
-            binning_y=0,
-            roi=roi_type(0, 0, 0, 0, False),
-        )
-        self.write(topic, msg, stamp_ns)
+        """A sensor_msgs/CameraInfo. R: (3, 3), identity by default; P: (3, 4), ``[K | 0]`` by default."""
+        self.write(topic, self._make.camera_info(stamp_ns, frame_id, camera, R, P), stamp_ns)
 
     def write_tf(self, stamp_ns: int, transforms: Iterable[Transform], topic: str = "/tf") -> None:
         """A tf2_msgs/TFMessage; every transform holds at ``stamp_ns``."""
-        self.write(topic, self._tf_message(stamp_ns, transforms), stamp_ns)
+        self.write(topic, self._make.transforms(stamp_ns, transforms), stamp_ns)
 
     def write_tf_static(self, stamp_ns: int, transforms: Iterable[Transform], topic: str = "/tf_static") -> None:
         """A tf2_msgs/TFMessage of transforms that never change, on a transient-local topic."""
-        self.write(topic, self._tf_message(stamp_ns, transforms), stamp_ns, transient_local=True)
+        self.write(topic, self._make.transforms(stamp_ns, transforms), stamp_ns, transient_local=True)
 
     def write_odometry(
         self,
@@ -237,51 +186,17 @@ class BagWriter:
 
         T: (4, 4) ``T_frame_child``. linear [m/s], angular [rad/s]: velocity in the child frame.
         """
-        names = ("Point", "Pose", "PoseWithCovariance", "Twist", "TwistWithCovariance")
-        point, pose, pose_covariance, twist, twist_covariance = self._classes(
-            *(f"geometry_msgs/msg/{n}" for n in names)
-        )
-        (odometry_type,) = self._classes("nav_msgs/msg/Odometry")
-        msg = odometry_type(
-            header=self.header(stamp_ns, frame_id),
-            child_frame_id=child_frame_id,
-            pose=pose_covariance(pose(point(*map(float, T[:3, 3])), self._quaternion(T)), np.zeros(36)),
-            twist=twist_covariance(twist(self._vector(linear), self._vector(angular)), np.zeros(36)),
-        )
-        self.write(topic, msg, stamp_ns)
+        self.write(topic, self._make.odometry(stamp_ns, frame_id, child_frame_id, T, linear, angular), stamp_ns)
 
     def header(self, stamp_ns: int, frame_id: str) -> Any:
         """A std_msgs/Header."""
-        header_type, time_type = self._classes("std_msgs/msg/Header", "builtin_interfaces/msg/Time")
-        return header_type(time_type(*divmod(int(stamp_ns), 1_000_000_000)), frame_id)
+        return self._make.header(stamp_ns, frame_id)
 
     # Inside -----------------------------------------------------------------------------------------------------------
 
-    def _classes(self, *names: str) -> list[Any]:
-        return [self._types[name] for name in names]
-
-    def _tf_message(self, stamp_ns: int, transforms: Iterable[Transform]) -> Any:
-        message_type, stamped_type, transform_type = self._classes(
-            "tf2_msgs/msg/TFMessage", "geometry_msgs/msg/TransformStamped", "geometry_msgs/msg/Transform"
-        )
-        return message_type(
-            [
-                stamped_type(
-                    self.header(stamp_ns, parent), child, transform_type(self._vector(T[:3, 3]), self._quaternion(T))
-                )
-                for parent, child, T in transforms
-            ]
-        )
-
-    def _vector(self, values: Iterable[float]) -> Any:
-        return self._types["geometry_msgs/msg/Vector3"](*map(float, values))
-
-    def _quaternion(self, T: NDArray[np.float64]) -> Any:
-        return self._types["geometry_msgs/msg/Quaternion"](*quaternion_from_matrix(T))
-
     def _connect(self, topic: str, msgtype: str, transient_local: bool) -> Connection:
         assert self._writer is not None, "the writer is not open"
-        if msgtype not in self._types:
+        if msgtype not in self.types:
             raise BagError(f"{topic}: unknown message type {msgtype!r}")
         qos = Qos(
             history=QosHistory.KEEP_LAST,
@@ -316,7 +231,3 @@ class BagWriter:
     def _remove_partial(self) -> None:
         if self._partial is not None:
             shutil.rmtree(self._partial, ignore_errors=True)
-
-
-def _as_bytes(data: bytes | NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return np.frombuffer(data, np.uint8) if isinstance(data, bytes) else np.asarray(data, np.uint8).reshape(-1)

@@ -338,7 +338,7 @@ rows_strategy = st.lists(
 )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(rows=rows_strategy, chunk=st.integers(1, 40), indent=st.sampled_from([None, 0, 2]), ascii_only=st.booleans())
 def test_rows_are_those_of_the_json_module(tmp_path_factory, rows, chunk, indent, ascii_only) -> None:
     path = tmp_path_factory.getbasetemp() / "rows.json"
