@@ -13,7 +13,6 @@ from sam_adapt_ros.errors import CalibrationError
 from sam_adapt_ros.geometry.transforms import Transform, interpolate, invert
 
 SECOND = 1_000_000_000
-_BASELINE_NS = SECOND // 20  # velocities are taken over no less than this, or stamp jitter would swamp them
 
 
 class PoseBuffer:
@@ -99,9 +98,9 @@ class PoseBuffer:
             self._poses.clear()
 
     def _far_enough(self, known: int, outside: int) -> int:
-        """The pose that, with the outermost one, gives a velocity good enough to extrapolate so far."""
-        stamps = self._stamps
-        baseline = max(outside, _BASELINE_NS)
+        """The pose to take the velocity from, with the outermost one: at least as far from it as is extrapolated, so
+        that the poses' errors do not grow, however close together the last ones are."""
+        stamps, baseline = self._stamps, outside
         if known == 0:
             return min(max(1, bisect_left(stamps, stamps[0] + baseline)), len(stamps) - 1)
         return max(min(bisect_left(stamps, stamps[-1] - baseline + 1) - 1, len(stamps) - 2), 0)
