@@ -171,5 +171,5 @@ def _meet_ellipsoid(
         x, y, z = start[:, None] + distance * rays
         size = np.float32(40.0) * half_height
         pattern = noise((x - y) * size + own * 300, z * size + own * 700)
-        hit &= depth > np.float32(0.28) + np.float32(0.55) * pattern
+        hit &= depth > np.maximum(np.float32(0.26) + np.float32(0.5) * pattern, np.float32(0.1))
     return np.where(hit, distance, INFINITY), np.zeros(distance.shape, np.uint8)
