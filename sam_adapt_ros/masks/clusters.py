@@ -36,33 +36,31 @@ def cluster(
     """
     if len(points) == 0:
         return [np.zeros(0, np.int64) for _ in range(settings.scales)]
-    scaled = points * np.array([1, 1, 1 / settings.vertical_stretch], np.float32)
     cells, shape = _cells(points, azimuth, distance, settings)
-    ids: list[NDArray[np.int64]] = []
-    nodes = np.zeros(0, np.int64)
+    # Points at first, then the nodes of the scale before: what the cells hold, their number, their coordinates' sums.
+    count: NDArray[np.floating | np.integer] = np.ones(len(points))
+    sums = [points[:, 0], points[:, 1], points[:, 2] / np.float32(settings.vertical_stretch)]
+    node_of_point = np.arange(len(points))
     edges = np.zeros((2, 0), np.int64)
+    ids: list[NDArray[np.int64]] = []
     for scale in range(settings.scales):
-        factor = 2**scale
-        if scale > 0:
-            cells = cells // 2
-            shape = tuple((size + 1) // 2 for size in shape)
         table, home, node = _occupied(cells, shape)
-        if scale > 0:  # what the finer scale joined stays joined
-            parent = np.zeros(int(nodes.max()) + 1, np.int64)
-            parent[nodes] = node
-            edges = parent[edges]
-        found = _neighbours(table, home, node, scaled, settings, factor)
-        edges = np.concatenate([edges, found], axis=1)
-        count = int(node.max()) + 1
-        graph = coo_array((np.ones(edges.shape[1], np.int8), (edges[0], edges[1])), shape=(count, count))
-        ids.append(connected_components(graph, directed=False)[1].astype(np.int64)[node])
-        nodes = node
+        count = np.bincount(node, count)
+        sums = [np.bincount(node, each) for each in sums]
+        centroids = [each / count for each in sums]
+        # What a finer scale joined stays joined.
+        edges = np.concatenate([node[edges], _neighbours(table, home, centroids, settings, 2**scale)], axis=1)
+        graph = coo_array((np.ones(edges.shape[1], np.int8), (edges[0], edges[1])), shape=(len(count), len(count)))
+        node_of_point = node[node_of_point]
+        ids.append(connected_components(graph, directed=False)[1].astype(np.int64)[node_of_point])
+        cells = (np.stack(np.unravel_index(home, table.shape)) - 1) // 2
+        shape = tuple((size + 1) // 2 for size in shape)
     return ids
 
 
 def _cells(
     points: NDArray[np.float32], azimuth: NDArray[np.float32], distance: NDArray[np.float32], settings: SegmentsConfig
-) -> tuple[NDArray[np.int32], tuple[int, ...]]:
+) -> tuple[NDArray[np.integer], tuple[int, ...]]:
     """(3, N) finest cell indices along azimuth, log range, elevation, and how many cells there are along each."""
     size = settings.radius_per_metre / RADIUS_IN_CELLS
     knee = settings.min_radius / settings.radius_per_metre  # nearer than this the radius no longer shrinks
@@ -79,10 +77,10 @@ def _cells(
 
 
 def _occupied(
-    cells: NDArray[np.int32], shape: tuple[int, ...]
+    cells: NDArray[np.integer], shape: tuple[int, ...]
 ) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]]:
     """The grid with a border of one cell (the azimuth's wraps around) as a table of node numbers from 1, 0 = empty;
-    (C,) the flat place of every node in it; (N,) the points' nodes, from 0."""
+    (C,) the flat place of every node in it; the node, from 0, that each column of ``cells`` is in."""
     bordered = tuple(size + 2 for size in shape)
     place = ((cells[0].astype(np.int64) + 1) * bordered[1] + (cells[1] + 1)) * bordered[2] + (cells[2] + 1)
     occupied = np.zeros(bordered[0] * bordered[1] * bordered[2], bool)
@@ -98,14 +96,12 @@ def _occupied(
 def _neighbours(
     table: NDArray[np.int32],
     home: NDArray[np.int64],
-    node: NDArray[np.int64],
-    scaled: NDArray[np.float32],
+    centroids: list[NDArray[np.float64]],
     settings: SegmentsConfig,
     factor: int,
 ) -> NDArray[np.int64]:
     """(2, E) pairs of neighbouring nodes whose centroids are within the radius at the nearer one's range."""
-    count = np.bincount(node)
-    x, y, z = (np.bincount(node, scaled[:, axis]) / count for axis in range(3))
+    x, y, z = centroids
     radius = factor * np.clip(settings.radius_per_metre * np.hypot(x, y), settings.min_radius, settings.max_radius)
     flat = table.ravel()
     pairs = []

@@ -18,7 +18,7 @@ from sam_adapt_ros.config import SegmentsConfig
 SECTORS = 180
 NEAREST = 1.5  # metres; nearer returns are the vehicle's own
 FARTHEST = 200.0
-RING_GROWTH = 0.05  # a ring's depth by its range ...
+RING_GROWTH = 0.07  # a ring's depth by its range ...
 RING_MIN = 0.75  # ... and at least this, metres
 PLANE_RANGE = 25.0  # the base plane is fitted to cells up to here
 PLANE_POINTS = 20_000  # enough of them
