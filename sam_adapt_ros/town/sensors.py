@@ -53,7 +53,7 @@ class Camera:
             image = image + 0.6 * halo
             image = np.maximum(image, 0) * np.array((1.12, 0.95, 0.78), np.float32)
             root = np.sqrt(image)
-            image = np.sqrt(image * root) + grain * (0.028 + 0.05 * root)  # lifted shadows: to the power of 3/4
+            image = np.sqrt(image * root) + grain * (0.022 + 0.045 * root)  # lifted shadows: to the power of 3/4
         else:
             image = image + grain * np.float32(0.012)
         grey = image @ np.array((0.3, 0.59, 0.11), np.float32)

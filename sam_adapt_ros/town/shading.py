@@ -125,7 +125,7 @@ class Shader:
     def _night_light(self, points: FloatArray, normal: FloatArray, T_world_base: NDArray[np.float64]) -> FloatArray:
         """A little sky, the ego vehicle's headlamps, and the nearest street lamps."""
         warm = np.array((1.0, 0.80, 0.52), np.float32)
-        total = np.full((points.shape[1], 3), 0.09, np.float32) * np.array((0.8, 0.9, 1.25), np.float32)
+        total = np.full((points.shape[1], 3), 0.11, np.float32) * np.array((0.8, 0.9, 1.25), np.float32)
         lamp = (T_world_base @ np.array((2.2, 0.0, 0.75, 1.0)))[:3].astype(np.float32)
         forward = T_world_base[:3, 0].astype(np.float32)
         to = points - lamp[:, None]
