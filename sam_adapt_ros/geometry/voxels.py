@@ -19,7 +19,8 @@ def voxelize(points: NDArray, voxel_size: float) -> tuple[NDArray[np.int32], NDA
         raise ValueError(f"voxel_size: a positive length expected, got {voxel_size}")
     if len(points) == 0:
         return np.empty((0, 3), np.int32), np.empty(0, np.int64)
-    cells = np.floor(np.asarray(points, np.float64).T / voxel_size)
+    cells = np.ascontiguousarray(np.asarray(points).T, np.float64)  # one contiguous row an axis: several times faster
+    cells = np.floor(cells / voxel_size)
     low, high = cells.min(axis=1), cells.max(axis=1)
     if not (np.isfinite(low).all() and np.isfinite(high).all()):
         raise ValueError("points: finite coordinates expected")
@@ -34,5 +35,7 @@ def voxelize(points: NDArray, voxel_size: float) -> tuple[NDArray[np.int32], NDA
     unique, inverse = np.unique(keys, return_inverse=True)
     xy, z = np.divmod(unique, spans[2])
     x, y = np.divmod(xy, spans[1])
-    coordinates = np.stack([x, y, z], axis=1) + low.astype(np.int64)
-    return coordinates.astype(np.int32), inverse.astype(np.int64, copy=False)
+    coordinates = np.empty((len(unique), 3), np.int32)
+    for column, (axis, offset) in enumerate(zip((x, y, z), low, strict=True)):
+        coordinates[:, column] = axis + int(offset)
+    return coordinates, inverse.astype(np.int64, copy=False)
