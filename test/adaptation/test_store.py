@@ -161,8 +161,9 @@ def test_prune_spares_source_current_and_previous(store, keep):
     assert not any((store.folder / name).with_suffix(".json").exists() for name in removed)
     assert store.verify() == []
     assert store.rollback() == versions[2]
+    assert store.verify() == []  # the one before is not a version that was pruned
     while store.rollback() != store.source():
-        pass
+        assert store.verify() == []
 
 
 def test_numbers_of_pruned_versions_are_not_given_again(store):
