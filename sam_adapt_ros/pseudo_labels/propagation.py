@@ -26,11 +26,12 @@ _MAX_LEVEL = 63
 _FINEST_REACH = 0.01  # metres; points of a smaller f get a cell each, so that keys cannot overflow
 _CELL_BITS = 19
 _SLACK = 1e-6  # relative; what rounding may add to cell sizes and prunings
-_DENSE_PAIRS = 16_000  # up to here all distances and radii are cheaper than a tree
+_DENSE_PAIRS = 24_000  # up to here all distances and radii are cheaper than a tree
 _DENSE_MINIMA = 60_000  # up to here all distances are
-_MANY = 3_000  # from here on seeds out of reach are worth finding before a tree is made
+_MANY = 3_000  # from here on representatives are compared first
 _CHUNK_PAIRS = 400_000  # what exact tests of many pairs hold at a time (about 30 MB)
 _NOWHERE = -1
+_FIRST = np.ones(1, bool)
 
 
 class Propagator:
@@ -42,6 +43,7 @@ class Propagator:
         self._slope = config.radius_per_metre
         self._reach = reach(self._points, config)
         self._cell = _cells(self._points, self._reach)
+        self._linked = _length(self._points[1:] - self._points[:-1]) <= np.minimum(self._reach[1:], self._reach[:-1])
         cells = int(self._cell.max(initial=-1)) + 1
         self._seeded = np.zeros(cells, bool)  # scratch, all False between calls
         self._slot = np.zeros(cells, np.intp)  # scratch
@@ -56,17 +58,28 @@ class Propagator:
         """
         if self._is_settled(members, class_id):
             return members[:0]
+        reached = seeds | (open_ & self._reached_along_the_scan(members, seeds, open_))
         cell = self._cell[members]
-        self._seeded[cell[seeds]] = True
-        hit = self._seeded[cell]
-        rest = members[open_ & ~hit]
-        joined = [members[open_ & hit]]
+        self._seeded[cell[reached]] = True
+        reached |= open_ & self._seeded[cell]
+        rest = members[open_ & ~reached]
+        joined = [members[reached & ~seeds]]
         if len(rest):
-            joined += self._spread(members[seeds | (open_ & hit)], rest)
+            joined += self._spread(members[reached], rest)
         self._seeded[cell] = False
         self._settled_by[members] = len(self._settled_class)
         self._settled_class.append(class_id)
         return np.concatenate(joined)
+
+    def _reached_along_the_scan(self, members: Indices, seeds: Bools, open_: Bools) -> Bools:
+        """Which members a chain of neighbours in the cloud's order links to a seed; a sensor's order is local."""
+        chained = self._linked[members[:-1]]
+        chained &= members[1:] - members[:-1] == 1
+        free = seeds | open_
+        chained &= free[1:]
+        chained &= free[:-1]
+        start = np.concatenate([_FIRST, ~chained])
+        return np.logical_or.reduceat(seeds, start.nonzero()[0])[start.cumsum() - 1]
 
     def _is_settled(self, members: Indices, class_id: int) -> bool:
         """Whether an earlier mask of the same class holds all of this one, and no mask visited since touches it.
@@ -77,8 +90,8 @@ class Propagator:
         first = owner[0]
         return bool(first != _NOWHERE and self._settled_class[first] == class_id and (owner == first).all())
 
-    def _spread(self, front: Indices, rest: Indices) -> list[Indices]:
-        """Rounds of joining, from the seeded points ``front`` over ``rest``, points of cells that hold no seed."""
+    def _spread(self, untested: Indices, rest: Indices) -> list[Indices]:
+        """Rounds of joining. untested: the seeded points; rest: those that may join, of cells that hold no seed."""
         joined: list[Indices] = []
 
         def join(hit: Indices) -> Indices:
@@ -89,22 +102,24 @@ class Propagator:
             joined.append(new)
             return new
 
-        untested = front  # seeded points that some of the rest may be within reach of
-        while len(front) and len(rest):
-            if len(rest) * (len(rest) + len(untested)) <= _DENSE_PAIRS:
+        def is_small() -> bool:
+            return len(rest) * (len(rest) + len(untested)) <= _DENSE_PAIRS
+
+        while len(untested) and len(rest):
+            if not is_small():
+                if len(untested) > len(rest):
+                    untested = self._near(untested, rest)
+                front = untested
+                while len(front) and len(rest) and len(rest) + len(front) > _MANY:
+                    representatives = self._representatives(rest)
+                    front = join(representatives[self._touch(representatives, self._representatives(front))])
+                    untested = np.concatenate([untested, front])
+            if not len(untested) or not len(rest):
+                break
+            if is_small():
                 joined.append(rest[self._close(rest, untested)])
                 break
-            while len(front) and len(rest) * len(front) > _DENSE_PAIRS:
-                representatives = self._representatives(rest)
-                front = join(representatives[self._touch(representatives, self._representatives(front))])
-                untested = np.concatenate([untested, front])
-            if not len(rest):
-                break
-            if len(untested) > _MANY and len(rest) * len(untested) > _DENSE_PAIRS:
-                untested = self._near(untested, rest)
-            if not len(untested):
-                break
-            front = untested = join(rest[self._touch(rest, untested)])
+            untested = join(rest[self._touch(rest, untested)])
         return joined
 
     def _close(self, rest: Indices, seeds: Indices) -> Bools:
@@ -172,17 +187,18 @@ class Propagator:
 
     def _within(self, n: Indices, s: Indices) -> Bools:
         """|x_n - x_s| <= rho(n, s), to the last bit."""
-        squared = self._points[n] - self._points[s]
-        squared *= squared
-        distance = np.sqrt(squared[..., 0] + squared[..., 1] + squared[..., 2])
-        return distance <= np.minimum(self._reach[n], self._reach[s])
+        return _length(self._points[n] - self._points[s]) <= np.minimum(self._reach[n], self._reach[s])
 
 
 def reach(points: NDArray[np.float64], config: EnhancementConfig) -> NDArray[np.float64]:
     """(N,) f(n) = clip(radius_per_metre * |x_n|, min_radius, max_radius), metres; rho(n, s) = min(f(n), f(s))."""
-    squared = points * points
-    range_ = np.sqrt(squared[:, 0] + squared[:, 1] + squared[:, 2])
-    return np.clip(config.radius_per_metre * range_, config.min_radius, config.max_radius)
+    return np.clip(config.radius_per_metre * _length(points), config.min_radius, config.max_radius)
+
+
+def _length(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Over the last axis. Rounded as written, without fused operations or another order of summing."""
+    squared = vectors * vectors
+    return np.sqrt(squared[..., 0] + squared[..., 1] + squared[..., 2])
 
 
 def _cells(points: NDArray[np.float64], reach: NDArray[np.float64]) -> NDArray[np.intp]:

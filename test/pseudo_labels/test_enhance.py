@@ -86,12 +86,14 @@ def test_equals_the_definition(frame, config):
     assert_equals_reference(frame, config)
 
 
-@given(frames(), configs())
+@given(frames(), configs(), st.sampled_from([3, 1000]))
 @settings(max_examples=200, deadline=None)
-def test_equals_the_definition_through_trees_and_representatives(frame, config):
+def test_equals_the_definition_through_trees_and_representatives(frame, config, many):
     """The paths that only large masks take, on small ones."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(propagation, "_DENSE_PAIRS", 2)
+        patch.setattr(propagation, "_DENSE_MINIMA", 4)
+        patch.setattr(propagation, "_MANY", many)
         patch.setattr(propagation, "_CHUNK_PAIRS", 5)
         assert_equals_reference(frame, config)
 
