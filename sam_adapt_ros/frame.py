@@ -42,6 +42,8 @@ class Frame:
     views: the cameras that came, any number, in the configuration's order.
     ground_truth: (N,) uint8 class ids of the configured taxonomy, 255 = ignore, where the bag has labels.
     T_odom_lidar: (4, 4) float64 pose of the LiDAR at the stamp, where odometry is known.
+    instances: (N,) uint16 true instance ids, the same as in the views, where a simulator knows them (0 = none), for
+        evaluation only.
     """
 
     stamp_ns: int
@@ -50,3 +52,4 @@ class Frame:
     views: tuple[CameraView, ...] = ()
     ground_truth: NDArray[np.uint8] | None = None
     T_odom_lidar: NDArray[np.float64] | None = None
+    instances: NDArray[np.uint16] | None = None

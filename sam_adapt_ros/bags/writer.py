@@ -135,12 +135,14 @@ class BagWriter:
         class_id: NDArray[np.uint8],
         probability: ArrayLike,
         colors: NDArray[np.uint8],
+        instances: NDArray[np.uint16] | None = None,
     ) -> None:
         """A label cloud.
 
         points: (N, 3) metres in ``frame_id``. class_id, probability: (N,). colors: (256, 3) uint8 RGB by class id.
+        instances: (N,) true instance ids of a simulator.
         """
-        self.write_cloud(topic, stamp_ns, frame_id, encode_labels(points, class_id, probability, colors))
+        self.write_cloud(topic, stamp_ns, frame_id, encode_labels(points, class_id, probability, colors, instances))
 
     def write_image_bytes(
         self, topic: str, stamp_ns: int, frame_id: str, data: bytes | NDArray[np.uint8], format: str

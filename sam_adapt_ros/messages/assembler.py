@@ -137,13 +137,15 @@ class FrameAssembler:
                 views.append(self._view(name, stamp, msg, stamp_ns, frame_id, (instances or {}).get(name), report))
             except (MessageError, CalibrationError) as error:
                 report.drop(name, error)
+        ground_truth = self._labels(ground_truth_msg, len(cloud), report)
         frame = Frame(
             stamp_ns=stamp_ns,
             frame_id=frame_id,
             points=cloud.points,
             views=tuple(views),
-            ground_truth=self._labels(ground_truth_msg, len(cloud), report),
+            ground_truth=ground_truth,
             T_odom_lidar=self._pose(frame_id, stamp_ns),
+            instances=None if ground_truth is None else _point_instances(ground_truth_msg),
         )
         self.counts.update(f"{reason}.{name}" for name, reason in [*report.dropped.items(), *report.warnings.items()])
         return Assembled(frame, cloud, report.dropped, report.warnings, report.details)
@@ -245,6 +247,12 @@ class _Report:
     def warn(self, name: str, reason: str, text: str) -> None:
         self.warnings[name] = reason
         self.details[name] = text
+
+
+def _point_instances(label_cloud: Any) -> NDArray[np.uint16] | None:
+    """The ``instance`` field that a simulator's label cloud has."""
+    cloud = read_points(label_cloud)
+    return cloud.field("instance").astype(np.uint16) if "instance" in cloud.fields else None
 
 
 def _check_size(image: NDArray[Any], camera: CameraModel, what: str) -> None:

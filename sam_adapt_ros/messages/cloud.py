@@ -104,12 +104,17 @@ _LABEL_FIELDS: list[FieldSpec] = [
 
 
 def encode_labels(
-    points: NDArray[np.float32], class_id: NDArray[np.uint8], probability: ArrayLike, colors: NDArray[np.uint8]
+    points: NDArray[np.float32],
+    class_id: NDArray[np.uint8],
+    probability: ArrayLike,
+    colors: NDArray[np.uint8],
+    instances: NDArray[np.uint16] | None = None,
 ) -> LabelCloudData:
     """The label cloud: ``x y z`` float32, ``rgb`` (0x00RRGGBB in a float32's bits, as RViz takes it), ``class_id``
     uint8, ``probability`` float32.
 
     points: (N, 3); class_id: (N,) uint8; probability: (N,) or scalar; colors: (256, 3) uint8 RGB by class id.
+    instances: (N,) uint16 of a simulator, one more field, ``instance``.
     """
     class_id = np.asarray(class_id, np.uint8)
     r, g, b = colors.astype("<u4").T
@@ -119,7 +124,11 @@ def encode_labels(
     words[:, 3] = (r << 16 | g << 8 | b)[class_id]
     words[:, 4] = class_id
     numbers[:, 5] = probability
-    return CloudData(words.reshape(-1).view(np.uint8), 24, list(_LABEL_FIELDS), len(points))
+    fields = list(_LABEL_FIELDS)
+    if instances is not None:
+        words[:, 4] |= instances.astype(np.uint32) << 16
+        fields.append(("instance", 18, 4, 1))
+    return CloudData(words.reshape(-1).view(np.uint8), 24, fields, len(points))
 
 
 def encode_cloud(fields: Mapping[str, ArrayLike]) -> CloudData:

@@ -115,7 +115,7 @@ class Drive:
         T_odom_lidar = r.T_odom_base @ self.lidar.T_base_lidar
         T_camera_lidar = invert(r.T_odom_base_image @ self.camera.T_base_camera) @ T_odom_lidar
         view = CameraView(CAMERA, r.image_stamp_ns, image, self.camera.model, T_camera_lidar, r.instances)
-        return Frame(r.stamp_ns, LIDAR, r.sweep.points, (view,), r.sweep.class_id, T_odom_lidar)
+        return Frame(r.stamp_ns, LIDAR, r.sweep.points, (view,), r.sweep.class_id, T_odom_lidar, r.sweep.instance)
 
 
 def frames(domain: str, seed: int, frames: int, period: float = PERIOD) -> Iterator[Frame]:
@@ -167,7 +167,7 @@ def _write(writer: BagWriter, drive: Drive, r: Recording, colors: NDArray[np.uin
     cloud = encode_cloud({"x": x, "y": y, "z": z, "intensity": r.sweep.intensity, "ring": r.sweep.ring})
     writer.write_cloud(f"/{LIDAR}", r.stamp_ns, LIDAR, cloud)
     certain = np.ones(len(x), np.float32)
-    labels = (r.sweep.points, r.sweep.class_id, certain, colors)
+    labels = (r.sweep.points, r.sweep.class_id, certain, colors, r.sweep.instance)
     writer.write_labels("/ground_truth/labels", r.stamp_ns, LIDAR, *labels)
     writer.write_camera_info(f"/{CAMERA}/camera_info", r.image_stamp_ns, CAMERA, drive.camera.model)
     writer.write_image_bytes(f"/{CAMERA}/image_rect_compressed", r.image_stamp_ns, CAMERA, r.jpeg, "jpeg")

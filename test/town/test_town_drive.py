@@ -162,6 +162,7 @@ def test_the_bag_holds_what_the_process_renders(tmp_path: Path) -> None:
     for a, b in zip(read, rendered, strict=True):
         assert a.frame_id == b.frame_id
         assert equal(a.points, b.points) and equal(a.ground_truth, b.ground_truth)
+        assert a.instances is not None and equal(a.instances, b.instances)
         (x,), (y,) = a.views, b.views
         assert x.stamp_ns == y.stamp_ns and equal(x.image, y.image)
         assert equal(x.instances, y.instances)
