@@ -354,6 +354,15 @@ def test_waiting_sweeps_go_on_when_the_clock_jumps():
     assert run.matches[1][1].images["a"] == (T0, "image")
 
 
+def test_images_of_the_loop_before_do_not_make_the_first_sweep_give_up():
+    late = T0 + 5000 * MS
+    run = Run("a")
+    run.play([(0, "a", late, "old image"), (1 * MS, "", late, "old"), (2 * MS, "", T0, "new")], flush=False)
+    assert [match.sweep for _, match in run.matches] == ["old"]
+    run.play([(3 * MS, "a", T0, "new image")], flush=False)
+    assert run.matches[1][1].images["a"] == (T0, "new image")
+
+
 def test_images_of_the_new_loop_that_come_before_its_first_sweep_are_kept():
     late = T0 + 5000 * MS
     run = Run("a")
