@@ -225,6 +225,8 @@ class EnhancementConfig(Section):
     def _ordered_radii(self) -> EnhancementConfig:
         if self.min_radius > self.max_radius:
             raise ValueError(f"min_radius {self.min_radius} is larger than max_radius {self.max_radius}")
+        if self.max_radius == float("inf"):
+            raise ValueError("max_radius has to be finite")
         return self
 
 
@@ -269,11 +271,43 @@ class BufferConfig(Section):
         return self
 
 
+class NormalizationConfig(Section):
+    """How far normalization statistics move from the source's to those of the new domain."""
+
+    image: Fraction = 1.0
+    points: Fraction = 0.25  # re-estimated fully, the point branch forgets what a sparser LiDAR no longer shows
+    batch_size: Count = 4
+
+
+class TeacherConfig(Section):
+    """Who makes the pseudo-labels."""
+
+    vote_cell: NonNegative = 0.2  # metres; sweeps vote on what is in a cubic cell of the map; 0: each for itself
+
+
+class SelfTrainingConfig(Section):
+    """Training on pseudo-labels."""
+
+    steps: Annotated[int, Field(ge=0)] = 40
+    batch_size: Count = 3
+    learning_rate: Positive = 2e-4
+    warm_up: Fraction = 0.1  # share of the steps over which the learning rate rises; it falls by a cosine after
+    parameters: Literal["all", "affine"] = "all"  # affine: only the normalization layers'
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.95  # of the average of the student; 0: the student itself
+    lambda_xm: NonNegative = 0.0  # weight of the cross-modal KL divergence
+    class_balance: NonNegative = 0.25  # rare classes count by their frequency to minus this; 0: all alike
+    augmentation: AugmentationConfig = AugmentationConfig(rotation_noise=0.05, translation=1.0, sector=0.25)
+    seed: int = 0
+
+
 class AdaptationConfig(Section):
     """Learning while driving."""
 
     store: StoreConfig = StoreConfig()
     buffer: BufferConfig = BufferConfig()
+    normalization: NormalizationConfig = NormalizationConfig()
+    teacher: TeacherConfig = TeacherConfig()
+    self_training: SelfTrainingConfig = SelfTrainingConfig()
 
 
 class Config(Section):

@@ -71,7 +71,13 @@ class PseudoLabeler:
         """
         start = time.perf_counter()
         selected = self._select(prediction, learn)
-        timings = {"select": time.perf_counter() - start, "masks": 0.0, "enhance": 0.0}
+        return self.enhanced(frame, selected, compare=compare, select_s=time.perf_counter() - start)
+
+    def enhanced(
+        self, frame: Frame, selected: NDArray[np.uint8], *, compare: bool = False, select_s: float = 0.0
+    ) -> PseudoLabels:
+        """What masks make of labels that were selected elsewhere, (N,) uint8. select_s: how long that took."""
+        timings = {"select": select_s, "masks": 0.0, "enhance": 0.0}
         labels = selected.copy()
         direct = selected.copy() if compare else None
         cameras = []

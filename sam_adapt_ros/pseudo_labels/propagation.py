@@ -40,10 +40,12 @@ class Propagator:
     def __init__(self, points: NDArray[np.float32], config: EnhancementConfig) -> None:
         """points: (N, 3) metres, finite, LiDAR frame."""
         self._points = points.astype(np.float64)
+        axes = np.ascontiguousarray(self._points.T)
         self._slope = config.radius_per_metre
-        self._reach = reach(self._points, config)
-        self._cell = _cells(self._points, self._reach)
-        self._linked = _length(self._points[1:] - self._points[:-1]) <= np.minimum(self._reach[1:], self._reach[:-1])
+        self._reach = reach(axes, config)
+        self._cell = _cells(axes, self._reach)
+        to_next = _length(axes[:, 1:] - axes[:, :-1])
+        self._linked = to_next <= np.minimum(self._reach[1:], self._reach[:-1])
         cells = int(self._cell.max(initial=-1)) + 1
         self._seeded = np.zeros(cells, bool)  # scratch, all False between calls
         self._slot = np.zeros(cells, np.intp)  # scratch
@@ -187,23 +189,26 @@ class Propagator:
 
     def _within(self, n: Indices, s: Indices) -> Bools:
         """|x_n - x_s| <= rho(n, s), to the last bit."""
-        return _length(self._points[n] - self._points[s]) <= np.minimum(self._reach[n], self._reach[s])
+        difference = self._points[n] - self._points[s]
+        return _length(np.moveaxis(difference, -1, 0)) <= np.minimum(self._reach[n], self._reach[s])
 
 
-def reach(points: NDArray[np.float64], config: EnhancementConfig) -> NDArray[np.float64]:
-    """(N,) f(n) = clip(radius_per_metre * |x_n|, min_radius, max_radius), metres; rho(n, s) = min(f(n), f(s))."""
-    return np.clip(config.radius_per_metre * _length(points), config.min_radius, config.max_radius)
+def reach(axes: NDArray[np.float64], config: EnhancementConfig) -> NDArray[np.float64]:
+    """(N,) f(n) = clip(radius_per_metre * |x_n|, min_radius, max_radius), metres, of (3, N) coordinates."""
+    return np.clip(config.radius_per_metre * _length(axes), config.min_radius, config.max_radius)
 
 
-def _length(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Over the last axis. Rounded as written, without fused operations or another order of summing."""
-    squared = vectors * vectors
-    return np.sqrt(squared[..., 0] + squared[..., 1] + squared[..., 2])
+def _length(axes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of vectors (3, ...). Rounded as written, without fused operations or another order of summing."""
+    x, y, z = axes * axes
+    x += y
+    x += z
+    return np.sqrt(x, out=x)
 
 
-def _cells(points: NDArray[np.float64], reach: NDArray[np.float64]) -> NDArray[np.intp]:
+def _cells(axes: NDArray[np.float64], reach: NDArray[np.float64]) -> NDArray[np.intp]:
     """(N,) cell ids 0, 1, ...: cubes whose diagonal is below the least f of the points inside."""
-    if not len(points):
+    if not len(reach):
         return np.zeros(0, np.intp)
     base = max(_FINEST_REACH, float(reach.min()))
     scratch = reach * (1 / base)  # reused: fresh memory costs more than the arithmetic
@@ -216,9 +221,9 @@ def _cells(points: NDArray[np.float64], reach: NDArray[np.float64]) -> NDArray[n
     per_side = (1 / sides)[key]
     limit = 1 << (_CELL_BITS - 1)
     alone = reach < base
-    far = max(points.max(), -points.min()) >= (limit - 1) * sides[0]
-    for axis in range(3):
-        np.multiply(points[:, axis], per_side, out=scratch)
+    far = max(axes.max(), -axes.min()) >= (limit - 1) * sides[0]
+    for coordinates in axes:
+        np.multiply(coordinates, per_side, out=scratch)
         np.floor(scratch, out=scratch)
         scratch += limit
         if far:
