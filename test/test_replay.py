@@ -70,7 +70,12 @@ def test_summary_has_what_it_promises(replayed: Path) -> None:
 def test_report_shows_pictures(replayed: Path) -> None:
     html = (replayed / "report.html").read_text()
     assert html.count("<img") == html.count("data:image/") >= 5
-    assert {path.name for path in (replayed / "pictures").iterdir()} >= {"iou.png", "confusion.png", "frame_00.jpg"}
+    assert {path.name for path in (replayed / "pictures").iterdir()} >= {
+        "iou.png",
+        "confusion.png",
+        "overlay_00.jpg",
+        "labels_00.jpg",
+    }
 
 
 def test_two_runs_give_identical_labels(bag: Path, replayed: Path, tmp_path: Path) -> None:

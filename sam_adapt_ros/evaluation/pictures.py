@@ -16,6 +16,8 @@ from sam_adapt_ros.geometry.transforms import transform_points
 from sam_adapt_ros.taxonomy import Taxonomy
 
 BACKGROUND = (24, 26, 30)
+WIDTH = 1280
+"""Of composed pictures, in pixels."""
 
 
 def save_image(image: NDArray[np.uint8], path: Path) -> Path:
@@ -54,7 +56,7 @@ def label_view(
     return draw_overlay(canvas, uv[valid], depth[valid], labels[valid], taxonomy)
 
 
-def legend(taxonomy: Taxonomy, width: int = 960) -> NDArray[np.uint8]:
+def legend(taxonomy: Taxonomy, width: int = WIDTH) -> NDArray[np.uint8]:
     """The palette with names, (h, width, 3) RGB."""
     cell, row = 150, 26
     columns = max(width // cell, 1)
@@ -82,23 +84,22 @@ def mosaic(images: list[NDArray[np.uint8]], columns: int, width: int) -> NDArray
     return canvas
 
 
-def frame_picture(frame: Frame, labels: NDArray[np.uint8], taxonomy: Taxonomy) -> NDArray[np.uint8]:
-    """One labelled frame in one picture, 1280 wide: cameras, cloud, the same with true labels, palette."""
-    width = 1280
+def overlay_picture(frame: Frame, labels: NDArray[np.uint8], taxonomy: Taxonomy) -> NDArray[np.uint8] | None:
+    """The frame's points on its images, three in a row, 1280 wide, with the palette; None without a camera.
+
+    With ground truth and one camera, the true labels stand beside.
+    """
     overlays = [camera_overlay(frame, view, labels, taxonomy) for view in frame.views]
-    rows = []
-    if len(overlays) == 1:
-        beside = label_view(frame, labels, taxonomy, (overlays[0].shape[1], overlays[0].shape[0]))
-        rows.append(mosaic([overlays[0], beside], 2, width))
-    elif overlays:
-        rows.append(mosaic(overlays, min(len(overlays), 3), width))
-        rows.append(mosaic([label_view(frame, labels, taxonomy)], 1, width))
-    else:
-        rows.append(mosaic([label_view(frame, labels, taxonomy)], 1, width))
-    if frame.ground_truth is not None:
-        truth = [label_view(frame, frame.ground_truth, taxonomy)]
-        truth = [camera_overlay(frame, view, frame.ground_truth, taxonomy) for view in frame.views[:1]] + truth
-        rows.append(mosaic(truth, len(truth), width))
-    rows.append(legend(taxonomy, width))
-    common = min(row.shape[1] for row in rows)
-    return np.vstack([row[:, :common] for row in rows])
+    if len(overlays) == 1 and frame.ground_truth is not None:
+        overlays.append(camera_overlay(frame, frame.views[0], frame.ground_truth, taxonomy))
+    return _with_legend(mosaic(overlays, min(len(overlays), 3), WIDTH), taxonomy) if overlays else None
+
+
+def label_picture(frame: Frame, labels: NDArray[np.uint8], taxonomy: Taxonomy) -> NDArray[np.uint8]:
+    """The labelled cloud, 1280 wide, with the palette; with ground truth, the true labels stand beside."""
+    clouds = [labels] if frame.ground_truth is None else [labels, frame.ground_truth]
+    return _with_legend(mosaic([label_view(frame, cloud, taxonomy) for cloud in clouds], len(clouds), WIDTH), taxonomy)
+
+
+def _with_legend(picture: NDArray[np.uint8], taxonomy: Taxonomy) -> NDArray[np.uint8]:
+    return np.vstack([picture, legend(taxonomy, picture.shape[1])])

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sam_adapt_ros.evaluation import plots
 from sam_adapt_ros.evaluation.evaluate import MODALITIES
-from sam_adapt_ros.evaluation.pictures import frame_picture, save_image
+from sam_adapt_ros.evaluation.pictures import label_picture, overlay_picture, save_image
 from sam_adapt_ros.evaluation.report import Picture, Report, Section, Table
 from sam_adapt_ros.evaluation.summary import Summary
 from sam_adapt_ros.frame import Frame
@@ -91,11 +91,16 @@ def _quality(summary: Summary, pictures: Path) -> Section:
 def _frames(summary: Summary, samples: Sequence[Sample], pictures: Path) -> Section:
     shown = []
     for place, sample in enumerate(samples):
-        path = save_image(
-            frame_picture(sample.frame, sample.labels, summary.taxonomy), pictures / f"frame_{place:02d}.jpg"
-        )
-        truth = "; below: ground truth" if sample.frame.ground_truth is not None else ""
-        shown.append(Picture(path, f"Sweep at {sample.frame.stamp_ns / 1e9:.3f} s: labels{truth}"))
+        beside = "" if sample.frame.ground_truth is None else "; right: true labels"
+        when = f"sweep at {sample.frame.stamp_ns / 1e9:.3f} s{beside}"
+        drawn = {
+            "overlay": overlay_picture(sample.frame, sample.labels, summary.taxonomy),
+            "labels": label_picture(sample.frame, sample.labels, summary.taxonomy),
+        }
+        for kind, picture in drawn.items():
+            if picture is not None:
+                path = save_image(picture, pictures / f"{kind}_{place:02d}.jpg")
+                shown.append(Picture(path, f"{kind.capitalize()}, {when}"))
     return Section("What it looks like", pictures=shown)
 
 

@@ -77,4 +77,7 @@ def test_the_label_view_puts_what_is_ahead_above_what_is_near(taxonomy: Taxonomy
     assert place(5)[0] < place(0)[0]  # far is higher in the picture
     assert abs(place(5)[1] - place(0)[1]) < 3  # straight ahead stays in the middle
     assert place(6)[1] < place(0)[1] - 20  # left of the vehicle is left in the picture
-    assert pictures.frame_picture(frame, np.array([0, 5, 6], np.uint8), taxonomy).shape[1] == 1280
+    overlay = pictures.overlay_picture(frame, np.array([0, 5, 6], np.uint8), taxonomy)
+    assert overlay is not None
+    assert overlay.shape[1] == pictures.WIDTH
+    assert pictures.label_picture(frame, np.array([0, 5, 6], np.uint8), taxonomy).shape[1] == pictures.WIDTH
