@@ -31,6 +31,8 @@ app = typer.Typer(
 )
 convert_app = typer.Typer(no_args_is_help=True, help="Turn a data set into a rosbag2 that `ros2 bag play` takes.")
 app.add_typer(convert_app, name="convert")
+weights_app = typer.Typer(no_args_is_help=True, help="Look into a weight store, and choose what is in use.")
+app.add_typer(weights_app, name="weights")
 console = Console()
 
 Bag = Annotated[Path, typer.Argument(help="A rosbag2 folder, or a ROS 1 .bag file.", show_default=False)]
@@ -46,6 +48,7 @@ Overrides = Annotated[
 ]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing output.")]
+Store = Annotated[Path, typer.Argument(help="The weight store's folder.", show_default=False)]
 Storage = Annotated[Literal["mcap", "sqlite3"], typer.Option(help="rosbag2 storage plugin.")]
 StorageVersion = Annotated[
     int, typer.Option("--bag-version", min=8, max=9, help="rosbag2 version: 8 for Humble, 9 for Jazzy.")
@@ -298,6 +301,67 @@ def demo(output: Output = Path("out/demo")) -> None:
     with progress_bar("labelling it live, over DDS") as progress:
         summary = run_live(bag, config, output, force=True, progress=progress)
     _say_summary(summary, output)
+
+
+@weights_app.command("list")
+def weights_list(store: Store) -> None:
+    """The versions, oldest first; which is in use, which comes before it, which is the source."""
+    from sam_adapt_ros.adaptation import StoreReader
+
+    reader = StoreReader(store)
+    pointer = reader.pointer()
+    table = Table("version", "", "made", "from", "frames learned", "MB")
+    for version in reader.list():
+        roles = [role for role in ("source", "previous", "current") if getattr(pointer, role) == version.name]
+        record = version.record
+        size = f"{record.size / 1e6:.1f}"
+        table.add_row(version.name, ", ".join(roles), record.created, record.parent, str(record.frames), size)
+    console.print(table)
+    for kept in reader.quarantined:
+        console.print(f"[yellow]set aside:[/] {kept.path.name}: {kept.reason}", highlight=False)
+
+
+@weights_app.command("show")
+def weights_show(store: Store, version: Annotated[str, typer.Argument(help="v0007, or the whole name.")] = "") -> None:
+    """What is recorded of a version (by default the one in use): parent, recipe, the gate's numbers."""
+    from sam_adapt_ros.adaptation import StoreReader
+
+    reader = StoreReader(store)
+    shown = reader.get(version) if version else reader.current()
+    console.print(f"[bold]{shown.name}[/]")
+    console.print_json(data=vars(shown.record))
+
+
+@weights_app.command("rollback")
+def weights_rollback(store: Store) -> None:
+    """Put the previous version in use; running segmenters follow."""
+    from sam_adapt_ros.adaptation import WeightStore
+
+    console.print(f"in use: {WeightStore(store).rollback('rolled back by hand').name}", highlight=False)
+
+
+@weights_app.command("prune")
+def weights_prune(
+    store: Store, keep: Annotated[int, typer.Option(min=0, help="How many of the newest stay.")] = 10
+) -> None:
+    """Remove old versions; never the source, the current and the previous one."""
+    from sam_adapt_ros.adaptation import WeightStore
+
+    for name in WeightStore(store).prune(keep):
+        console.print(f"removed: {name}", highlight=False)
+
+
+@weights_app.command("verify")
+def weights_verify(store: Store) -> None:
+    """Read and check every file; fails when something is damaged."""
+    from sam_adapt_ros.adaptation import StoreReader
+
+    problems = StoreReader(store).verify()
+    for problem in problems:
+        console.print(f"[red]{problem}[/]", highlight=False, soft_wrap=True)
+    if problems:
+        raise typer.Exit(1)
+    console.print("whole")
 
 
 def _say_written(*paths: Path) -> None:

@@ -9,6 +9,10 @@ import typer
 from typer.testing import CliRunner
 
 from sam_adapt_ros import __version__, cli
+from sam_adapt_ros.adaptation import Record, WeightStore
+
+sys.path.insert(0, str(Path(__file__).parent / "adaptation"))
+from store_weights import make_weights
 
 COMMANDS = ("convert", "info", "town", "train", "evaluate", "replay", "run", "play", "demo")
 
@@ -36,3 +40,31 @@ def test_overrides_are_yaml_values() -> None:
     assert cli.parse_overrides(["a.b=3", "c=[1, 2]", "d=x=y", "e="]) == {"a.b": 3, "c": [1, 2], "d": "x=y", "e": None}
     with pytest.raises(typer.BadParameter, match="name=value"):
         cli.parse_overrides(["a.b"])
+
+
+def test_weights_commands_show_and_change_a_store(tmp_path: Path) -> None:
+    store = WeightStore(tmp_path)
+    store.initialize(make_weights(0))
+    better = store.add(make_weights(1), Record(parent=store.source().name, frames=12, gate={"agreement": 0.9}))
+    store.promote(better)
+    runner = CliRunner()
+
+    def run(*arguments: str) -> str:
+        result = runner.invoke(cli.app, ["weights", *arguments], env={"COLUMNS": "200"})
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    listed = run("list", str(tmp_path))
+    assert better.name in listed
+    assert "source, previous" in listed
+    assert '"agreement": 0.9' in run("show", str(tmp_path))
+    assert store.source().name in run("show", str(tmp_path), "v0000")
+    assert run("verify", str(tmp_path)) == "whole\n"
+    assert store.source().name in run("rollback", str(tmp_path))
+    assert store.current() == store.source()
+    assert better.name in run("prune", str(tmp_path), "--keep", "0")
+    store.source().path.chmod(0o644)
+    store.source().path.write_bytes(b"cut")
+    broken = runner.invoke(cli.app, ["weights", "verify", str(tmp_path)])
+    assert broken.exit_code == 1
+    assert "bytes expected" in broken.output
