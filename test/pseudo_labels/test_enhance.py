@@ -176,6 +176,8 @@ def test_representativity():
     frame = frame_of(LINE, [0, 0, 0, *[IGNORE] * 3], [[1] * 6], [1])  # exactly 0.5
     assert run(frame, min_representativity=0.51).masks[0].reason is Refusal.REPRESENTATIVITY
     assert run(frame, min_representativity=0.5).masks[0].label == 0
+    frame = frame_of(LINE, [0, 0, 0, 0, 1, IGNORE], [[1] * 6], [1])  # labelled, whatever the class: 5 of 6
+    assert run(frame, min_representativity=0.8).masks[0].label == 0
 
 
 def test_constraints_are_looked_at_in_their_order():
