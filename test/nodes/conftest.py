@@ -2,11 +2,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from node_support import Rig, make_config, save_calibration, save_weights
+from node_support import CAMERAS, Rig, make_config, save_calibration, save_weights
 
 from sam_adapt_ros.nodes.run import SegmenterProcess
-
-CAMERAS = ("front", "side")
 
 
 @pytest.fixture(scope="session")

@@ -47,6 +47,7 @@ ARCHITECTURE = ArchitectureConfig(
     voxel_size=0.5,
 )
 WIDTH, HEIGHT = 96, 64
+CAMERAS = ("front", "side")
 # The optical frame (z forward, x right) looks along the vehicle's x.
 T_BASE_CAMERA = make_transform((0.2, 0.0, 1.5), (-0.5, 0.5, -0.5, 0.5))
 T_BASE_LIDAR = make_transform((0.0, 0.0, 1.8), (0.0, 0.0, 0.0, 1.0))
