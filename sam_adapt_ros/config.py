@@ -97,7 +97,8 @@ class AugmentationConfig(Section):
     """xMUDA's augmentation, journal version."""
 
     rotation_noise: NonNegative = 0.1  # standard deviation of the noise on the rotation matrix
-    rotate: bool = True  # about z, by any angle
+    rotate: bool = True  # about z
+    max_rotation: NonNegative = 3.15  # radians, either way
     translation: NonNegative = 5.0  # metres at most, along each axis: moves the points against the voxel grid
     sector: Annotated[float, Field(gt=0, le=1)] = 1.0  # share of the circle (at random) whose unseen points stay
     flip_points: Fraction = 0.5  # probability
@@ -174,7 +175,7 @@ class SamLidarConfig(Section):
     prompts: Count = 128
     prompts_per_batch: Annotated[int, Field(ge=0)] = 0  # 0: 16 on a CPU (memory), 64 on a GPU (occupancy)
     depth_weight: NonNegative = 0.5  # spread: this many image widths apart is a depth e times larger
-    covered_weight: Fraction = 0.5  # spread: distances count this much where masks already are
+    covered_weight: Fraction = 0.25  # spread: distances count this much where masks already are
     labelled_weight: Fraction = 0.5  # spread: and this much where points are already labelled
 
 
@@ -279,6 +280,14 @@ class NormalizationConfig(Section):
     batch_size: Count = 4
 
 
+class PlausibilityConfig(Section):
+    """Frames that are not learned from, whatever is predicted of them."""
+
+    min_points: Count = 500  # finite points of a sweep
+    min_contrast: NonNegative = 2.0  # standard deviation of an image's grey values, of 255
+    min_correlation: Fraction = 0.5  # of an image's neighbouring pixels
+
+
 class TeacherConfig(Section):
     """Who makes the pseudo-labels."""
 
@@ -300,14 +309,45 @@ class SelfTrainingConfig(Section):
     seed: int = 0
 
 
+class GateConfig(Section):
+    """What weights must show on held-out frames before they are used. Consistencies are mean IoUs of two labellings."""
+
+    sure: Fraction = 0.95  # probability from which the source model is taken at its word
+    min_anchor_agreement: Fraction = 0.95  # share of what the source is sure of ...
+    anchor_tolerance: Fraction = 0.05  # ... or this much less than normalization alone agrees on, whichever is lower
+    min_entropy: Fraction = 0.3  # of the source's, or normalization's, mean entropy
+    min_share: Fraction = 0.005  # classes with no more of the points may come and go
+    max_shrink: Fraction = 0.4  # what must be left of a class's share of the points
+    max_growth: Annotated[float, Field(ge=1)] = 2.5  # times its share that a class may grow to
+    min_modalities: Fraction = 0.2  # consistency of 2d and 3d without which nothing is believed
+    tolerance: Fraction = 0.03  # a single consistency may fall by this much below that of the weights in use ...
+    min_gain: Fraction = 0.002  # ... but their mean must rise by this much
+    max_class_drop: Fraction = 0.08  # a class's consistency may fall by this much
+    min_class_points: Count = 200  # pseudo-labels that a class needs to be judged
+
+
+class RoundConfig(Section):
+    """When a round of learning begins, and what it tries."""
+
+    min_frames: Count = 20  # in the buffer to learn from
+    min_held_out: Count = 4  # and to judge by
+    new_frames: Count = 20  # kept since the last round began
+    start: Literal["source", "current"] = "source"  # what the student starts from, its statistics re-estimated
+    blends: list[Fraction] = [0.5, 1.0]  # candidates: shares of the way from the source's weights to the student's
+    checkpoint_every: Count = 10  # steps of self-training
+
+
 class AdaptationConfig(Section):
     """Learning while driving."""
 
     store: StoreConfig = StoreConfig()
     buffer: BufferConfig = BufferConfig()
+    plausibility: PlausibilityConfig = PlausibilityConfig()
     normalization: NormalizationConfig = NormalizationConfig()
     teacher: TeacherConfig = TeacherConfig()
     self_training: SelfTrainingConfig = SelfTrainingConfig()
+    gate: GateConfig = GateConfig()
+    rounds: RoundConfig = RoundConfig()
 
 
 class Config(Section):

@@ -45,7 +45,7 @@ def transform_points(
     A = np.eye(3) + config.rotation_noise * rng.standard_normal((3, 3))
     if rng.random() < config.flip_points:
         A[1] *= -1
-    angle = rng.uniform(0, 2 * np.pi) if config.rotate else 0.0
+    angle = rng.uniform(-config.max_rotation, config.max_rotation) if config.rotate else 0.0
     c, s = np.cos(angle), np.sin(angle)
     A = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]) @ A
     shift = rng.uniform(-config.translation, config.translation, 3)
