@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from sam_adapt_ros.taxonomy import Taxonomy
 
-IMAGE_WIDTH_A_RADIUS = 640
+IMAGE_WIDTH_A_RADIUS = 400
 """A point's radius grows by one pixel with every so many pixels of image width."""
 
 

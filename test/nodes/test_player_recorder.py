@@ -15,10 +15,13 @@ from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
+from rclpy.serialization import deserialize_message
 from rclpy.signals import SignalHandlerOptions
 from rosbags.highlevel import AnyReader
+from rosbags.rosbag1 import Writer
+from rosbags.typesys import Stores, get_typestore
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import CompressedImage, PointCloud2
+from sensor_msgs.msg import CameraInfo, CompressedImage, PointCloud2
 
 from sam_adapt_ros.bags.writer import BagWriter
 from sam_adapt_ros.errors import BagError
@@ -115,6 +118,33 @@ def test_rate_loop_topics_and_clock(bag: Path) -> None:
     assert max(clock) == START_NS + (FRAMES - 1) * PERIOD_NS
     assert sum(np.diff(clock) < 0) == 2  # back to the start, twice
     assert len(clock) > 3 * FRAMES  # it ticks between the messages as well
+
+
+def test_a_ros1_bag_is_played_in_ros2s_layout(tmp_path: Path) -> None:
+    store = get_typestore(Stores.ROS1_NOETIC)
+    types = store.types
+    header = types["std_msgs/msg/Header"](7, types["builtin_interfaces/msg/Time"](1, 2), "camera")
+    info = types["sensor_msgs/msg/CameraInfo"](
+        header, 4, 6, "plumb_bob", np.arange(5.0), np.arange(9.0), np.eye(3).reshape(9), np.arange(12.0), 0, 0,
+        types["sensor_msgs/msg/RegionOfInterest"](0, 0, 0, 0, False),
+    )  # fmt: skip
+    image = types["sensor_msgs/msg/CompressedImage"](header, "jpeg", np.arange(10, dtype=np.uint8))
+    with Writer(tmp_path / "old.bag") as writer:
+        for topic, message in (("/info", info), ("/image", image)):
+            connection = writer.add_connection(topic, message.__msgtype__, typestore=store)
+            writer.write(connection, SECOND, store.serialize_ros1(message, message.__msgtype__))
+    with Listener({"/info": CameraInfo, "/image": CompressedImage}) as listener:
+        play(tmp_path / "old.bag", wait_for=["/info", "/image"])
+        until(lambda: all(listener.messages.values()))
+    got_info = deserialize_message(listener.messages["/info"][0], CameraInfo)
+    assert (got_info.header.frame_id, got_info.header.stamp.sec, got_info.header.stamp.nanosec) == ("camera", 1, 2)
+    assert (got_info.height, got_info.width, got_info.distortion_model) == (4, 6, "plumb_bob")
+    np.testing.assert_array_equal(got_info.k, np.arange(9.0))
+    np.testing.assert_array_equal(got_info.d, np.arange(5.0))
+    np.testing.assert_array_equal(got_info.p, np.arange(12.0))
+    got_image = deserialize_message(listener.messages["/image"][0], CompressedImage)
+    assert got_image.format == "jpeg"
+    assert bytes(got_image.data) == bytes(range(10))
 
 
 def test_it_says_who_did_not_subscribe_and_what_it_cannot_play(bag: Path, tmp_path: Path) -> None:
