@@ -266,6 +266,15 @@ def test_a_nested_mask_is_visited_anew_when_labels_changed_between():
     assert (run(frame).labels == 0).all()
 
 
+def test_a_nested_mask_of_another_class_is_visited_anew():
+    line, behind = [[10, 0.4 * i, 0] for i in range(8)], [[16, 0.4 * i, 0] for i in range(3)]
+    labels = [*[0] * 8, 1, 1, IGNORE]
+    frame = frame_of(line + behind, labels, [[1] * 11, [0] * 8 + [1] * 3], [2, 1])
+    result = run(frame, min_points=2)
+    assert [mask.label for mask in result.masks] == [0, 1]
+    np.testing.assert_array_equal(result.labels, [*[0] * 8, 1, 1, 1])
+
+
 # Edges --------------------------------------------------------------------------------------------------------------
 
 
