@@ -89,6 +89,7 @@ class ArchitectureConfig(Section):
     image_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.4
     point_width: Count = 16  # m: channels of the point branch's first level, growing by m a level
     point_levels: Annotated[int, Field(ge=2, le=8)] = 4
+    point_features: Literal["constant", "offset"] = "constant"  # offset: also where in the voxel its points' mean is
     voxel_size: Positive = 0.1
     voxel_extent: Count = 4096  # voxels a side of the cube around the LiDAR; points outside are moved to its faces
 

@@ -17,6 +17,9 @@ from sam_adapt_ros.frame import CameraView, Frame
 from sam_adapt_ros.geometry.projection import assign_cameras
 from sam_adapt_ros.geometry.voxels import voxelize
 
+VOXEL_FEATURES = {"constant": 1, "offset": 4}
+"""Channels of the voxels by ``ArchitectureConfig.point_features``."""
+
 
 @dataclass(frozen=True, eq=False)
 class Sample:
@@ -84,7 +87,7 @@ class Batch:
     images: (K, 3, H, W) uint8 RGB.
     seen: (S,) int64 rows of the points that a camera sees.
     image_of_seen: (S,) int64. uv: (S, 2) float32 pixels.
-    voxels: (V, 4) int32 frame, x, y, z. voxel_of_point: (P,) int64.
+    voxels: (V, 4) int32 frame, x, y, z. features: (V, F) float32. voxel_of_point: (P,) int64.
     labels: (P,) int64, 255 = ignore; None when a frame has none.
     frames: how many. points_per_frame: their sizes, summing to P.
     """
@@ -94,6 +97,7 @@ class Batch:
     image_of_seen: Tensor
     uv: Tensor
     voxels: Tensor
+    features: Tensor
     voxel_of_point: Tensor
     labels: Tensor | None
     frames: int
@@ -113,11 +117,13 @@ class Batch:
 
 def collate(samples: Sequence[Sample], architecture: ArchitectureConfig) -> Batch:
     """Samples -> one batch. Voxels are counted from the lowest, in whole cells of the coarsest level, of each frame."""
-    voxels, voxel_of_point, offset = [], [], 0
+    voxels, features, voxel_of_point, offset = [], [], [], 0
     unit = 1 << (architecture.point_levels - 1)
     reach = architecture.voxel_size * architecture.voxel_extent / 2 * (1 - 1e-6)
     for index, sample in enumerate(samples):
-        coordinates, inverse = voxelize(np.clip(sample.points, -reach, reach), architecture.voxel_size)
+        points = np.clip(sample.points, -reach, reach)
+        coordinates, inverse = voxelize(points, architecture.voxel_size)
+        features.append(_voxel_features(points / architecture.voxel_size, coordinates, inverse, architecture))
         if len(coordinates):
             lowest = coordinates.min(0) // unit * unit  # a coarse cell holds the same space in every frame
             coordinates = coordinates - lowest
@@ -138,11 +144,29 @@ def collate(samples: Sequence[Sample], architecture: ArchitectureConfig) -> Batc
         ),
         uv=_tensor(np.concatenate([s.uv[r] for s, r in zip(samples, seen, strict=True)]), np.float32),
         voxels=_tensor(np.concatenate(voxels), np.int32),
+        features=_tensor(np.concatenate(features), np.float32),
         voxel_of_point=_tensor(np.concatenate(voxel_of_point), np.int64),
         labels=None if any(x is None for x in labels) else _tensor(np.concatenate(labels), np.int64),  # type: ignore[arg-type]
         frames=len(samples),
         points_per_frame=tuple(sizes),
     )
+
+
+def _voxel_features(
+    cells: NDArray, coordinates: NDArray[np.int32], inverse: NDArray[np.int64], architecture: ArchitectureConfig
+) -> NDArray[np.float32]:
+    """(V, F) the constant 1, as published, and with ``offset`` the mean of the voxel's points as seen from its centre,
+    in voxels and scaled to about [-1, 1]: surfaces finer than a voxel (a kerb, a pole) remain visible.
+
+    cells: (P, 3) points in units of voxels.
+    """
+    features = np.ones((len(coordinates), VOXEL_FEATURES[architecture.point_features]), np.float32)
+    if features.shape[1] > 1:
+        count = np.bincount(inverse, minlength=len(coordinates))
+        for axis in range(3):
+            mean = np.bincount(inverse, cells[:, axis], len(coordinates)) / count
+            features[:, 1 + axis] = 2 * (mean - coordinates[:, axis]) - 1
+    return features
 
 
 def _tensor(array: NDArray, dtype: type) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from sam_adapt_ros import resources
 from sam_adapt_ros.config import ArchitectureConfig
 from sam_adapt_ros.errors import ConfigError
-from sam_adapt_ros.segmentation.batch import Batch
+from sam_adapt_ros.segmentation.batch import VOXEL_FEATURES, Batch
 from sam_adapt_ros.segmentation.heads import BranchOutput
 from sam_adapt_ros.segmentation.image_branch import ImageBranch
 from sam_adapt_ros.segmentation.point_branch import PointBranch
@@ -36,7 +36,9 @@ class Network(nn.Module):
         self.architecture = architecture
         self.classes = classes
         self.image = ImageBranch(classes, architecture)
-        self.points = PointBranch(classes, architecture.point_width, architecture.point_levels)
+        self.points = PointBranch(
+            classes, architecture.point_width, architecture.point_levels, VOXEL_FEATURES[architecture.point_features]
+        )
 
     def forward(self, batch: Batch, precision: torch.dtype = torch.float32) -> NetworkOutput:
         """Both branches over a batch; ``precision`` below float32 means autocast, on CUDA only."""
@@ -44,7 +46,7 @@ class Network(nn.Module):
             image = self.image(batch.images, batch.image_of_seen, batch.uv)
         # spconv's kernels know float16 and float32.
         with _autocast(batch.voxels, precision if precision == torch.float16 else torch.float32):
-            points = self.points(batch.voxels, batch.voxel_of_point, batch.frames)
+            points = self.points(batch.voxels, batch.features, batch.voxel_of_point, batch.frames)
         return NetworkOutput(image, points)
 
 

@@ -51,22 +51,23 @@ class _Level(nn.Module):
 class PointBranch(nn.Module):
     """Voxels that hold a point -> features and logits of the points.
 
-    width: m, the channels of the finest level; level l has (l + 1) m.
+    width: m, the channels of the finest level; level l has (l + 1) m. features: channels of the voxels.
     """
 
-    def __init__(self, classes: int, width: int, levels: int) -> None:
+    def __init__(self, classes: int, width: int, levels: int, features: int = 1) -> None:
         super().__init__()
         self.levels = levels
         self.algorithm_of = torch.device("cpu")  # the device that spconv's algorithm is set for
-        self.stem = spconv.SubMConv3d(1, width, 3, bias=False, indice_key="level0", algo=NATIVE)
+        self.stem = spconv.SubMConv3d(features, width, 3, bias=False, indice_key="level0", algo=NATIVE)
         self.unet = _Level([(level + 1) * width for level in range(levels)])
         self.head = spconv.SparseSequential(*_normalized(width))
         self.heads = DualHeads(width, classes)
 
-    def forward(self, voxels: Tensor, voxel_of_point: Tensor, frames: int) -> BranchOutput:
+    def forward(self, voxels: Tensor, features: Tensor, voxel_of_point: Tensor, frames: int) -> BranchOutput:
         """Classifies points by the voxels that they are in.
 
         voxels: (V, 4) int32 frame, x, y, z; not negative, each once.
+        features: (V, F) float32, what is known of each.
         voxel_of_point: (P,) int64 rows of ``voxels``.
         frames: how many frames the batch holds.
         """
@@ -79,7 +80,6 @@ class PointBranch(nn.Module):
         with torch.no_grad():
             unit = 1 << (self.levels - 1)  # every level's grid must cover its finer level's
             shape = [-(-(side + 1) // unit) * unit for side in voxels[:, 1:].amax(0).tolist()]
-        features = torch.ones(len(voxels), 1, device=voxels.device)  # the geometry is all there is to know
         x = spconv.SparseConvTensor(features, voxels, shape, frames)
         output = self.heads(self.head(self.unet(self.stem(x))).features)
         return output.rows(voxel_of_point)

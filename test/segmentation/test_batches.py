@@ -160,3 +160,15 @@ def test_a_sector_keeps_what_cameras_see(tiny: ArchitectureConfig, make_frame: M
     gaps = np.append(np.diff(azimuth), azimuth[0] + 2 * np.pi - azimuth[-1])
     assert (gaps > 0.5).any()
     np.testing.assert_array_equal(part.labels, sample.labels[part.rows])
+
+
+def test_voxel_features_match_a_loop(tiny: ArchitectureConfig, make_frame: MakeFrame) -> None:
+    sample = Sample.from_frame(make_frame(points=300), tiny)
+    assert (collate([sample], tiny).features == 1).all()
+    batch = collate([sample], tiny.model_copy(update={"point_features": "offset"}))
+    assert batch.features.shape == (len(batch.voxels), 4)
+    inverse = batch.voxel_of_point.numpy()
+    for voxel in range(len(batch.voxels)):
+        cells = sample.points[inverse == voxel].astype(np.float64) / tiny.voxel_size
+        expected = 2 * (cells.mean(0) - np.floor(cells[0])) - 1
+        np.testing.assert_allclose(batch.features[voxel], [1, *expected], atol=1e-4)
