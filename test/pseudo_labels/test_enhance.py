@@ -205,6 +205,8 @@ def two_points(near, distance):
     ("near", "distance", "joins"),
     [
         (16, 1.0, True),  # rho = 1/16 of the nearer point's range: exactly 1
+        (16, 1.0 - 2**-12, True),
+        (16, 1.0 + 2**-12, False),
         (16, 1.0 + 2**-18, False),
         (16, 1.03125, False),  # the farther one's range would allow 1.064
         (2, 0.25, True),  # clipped up
