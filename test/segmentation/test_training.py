@@ -23,18 +23,18 @@ TAXONOMY = {"name": "shapes", "classes": [{"name": n, "color": [0, 0, 0]} for n 
 
 @pytest.fixture
 def config(tmp_path: Path, tiny: ArchitectureConfig) -> Config:
-    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(tiny.model_dump()))
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(tiny.model_dump() | {"point_features": "offset"}))
     (tmp_path / "shapes.yaml").write_text(yaml.safe_dump(TAXONOMY))
     return Config(
         taxonomy=str(tmp_path / "shapes.yaml"),
         training=TrainingConfig(
             preset=str(tmp_path / "tiny.yaml"),
             output=str(tmp_path / "run"),
-            iterations=60,
-            batch_size=3,
+            iterations=120,
+            batch_size=4,
             learning_rate=2e-2,
             schedule="one_cycle",
-            checkpoint_every=30,
+            checkpoint_every=60,
             lambda_xm=0.5,
             augmentation=AugmentationConfig(rotation_noise=0.02, color_jitter=0.2),
         ),
@@ -54,8 +54,8 @@ def test_training_learns_and_its_weights_segment(config: Config, frames: list[Fr
     steps: list[tuple[int, int]] = []
     held_out = [make_frame(seed, points=600) for seed in (20, 21)]
     result = training.train(config, frames=frames, validation=held_out, progress=lambda *step: steps.append(step))
-    assert steps == [(i, 60) for i in range(1, 61)]
-    assert [entry["iteration"] for entry in result.validation] == [30, 60]
+    assert steps == [(i, 120) for i in range(1, 121)]
+    assert [entry["iteration"] for entry in result.validation] == [60, 120]
     weights = files.load(result.weights)
     assert weights.version == result.version
     assert weights.history[0]["frames"] == 6 and weights.history[0]["training"]["seed"] == 0
