@@ -52,6 +52,10 @@ class FrameSequence(Sequence[Frame]):
             return FrameSequence(self._entries[place])
         return self._entries[place].frame.decode()
 
+    def only(self, places: Sequence[int]) -> FrameSequence:
+        """The frames at the given places, in that order."""
+        return FrameSequence([self._entries[place] for place in places])
+
     @property
     def histogram(self) -> NDArray[np.float64]:
         """(C,) mean shares of the classes that were predicted when the frames came; empty without frames."""

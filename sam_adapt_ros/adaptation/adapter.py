@@ -1,0 +1,236 @@
+"""The adapter: observes frames, and in rounds puts into the weight store what the gate lets through."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sam_adapt_ros.adaptation.buffer import FrameBuffer
+from sam_adapt_ros.adaptation.files import store_errors
+from sam_adapt_ros.adaptation.frame_summary import summarize
+from sam_adapt_ros.adaptation.gate import Decision
+from sam_adapt_ros.adaptation.plan import Plan, pick
+from sam_adapt_ros.adaptation.plausibility import Plausibility
+from sam_adapt_ros.adaptation.round import Outcome, Round
+from sam_adapt_ros.adaptation.store import WeightStore
+from sam_adapt_ros.adaptation.teacher import Teacher
+from sam_adapt_ros.adaptation.version import Record, Version
+from sam_adapt_ros.config import Config
+from sam_adapt_ros.errors import StoreError
+from sam_adapt_ros.frame import Frame
+from sam_adapt_ros.masks.generators import MaskGenerator, build
+from sam_adapt_ros.segmentation import weights as weights_files
+from sam_adapt_ros.segmentation.fusion import FUSIONS
+from sam_adapt_ros.segmentation.segmenter import Prediction, build_network, choose_device
+from sam_adapt_ros.segmentation.weights import Weights
+from sam_adapt_ros.taxonomy import Taxonomy
+
+logger = logging.getLogger(__name__)
+
+Between = Callable[[], bool]
+"""Called between small pieces of work (a frame, a batch): may sleep, so as to leave the processor to others; True ends
+the round for now."""
+
+
+class Stopped(Exception):  # noqa: N818 - no error
+    """``between`` asked for it."""
+
+
+class Adapter:
+    """Learns from the frames that it observes.
+
+    store: initialized with the source model. folder: where the state is kept from process to process; None: nowhere.
+    rounds: how many have begun. decisions: of the rounds that ended. ``observe`` may be called from another thread than
+    ``run_round``.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        store: WeightStore,
+        folder: str | Path | None = None,
+        generator: MaskGenerator | None = None,
+        taxonomy: Taxonomy | None = None,
+    ) -> None:
+        """generator: of masks; None: as configured. taxonomy: None: by the name in the source's weights file.
+
+        Raises StoreError or WeightsError when the store or the folder cannot be used.
+        """
+        self.config = config.adaptation
+        self.store = store
+        self.folder = None if folder is None else Path(folder)
+        self.source = weights_files.load(store.source().path)
+        self.taxonomy = taxonomy or Taxonomy.load(self.source.taxonomy)
+        network = build_network(self.source, str(store.source().path)).to(choose_device(config.segmenter.device))
+        teacher = Teacher(config, self.taxonomy, generator or build(config.masks))
+        fusion = FUSIONS[config.segmenter.fusion]()
+        self._round = Round(self.config, network, teacher, fusion, self.taxonomy.classes)
+        self.plausibility = Plausibility(self.config.plausibility)
+        self.rounds = 0
+        self.decisions: list[Decision] = []
+        self._recipe = config.model_dump(include={"masks", "pseudo_labels", "adaptation"}, mode="json")
+        self._kept_since = 0  # frames kept since the last round began
+        self._plan: Plan | None = None  # of a round that was stopped
+        self.buffer = FrameBuffer(self.config.buffer)
+        if self.folder is not None:
+            self._restore(self.folder)
+
+    @property
+    def phase(self) -> str:
+        """``watching``, ``normalizing``, ``labelling``, ``training`` or ``judging``."""
+        return self._round.phase or "watching"
+
+    @property
+    def losses(self) -> list[dict[str, float]]:
+        """Of the present or last round, by step."""
+        return self._round.losses
+
+    def observe(self, frame: Frame, prediction: Prediction) -> str:
+        """Offers a frame to learn from; returns what became of it: ``kept``, ``passed_over``, or why it is unusable."""
+        fault = self.plausibility.fault(frame)
+        if fault:
+            return fault
+        if not self.buffer.add(frame, summarize(frame, prediction, len(self.taxonomy))):
+            return "passed_over"
+        self._kept_since += 1
+        return "kept"
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is a round to go on with, or enough, and enough new, to begin one."""
+        rounds = self.config.rounds
+        if self._plan is not None:
+            return True
+        enough = len(self.buffer.training()) >= rounds.min_frames
+        enough &= len(self.buffer.held_out()) >= rounds.min_held_out
+        return enough and self._kept_since >= (rounds.new_frames if self.rounds else 0)
+
+    def run_round(self, between: Between = lambda: False) -> Decision | None:
+        """Begins a round, or goes on with the one that was stopped; None when it is stopped (again).
+
+        Deterministic for the same frames, configuration and store. Raises StoreError when store or folder cannot be
+        written, and can then be called again.
+        """
+
+        def pause() -> None:
+            if between():
+                raise Stopped
+
+        current = self.store.current()
+        if self._plan is None or not self._plan.fits(self.buffer, current.name, self._recipe_text):
+            self._begin(current)
+        assert self._plan is not None
+        plan = self._plan
+        training, held_out = pick(self.buffer.training(), plan.training), pick(self.buffer.held_out(), plan.held_out)
+        in_use = None if current.name == self.store.source().name else weights_files.load(current.path).state
+        checkpoint = None if self.folder is None else self.folder / "training.safetensors"
+        try:
+            outcome = self._round.run(plan, training, held_out, in_use, checkpoint, self._keep, pause)
+        except Stopped:
+            return None
+        finally:
+            self._round.phase = ""
+        decision = self._settle(outcome, current, len(training))
+        self._forget_plan()
+        self._log(decision)
+        return decision
+
+    def save(self) -> None:
+        """Writes the buffer to the folder, so that another process can go on. Raises StoreError."""
+        if self.folder is not None:
+            self.buffer.save(self.folder / "buffer")
+
+    def reset(self) -> None:
+        """Forgets the frames and the round that was begun; what was promoted stays."""
+        self.buffer.clear()
+        self._forget_plan()
+        self._kept_since = 0
+        self.save()
+
+    # Inside -----------------------------------------------------------------------------------------------------------
+
+    @property
+    def _recipe_text(self) -> str:
+        return json.dumps(self._recipe, sort_keys=True)
+
+    def _begin(self, current: Version) -> None:
+        self.rounds += 1
+        self._kept_since = 0
+        self._forget_plan()
+        training, held_out = self.buffer.training().keys, self.buffer.held_out().keys
+        self._plan = Plan(self.rounds, current.name, self._recipe_text, training, held_out, {})
+
+    def _keep(self, plan: Plan) -> None:
+        self._plan = plan
+        if self.folder is not None:
+            self.save()
+            plan.save(self.folder / "plan.npz")
+
+    def _forget_plan(self) -> None:
+        self._plan = None
+        if self.folder is not None and self.folder.exists():
+            with store_errors(self.folder):
+                for name in ("plan.npz", "training.safetensors"):
+                    (self.folder / name).unlink(missing_ok=True)
+
+    def _settle(self, outcome: Outcome, current: Version, frames: int) -> Decision:
+        """Puts what was promoted into the store, and to use."""
+        decision = outcome.decision
+        if not decision.promoted:
+            return decision
+        try:
+            if outcome.state is None:
+                version = self.store.source()
+            else:
+                record = Record(current.name, self._recipe, frames, decision.as_dict())
+                version = self.store.add(self._weights(outcome, current, frames), record)
+            self.store.promote(version, f"round {self.rounds}: {decision.reason}", over=current)
+        except StoreError as error:
+            if error.reason not in ("refused", "moved_on"):
+                raise
+            return Decision("", str(error), decision.verdicts, decision.baselines, decision.facts)
+        self.store.prune(self.config.store.keep)
+        return decision
+
+    def _weights(self, outcome: Outcome, current: Version, frames: int) -> Weights:
+        assert outcome.state is not None
+        step: dict[str, Any] = {
+            "step": "adapt",
+            "promoted": outcome.decision.promoted,
+            "frames": frames,
+            "parent": current.name,
+        }
+        source = self.source
+        return Weights(
+            {name: tensor.detach().cpu() for name, tensor in outcome.state.items()},
+            source.taxonomy,
+            source.classes,
+            source.architecture,
+            (*source.history, step),
+            parent=current.name,
+        )
+
+    def _log(self, decision: Decision) -> None:
+        self.decisions.append(decision)
+        if self.folder is not None:
+            line = json.dumps({"round": self.rounds, **decision.as_dict()}, default=str) + "\n"
+            with store_errors(self.folder), (self.folder / "decisions.jsonl").open("a", encoding="utf-8") as file:
+                file.write(line)
+
+    def _restore(self, folder: Path) -> None:
+        """What another process left; damaged state is logged and left behind: frames will come again."""
+        with store_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.buffer = FrameBuffer.load(folder / "buffer", self.config.buffer)
+            self._kept_since = len(self.buffer)
+            self._plan = Plan.load(folder / "plan.npz")
+            self.rounds = self._plan.number
+        except StoreError as error:
+            if error.reason == "refused":
+                raise
+            if error.reason != "missing":
+                logger.warning("learning starts anew: %s", error)

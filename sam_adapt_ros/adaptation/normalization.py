@@ -1,0 +1,115 @@
+"""Normalization statistics re-estimated on unlabelled frames, a branch at a time: the least that adapts."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from sam_adapt_ros.config import NormalizationConfig
+from sam_adapt_ros.segmentation.batch import Batch, Sample, collate
+from sam_adapt_ros.segmentation.network import Network
+
+State = dict[str, Tensor]
+
+
+@dataclass
+class Moments:
+    """Mean and variance of a layer's inputs by channel, (F,) float64 each, pooled over ``count`` values."""
+
+    count: int
+    mean: Tensor
+    variance: Tensor  # biased: of the values at hand
+
+    @classmethod
+    def of(cls, inputs: Tensor) -> Moments:
+        """inputs: (N, F) or (N, F, ...), not empty."""
+        values = inputs.detach().transpose(0, 1).flatten(1).double()
+        return cls(values.shape[1], values.mean(1), values.var(1, unbiased=False))
+
+    def pooled(self, other: Moments) -> Moments:
+        """Of the values of both, each counting as often as it was met."""
+        count = self.count + other.count
+        share = other.count / count
+        apart = other.mean - self.mean
+        mean = self.mean + share * apart
+        variance = (1 - share) * self.variance + share * other.variance + share * (1 - share) * apart.square()
+        return Moments(count, mean, variance)
+
+
+@torch.no_grad()
+def measure(network: Network, batches: Iterable[Batch]) -> dict[str, Moments]:
+    """What each normalization layer, by name, gets to see of the batches.
+
+    As in training, a layer normalizes by the statistics of its own batch, so that the layers above see what they would
+    see after re-estimation. The network is left as it was.
+    """
+    moments: dict[str, Moments] = {}
+
+    def remember(name: str, inputs: Tensor) -> None:
+        if len(inputs):
+            seen = Moments.of(inputs)
+            moments[name] = moments[name].pooled(seen) if name in moments else seen
+
+    student = copy.deepcopy(network).eval()
+    device = next(student.parameters()).device
+    for name, layer in layers(student):
+        layer.train()
+        layer.momentum = 0.0
+        layer.register_forward_pre_hook(lambda _, inputs, name=name: remember(name, inputs[0]))  # type: ignore[misc]
+    for batch in batches:
+        student(batch.to(device))
+    return moments
+
+
+def renormalized(
+    network: Network,
+    samples: Sequence[Sample],
+    config: NormalizationConfig,
+    pause: Callable[[], None] = lambda: None,
+) -> State:
+    """The network's state with its normalization statistics moved towards those of the samples.
+
+    Statistics are interpolated by ``config.image`` and ``config.points``: 0 keeps the network's, 1 takes the samples'.
+    A branch that sees nothing of the samples keeps its own. pause: called batch by batch.
+    """
+    state = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+    shares = {"image": config.image, "points": config.points}
+    if not samples or not any(shares.values()):
+        return state
+    for layer, moments in measure(network, _batches(samples, network, config.batch_size, pause)).items():
+        share = shares[layer.partition(".")[0]]
+        unbiased = moments.variance * (moments.count / max(moments.count - 1, 1))
+        for kind, value in (("running_mean", moments.mean), ("running_var", unbiased)):
+            state[f"{layer}.{kind}"].lerp_(value.float(), share)
+    return state
+
+
+def layers(network: nn.Module) -> Iterator[tuple[str, _BatchNorm]]:
+    """The normalization layers that keep statistics, by name."""
+    for name, module in network.named_modules():
+        if isinstance(module, _BatchNorm) and module.track_running_stats:
+            yield name, module
+
+
+@contextmanager
+def frozen_statistics(network: nn.Module) -> Iterator[None]:
+    """Training mode, but normalization layers use, and keep, their running statistics."""
+    network.train()
+    for _, layer in layers(network):
+        layer.eval()
+    try:
+        yield
+    finally:
+        network.eval()
+
+
+def _batches(samples: Sequence[Sample], network: Network, size: int, pause: Callable[[], None]) -> Iterator[Batch]:
+    for first in range(0, len(samples), size):
+        pause()
+        yield collate(samples[first : first + size], network.architecture)

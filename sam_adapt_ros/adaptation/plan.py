@@ -1,0 +1,62 @@
+"""What a round of learning works on, fixed when it begins and kept on disk, so that it can be resumed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sam_adapt_ros.adaptation.buffer import FrameBuffer, FrameSequence
+from sam_adapt_ros.adaptation.stored_frame import load_arrays, save_arrays
+from sam_adapt_ros.errors import StoreError
+
+Labels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """number: of the round. current: name of the version that was in use. recipe: what it is run with, as text.
+
+    training, held_out: keys of the buffer's frames. labels: pseudo-labels by key, (N,) uint8 over the frame's points.
+    """
+
+    number: int
+    current: str
+    recipe: str
+    training: tuple[int, ...]
+    held_out: tuple[int, ...]
+    labels: dict[int, Labels]
+
+    def save(self, path: Path) -> None:
+        """Raises StoreError that names the file."""
+        arrays = {
+            "training": np.array(self.training, np.int64),
+            "held_out": np.array(self.held_out, np.int64),
+            **{f"labels_{key}": labels for key, labels in self.labels.items()},
+        }
+        save_arrays(path, arrays, {"number": self.number, "current": self.current, "recipe": self.recipe})
+
+    @classmethod
+    def load(cls, path: Path) -> Plan:
+        """Raises StoreError that names the file."""
+        arrays, facts = load_arrays(path)
+        try:
+            training, held_out = (tuple(arrays[name].tolist()) for name in ("training", "held_out"))
+            labels = {key: arrays[f"labels_{key}"] for key in (*training, *held_out)}
+            return cls(int(facts["number"]), str(facts["current"]), str(facts["recipe"]), training, held_out, labels)
+        except (KeyError, TypeError, ValueError) as error:
+            raise StoreError("damaged", f"{path}: not a round's plan ({type(error).__name__}: {error})") from None
+
+    def fits(self, buffer: FrameBuffer, current: str, recipe: str) -> bool:
+        """Whether the round can go on: same weights, same recipe, and every frame still in the buffer."""
+        keys = {*buffer.training().keys, *buffer.held_out().keys}
+        return self.current == current and self.recipe == recipe and keys.issuperset((*self.training, *self.held_out))
+
+
+def pick(frames: FrameSequence, keys: Sequence[int]) -> FrameSequence:
+    """The frames of the given keys, in the order of the keys."""
+    place = {key: index for index, key in enumerate(frames.keys)}
+    return frames.only([place[key] for key in keys])

@@ -1,0 +1,195 @@
+"""One round of learning: frames -> statistics -> pseudo-labels -> student -> candidates -> the gate's decision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from sam_adapt_ros.adaptation.buffer import FrameSequence
+from sam_adapt_ros.adaptation.examination import Behaviour, Opinions, behave, is_finite, listen, with_state
+from sam_adapt_ros.adaptation.gate import Decision, Gate, References
+from sam_adapt_ros.adaptation.interpolation import assemble, interpolate
+from sam_adapt_ros.adaptation.normalization import renormalized
+from sam_adapt_ros.adaptation.plan import Plan
+from sam_adapt_ros.adaptation.self_training import SelfTraining
+from sam_adapt_ros.adaptation.teacher import Teacher, with_labels
+from sam_adapt_ros.config import AdaptationConfig
+from sam_adapt_ros.pseudo_labels import LabelStatistics
+from sam_adapt_ros.segmentation.batch import Sample
+from sam_adapt_ros.segmentation.fusion import Fusion
+from sam_adapt_ros.segmentation.network import Network
+
+State = dict[str, Tensor]
+Pause = Callable[[], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """decision: the gate's. state: the weights of the promoted candidate; None when nothing was promoted, or when that
+    is the ``source`` itself."""
+
+    decision: Decision
+    state: State | None
+
+
+class Round:
+    """All that a round computes; it reads and writes nothing but its own checkpoint.
+
+    source: the source model, on the device that is to be used.
+    """
+
+    def __init__(
+        self, config: AdaptationConfig, source: Network, teacher: Teacher, fusion: Fusion, classes: tuple[str, ...]
+    ) -> None:
+        self.config = config
+        self.source = source.eval().requires_grad_(False)
+        self.teacher = teacher
+        self.fusion = fusion
+        self.classes = classes
+        self.gate = Gate(config.gate, classes)
+        self.phase = ""
+        self.losses: list[dict[str, float]] = []
+
+    def run(
+        self,
+        plan: Plan,
+        training: FrameSequence,
+        held_out: FrameSequence,
+        current: Mapping[str, Tensor] | None,
+        checkpoint: Path | None,
+        keep: Callable[[Plan], None],
+        pause: Pause,
+    ) -> Outcome:
+        """Deterministic for the same arguments.
+
+        current: the weights in use, None when they are the source's. checkpoint: file to resume the training from, and
+        to write it to. keep: called with the plan once it has labels. pause: called between small pieces of work.
+        """
+        self.phase = "normalizing"
+        samples, judged = (self._samples(frames, pause) for frames in (training, held_out))
+        source_state = dict(self.source.state_dict())
+        normalized = renormalized(self.source, samples, self.config.normalization, pause)
+        in_use = source_state if current is None else dict(current)
+        renewed = normalized
+        if current is not None:
+            renewed = renormalized(with_state(self.source, in_use), samples, self.config.normalization, pause)
+
+        self.phase = "labelling"
+        if not plan.labels:
+            labels = self.teacher.label(with_state(self.source, renewed), [training, held_out], pause)
+            plan = replace(plan, labels=dict(zip((*plan.training, *plan.held_out), labels, strict=True)))
+            keep(plan)
+        labelled = with_labels(samples, [plan.labels[key] for key in plan.training])
+        before = with_labels(judged, [plan.labels[key] for key in plan.held_out])
+
+        self.phase = "training"
+        start = normalized if self.config.rounds.start == "source" else renewed
+        student = self._train(with_state(self.source, start), labelled, checkpoint, pause)
+
+        self.phase = "judging"
+        states = {"source": source_state, "normalization": normalized}
+        if current is not None:
+            states["current"] = in_use
+        candidates = self._candidates(normalized, in_use, student)
+        decision = self._judge(states, candidates, before, pause)
+        facts = {"labels": self._label_facts(labelled, samples), "steps": len(self.losses)}
+        state = None if decision.promoted in ("", "source") else candidates[decision.promoted]
+        return Outcome(replace(decision, facts=facts), state)
+
+    def _samples(self, frames: FrameSequence, pause: Pause) -> list[Sample]:
+        samples = []
+        for frame in frames:
+            pause()
+            samples.append(Sample.from_frame(frame, self.source.architecture))
+        return samples
+
+    def _train(self, start: Network, labelled: Sequence[Sample], checkpoint: Path | None, pause: Pause) -> State:
+        """The trained state; not finite where training failed, so that the gate says so."""
+        training = SelfTraining(start, labelled, self.config.self_training)
+        if checkpoint is not None and checkpoint.exists():
+            training.load(checkpoint)
+        self.losses = training.losses
+        try:
+            while not training.finished:
+                try:
+                    pause()
+                except BaseException:
+                    if checkpoint is not None:
+                        training.save(checkpoint)
+                    raise
+                training.step()
+                if checkpoint is not None and training.done % self.config.rounds.checkpoint_every == 0:
+                    training.save(checkpoint)
+        except FloatingPointError:
+            return {name: tensor * float("nan") for name, tensor in training.student.state_dict().items()}
+        return dict(training.average.state_dict())
+
+    def _candidates(self, normalized: State, in_use: State, student: State) -> dict[str, State]:
+        """By name, the boldest last of equals: parts of the student, blends of it with the source, statistics alone."""
+        candidates = {"normalization": normalized}
+        for share in self.config.rounds.blends:
+            blend = interpolate(normalized, student, share)
+            name = "student" if share == 1 else f"blend {share:g}"
+            candidates[name] = blend
+            candidates[f"{name}, image only"] = assemble(blend, in_use)
+            candidates[f"{name}, points only"] = assemble(in_use, blend)
+        return candidates
+
+    def _judge(
+        self,
+        references: Mapping[str, State],
+        candidates: Mapping[str, State],
+        before: Sequence[Sample],
+        pause: Pause,
+    ) -> Decision:
+        heard = _Listener(self.source, before, self.config, self.fusion, pause)
+        labels = [sample.labels for sample in before if sample.labels is not None]
+        behaviours = {name: heard(state) for name, state in references.items()}
+        found = References(
+            source=behaviours["source"],
+            normalization=behaviours["normalization"],
+            current=behaviours.get("current", behaviours["source"]),
+            labels=np.concatenate(labels) if labels else np.zeros(0, np.uint8),
+        )
+        everyone: dict[str, Behaviour | None] = {
+            name: heard(state) if is_finite(state) else None for name, state in candidates.items()
+        }
+        if "current" in references:
+            everyone["source"] = behaviours["source"]
+        return self.gate.judge(everyone, found)
+
+    def _label_facts(self, labelled: Sequence[Sample], samples: Sequence[Sample]) -> dict[str, Any]:
+        """Coverage of the pseudo-labels and, where the truth is known, for reports only, their precision."""
+        statistics = LabelStatistics(len(self.classes))
+        for sample, truth in zip(labelled, samples, strict=True):
+            assert sample.labels is not None
+            statistics.add(sample.labels, truth.labels, sample.camera >= 0)
+        return statistics.as_dict(self.classes)
+
+
+class _Listener:
+    """Behaviour of states; a branch that several states share is listened to once."""
+
+    def __init__(
+        self, network: Network, samples: Sequence[Sample], config: AdaptationConfig, fusion: Fusion, pause: Pause
+    ) -> None:
+        self._network, self._samples, self._config = network, samples, config
+        self._fusion, self._pause = fusion, pause
+        self._known: list[tuple[State, Opinions]] = []
+
+    def __call__(self, state: State) -> Behaviour:
+        return behave(self._opinions(state, "image."), self._opinions(state, "points."), self._fusion)
+
+    def _opinions(self, state: State, branch: str) -> Opinions:
+        for known, opinions in self._known:
+            if all(known[name].equal(state[name]) for name in state if name.startswith(branch)):
+                return opinions
+        augmentation = self._config.self_training.augmentation
+        opinions = listen(with_state(self._network, state), self._samples, augmentation, self._pause)
+        self._known.append((state, opinions))
+        return opinions

@@ -1,0 +1,64 @@
+"""What a drive says of a place: predictions of the same spot in several sweeps, brought together by odometry."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sam_adapt_ros.frame import IGNORE
+from sam_adapt_ros.geometry.transforms import transform_points
+from sam_adapt_ros.geometry.voxels import voxelize
+from sam_adapt_ros.pseudo_labels.selection import Candidates
+
+
+def vote(
+    points_odom: Sequence[NDArray[np.float32] | None], candidates: Sequence[Candidates], classes: int, cell: float
+) -> list[Candidates]:
+    """Candidates of several sweeps -> the same points' after a vote in each cubic cell of the map.
+
+    points_odom: (N, 3) metres in a fixed frame, by sweep; None where the pose is not known: such a sweep keeps its own.
+    A point's vote is for its winning class, by its probability. The class with most votes is everybody's in the cell,
+    with its mean probability times its share of the votes: where sweeps disagree nobody is sure. A cell met in one
+    sweep alone, as on everything that moves, keeps what its points said.
+    """
+    posed = [place for place, points in enumerate(points_odom) if points is not None]
+    rows = [np.flatnonzero(candidates[place].labels != IGNORE) for place in posed]
+    result = list(candidates)
+    if sum(map(len, rows)) == 0:
+        return result
+    points = np.concatenate([points_odom[place][row] for place, row in zip(posed, rows, strict=True)])  # type: ignore[index]
+    labels = np.concatenate([candidates[place].labels[row] for place, row in zip(posed, rows, strict=True)])
+    probability = np.concatenate([candidates[place].probability[row] for place, row in zip(posed, rows, strict=True)])
+    sweep = np.repeat(np.arange(len(posed)), [len(row) for row in rows])
+    _, cell_of = voxelize(points, cell)
+    count = int(cell_of.max()) + 1
+    place = cell_of * classes + labels
+    votes = np.bincount(place, probability, count * classes).reshape(count, classes)
+    voters = np.bincount(place, minlength=count * classes).reshape(count, classes)
+    first = np.full(count, -1)
+    first[cell_of[::-1]] = sweep[::-1]
+    shared = np.zeros(count, bool)
+    shared[cell_of[sweep != first[cell_of]]] = True
+    winner = votes.argmax(1)
+    won = votes[np.arange(count), winner]
+    certainty = won / voters[np.arange(count), winner] * won / votes.sum(1)
+    use = shared[cell_of]
+    labels = np.where(use, winner[cell_of], labels).astype(np.uint8)
+    probability = np.where(use, certainty[cell_of], probability).astype(np.float32)
+    start = 0
+    for index, row in zip(posed, rows, strict=True):
+        stop = start + len(row)
+        voted = Candidates(candidates[index].labels.copy(), candidates[index].probability.copy())
+        voted.labels[row], voted.probability[row] = labels[start:stop], probability[start:stop]
+        result[index] = voted
+        start = stop
+    return result
+
+
+def to_odometry(points: NDArray[np.float32], T_odom_lidar: NDArray[np.float64] | None) -> NDArray[np.float32] | None:
+    """(N, 3) points of the sweep in the odometry frame; None without a usable pose."""
+    if T_odom_lidar is None or not np.isfinite(T_odom_lidar).all():
+        return None
+    return transform_points(T_odom_lidar, points)
