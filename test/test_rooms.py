@@ -21,6 +21,7 @@ ORDER = [
     "evaluation",
     "adaptation",
     "replay",
+    "pseudo_labelling",
     "nodes",
     "demo",
     "benchmarks",

@@ -40,17 +40,17 @@ def write_run_report(summary: Summary, samples: Sequence[Sample], output: Path, 
     summary.write(output / "summary.json")
     facts = summary.as_dict()
     report = Report(title, subtitle=" · ".join(f"{name}: {value}" for name, value in summary.facts.items()))
-    report.sections.append(_flow(facts))
+    report.sections.append(flow_section(facts))
     if summary.has_ground_truth:
         report.sections.append(_quality(summary, pictures))
     report.sections.append(_frames(summary, samples, pictures))
     if summary.latencies:
-        report.sections.append(_timing(summary, pictures))
+        report.sections.append(timing_section(summary, pictures))
     report.write(output / "report.html")
     return output / "report.html"
 
 
-def _flow(facts: dict) -> Section:
+def flow_section(facts: dict) -> Section:
     names = ("frames_in", "frames_labelled", "points", "points_seen_by_camera", "seconds", "fps")
     drops = [(reason, count) for kind in ("dropped", "camera_images_unused") for reason, count in facts[kind].items()]
     tables = [
@@ -104,7 +104,7 @@ def _frames(summary: Summary, samples: Sequence[Sample], pictures: Path) -> Sect
     return Section("What it looks like", pictures=shown)
 
 
-def _timing(summary: Summary, pictures: Path) -> Section:
+def timing_section(summary: Summary, pictures: Path) -> Section:
     series = {
         stage: (list(range(len(values))), [1e3 * value for value in values])
         for stage, values in summary.latencies.items()
