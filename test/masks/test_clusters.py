@@ -38,6 +38,20 @@ def test_scales_are_nested_and_the_points_order_does_not_matter(seed):
         assert partition(ids) == partition(unshuffled)
 
 
+def test_scales_stay_nested_where_dense_clumps_pull_centroids_apart():
+    """A coarse cell's centroid may be far from the thin bridge that joins the cell to the next at the fine scale."""
+    rng = np.random.default_rng(0)
+    lonely = 0
+    for _ in range(60):
+        steps = rng.uniform(0.1, 0.45, (60, 2)) * rng.choice([-1, 1], (60, 2))
+        path = np.array([20.0, 0, 0]) + np.cumsum(np.column_stack([steps, np.zeros(60)]), axis=0)
+        points = np.repeat(path, rng.choice([1, 50], 60, p=[0.7, 0.3]), axis=0)
+        fine, coarse = clusters_of(points)
+        lonely += len(set(fine))
+        assert len(np.unique(np.stack([fine, coarse]), axis=1).T) == len(np.unique(fine))
+    assert lonely > 60
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.floats(3, 60), st.floats(-np.pi, np.pi), st.floats(-1.5, 3))
 def test_the_radius_grows_with_range(distance, angle, z):
