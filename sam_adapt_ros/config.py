@@ -104,6 +104,7 @@ class AugmentationConfig(Section):
     sector: Annotated[float, Field(gt=0, le=1)] = 1.0  # share of the circle (at random) whose unseen points stay
     flip_points: Fraction = 0.5  # probability
     flip_image: Fraction = 0.5  # probability
+    crop_image: Annotated[float, Field(gt=0, le=1)] = 1.0  # share of the width (at random) that stays
     color_jitter: NonNegative = 0.4  # brightness, contrast, saturation
 
 

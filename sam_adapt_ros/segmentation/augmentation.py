@@ -22,15 +22,21 @@ def augment(sample: Sample, config: AugmentationConfig, rng: np.random.Generator
     if config.sector < 1:
         sample = sample.only(_in_sector(sample.points, start, config.sector) | (sample.camera >= 0))
     points = transform_points(sample.points, config, rng)
-    images, uv = list(sample.images), sample.uv.copy()
+    images, uv, camera = list(sample.images), sample.uv.copy(), sample.camera.copy()
     for index, image in enumerate(images):
         image = jitter_color(image, config.color_jitter, rng)
         if rng.random() < config.flip_image:
             image = image[:, ::-1]
             own = sample.camera == index
             uv[own, 0] = image.shape[1] - 1 - uv[own, 0]
-        images[index] = image
-    return replace(sample, points=points, uv=uv, images=np.stack(images) if images else sample.images)
+        width = round(config.crop_image * image.shape[1])
+        left = int(rng.random() * (image.shape[1] - width + 1))
+        images[index] = image[:, left : left + width]
+        own = np.flatnonzero(sample.camera == index)
+        uv[own, 0] -= left
+        camera[own[(uv[own, 0] < -0.5) | (uv[own, 0] >= width - 0.5)]] = -1  # cropped away: as if no camera saw them
+    stacked = np.stack(images) if images else sample.images
+    return replace(sample, points=points, camera=camera, uv=uv, images=stacked)
 
 
 def _in_sector(points: NDArray[np.float32], start: float, share: float) -> NDArray[np.bool_]:

@@ -172,3 +172,19 @@ def test_voxel_features_match_a_loop(tiny: ArchitectureConfig, make_frame: MakeF
         cells = sample.points[inverse == voxel].astype(np.float64) / tiny.voxel_size
         expected = 2 * (cells.mean(0) - np.floor(cells[0])) - 1
         np.testing.assert_allclose(batch.features[voxel], [1, *expected], atol=1e-4)
+
+
+def test_cropping_keeps_points_on_their_pixels(tiny: ArchitectureConfig, make_frame: MakeFrame) -> None:
+    sample = Sample.from_frame(make_frame(), tiny)
+    width = sample.images.shape[2]
+    ramp = np.repeat(np.arange(width, dtype=np.uint8)[None, None, :, None], 3, 3)
+    sample = dataclasses.replace(sample, images=np.repeat(ramp, sample.images.shape[1], 1))
+    for seed in range(5):
+        cropped = augment(sample, STILL.model_copy(update={"crop_image": 0.5}), np.random.default_rng(seed))
+        left = int(cropped.images[0, 0, 0, 0])
+        assert cropped.images.shape[2] == width // 2
+        assert len(cropped.points) == len(sample.points)
+        inside = (sample.camera == 0) & (np.abs(sample.uv[:, 0] - left - (width // 2 - 1) / 2) < width // 4)
+        np.testing.assert_array_equal(cropped.camera == 0, inside)
+        np.testing.assert_allclose(cropped.uv[inside, 0], sample.uv[inside, 0] - left)
+        assert 0 < inside.sum() < (sample.camera == 0).sum()
