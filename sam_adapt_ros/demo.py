@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
-from sam_adapt_ros import __version__
+from sam_adapt_ros import town
 from sam_adapt_ros.errors import ConfigError
-from sam_adapt_ros.town import render_drive
 
-DOMAIN, SEED, FRAMES = "day", 100, 75
+DOMAIN, SEED, FRAMES = "day", 100, 60
+PERIOD = 0.5
+"""Seconds from frame to frame: nuScenes' keyframe rate, which two CPU cores can label live."""
 
 
 def town_bag(domain: str, seed: int, frames: int, progress: Callable[[int, int], None] | None = None) -> Path:
     """The drive as a bag, from the cache (``$XDG_CACHE_HOME/sam_adapt_ros``) or rendered into it."""
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sam_adapt_ros" / "town" / __version__
-    bag = root / f"{domain}-{seed}-{frames}"
+    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sam_adapt_ros" / "town"
+    bag = root / _renderer() / f"{domain}-{seed}-{frames}"
     if not bag.is_dir():  # a bag takes its name when it is whole
-        render_drive(domain, seed, frames, bag, progress)
+        town.render_drive(domain, seed, frames, bag, progress, period=PERIOD)
     return bag
+
+
+@cache
+def _renderer() -> str:
+    """Names what renders: bags of another town are not taken for this one's."""
+    sources = sorted(Path(town.__file__).parent.glob("*.py"))
+    return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:12]
 
 
 def town_drives(

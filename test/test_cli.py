@@ -14,7 +14,20 @@ from sam_adapt_ros.adaptation import Record, WeightStore
 sys.path.insert(0, str(Path(__file__).parent / "adaptation"))
 from store_weights import make_weights
 
-COMMANDS = ("convert", "info", "town", "train", "evaluate", "replay", "run", "play", "demo")
+COMMANDS = (
+    "convert",
+    "info",
+    "town",
+    "train",
+    "evaluate",
+    "replay",
+    "pseudo-label",
+    "ablate",
+    "run",
+    "play",
+    "demo",
+    "weights",
+)
 
 
 def test_every_command_is_listed() -> None:

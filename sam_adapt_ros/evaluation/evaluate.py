@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from sam_adapt_ros.bags import BagReader
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import BagError
-from sam_adapt_ros.evaluation.confusion import Confusion
 from sam_adapt_ros.frame import IGNORE, Frame
 from sam_adapt_ros.segmentation import Prediction, Segmenter, load_segmenter
+from sam_adapt_ros.segmentation.confusion import Confusion
 from sam_adapt_ros.taxonomy import Taxonomy
 
 MODALITIES = ("2d", "3d", "fused")

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sam_adapt_ros.evaluation.confusion import Confusion
+from sam_adapt_ros.segmentation.confusion import Confusion
 
 IDS = st.sampled_from([0, 1, 2, 3, 255])
 
