@@ -1,16 +1,22 @@
-from glob import glob
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
 PACKAGE = "sam_adapt_ros"
 SHARE = f"share/{PACKAGE}"
+HERE = Path(__file__).parent
+
+
+def files(*patterns: str) -> list[str]:
+    """Paths below this folder, relative to it, as setuptools wants them."""
+    return [str(path.relative_to(HERE)) for pattern in patterns for path in sorted(HERE.glob(pattern))]
+
 
 setup(
     name=PACKAGE,
     version="0.1.0",
     description="Camera + LiDAR semantic segmentation for ROS 2 that adapts itself to new domains",
-    long_description=Path("README.md").read_text(encoding="utf-8") if Path("README.md").exists() else "",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     maintainer="sam_adapt_ros developers",
@@ -22,12 +28,12 @@ setup(
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
         (SHARE, ["package.xml"]),
-        (f"{SHARE}/launch", glob("launch/*.py")),
-        (f"{SHARE}/config", [*glob("config/*.yaml"), *glob("config/*.rviz"), *glob("config/*.xml")]),
-        (f"{SHARE}/config/taxonomies", glob("config/taxonomies/*.yaml")),
-        (f"{SHARE}/config/architectures", glob("config/architectures/*.yaml")),
-        (f"{SHARE}/config/recipes", glob("config/recipes/*.yaml")),
-        (f"{SHARE}/resource", glob("resource/*.safetensors")),
+        (f"{SHARE}/launch", files("launch/*.py")),
+        (f"{SHARE}/config", files("config/*.yaml", "config/*.rviz", "config/*.xml")),
+        (f"{SHARE}/config/taxonomies", files("config/taxonomies/*.yaml")),
+        (f"{SHARE}/config/architectures", files("config/architectures/*.yaml")),
+        (f"{SHARE}/config/recipes", files("config/recipes/*.yaml")),
+        (f"{SHARE}/resource", files("resource/*.safetensors")),
     ],
     install_requires=[
         "setuptools",

@@ -1,4 +1,4 @@
-"""Measured figures. One module a room, each with ``run(quick) -> list[Figure]``; ``python -m sam_adapt_ros.benchmarks`` runs all."""
+"""Measured figures. One module a room, each with ``run(quick) -> list[Figure]``; ``make bench`` runs all."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Figure:
 
 
 def real_data() -> Path | None:
-    """The folder of real nuScenes and KITTI frames: ``$SAM_ADAPT_REAL_DATA``, or ``../shared/data`` beside the checkout."""
+    """The folder of real nuScenes and KITTI frames: ``$SAM_ADAPT_REAL_DATA``, or ``../shared/data``."""
     named = os.environ.get("SAM_ADAPT_REAL_DATA")
     folder = Path(named) if named else Path(__file__).resolve().parents[3] / "shared" / "data"
     return folder if (folder / "nuscenes_keyframe").is_dir() else None
