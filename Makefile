@@ -37,5 +37,12 @@ lint: setup
 bench: setup
 	$(BIN)/python -m sam_adapt_ros.benchmarks
 
+# The source model that ships: 430 rendered frames, then about 40 minutes of training on one core.
+source-model: setup
+	for seed in $$(seq 1 16); do $(BIN)/sam-adapt town out/town/day-$$seed --seed $$seed --frames 25 --period 1.0 --force; done
+	for seed in 50 51; do $(BIN)/sam-adapt town out/town/day-$$seed --seed $$seed --frames 15 --period 1.0 --force; done
+	$(BIN)/sam-adapt train config/train_town.yaml
+	cp out/train/town_small/weights.safetensors resource/town_small.safetensors
+
 clean:
 	rm -rf out build install log *.egg-info
