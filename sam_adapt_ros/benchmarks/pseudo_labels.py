@@ -154,7 +154,7 @@ def _boxes(seeds: int) -> list[Figure]:
     frame = nuscenes_boxes.read(data / "nuscenes_keyframe")
     precision, recall = {}, {}
     for propagation in ("gapp", "direct"):
-        config = EnhancementConfig(propagation=propagation)
+        config = nuscenes_boxes.CONFIG.model_copy(update={"propagation": propagation})
         pairs = [
             nuscenes_boxes.precision_and_recall(nuscenes_boxes.measure(frame, config, seed=seed))
             for seed in range(seeds)

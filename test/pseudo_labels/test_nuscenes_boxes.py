@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from sam_adapt_ros.benchmarks import nuscenes_boxes
-from sam_adapt_ros.config import EnhancementConfig
 
 IGNORE = 255
 
@@ -44,7 +43,9 @@ def test_gapp_keeps_out_what_direct_propagation_lets_in(frame):
     for propagation in ("gapp", "direct", "none"):
         pairs = [
             nuscenes_boxes.precision_and_recall(
-                nuscenes_boxes.measure(frame, EnhancementConfig(propagation=propagation), seed=seed)
+                nuscenes_boxes.measure(
+                    frame, nuscenes_boxes.CONFIG.model_copy(update={"propagation": propagation}), seed=seed
+                )
             )
             for seed in range(4)
         ]

@@ -47,7 +47,8 @@ def scene():
 
 def test_stages_are_those_of_enhance(scene):
     frame, prediction, _ = scene
-    config = PseudoLabelConfig(selection=SelectionConfig(cap=0.95))
+    enhancement = EnhancementConfig(min_points=3, min_purity=0.8)
+    config = PseudoLabelConfig(selection=SelectionConfig(cap=0.95), enhancement=enhancement)
     generator = Columns(60)
     result = PseudoLabeler(config, generator)(frame, prediction, compare=True)
     name, seen, hint = generator.asked[0]
@@ -61,7 +62,7 @@ def test_stages_are_those_of_enhance(scene):
             expected[seen.index],
             masks.membership,
             masks.areas,
-            EnhancementConfig(propagation=propagation),
+            enhancement.model_copy(update={"propagation": propagation}),
         )
         expected[seen.index] = enhanced.labels
         np.testing.assert_array_equal(labels, expected)
