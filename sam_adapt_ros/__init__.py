@@ -7,8 +7,8 @@ Rooms, in the order data flows (a room imports only from rooms above it): ``conf
 
 import os
 
-# Before anything loads torch: its OpenMP threads otherwise spin while they wait for each other, and where another process
-# wants the same cores (a vehicle's usual state) a frame takes many times as long.
+# Before anything loads torch: its OpenMP threads otherwise spin while they wait for each other, and where another
+# process wants the same cores (a vehicle's usual state) a frame takes many times as long.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __version__ = "0.1.0"
