@@ -13,6 +13,10 @@ from sam_adapt_ros.evaluation.ablation import Ablation, Result, ablate
 DOMAINS = "night,abroad,sparse"
 SEEDS, FRAMES = "110-112", 30
 """Test drives. Defaults were chosen on seeds 60 to 69."""
+STRICT = {"pseudo_labels.selection.quantile": 0.8, "pseudo_labels.selection.cap": 0.995}
+"""Fewer seeds, to which masks have more to add. The published thresholds (the median, 0.9) were made for the mean of
+the branches; the product of experts is surer of itself, so that 0.9 lets nearly everything pass."""
+SELECTIONS = {"as configured": {}, "strict selection": STRICT}
 
 
 class Goal(NamedTuple):
@@ -27,18 +31,26 @@ GOALS = {"segments": Goal(1.15, 1.5), "instances": Goal(1.3, 0.5)}
 
 def run(quick: bool = False) -> list[Figure]:
     drives = town_drives(DOMAINS, "110" if quick else SEEDS, 6 if quick else FRAMES)
-    config = Config.load("town", {"masks.generator": "segments"})
-    result = ablate(drives, config, ["instances"], swept=False)
-    return [figure for domain in result.groups for generator in GOALS for figure in _figures(result, domain, generator)]
+    figures: list[Figure] = []
+    for selection, overrides in SELECTIONS.items():
+        config = Config.load("town", {"masks.generator": "segments", **overrides})
+        result = ablate(drives, config, ["instances"], swept=False)
+        figures += [
+            figure
+            for domain in result.groups
+            for generator in GOALS
+            for figure in _figures(result, domain, generator, selection)
+        ]
+    return figures
 
 
-def _figures(result: Ablation, domain: str, generator: str) -> list[Figure]:
+def _figures(result: Ablation, domain: str, generator: str, selected: str) -> list[Figure]:
     default = generator == "segments"
     gapp = result.find(domain, "+ MLA + GAPP" if default else f"GAPP, {generator}")
     direct = result.find(domain, "+ MLA, direct" if default else f"direct, {generator}")
     selection = result.find(domain, "selection")
     goal = GOALS[generator]
-    where = f"town, {domain}, {generator}"
+    where = f"town, {domain}, {generator}, {selected}"
     note = (
         f"selection {_summary(selection)}, direct {_summary(direct)}, GAPP {_summary(gapp)} (coverage / precision, %)"
     )

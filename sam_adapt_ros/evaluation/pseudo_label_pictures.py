@@ -18,7 +18,7 @@ Image = NDArray[np.uint8]
 
 PANEL = 640  # pixels wide
 WIDTH = 2 * PANEL
-RIGHT, WRONG = (90, 220, 90), (240, 70, 70)
+RIGHT, WRONG, UNKNOWN = (90, 220, 90), (240, 70, 70), (200, 200, 200)
 _REFUSED = (150, 150, 150)
 _BAND = 24  # pixels high, for a panel's title
 
@@ -90,8 +90,8 @@ class _View:
     def kept_out(self, direct: NDArray[np.uint8], labels: NDArray[np.uint8]) -> tuple[Image, str]:
         """The points that direct propagation labels and the configured one does not; a panel and its title.
 
-        With truth: green where direct propagation is wrong, so that they are rightly kept out, red where it is right.
-        Without: in the colour that direct propagation gives.
+        With truth: green where direct propagation is wrong, so that they are rightly kept out, red where it is right,
+        grey where it is not known. Without: in the colour that direct propagation gives.
         """
         index = self.camera.seen.index
         out = (direct[index] != IGNORE) & (labels[index] == IGNORE)
@@ -102,8 +102,9 @@ class _View:
             return self._draw(shown, self._taxonomy, background), f"kept out: {np.count_nonzero(out)} points"
         known = out & (truth[index] != IGNORE)
         wrong = direct[index] != truth[index]
-        verdict = np.where(known, np.where(wrong, 0, 1), IGNORE).astype(np.uint8)
-        colors = Taxonomy("verdicts", ("rightly", "needlessly"), np.array([RIGHT, WRONG], np.uint8))
+        verdict = np.where(out, np.where(known, np.where(wrong, 0, 1), 2), IGNORE).astype(np.uint8)
+        names = ("rightly", "needlessly", "unknown")
+        colors = Taxonomy("verdicts", names, np.array([RIGHT, WRONG, UNKNOWN], np.uint8))
         rightly, needlessly = np.count_nonzero(known & wrong), np.count_nonzero(known & ~wrong)
         return self._draw(verdict, colors, background), f"kept out: {rightly} rightly (green), {needlessly} not (red)"
 

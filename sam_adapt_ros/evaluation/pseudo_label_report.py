@@ -55,8 +55,9 @@ def _stages(summary: PseudoLabelSummary, facts: dict[str, Any]) -> Section:
     text = ""
     if out.get("points"):
         text = f"Propagation as configured kept out {out['points']} points that direct propagation labels"
-        wrong = f"; of {out['known']} whose truth is known, {out['wrong']} would have been labelled wrongly"
-        text += (wrong if out.get("known") else "") + "."
+        if out.get("known"):
+            text += f"; of {out['known']} whose truth is known, {out['wrong']} would have been labelled wrongly"
+        text += "."
     return Section("How dense and how right", text=text, tables=tables)
 
 

@@ -183,6 +183,12 @@ def test_a_single_drive_is_resampled_by_frames() -> None:
     assert found["coverage"].low < share.mean() < found["coverage"].high
 
 
+def test_a_single_frame_has_no_interval() -> None:
+    found = estimates([[frame_of(1, 0, 1)]], [[frame_of(1, 0, 1)]])["coverage"]
+    assert found.value == 0.5
+    assert math.isnan(found.half_width)
+
+
 def test_intervals_leave_out_what_is_not_known() -> None:
     assert student([0.5, math.nan, 0.7]).value == pytest.approx(0.6)
     assert math.isnan(student([0.5]).low)

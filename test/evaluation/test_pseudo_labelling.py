@@ -19,6 +19,7 @@ from sam_adapt_ros.masks import build
 from sam_adapt_ros.messages import read_labels, stamp_ns
 from sam_adapt_ros.pseudo_labelling import TOPIC, pseudo_label
 from sam_adapt_ros.pseudo_labels import PseudoLabeler, PseudoLabels
+from sam_adapt_ros.segmentation import Prediction
 from sam_adapt_ros.taxonomy import Taxonomy
 
 CONFIG = Config.load("town", {"masks.generator": "instances"})
@@ -119,6 +120,20 @@ def test_two_runs_are_the_same_and_an_existing_bag_is_kept(
             np.testing.assert_array_equal(a, b)
     with pytest.raises(BagError, match="pseudo_labels exists"):
         pseudo_label(night_bag, CONFIG, tmp_path)
+
+
+def test_without_truth_there_is_a_report_too(night_bag: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Blind(NoisySegmenter):
+        def __call__(self, frame: Frame) -> Prediction:
+            truth = np.zeros(len(frame.points), np.uint8)
+            return super().__call__(Frame(frame.stamp_ns, "", frame.points, frame.views, truth))
+
+    monkeypatch.setattr(pseudo_labelling, "load_segmenter", lambda config: (Blind(), load_noisy(config)[1]))
+    config = CONFIG.model_copy(update={"ground_truth": CONFIG.ground_truth.model_copy(update={"topic": "/none"})})
+    summary = pseudo_label(night_bag, config, tmp_path).as_dict()
+    assert summary["kept_out"]["points"] > 0
+    assert summary["stages"]["labels"]["seen"]["precision"] is None
+    assert "direct propagation labels." in (tmp_path / "report.html").read_text()
 
 
 def has_color(picture: np.ndarray, color: tuple[int, int, int]) -> bool:

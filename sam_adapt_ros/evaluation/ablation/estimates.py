@@ -48,7 +48,7 @@ def estimates(drives: Sequence[Sequence[Measured]], baseline: Sequence[Sequence[
     Several drives: mean over drives (each counts the same), interval by Student's t. A single one: its value, interval
     by bootstrap over its frames, which follow one another, so that it says nothing about other drives.
     """
-    if len(drives) == 1:
+    if len(drives) == 1 and len(drives[0]) > 1:
         pairs = _resampled(drives[0], baseline[0])
         whole = total(drives[0]), total(baseline[0])
         return {name: _percentiles(metric(whole), [metric(pair) for pair in pairs]) for name, metric in METRICS.items()}
