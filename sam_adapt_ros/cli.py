@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from sam_adapt_ros import __version__
-from sam_adapt_ros.config import Config
+from sam_adapt_ros.config import Config, load_recipe
 from sam_adapt_ros.errors import SamAdaptError
 
 if TYPE_CHECKING:
@@ -45,6 +45,9 @@ ConfigName = Annotated[
 Overrides = Annotated[
     list[str],
     typer.Option("--set", "-s", help="Override one parameter, for example -s segmenter.device=cpu", show_default=False),
+]
+Recipe = Annotated[
+    str, typer.Option(help="How to learn: a file of config/recipes or a YAML file; by default as configured.")
 ]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing output.")]
@@ -89,8 +92,9 @@ def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def load_config(name: str, overrides: list[str] | None = None) -> Config:
-    return Config.load(name, parse_overrides(overrides or []))
+def load_config(name: str, overrides: list[str] | None = None, recipe: str = "") -> Config:
+    values = load_recipe(recipe) if recipe else {}
+    return Config.load(name, {**values, **parse_overrides(overrides or [])})
 
 
 def parse_overrides(overrides: list[str]) -> dict[str, Any]:
@@ -233,12 +237,20 @@ def replay(
     output: Output = Path("out/replay"),
     set: Overrides = [],
     force: Force = False,
+    adapt: Annotated[bool, typer.Option("--adapt", help="Learn on the way; each frame is labelled first.")] = False,
+    passes: Annotated[int, typer.Option(min=1, help="With --adapt: how often the bag is driven through.")] = 1,
+    recipe: Recipe = "",
 ) -> None:
     """Label a bag in process, as fast as it goes; leaves the labelled bag, summary.json, pictures and a report."""
+    from sam_adapt_ros.adaptive_replay import replay_adapting
     from sam_adapt_ros.replay import replay
 
-    with progress_bar("labelling") as progress:
-        summary = replay(bag, load_config(config, set), output, force=force, progress=progress)
+    with progress_bar("adapting" if adapt else "labelling") as progress:
+        settings = load_config(config, set, recipe)
+        if adapt:
+            summary = replay_adapting(bag, settings, output, passes=passes, force=force, progress=progress)
+        else:
+            summary = replay(bag, settings, output, force=force, progress=progress)
     _say_summary(summary, output)
 
 
@@ -298,6 +310,34 @@ def ablate(
         console.print(table)
     ablation.write_report(result, output)
     _say_written(*(output / name for name in ("ablation.csv", "ablation.json", "pictures", "report.html")))
+
+
+@app.command("bench-adaptation")
+def bench_adaptation(
+    config: ConfigName = "town",
+    set: Overrides = [],
+    shifts: Annotated[str, typer.Option(help="Domains of the town.")] = "night,abroad,sparse",
+    seeds: Annotated[str, typer.Option(help="Of the drives; unseen ones are 5 higher.")] = "110-112",
+    frames: Annotated[int, typer.Option(min=1, help="Length of a drive.")] = 60,
+    recipe: Recipe = "",
+    output: Output = Path("out/bench_adaptation.json"),
+) -> None:
+    """Measure what adaptation recovers of domain shifts, on unseen drives through the town."""
+    from sam_adapt_ros.benchmarks import adaptation
+    from sam_adapt_ros.demo import parse_seeds
+
+    chosen = adaptation.Protocol(frames=frames)
+    with progress_bar("adapting") as progress:
+        results = adaptation.bench_adaptation(
+            load_config(config, set, recipe), shifts.split(","), parse_seeds(seeds), chosen, output, progress
+        )
+    names = ("miou_source", "miou_normalization_only", "miou_final", "miou_oracle", "recovered")
+    table = Table("shift", *names, "worst change")
+    for shift, row in adaptation.summarize(results).items():
+        cells = (f"{row[name]:.3f} ± {row[f'{name}_spread']:.3f}" for name in names)
+        table.add_row(shift, *cells, f"{row['worst_change']:+.3f}")
+    console.print(table)
+    _say_written(output)
 
 
 @app.command()

@@ -297,6 +297,7 @@ class PlausibilityConfig(Section):
 class TeacherConfig(Section):
     """Who makes the pseudo-labels."""
 
+    source_votes: bool = True  # the source model, as it is, has half a say
     vote_cell: NonNegative = 0.2  # metres; sweeps vote on what is in a cubic cell of the map; 0: each for itself
 
 
@@ -321,13 +322,16 @@ class GateConfig(Section):
     sure: Fraction = 0.95  # probability from which the source model is taken at its word
     min_anchor_agreement: Fraction = 0.95  # share of what the source is sure of ...
     anchor_tolerance: Fraction = 0.05  # ... or this much less than normalization alone agrees on, whichever is lower
+    anchor_floor: Fraction = 0.75  # but never less than this
     min_entropy: Fraction = 0.3  # of the source's, or normalization's, mean entropy
+    max_most: Fraction = 0.9  # share of the points for which a branch may say one and the same class
     min_share: Fraction = 0.005  # classes with no more of the points may come and go
     max_shrink: Fraction = 0.4  # what must be left of a class's share of the points
     max_growth: Annotated[float, Field(ge=1)] = 2.5  # times its share that a class may grow to
-    min_modalities: Fraction = 0.2  # consistency of 2d and 3d without which nothing is believed
-    tolerance: Fraction = 0.03  # a single consistency may fall by this much below that of the weights in use ...
-    min_gain: Fraction = 0.002  # ... but their mean must rise by this much
+    min_modalities: Fraction = 0.1  # consistency of 2d and 3d without which nothing is believed
+    tolerance: Fraction = 0.05  # how much the branches, or augmented and plain, may agree less than in use
+    label_tolerance: Fraction = 0.0  # the same of the agreement with the teacher, of all points and of the seen ones
+    min_gain: Fraction = 0.01  # by which the mean of those two must rise
     max_class_drop: Fraction = 0.08  # a class's consistency may fall by this much
     min_class_points: Count = 200  # pseudo-labels that a class needs to be judged
 
@@ -338,8 +342,8 @@ class RoundConfig(Section):
     min_frames: Count = 20  # in the buffer to learn from
     min_held_out: Count = 4  # and to judge by
     new_frames: Count = 20  # kept since the last round began
-    start: Literal["source", "current"] = "source"  # what the student starts from, its statistics re-estimated
-    blends: list[Fraction] = [0.5, 1.0]  # candidates: shares of the way from the source's weights to the student's
+    start: Literal["source", "current"] = "source"  # whose weights the student may start from
+    blends: list[Fraction] = [0.5, 1.0]  # candidates: shares of the way from the student's start to the student
     checkpoint_every: Count = 10  # steps of self-training
 
 
@@ -410,6 +414,24 @@ class Config(Section):
     def to_flat(self) -> dict[str, Any]:
         """Dotted names -> values: what ``from_flat`` takes and what the nodes declare."""
         return flatten(self.model_dump())
+
+
+def load_recipe(name: str | Path) -> dict[str, Any]:
+    """Dotted names -> values of a recipe, that override a configuration: ``config/recipes/<name>.yaml`` or a YAML file.
+
+    Raises ConfigError that names the file.
+    """
+    name = str(name)
+    try:
+        path = resources.find(name if name.endswith((".yaml", ".yml")) else f"{name}.yaml", "config/recipes")
+        data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except FileNotFoundError as error:
+        raise ConfigError(f"recipe: {error}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not YAML: {error}") from None
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: a mapping expected, got {type(data).__name__}")
+    return flatten(data)
 
 
 def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -21,6 +21,7 @@ ORDER = [
     "evaluation",
     "adaptation",
     "replay",
+    "adaptive_replay",
     "pseudo_labelling",
     "nodes",
     "demo",

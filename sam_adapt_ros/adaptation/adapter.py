@@ -101,12 +101,20 @@ class Adapter:
     @property
     def ready(self) -> bool:
         """Whether there is a round to go on with, or enough, and enough new, to begin one."""
-        rounds = self.config.rounds
         if self._plan is not None:
             return True
+        return self._enough and self._kept_since >= (self.config.rounds.new_frames if self.rounds else 0)
+
+    @property
+    def ready_at_end(self) -> bool:
+        """The same when no more frames will come: half of the new frames will do."""
+        return self.ready or (self._enough and 2 * self._kept_since >= self.config.rounds.new_frames)
+
+    @property
+    def _enough(self) -> bool:
+        rounds = self.config.rounds
         enough = len(self.buffer.training()) >= rounds.min_frames
-        enough &= len(self.buffer.held_out()) >= rounds.min_held_out
-        return enough and self._kept_since >= (rounds.new_frames if self.rounds else 0)
+        return enough and len(self.buffer.held_out()) >= rounds.min_held_out
 
     def run_round(self, between: Between = lambda: False) -> Decision | None:
         """Begins a round, or goes on with the one that was stopped; None when it is stopped (again).

@@ -23,7 +23,7 @@ Numbers = dict[str, float]
 class Verdict:
     """What the gate thinks of one set of weights. refused: every criterion it fails, with its numbers; () when none.
 
-    score: mean of the self-consistencies, the higher the better. numbers: everything that was measured.
+    score: agreement with the teacher's opinion from before the round, the higher the better. numbers: all measurements.
     """
 
     name: str
@@ -68,13 +68,14 @@ class References:
     """What candidates are compared with, all on the same held-out points.
 
     source: the anchor. normalization: the source with re-estimated statistics. current: what is in use.
-    labels: (P,) pseudo-labels made before the round, 255 = none.
+    labels: (P,) the teacher's opinion from before the round, 255 = none. seen: (P,) bool, by a camera.
     """
 
     source: Behaviour
     normalization: Behaviour
     current: Behaviour
     labels: NDArray[np.uint8]
+    seen: NDArray[np.bool_]
 
 
 class Gate:
@@ -123,8 +124,10 @@ class Gate:
 
     def _unlike_anchor(self, numbers: Numbers, normalization: Numbers) -> tuple[str, ...]:
         config, found = self.config, []
-        # Statistics alone move some points away from the source, and for the better: that much is always allowed.
+        # Statistics alone move some points away from the source, and for the better: so much is allowed, down to where
+        # they no longer speak of the same things (cameras that see nothing).
         limit = min(config.min_anchor_agreement, normalization["anchor"] - config.anchor_tolerance)
+        limit = max(limit, config.anchor_floor)
         if numbers["anchor"] < limit:
             found.append(
                 f"anchor: agrees on {numbers['anchor']:.3f} of what the source is sure of, {limit:.3f} expected"
@@ -140,6 +143,10 @@ class Gate:
         usual = min(source["entropy"], normalization["entropy"])
         if numbers["entropy"] < config.min_entropy * usual:
             found.append(f"collapse: entropy {numbers['entropy']:.4f}, {config.min_entropy:g} of {usual:.4f} expected")
+        for branch in ("2d", "3d"):
+            if numbers[f"most/{branch}"] > config.max_most:
+                most = numbers[f"most/{branch}"]
+                found.append(f"collapse: {branch}: one class for {most:.3f} of the points, {config.max_most:g} at most")
         for name in self.classes:
             key = f"share/{name}"
             low, high = sorted((source[key], normalization[key]))
@@ -157,8 +164,13 @@ class Gate:
             found.append(f"consistency: 2d against 3d {numbers['modalities']:.3f}, {config.min_modalities:g} expected")
         found += [
             f"consistency: {key} {numbers[key]:.3f}, in use {current[key]:.3f}"
-            for key in ("modalities", "augmented", "labels")
-            if numbers[key] < current[key] - config.tolerance
+            for key, tolerance in (
+                ("modalities", config.tolerance),
+                ("augmented", config.tolerance),
+                ("labels", config.label_tolerance),
+                ("labels_seen", config.label_tolerance),
+            )
+            if numbers[key] < current[key] - tolerance
         ]
         if numbers["score"] < current["score"] + config.min_gain:
             found.append(f"consistency: {numbers['score']:.3f}, in use {current['score']:.3f}")
@@ -196,7 +208,7 @@ class Measures:
         self._config = config
         source = references.source
         self._sure = source.probability >= config.sure
-        enough = np.bincount(references.labels, minlength=IGNORE + 1)[: len(classes)]
+        enough = np.bincount(references.labels[references.seen], minlength=IGNORE + 1)[: len(classes)]
         self._judged = enough >= config.min_class_points  # classes that are met often enough to speak of
         self.enough = bool(self._judged.sum() >= 2)
 
@@ -205,23 +217,30 @@ class Measures:
         return Verdict(name, (), numbers["score"], numbers)
 
     def of(self, behaviour: Behaviour) -> Numbers:
-        """``anchor`` agreement where the source is sure, ``entropy``, ``share/<class>``, the consistencies
-        (``modalities``, ``augmented``, ``labels``, their mean ``score``) and ``class/<class>``, their mean by class."""
-        count, names = len(self._classes), self._classes
+        """``anchor`` agreement where the source is sure, ``entropy``, ``share/<class>``, the share of a
+        branch's most frequent class, ``most/<branch>``; consistencies as mean IoU over
+        the judged classes: ``modalities`` (2d against 3d), ``augmented``, ``labels`` and ``labels_seen`` (the teacher's
+        opinion, of all points and of those that a camera sees), the mean of these two by class, ``class/<class>``, and
+        altogether, ``score``."""
+        count, names, references = len(self._classes), self._classes, self._references
+        seen = references.seen
         consistencies = {
             "modalities": agreement(behaviour.image, behaviour.points, count),
             "augmented": agreement(behaviour.augmented, behaviour.labels, count),
-            "labels": agreement(behaviour.labels, self._references.labels, count),
+            "labels": agreement(behaviour.labels, references.labels, count),
+            "labels_seen": agreement(behaviour.labels[seen], references.labels[seen], count),
         }
         numbers: Numbers = {"entropy": float(behaviour.entropy.mean()) if len(behaviour.entropy) else 0.0}
         for name, share in zip(names, behaviour.histogram(count), strict=True):
             numbers[f"share/{name}"] = float(share)
+        for branch, labels in (("2d", behaviour.image), ("3d", behaviour.points)):
+            numbers[f"most/{branch}"] = _most(labels)
         numbers |= self._anchor(behaviour)
         for key, values in consistencies.items():
             judged = np.nan_to_num(values[self._judged])
             numbers[key] = float(judged.mean()) if len(judged) else 0.0
-        numbers["score"] = float(np.mean([numbers[key] for key in consistencies]))
-        mean = np.nan_to_num(np.stack(list(consistencies.values()))).mean(0)
+        numbers["score"] = (numbers["labels"] + numbers["labels_seen"]) / 2
+        mean = np.nan_to_num(consistencies["labels"] + consistencies["labels_seen"]) / 2
         numbers |= {f"class/{name}": float(mean[place]) for place, name in enumerate(names) if self._judged[place]}
         return numbers
 
@@ -234,3 +253,9 @@ class Measures:
             if rows.sum() >= self._config.min_class_points:
                 numbers[f"anchor/{name}"] = float(same[rows].mean())
         return numbers
+
+
+def _most(labels: NDArray[np.uint8]) -> float:
+    """The share of the most frequent class among the labels that are not 255."""
+    counts = np.bincount(labels, minlength=IGNORE + 1)[:IGNORE]
+    return float(counts.max() / max(counts.sum(), 1))

@@ -20,7 +20,8 @@ Labels = NDArray[np.uint8]
 class Plan:
     """number: of the round. current: name of the version that was in use. recipe: what it is run with, as text.
 
-    training, held_out: keys of the buffer's frames. labels: pseudo-labels by key, (N,) uint8 over the frame's points.
+    training, held_out: keys of the buffer's frames. labels: by key, (N,) uint8 over the frame's points:
+    pseudo-labels to learn from, the teacher's opinion where held out.
     """
 
     number: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,17 +13,20 @@ from torch import Tensor
 
 from sam_adapt_ros.adaptation.buffer import FrameSequence
 from sam_adapt_ros.adaptation.examination import Behaviour, Opinions, behave, is_finite, listen, with_state
-from sam_adapt_ros.adaptation.gate import Decision, Gate, References
+from sam_adapt_ros.adaptation.gate import Decision, Gate, Measures, References
 from sam_adapt_ros.adaptation.interpolation import assemble, interpolate
 from sam_adapt_ros.adaptation.normalization import renormalized
 from sam_adapt_ros.adaptation.plan import Plan
 from sam_adapt_ros.adaptation.self_training import SelfTraining
 from sam_adapt_ros.adaptation.teacher import Teacher, with_labels
 from sam_adapt_ros.config import AdaptationConfig
+from sam_adapt_ros.errors import WeightsError
 from sam_adapt_ros.pseudo_labels import LabelStatistics
 from sam_adapt_ros.segmentation.batch import Sample
 from sam_adapt_ros.segmentation.fusion import Fusion
 from sam_adapt_ros.segmentation.network import Network
+
+logger = logging.getLogger(__name__)
 
 State = dict[str, Tensor]
 Pause = Callable[[], None]
@@ -81,22 +85,32 @@ class Round:
 
         self.phase = "labelling"
         if not plan.labels:
-            labels = self.teacher.label(with_state(self.source, renewed), [training, held_out], pause)
-            plan = replace(plan, labels=dict(zip((*plan.training, *plan.held_out), labels, strict=True)))
+            teachers = [with_state(self.source, renewed)]
+            if self.config.teacher.source_votes:
+                teachers.append(self.source)
+            labels, opinions = self.teacher.label(teachers, training, held_out, pause)
+            keys = (*plan.training, *plan.held_out)
+            plan = replace(plan, labels=dict(zip(keys, (*labels, *opinions), strict=True)))
             keep(plan)
         labelled = with_labels(samples, [plan.labels[key] for key in plan.training])
         before = with_labels(judged, [plan.labels[key] for key in plan.held_out])
 
+        heard = _Listener(self.source, before, self.config, self.fusion, pause)
+        references = _references(heard, source_state, normalized, in_use, before)
+        bases = [source_state, normalized]
+        if self.config.rounds.start == "current" and current is not None:
+            bases += [in_use, renewed]
+        start = self._best_start(bases, heard, references)
+
         self.phase = "training"
-        start = normalized if self.config.rounds.start == "source" else renewed
         student = self._train(with_state(self.source, start), labelled, checkpoint, pause)
 
         self.phase = "judging"
-        states = {"source": source_state, "normalization": normalized}
-        if current is not None:
-            states["current"] = in_use
-        candidates = self._candidates(normalized, in_use, student)
-        decision = self._judge(states, candidates, before, pause)
+        candidates = self._candidates(normalized, in_use, start, student)
+        behaviours: dict[str, Behaviour | None] = {} if current is None else {"source": references.source}
+        for name, state in candidates.items():
+            behaviours[name] = heard(state) if is_finite(state) else None
+        decision = self.gate.judge(behaviours, references)
         facts = {"labels": self._label_facts(labelled, samples), "steps": len(self.losses)}
         state = None if decision.promoted in ("", "source") else candidates[decision.promoted]
         return Outcome(replace(decision, facts=facts), state)
@@ -112,7 +126,11 @@ class Round:
         """The trained state; not finite where training failed, so that the gate says so."""
         training = SelfTraining(start, labelled, self.config.self_training)
         if checkpoint is not None and checkpoint.exists():
-            training.load(checkpoint)
+            try:
+                training.load(checkpoint)
+            except WeightsError as error:
+                logger.warning("training starts anew: %s", error)
+                training = SelfTraining(start, labelled, self.config.self_training)
         self.losses = training.losses
         try:
             while not training.finished:
@@ -129,39 +147,26 @@ class Round:
             return {name: tensor * float("nan") for name, tensor in training.student.state_dict().items()}
         return dict(training.average.state_dict())
 
-    def _candidates(self, normalized: State, in_use: State, student: State) -> dict[str, State]:
-        """By name, the boldest last of equals: parts of the student, blends of it with the source, statistics alone."""
-        candidates = {"normalization": normalized}
+    def _best_start(self, bases: Sequence[State], heard: _Listener, references: References) -> State:
+        """Of every pair of branches the one that agrees best with the teacher on held-out frames; of equals the first.
+
+        Where the image's statistics in the new domain are worth less than the source's, training begins without them.
+        """
+        measures = Measures(references, self.classes, self.config.gate)
+        pairs = [assemble(image, points) for image in bases for points in bases]
+        scores = [measures.of(heard(pair))["score"] for pair in pairs]
+        return pairs[int(np.argmax(scores))]
+
+    def _candidates(self, normalized: State, in_use: State, start: State, student: State) -> dict[str, State]:
+        """By name: statistics alone, the student, blends of it with what it started from, and single branches."""
+        candidates = {"normalization": normalized, "start": start}
         for share in self.config.rounds.blends:
-            blend = interpolate(normalized, student, share)
+            blend = interpolate(start, student, share)
             name = "student" if share == 1 else f"blend {share:g}"
             candidates[name] = blend
             candidates[f"{name}, image only"] = assemble(blend, in_use)
             candidates[f"{name}, points only"] = assemble(in_use, blend)
         return candidates
-
-    def _judge(
-        self,
-        references: Mapping[str, State],
-        candidates: Mapping[str, State],
-        before: Sequence[Sample],
-        pause: Pause,
-    ) -> Decision:
-        heard = _Listener(self.source, before, self.config, self.fusion, pause)
-        labels = [sample.labels for sample in before if sample.labels is not None]
-        behaviours = {name: heard(state) for name, state in references.items()}
-        found = References(
-            source=behaviours["source"],
-            normalization=behaviours["normalization"],
-            current=behaviours.get("current", behaviours["source"]),
-            labels=np.concatenate(labels) if labels else np.zeros(0, np.uint8),
-        )
-        everyone: dict[str, Behaviour | None] = {
-            name: heard(state) if is_finite(state) else None for name, state in candidates.items()
-        }
-        if "current" in references:
-            everyone["source"] = behaviours["source"]
-        return self.gate.judge(everyone, found)
 
     def _label_facts(self, labelled: Sequence[Sample], samples: Sequence[Sample]) -> dict[str, Any]:
         """Coverage of the pseudo-labels and, where the truth is known, for reports only, their precision."""
@@ -170,6 +175,20 @@ class Round:
             assert sample.labels is not None
             statistics.add(sample.labels, truth.labels, sample.camera >= 0)
         return statistics.as_dict(self.classes)
+
+
+def _references(
+    heard: _Listener, source: State, normalized: State, in_use: State, before: Sequence[Sample]
+) -> References:
+    """before: held-out samples, labelled by the teacher."""
+    labels = [sample.labels for sample in before if sample.labels is not None]
+    return References(
+        source=heard(source),
+        normalization=heard(normalized),
+        current=heard(in_use),
+        labels=np.concatenate([*labels, np.zeros(0, np.uint8)]),
+        seen=np.concatenate([*(sample.camera >= 0 for sample in before), np.zeros(0, bool)]),
+    )
 
 
 class _Listener:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sam_adapt_ros.adaptation.files import store_errors
 from sam_adapt_ros.adaptation.normalization import frozen_statistics, layers
 from sam_adapt_ros.config import SelfTrainingConfig
 from sam_adapt_ros.segmentation import checkpoint
@@ -88,8 +89,9 @@ class SelfTraining:
         return self.losses[-1]
 
     def save(self, path: Path) -> None:
-        """Writes everything that ``load`` needs; replaced at once. Raises OSError."""
-        checkpoint.save(path, self.networks, self.optimizer, {"done": self.done, "losses": self.losses})
+        """Writes everything that ``load`` needs; replaced at once. Raises StoreError that names the file."""
+        with store_errors(path):
+            checkpoint.save(path, self.networks, self.optimizer, {"done": self.done, "losses": self.losses})
 
     def load(self, path: Path) -> None:
         """Goes on where ``save`` was called. Raises WeightsError that names the file."""
@@ -118,6 +120,8 @@ def _balance(samples: Sequence[Sample], classes: int, power: float) -> Tensor | 
         return None
     counts = count_classes(samples, classes).astype(np.float64)
     known = counts > 0
+    if not known.any():
+        return None
     weights = np.ones(classes)
     weights[known] = np.clip((counts[known].mean() / counts[known]) ** power, 0.2, 5.0)
     weights /= (weights * counts).sum() / max(counts.sum(), 1)  # the loss keeps its scale

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from sam_adapt_ros.adaptation.voting import to_odometry, vote
@@ -16,6 +17,7 @@ from sam_adapt_ros.masks.generators import MaskGenerator
 from sam_adapt_ros.pseudo_labels import PseudoLabeler
 from sam_adapt_ros.pseudo_labels.selection import Candidates, apply_thresholds, candidates, dataset_thresholds
 from sam_adapt_ros.segmentation.batch import Sample
+from sam_adapt_ros.segmentation.fusion import FUSIONS
 from sam_adapt_ros.segmentation.network import Network
 from sam_adapt_ros.segmentation.segmenter import Prediction, Segmenter
 from sam_adapt_ros.taxonomy import Taxonomy
@@ -24,39 +26,73 @@ Labels = NDArray[np.uint8]
 Pause = Callable[[], None]
 
 
+@dataclass(frozen=True, eq=False)
+class _Heard:
+    """What was said of one frame, and where its points are on the map, (N, 3) metres; None where that is not asked."""
+
+    candidates: Candidates
+    points_odom: NDArray[np.float32] | None
+
+
 class Teacher:
     """Pseudo-labels of a whole set of frames: predictions, votes over time, selection, masks, MLA and GAPP.
 
-    The thresholds of the selection are those of the set, as published.
+    Several networks teach as one: their branches' probabilities are averaged, and fused after. The thresholds of the
+    selection are those of the set, as published.
     """
 
     def __init__(self, config: Config, taxonomy: Taxonomy, generator: MaskGenerator) -> None:
         self.config = config
         self.taxonomy = taxonomy
         self.labeler = PseudoLabeler(config.pseudo_labels, generator, len(taxonomy))
+        self.fusion = FUSIONS[config.segmenter.fusion]()
 
-    def label(self, network: Network, sets: Sequence[Sequence[Frame]], pause: Pause = lambda: None) -> list[Labels]:
-        """(N,) uint8 class ids a frame of one set after the other, 255 = none.
+    def label(
+        self,
+        networks: Sequence[Network],
+        training: Sequence[Frame],
+        held_out: Sequence[Frame],
+        pause: Pause = lambda: None,
+    ) -> tuple[list[Labels], list[Labels]]:
+        """Pseudo-labels of the frames to learn from, and the teacher's opinion of every held-out point.
 
-        Sets share thresholds, not votes. The network is left as it is. pause: called frame by frame.
+        Both (N,) uint8 class ids a frame, 255 = none; held-out points get one wherever there is a prediction, so that
+        candidates can be judged where nobody was sure. Votes on held-out frames are joined by those on the others, not
+        the other way round. The networks are left as they are. pause: called frame by frame.
         """
-        found = [each for frames in sets for each in self.candidates(network, frames, pause)]
-        return self.enhance((frame for frames in sets for frame in frames), found, pause)
+        own, others = (self._listen(networks, frames, pause) for frames in (training, held_out))
+        labels = self._enhanced(training, self._voted(own), pause)
+        opinions = self._voted(own + others)[len(own) :]
+        return labels, [opinion.labels for opinion in opinions]
 
-    def candidates(self, network: Network, frames: Sequence[Frame], pause: Pause = lambda: None) -> list[Candidates]:
-        """What the network says of the frames' points, after the votes over time."""
-        segmenter = Segmenter(copy.deepcopy(network), self.taxonomy, self.config.segmenter)
-        found, points_odom = [], []
-        cell = self.config.adaptation.teacher.vote_cell
+    def _listen(self, networks: Sequence[Network], frames: Sequence[Frame], pause: Pause) -> list[_Heard]:
+        segmenters = [Segmenter(copy.deepcopy(network), self.taxonomy, self.config.segmenter) for network in networks]
+        votes = bool(self.config.adaptation.teacher.vote_cell)
+        heard = []
         for frame in frames:
             pause()
-            found.append(self._candidates(segmenter(frame)))
-            points_odom.append(to_odometry(frame.points, frame.T_odom_lidar) if cell else None)
-        return vote(points_odom, found, len(self.taxonomy), cell) if cell else found
+            found = self._joint([segmenter(frame) for segmenter in segmenters])
+            heard.append(_Heard(found, to_odometry(frame.points, frame.T_odom_lidar) if votes else None))
+        return heard
 
-    def enhance(
-        self, frames: Iterable[Frame], found: Sequence[Candidates], pause: Pause = lambda: None
-    ) -> list[Labels]:
+    def _joint(self, predictions: Sequence[Prediction]) -> Candidates:
+        first = predictions[0]
+        image = np.mean([prediction.image for prediction in predictions], axis=0, dtype=np.float32)
+        points = np.mean([prediction.points for prediction in predictions], axis=0, dtype=np.float32)
+        fused = first.fused
+        if len(predictions) > 1:
+            fused = points.copy()
+            rows = np.flatnonzero(first.seen)
+            logs = (torch.from_numpy(each[rows]).clamp_min(1e-9).log() for each in (image, points))
+            fused[rows] = self.fusion(*logs).numpy()
+        return candidates(fused, image, points, first.seen, self.config.pseudo_labels.selection)
+
+    def _voted(self, heard: Sequence[_Heard]) -> list[Candidates]:
+        cell = self.config.adaptation.teacher.vote_cell
+        found = [each.candidates for each in heard]
+        return vote([each.points_odom for each in heard], found, len(self.taxonomy), cell) if cell else found
+
+    def _enhanced(self, frames: Sequence[Frame], found: Sequence[Candidates], pause: Pause) -> list[Labels]:
         """Selection over all frames, then masks frame by frame."""
         everything = Candidates(
             np.concatenate([each.labels for each in found] or [np.zeros(0, np.uint8)]),
@@ -68,11 +104,6 @@ class Teacher:
             pause()
             labels.append(self.labeler.enhanced(frame, apply_thresholds(each, thresholds)).labels)
         return labels
-
-    def _candidates(self, prediction: Prediction) -> Candidates:
-        return candidates(
-            prediction.fused, prediction.image, prediction.points, prediction.seen, self.config.pseudo_labels.selection
-        )
 
 
 def with_labels(samples: Sequence[Sample], labels: Sequence[Labels]) -> list[Sample]:

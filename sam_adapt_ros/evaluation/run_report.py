@@ -33,13 +33,17 @@ def evenly_spaced(total: int, count: int) -> set[int]:
     return {int(place) for place in np.linspace(0, max(total - 1, 0), min(count, max(total, 1))).round()}
 
 
-def write_run_report(summary: Summary, samples: Sequence[Sample], output: Path, title: str) -> Path:
-    """Writes everything into ``output`` and returns the path of ``report.html``."""
+def write_run_report(
+    summary: Summary, samples: Sequence[Sample], output: Path, title: str, sections: Sequence[Section] = ()
+) -> Path:
+    """Writes everything into ``output`` and returns the path of ``report.html``. sections: to begin with."""
     pictures = output / "pictures"
     pictures.mkdir(parents=True, exist_ok=True)
     summary.write(output / "summary.json")
     facts = summary.as_dict()
-    report = Report(title, subtitle=" · ".join(f"{name}: {value}" for name, value in summary.facts.items()))
+    plain = {name: value for name, value in summary.facts.items() if not isinstance(value, dict)}
+    report = Report(title, subtitle=" · ".join(f"{name}: {value}" for name, value in plain.items()))
+    report.sections.extend(sections)
     report.sections.append(flow_section(facts))
     if summary.has_ground_truth:
         report.sections.append(_quality(summary, pictures))

@@ -1,4 +1,4 @@
-"""A world small enough to learn in seconds: ground, walls and boxes along a road, and a camera whose colours can change."""
+"""A world small enough to learn in seconds: ground, walls and boxes along a road, by day and at dusk."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def make_frame(seed: int = 0, points: int = 1500, dusk: bool = False, at: float 
 
 
 def drive(count: int, seed: int = 100, **changes) -> list[Frame]:
-    return [make_frame(seed + place, at=5.0 * place, **changes) for place in range(count)]
+    return [make_frame(seed + place, at=2.5 + 5.0 * place, **changes) for place in range(count)]
 
 
 def to_samples(frames: list[Frame]) -> list[Sample]:

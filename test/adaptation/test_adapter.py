@@ -1,0 +1,174 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from learning_support import SHAPES, NoMasks, drive, learning_config, source_network, source_weights
+
+from sam_adapt_ros.adaptation import WeightStore
+from sam_adapt_ros.adaptation.adapter import Adapter
+from sam_adapt_ros.config import Config
+from sam_adapt_ros.evaluation.evaluate import evaluate
+from sam_adapt_ros.frame import Frame
+from sam_adapt_ros.segmentation import Segmenter
+from sam_adapt_ros.segmentation import weights as weights_files
+from sam_adapt_ros.segmentation.segmenter import build_network
+
+FRAMES = 16
+
+
+def make_adapter(folder: Path, config: Config | None = None, state: Path | None = None) -> Adapter:
+    store = WeightStore(folder / "store")
+    store.initialize(source_weights())
+    return Adapter(config or learning_config(), store, state, NoMasks(), SHAPES)
+
+
+def segmenter_of(adapter: Adapter) -> Segmenter:
+    path = adapter.store.current().path
+    return Segmenter(build_network(weights_files.load(path), str(path)), SHAPES)
+
+
+def watch(adapter: Adapter, frames: list[Frame]) -> list[str]:
+    segmenter = segmenter_of(adapter)
+    return [adapter.observe(frame, segmenter(frame)) for frame in frames]
+
+
+def miou(adapter: Adapter, frames: list[Frame]) -> float:
+    return evaluate(frames, segmenter_of(adapter)).miou("fused_seen")
+
+
+def tensors(adapter: Adapter) -> dict[str, torch.Tensor]:
+    return dict(weights_files.load(adapter.store.current().path).state)
+
+
+@pytest.fixture(scope="module")
+def dusk() -> list[Frame]:
+    return drive(FRAMES, dusk=True)
+
+
+@pytest.fixture(scope="module")
+def adapted(dusk: list[Frame], tmp_path_factory: pytest.TempPathFactory) -> Adapter:
+    """After one round on the dusk."""
+    adapter = make_adapter(tmp_path_factory.mktemp("adapted"))
+    watch(adapter, dusk)
+    assert adapter.ready
+    adapter.run_round()
+    return adapter
+
+
+def test_a_new_domain_is_learned(adapted: Adapter) -> None:
+    unseen = drive(6, seed=900, dusk=True)
+    decision = adapted.decisions[-1]
+    assert decision.promoted, decision.reason
+    before = evaluate(unseen, Segmenter(build_network(source_weights(), "source"), SHAPES)).miou("fused_seen")
+    assert miou(adapted, unseen) > before + 0.05
+    record = adapted.store.current().record
+    assert record.gate["promoted"] == decision.promoted
+    assert record.frames == len(adapted.buffer.training())
+    assert record.gate["labels"]["coverage"] > 0.3
+
+
+def test_what_was_promoted_says_where_it_comes_from(adapted: Adapter) -> None:
+    weights = weights_files.load(adapted.store.current().path)
+    assert weights.parent == adapted.store.source().name
+    assert weights.history[-1]["step"] == "adapt"
+    assert not adapted.store.verify()
+
+
+def test_it_is_not_ready_again_without_new_frames(adapted: Adapter) -> None:
+    assert not adapted.ready
+
+
+def test_the_same_frames_give_the_same_weights(adapted: Adapter, dusk: list[Frame], tmp_path: Path) -> None:
+    again = make_adapter(tmp_path)
+    watch(again, dusk)
+    decision = again.run_round()
+    assert decision.as_dict() == adapted.decisions[-1].as_dict()
+    assert all(torch.equal(tensor, tensors(adapted)[name]) for name, tensor in tensors(again).items())
+
+
+def stop_in(phase: str, adapter: Adapter, after: int) -> Callable[[], bool]:
+    calls = iter(range(10_000))
+    return lambda: adapter.phase == phase and next(calls) >= after
+
+
+@pytest.mark.parametrize(("phase", "after"), [("normalizing", 2), ("labelling", 9), ("training", 7), ("judging", 1)])
+def test_stopped_and_resumed_by_another_process_equals_unbroken(
+    adapted: Adapter, dusk: list[Frame], tmp_path: Path, phase: str, after: int
+) -> None:
+    broken = make_adapter(tmp_path, state=tmp_path / "state")
+    watch(broken, dusk)
+    broken.save()
+    assert broken.run_round(stop_in(phase, broken, after)) is None
+    assert broken.phase == "watching"
+    resumed = make_adapter(tmp_path, state=tmp_path / "state")
+    assert resumed.ready
+    decision = resumed.run_round()
+    assert decision.promoted == adapted.decisions[-1].promoted
+    assert all(torch.equal(tensor, tensors(adapted)[name]) for name, tensor in tensors(resumed).items())
+    assert not (tmp_path / "state" / "plan.npz").exists()
+
+
+def blackened(frame: Frame, rng: np.random.Generator) -> np.ndarray:
+    return np.zeros_like(frame.views[0].image)
+
+
+def noise(frame: Frame, rng: np.random.Generator) -> np.ndarray:
+    return rng.integers(0, 256, frame.views[0].image.shape, dtype=np.uint8)
+
+
+def shuffled(frame: Frame, rng: np.random.Generator) -> np.ndarray:
+    image = frame.views[0].image
+    return rng.permutation(image.reshape(-1, 3)).reshape(image.shape)
+
+
+def poisoned(frames: list[Frame], poison: Callable[[Frame, np.random.Generator], np.ndarray]) -> list[Frame]:
+    from dataclasses import replace
+
+    rng = np.random.default_rng(0)
+    return [replace(f, views=(replace(f.views[0], image=poison(f, rng)),)) for f in frames]
+
+
+@pytest.mark.parametrize("poison", [blackened, noise, shuffled])
+def test_poison_is_not_even_buffered(poison: Callable, tmp_path: Path) -> None:
+    adapter = make_adapter(tmp_path)
+    assert set(watch(adapter, poisoned(drive(FRAMES), poison))) <= {"dark_image", "noisy_image"}
+    assert not adapter.ready
+
+
+@pytest.mark.parametrize("poison", [blackened, noise, shuffled])
+def test_a_poisoned_buffer_promotes_nothing(poison: Callable, tmp_path: Path) -> None:
+    """With the guard at the buffer's door out of the way, the gate still holds."""
+    config = learning_config(**{"plausibility.min_contrast": 0.0, "plausibility.min_correlation": 0.0})
+    adapter = make_adapter(tmp_path, config)
+    adapter.plausibility.fault = lambda frame: None  # type: ignore[method-assign]
+    watch(adapter, poisoned(drive(FRAMES), poison))
+    assert adapter.ready
+    clean = drive(6, seed=900)
+    before = miou(adapter, clean)
+    adapter.run_round()
+    assert miou(adapter, clean) >= before - 0.005
+
+
+def test_a_lidar_that_stands_still_is_not_learned_from(tmp_path: Path) -> None:
+    adapter = make_adapter(tmp_path)
+    assert watch(adapter, [drive(1)[0]] * 5)[1:] == ["frozen_lidar"] * 4
+
+
+def test_a_rollback_during_the_round_is_respected(dusk: list[Frame], tmp_path: Path) -> None:
+    adapter = make_adapter(tmp_path)
+    watch(adapter, dusk)
+    other = source_network().state_dict()
+    other = {name: tensor + 0.01 if name.endswith("heads.classify.bias") else tensor for name, tensor in other.items()}
+
+    def between() -> bool:
+        if adapter.phase == "judging" and adapter.store.current().name == adapter.store.source().name:
+            from sam_adapt_ros.adaptation import Record
+
+            adapter.store.promote(adapter.store.add(other, Record()))
+        return False
+
+    decision = adapter.run_round(between)
+    assert not decision.promoted
+    assert "in use, not" in decision.reason
