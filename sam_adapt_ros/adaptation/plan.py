@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +34,7 @@ class Plan:
 
     def save(self, path: Path) -> None:
         """Raises StoreError that names the file."""
-        arrays = {
+        arrays: dict[str, NDArray[Any]] = {
             "training": np.array(self.training, np.int64),
             "held_out": np.array(self.held_out, np.int64),
             **{f"labels_{key}": labels for key, labels in self.labels.items()},

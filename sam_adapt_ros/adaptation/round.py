@@ -112,8 +112,8 @@ class Round:
             behaviours[name] = heard(state) if is_finite(state) else None
         decision = self.gate.judge(behaviours, references)
         facts = {"labels": self._label_facts(labelled, samples), "steps": len(self.losses)}
-        state = None if decision.promoted in ("", "source") else candidates[decision.promoted]
-        return Outcome(replace(decision, facts=facts), state)
+        chosen = None if decision.promoted in ("", "source") else candidates[decision.promoted]
+        return Outcome(replace(decision, facts=facts), chosen)
 
     def _samples(self, frames: FrameSequence, pause: Pause) -> list[Sample]:
         samples = []

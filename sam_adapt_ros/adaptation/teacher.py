@@ -77,8 +77,8 @@ class Teacher:
 
     def _joint(self, predictions: Sequence[Prediction]) -> Candidates:
         first = predictions[0]
-        image = np.mean([prediction.image for prediction in predictions], axis=0, dtype=np.float32)
-        points = np.mean([prediction.points for prediction in predictions], axis=0, dtype=np.float32)
+        image = np.stack([prediction.image for prediction in predictions]).mean(0)
+        points = np.stack([prediction.points for prediction in predictions]).mean(0)
         fused = first.fused
         if len(predictions) > 1:
             fused = points.copy()

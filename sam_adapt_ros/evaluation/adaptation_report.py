@@ -136,7 +136,7 @@ def _gate_table(decision: Mapping[str, Any]) -> Table:
 
 
 def _label_rows(facts: Mapping[str, Any]) -> list[tuple]:
-    rows = [
+    rows: list[tuple] = [
         (place, labels.get("coverage"), labels.get("precision"))
         for place, decision in enumerate(facts.get("decisions", ()), 1)
         if (labels := decision.get("labels"))
