@@ -54,7 +54,7 @@ def run(quick: bool = False) -> list[Figure]:
 
 
 def _config(folder: Path) -> Config:
-    """One camera, whose calibration is written into the folder, and weights as small as those that ship."""
+    """One camera, whose calibration is written into the folder, and weights of a network that costs little."""
     from sam_adapt_ros.geometry import CameraModel, make_transform
     from sam_adapt_ros.messages import Calibration, CameraCalibration
 
@@ -76,13 +76,14 @@ def _config(folder: Path) -> Config:
 
 
 def _weights(folder: Path) -> Path:
-    """A file of the shipped architecture; what it has learned does not matter here."""
+    """Of a network that any CPU runs at this rate: the node is measured, not the model (room ``segmentation``)."""
     from sam_adapt_ros.segmentation import weights as weights_files
     from sam_adapt_ros.segmentation.network import Network
     from sam_adapt_ros.segmentation.training import load_architecture
     from sam_adapt_ros.taxonomy import Taxonomy
 
-    architecture, classes = load_architecture("small"), Taxonomy.load("town").classes
+    changes = {"image_height": 96, "image_width": 160, "point_levels": 2, "point_width": 4, "voxel_size": 0.4}
+    architecture, classes = load_architecture("small").model_copy(update=changes), Taxonomy.load("town").classes
     state = Network(len(classes), architecture).state_dict()
     path = folder / "weights.safetensors"
     weights_files.save(path, weights_files.Weights(state, "town", classes, architecture))
