@@ -215,11 +215,12 @@ class VisibilityConfig(Section):
 class EnhancementConfig(Section):
     """Mask label assignment and geometry-aware propagation.
 
-    Chosen on drives through the town (seeds 60 to 69, ``sam-adapt ablate``): of the settings that lose at most 1.5
-    points of selection's precision in every domain, the one of most coverage.
+    The first two are chosen on drives through the town (night, abroad, sparse, seeds 60 to 62; ``sam-adapt ablate``):
+    of those tried whose loss of precision against selection stays within 1.5 points in every domain, interval
+    included, the ones of most coverage.
     """
 
-    min_points: Count = 10  # labelled points a mask needs
+    min_points: Count = 5  # labelled points a mask needs
     min_purity: Fraction = 0.9  # share of the labelled points that carry the most frequent class
     min_representativity: Fraction = 0.05  # share of the mask's points that are labelled
     radius_per_metre: NonNegative = 0.05  # propagation radius by the nearer point's range, ...
