@@ -156,8 +156,8 @@ def plot_sweeps(swept: Sequence[Result], path: Path) -> Path:
                 _plot_sweep(axes, line, "--" if name.endswith("alone") else "-")
         axes.set_title(parameter, fontsize=10)
         axes.grid(alpha=0.3)
-        if place == 0:
-            axes.legend(fontsize=8)
+    # The last one, of selection, has every kind of line.
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=8)
     return save(figure, path)
 
 
@@ -172,7 +172,7 @@ def plot_classes(results: Sequence[Result], classes: Sequence[str], path: Path) 
         axes.set_xticks(range(len(classes)), classes, rotation=40, ha="right", fontsize=8)
         axes.set_title(f"{measure}, %", fontsize=10)
         axes.grid(axis="y", alpha=0.3)
-    axes.legend(fontsize=8)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=len(results), fontsize=8)
     return save(figure, path)
 
 

@@ -19,8 +19,8 @@ ENHANCEMENT_SWEEPS: dict[str, tuple[float, ...]] = {
     "max_radius": (0.5, 1.0, 1.5, 2.0, 3.0, 5.0),
 }
 SELECTION_SWEEPS: dict[str, tuple[float, ...]] = {
-    "quantile": (0.0, 0.1, 0.25, 0.5, 0.75, 0.9),
-    "cap": (0.5, 0.7, 0.8, 0.9, 0.95, 0.99),
+    "quantile": (0.0, 0.1, 0.25, 0.5, 0.65, 0.8, 0.9),
+    "cap": (0.5, 0.7, 0.8, 0.9, 0.95, 0.99, 0.995),
 }
 _UNCONSTRAINED: dict[str, dict[str, float]] = {
     "size": {"min_points": 1},
