@@ -46,7 +46,7 @@ class OnlineRun:
         prediction = self.segmenter(frame)
         shipped = prediction if self.segmenter is self.source else self.source(frame)
         self.timeline.add(frame, prediction.by_branch(), shipped.by_branch())
-        self.adapter.observe(frame, prediction)
+        self.adapter.observe(frame, prediction.labels)
         return prediction
 
     def learn(self, config: Config, *, at_end: bool = False) -> None:

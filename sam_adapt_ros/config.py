@@ -247,7 +247,7 @@ class PseudoLabelConfig(Section):
 class StoreConfig(Section):
     """The weight store."""
 
-    folder: str = "out/store"
+    folder: str = ""  # what the segmenter follows and the adapter writes; "": the segmenter follows nothing
     keep: Annotated[int, Field(ge=0)] = 10  # newest versions kept besides source, current and previous
     lock_timeout: Positive = 10.0  # how long a change waits for another process's
     poll_period: Positive = 1.0  # how often the segmenter looks at the pointer
@@ -348,9 +348,22 @@ class RoundConfig(Section):
     checkpoint_every: Count = 10  # steps of self-training
 
 
+class ResourceConfig(Section):
+    """What the adapter's process may take of the machine."""
+
+    threads: Count = 1  # of the CPU
+    nice: Annotated[int, Field(ge=0, le=19)] = 19
+    duty_cycle: Annotated[float, Field(gt=0, le=1)] = 1.0  # share of the time in which it computes
+    gpu_memory_fraction: Annotated[float, Field(gt=0, le=1)] = 0.3  # of the card's memory
+
+
 class AdaptationConfig(Section):
     """Learning while driving."""
 
+    # source_free: from the vehicle's own frames alone; with_source: batches mix in labelled frames of the source;
+    # observe: everything but training, so as to measure
+    mode: Literal["source_free", "with_source", "observe"] = "source_free"
+    resources: ResourceConfig = ResourceConfig()
     store: StoreConfig = StoreConfig()
     buffer: BufferConfig = BufferConfig()
     plausibility: PlausibilityConfig = PlausibilityConfig()

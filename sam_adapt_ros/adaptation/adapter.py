@@ -8,6 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sam_adapt_ros.adaptation.buffer import FrameBuffer
 from sam_adapt_ros.adaptation.files import store_errors
 from sam_adapt_ros.adaptation.frame_summary import summarize
@@ -24,7 +27,7 @@ from sam_adapt_ros.frame import Frame
 from sam_adapt_ros.masks.generators import MaskGenerator, build
 from sam_adapt_ros.segmentation import weights as weights_files
 from sam_adapt_ros.segmentation.fusion import FUSIONS
-from sam_adapt_ros.segmentation.segmenter import Prediction, build_network, choose_device
+from sam_adapt_ros.segmentation.segmenter import build_network, choose_device
 from sam_adapt_ros.segmentation.weights import Weights
 from sam_adapt_ros.taxonomy import Taxonomy
 
@@ -88,12 +91,15 @@ class Adapter:
         """Of the present or last round, by step."""
         return self._round.losses
 
-    def observe(self, frame: Frame, prediction: Prediction) -> str:
-        """Offers a frame to learn from; returns what became of it: ``kept``, ``passed_over``, or why it is unusable."""
+    def observe(self, frame: Frame, labels: NDArray[np.uint8]) -> str:
+        """Offers a frame to learn from; returns what became of it: ``kept``, ``passed_over``, or why it is unusable.
+
+        labels: (N,) as predicted by the weights in use, 255 = none.
+        """
         fault = self.plausibility.fault(frame)
         if fault:
             return fault
-        if not self.buffer.add(frame, summarize(frame, prediction, len(self.taxonomy))):
+        if not self.buffer.add(frame, summarize(frame, labels, len(self.taxonomy))):
             return "passed_over"
         self._kept_since += 1
         return "kept"

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from sam_adapt_ros.frame import IGNORE, Frame
-
-if TYPE_CHECKING:
-    from sam_adapt_ros.segmentation import Prediction
 
 _GRID = 4  # cells a side of the image that the descriptor holds the mean colours of
 
@@ -29,9 +25,9 @@ class FrameSummary:
     descriptor: NDArray[np.float64]
 
 
-def summarize(frame: Frame, prediction: Prediction, classes: int) -> FrameSummary:
-    """The summary of a frame and its prediction. classes: C."""
-    labels = prediction.labels[prediction.labels != IGNORE]
+def summarize(frame: Frame, labels: NDArray[np.uint8], classes: int) -> FrameSummary:
+    """The summary of a frame and its (N,) predicted labels, 255 = none. classes: C."""
+    labels = labels[labels != IGNORE]
     histogram = np.bincount(labels, minlength=classes)[:classes] / max(len(labels), 1)
     colors = np.zeros((_GRID, _GRID, 3))
     for view in frame.views:

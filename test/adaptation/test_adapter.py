@@ -31,7 +31,7 @@ def segmenter_of(adapter: Adapter) -> Segmenter:
 
 def watch(adapter: Adapter, frames: list[Frame]) -> list[str]:
     segmenter = segmenter_of(adapter)
-    return [adapter.observe(frame, segmenter(frame)) for frame in frames]
+    return [adapter.observe(frame, segmenter(frame).labels) for frame in frames]
 
 
 def miou(adapter: Adapter, frames: list[Frame]) -> float:

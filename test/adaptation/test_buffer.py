@@ -435,20 +435,19 @@ def test_frames_are_added_while_others_learn():
 
 
 def test_a_summary_tells_frames_apart_by_classes_and_by_colours():
-    class Labelled:
-        def __init__(self, labels):
-            self.labels = np.array(labels, np.uint8)
+    def labels(*values):
+        return np.array(values, np.uint8)
 
     frame = make_frame(0, views=2)
-    a = summarize(frame, Labelled([0, 0, 1, 255]), CLASSES)
+    a = summarize(frame, labels(0, 0, 1, 255), CLASSES)
     np.testing.assert_allclose(a.histogram, [2 / 3, 1 / 3, 0, 0])
-    other = summarize(frame, Labelled([3, 3, 3]), CLASSES)
+    other = summarize(frame, labels(3, 3, 3), CLASSES)
     assert np.linalg.norm(a.descriptor - other.descriptor) == pytest.approx(1)
     for view in frame.views:
         view.image[:] = 0
-    dark = summarize(frame, Labelled([0, 0, 1]), CLASSES)
+    dark = summarize(frame, labels(0, 0, 1), CLASSES)
     assert 0.1 < np.linalg.norm(a.descriptor - dark.descriptor) <= 1
-    nothing = summarize(make_frame(0, views=0), Labelled([255]), CLASSES)
+    nothing = summarize(make_frame(0, views=0), labels(255), CLASSES)
     assert not nothing.histogram.any()
     assert np.isfinite(nothing.descriptor).all()
     assert len(nothing.descriptor) == len(a.descriptor)
