@@ -22,6 +22,7 @@ ORDER = [
     "adaptation",
     "replay",
     "adaptive_replay",
+    "recovery",
     "pseudo_labelling",
     "nodes",
     "demo",

@@ -1,0 +1,43 @@
+"""What adaptation recovers of a domain shift: the models that adapted weights are measured against, and the share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from sam_adapt_ros.adaptation.examination import with_state
+from sam_adapt_ros.adaptation.normalization import renormalized
+from sam_adapt_ros.adaptation.self_training import SelfTraining
+from sam_adapt_ros.config import Config, SelfTrainingConfig
+from sam_adapt_ros.frame import Frame
+from sam_adapt_ros.segmentation import Segmenter
+from sam_adapt_ros.segmentation.batch import Sample
+
+ORACLE_TRAINING = SelfTrainingConfig(steps=200, learning_rate=1e-3, ema_decay=0.9, class_balance=0.25)
+
+
+def recovered(source: float, final: float, oracle: float) -> float:
+    """The share of what labels would give that adaptation gives without them; NaN where the shift costs nothing."""
+    return (final - source) / (oracle - source) if oracle > source else float("nan")
+
+
+def to_samples(frames: Iterable[Frame], source: Segmenter) -> list[Sample]:
+    """Frames as the model takes them: smaller, so that many fit into memory."""
+    return [Sample.from_frame(frame, source.network.architecture) for frame in frames]
+
+
+def normalization_only(source: Segmenter, samples: Sequence[Sample], config: Config) -> Segmenter:
+    """The source with its normalization statistics re-estimated on unlabelled frames: what everything has to beat."""
+    statistics = renormalized(source.network, samples, config.adaptation.normalization)
+    network = with_state(source.network, statistics)
+    return Segmenter(network, source.taxonomy, config.segmenter, "normalization only")
+
+
+def train_oracle(
+    source: Segmenter, samples: Sequence[Sample], config: Config, training: SelfTrainingConfig = ORACLE_TRAINING
+) -> Segmenter:
+    """The source network trained on with the true labels of the domain: what labels would give."""
+    start = normalization_only(source, samples[::3], config).network
+    run = SelfTraining(start, samples, training)
+    while not run.finished:
+        run.step()
+    return Segmenter(run.average, source.taxonomy, config.segmenter, "oracle")
