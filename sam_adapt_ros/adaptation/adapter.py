@@ -76,6 +76,7 @@ class Adapter:
         self.decisions: list[Decision] = []
         self._recipe = config.model_dump(include={"masks", "pseudo_labels", "adaptation"}, mode="json")
         self._kept_since = 0  # frames kept since the last round began
+        self._requested = False
         self._plan: Plan | None = None  # of a round that was stopped
         self.buffer = FrameBuffer(self.config.buffer)
         if self.folder is not None:
@@ -104,12 +105,23 @@ class Adapter:
         self._kept_since += 1
         return "kept"
 
+    def request_round(self) -> None:
+        """Makes a round due as soon as there are frames enough for one, new or not; where one is under way, none."""
+        self._requested = self._plan is None
+
+    @property
+    def cause(self) -> str:
+        """Why a round is due: ``trigger`` (``request_round``) or ``new frames``; "" when none is."""
+        if not self._enough:
+            return ""
+        if self._requested:
+            return "trigger"
+        return "new frames" if self._kept_since >= (self.config.rounds.new_frames if self.rounds else 0) else ""
+
     @property
     def ready(self) -> bool:
-        """Whether there is a round to go on with, or enough, and enough new, to begin one."""
-        if self._plan is not None:
-            return True
-        return self._enough and self._kept_since >= (self.config.rounds.new_frames if self.rounds else 0)
+        """Whether there is a round to go on with, or one to begin."""
+        return self._plan is not None or bool(self.cause)
 
     @property
     def ready_at_end(self) -> bool:
@@ -162,6 +174,7 @@ class Adapter:
         self.buffer.clear()
         self._forget_plan()
         self._kept_since = 0
+        self._requested = False
         self.save()
 
     # Inside -----------------------------------------------------------------------------------------------------------
@@ -171,11 +184,13 @@ class Adapter:
         return json.dumps(self._recipe, sort_keys=True)
 
     def _begin(self, current: Version) -> None:
+        cause = self.cause or "end"
         self.rounds += 1
         self._kept_since = 0
+        self._requested = False
         self._forget_plan()
         training, held_out = self.buffer.training().keys, self.buffer.held_out().keys
-        self._plan = Plan(self.rounds, current.name, self._recipe_text, training, held_out, {})
+        self._plan = Plan(self.rounds, current.name, self._recipe_text, cause, training, held_out, {})
 
     def _keep(self, plan: Plan) -> None:
         self._plan = plan

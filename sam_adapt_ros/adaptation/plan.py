@@ -20,6 +20,7 @@ Labels = NDArray[np.uint8]
 @dataclass(frozen=True, eq=False)
 class Plan:
     """number: of the round. current: name of the version that was in use. recipe: what it is run with, as text.
+    cause: why it began.
 
     training, held_out: keys of the buffer's frames. labels: by key, (N,) uint8 over the frame's points:
     pseudo-labels to learn from, the teacher's opinion where held out.
@@ -28,6 +29,7 @@ class Plan:
     number: int
     current: str
     recipe: str
+    cause: str
     training: tuple[int, ...]
     held_out: tuple[int, ...]
     labels: dict[int, Labels]
@@ -39,7 +41,8 @@ class Plan:
             "held_out": np.array(self.held_out, np.int64),
             **{f"labels_{key}": labels for key, labels in self.labels.items()},
         }
-        save_arrays(path, arrays, {"number": self.number, "current": self.current, "recipe": self.recipe})
+        facts = {"number": self.number, "current": self.current, "recipe": self.recipe, "cause": self.cause}
+        save_arrays(path, arrays, facts)
 
     @classmethod
     def load(cls, path: Path) -> Plan:
@@ -48,7 +51,9 @@ class Plan:
         try:
             training, held_out = (tuple(arrays[name].tolist()) for name in ("training", "held_out"))
             labels = {key: arrays[f"labels_{key}"] for key in (*training, *held_out)}
-            return cls(int(facts["number"]), str(facts["current"]), str(facts["recipe"]), training, held_out, labels)
+            number = int(facts["number"])
+            current, recipe, cause = (str(facts[name]) for name in ("current", "recipe", "cause"))
+            return cls(number, current, recipe, cause, training, held_out, labels)
         except (KeyError, TypeError, ValueError) as error:
             raise StoreError("damaged", f"{path}: not a round's plan ({type(error).__name__}: {error})") from None
 

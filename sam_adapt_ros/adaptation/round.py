@@ -111,7 +111,7 @@ class Round:
         for name, state in candidates.items():
             behaviours[name] = heard(state) if is_finite(state) else None
         decision = self.gate.judge(behaviours, references)
-        facts = {"labels": self._label_facts(labelled, samples), "steps": len(self.losses)}
+        facts = {"cause": plan.cause, "labels": self._label_facts(labelled, samples), "steps": len(self.losses)}
         chosen = None if decision.promoted in ("", "source") else candidates[decision.promoted]
         return Outcome(replace(decision, facts=facts), chosen)
 

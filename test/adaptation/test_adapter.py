@@ -88,6 +88,23 @@ def test_the_same_frames_give_the_same_weights(adapted: Adapter, dusk: list[Fram
     assert all(torch.equal(tensor, tensors(adapted)[name]) for name, tensor in tensors(again).items())
 
 
+def test_a_requested_round_is_due_as_soon_as_there_are_frames_enough(dusk: list[Frame], tmp_path: Path) -> None:
+    adapter = make_adapter(tmp_path, learning_config(**{"self_training.steps": 2}))
+    adapter.request_round()
+    watch(adapter, dusk[:2])
+    assert not adapter.ready
+    watch(adapter, dusk[2:])
+    assert adapter.cause == "trigger"
+    assert adapter.run_round().facts["cause"] == "trigger"
+    assert not adapter.ready
+    adapter.request_round()  # at once, nothing new or not
+    assert adapter.ready
+    adapter.run_round(lambda: True)
+    adapter.request_round()  # a round is under way: no second one after it
+    adapter.run_round()
+    assert not adapter.ready
+
+
 def stop_in(phase: str, adapter: Adapter, after: int) -> Callable[[], bool]:
     calls = iter(range(10_000))
     return lambda: adapter.phase == phase and next(calls) >= after
