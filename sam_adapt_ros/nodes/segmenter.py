@@ -16,12 +16,13 @@ from sam_adapt_ros import resources
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import ConfigError, SamAdaptError
 from sam_adapt_ros.nodes import diagnostics
+from sam_adapt_ros.nodes.labelling import Labelling
 from sam_adapt_ros.nodes.model import Model
 from sam_adapt_ros.nodes.parameters import Parameters
 from sam_adapt_ros.nodes.publishers import Outputs
 from sam_adapt_ros.nodes.runtime import leave, run_node
 from sam_adapt_ros.nodes.statistics import Statistics
-from sam_adapt_ros.nodes.stream import Stream
+from sam_adapt_ros.nodes.stream import FrameStream
 
 FOLLOW_PERIOD_S = 0.1
 WAITING_PERIOD_S = 5.0
@@ -40,7 +41,7 @@ class SegmenterNode(LifecycleNode):
         self.statistics = Statistics()
         self._model: Model | None = None
         self._outputs: Outputs | None = None
-        self._stream: Stream | None = None
+        self._stream: FrameStream | None = None
         self._reported: Counter[str] = Counter()
         self._waited: tuple[str, float] = ("", 0.0)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
@@ -79,7 +80,8 @@ class SegmenterNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         assert self._model is not None and self._outputs is not None
         try:
-            self._stream = Stream(self, self.config, self._model, self._outputs, self.statistics)
+            labelling = Labelling(self._model, self._outputs, self.statistics)
+            self._stream = FrameStream(self, self.config, labelling, self.statistics, thread="inference")
         except SamAdaptError as error:
             self.get_logger().error(str(error))
             return TransitionCallbackReturn.FAILURE

@@ -1,10 +1,12 @@
-"""From topics to labels: inputs -> synchronizer -> poses -> worker -> outputs, between activation and deactivation."""
+"""From topics to synchronized sweeps: inputs -> synchronizer -> poses -> worker -> whoever works on them."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
@@ -15,8 +17,6 @@ from sam_adapt_ros.nodes.deadline import DeadlineTimer
 from sam_adapt_ros.nodes.extrinsics import Extrinsics
 from sam_adapt_ros.nodes.gate import Gate
 from sam_adapt_ros.nodes.inputs import TopicFilter
-from sam_adapt_ros.nodes.model import Model
-from sam_adapt_ros.nodes.publishers import Outputs
 from sam_adapt_ros.nodes.statistics import Statistics
 from sam_adapt_ros.nodes.synchronizer import LidarSynchronizer
 from sam_adapt_ros.nodes.worker import Worker
@@ -28,25 +28,41 @@ COMPLAINT_PERIOD_S = 5.0
 """The same complaint is logged no more often than this."""
 
 
-class Task(NamedTuple):
-    """A sweep with all that belongs to it, ready for the model since ``ready_ns`` (``time.monotonic_ns``)."""
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A sweep with all that belongs to it, ready since ``ready_ns`` (``time.monotonic_ns``).
+
+    assemble: decodes the messages into a frame, in the thread that calls it; counts the cameras that are left out.
+    Raises MessageError when the cloud is unusable.
+    """
 
     match: Match
     ready_ns: int
+    assemble: Callable[[], Assembled]
 
 
-class Stream:
-    """Made to run at once. Labelling happens in a thread of its own, everything else in the executor's.
+class FrameStream:
+    """The sensors' topics, synchronized, one ``Task`` a sweep. Made to run at once, until it is closed.
 
+    process: called with each task, in order, in a thread of the stream's own; everything else happens in the
+        executor's. What it raises is counted as a drop, and the next task is served.
+    statistics: where arrivals and drops are counted.
     Raises CalibrationError when the calibration file does not fit.
     """
 
-    def __init__(self, node: Node, config: Config, model: Model, outputs: Outputs, statistics: Statistics) -> None:
-        self._node, self._config = node, config
-        self._model, self._outputs, self._statistics = model, outputs, statistics
+    def __init__(
+        self,
+        node: Node,
+        config: Config,
+        process: Callable[[Task], None],
+        statistics: Statistics,
+        thread: str = "frames",
+    ) -> None:
+        """thread: name of the stream's own."""
+        self._node, self._config, self._statistics = node, config, statistics
         self._complained: dict[str, float] = {}
-        self._assembler = FrameAssembler(config)
-        self._extrinsics = Extrinsics(node, config, self._assembler, self._news, self._on_input_error)
+        self.assembler = FrameAssembler(config)
+        self._extrinsics = Extrinsics(node, config, self.assembler, self._news, self._on_input_error)
         self._gate = Gate(self._incomplete, config.transforms.timeout)
         self._gate_timer = DeadlineTimer(node, self._poll_gate)
         self._gate.registerCallback(self._ready)
@@ -73,7 +89,7 @@ class Stream:
         )
         self._synchronizer.registerCallback(self._matched)
         self._worker: Worker[Task] = Worker(
-            self._label, config.segmenter.queue_size, self._on_worker_drop, self._on_worker_error, "inference"
+            process, config.segmenter.queue_size, self._on_worker_drop, self._on_worker_error, thread
         )
         self.follow()
 
@@ -117,7 +133,7 @@ class Stream:
         return [*self._extrinsics.topics, *self._infos.values(), *self._images.values(), self._lidar]
 
     def _take_info(self, camera: str, msg: CameraInfo) -> None:
-        self._assembler.set_camera_info(camera, msg)
+        self.assembler.set_camera_info(camera, msg)
         if self._infos[camera].received == 1:
             self._news()
 
@@ -138,44 +154,24 @@ class Stream:
         if any(name in self._infos and not self._infos[name].received for name in match.images):
             return True
         lidar_frame = match.sweep.msg.header.frame_id
-        if not self._assembler.transforms_ready(match.stamp_ns, lidar_frame, match.images):
+        if not self.assembler.transforms_ready(match.stamp_ns, lidar_frame, match.images):
             return True
         try:
-            self._assembler.tree.lookup(self._config.transforms.odometry_frame, lidar_frame, match.stamp_ns)
+            self.assembler.tree.lookup(self._config.transforms.odometry_frame, lidar_frame, match.stamp_ns)
         except CalibrationError as error:
             return error.reason == "transform_missing"
         return False
 
     def _ready(self, match: Match) -> None:
-        self._worker.put(Task(match, time.monotonic_ns()))
+        self._worker.put(Task(match, time.monotonic_ns(), partial(self._assemble, match)))
 
-    # In the worker's thread -------------------------------------------------------------------------------------------
+    # In the thread of who asks ----------------------------------------------------------------------------------------
 
-    def _label(self, task: Task) -> None:
-        match, sweep = task.match, task.match.sweep
-        started = time.monotonic_ns()
-        assembled = self._assembler.assemble(match.stamp_ns, sweep.msg.header.frame_id, sweep.msg, match.images)
-        decoded = time.monotonic_ns()
-        segmenter = self._model.take()
-        prediction = segmenter(assembled.frame)
-        predicted = time.monotonic_ns()
-        self._outputs.publish_labels(assembled.frame, prediction, segmenter.taxonomy)
-        published = time.monotonic_ns()
-        total, model = published - sweep.arrival_ns, predicted - decoded
-        stages = {
-            "wait": task.ready_ns - sweep.arrival_ns,
-            "queue": started - task.ready_ns,
-            "decode": decoded - started,
-            "model": model,
-            "publish": published - predicted,
-            "overhead": total - model,
-            "total": total,
-        }
-        self._statistics.labelled(
-            len(assembled.frame.points), int(prediction.seen.sum()), {name: ns * 1e-9 for name, ns in stages.items()}
-        )
+    def _assemble(self, match: Match) -> Assembled:
+        sweep = match.sweep.msg
+        assembled = self.assembler.assemble(match.stamp_ns, sweep.header.frame_id, sweep, match.images)
         self._note_cameras(match, assembled)
-        self._outputs.publish_extras(assembled.frame, prediction, segmenter.taxonomy)
+        return assembled
 
     def _note_cameras(self, match: Match, assembled: Assembled) -> None:
         for camera in match.missing:

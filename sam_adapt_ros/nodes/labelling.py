@@ -1,0 +1,43 @@
+"""What the segmenter does with a sweep: decode, predict, publish, and take note of how long it took."""
+
+from __future__ import annotations
+
+import time
+
+from sam_adapt_ros.nodes.model import Model
+from sam_adapt_ros.nodes.publishers import Outputs
+from sam_adapt_ros.nodes.statistics import Statistics
+from sam_adapt_ros.nodes.stream import Task
+
+
+class Labelling:
+    """Called with each task of a ``FrameStream``, in the inference thread."""
+
+    def __init__(self, model: Model, outputs: Outputs, statistics: Statistics) -> None:
+        self._model, self._outputs, self._statistics = model, outputs, statistics
+
+    def __call__(self, task: Task) -> None:
+        """Raises MessageError when the sweep is unusable."""
+        started = time.monotonic_ns()
+        frame = task.assemble().frame
+        decoded = time.monotonic_ns()
+        segmenter = self._model.take()
+        prediction = segmenter(frame)
+        predicted = time.monotonic_ns()
+        self._outputs.publish_labels(frame, prediction, segmenter.taxonomy)
+        published = time.monotonic_ns()
+        arrival = task.match.sweep.arrival_ns
+        total, model = published - arrival, predicted - decoded
+        stages = {
+            "wait": task.ready_ns - arrival,
+            "queue": started - task.ready_ns,
+            "decode": decoded - started,
+            "model": model,
+            "publish": published - predicted,
+            "overhead": total - model,
+            "total": total,
+        }
+        self._statistics.labelled(
+            len(frame.points), int(prediction.seen.sum()), {name: ns * 1e-9 for name, ns in stages.items()}
+        )
+        self._outputs.publish_extras(frame, prediction, segmenter.taxonomy)
