@@ -337,6 +337,27 @@ class GateConfig(Section):
     min_class_points: Count = 200  # pseudo-labels that a class needs to be judged
 
 
+class WatchConfig(Section):
+    """What the segmenter must see of weights in use to roll them back; shares are compared as medians over frames."""
+
+    window: Count = 20  # frames before an exchange that those after it are measured by
+    trial: Count = 20  # frames after it that are measured; from then on only a collapse counts
+    min_frames: Count = 6  # before, and after, without which nothing is concluded; not finite is a fall at once
+    agreement_drop: Fraction = 0.2  # by which 2D and 3D may agree less often, ...
+    confidence_drop: Fraction = 0.1  # and the winning probability may be less, ...
+    spread: NonNegative = 3.0  # ... or so many standard deviations of the frames before, whichever is more
+    histogram_shift: Fraction = 0.5  # share of the points that may change their class
+    max_most: Fraction = 0.97  # share of the points that may be of one class
+    agreement_floor: Fraction = 0.25  # after the trial: of what the weights showed in it; nightfall leaves 0.48
+    confidence_floor: Fraction = 0.6
+
+    @model_validator(mode="after")
+    def _enough_frames(self) -> WatchConfig:
+        if self.min_frames > min(self.window, self.trial):
+            raise ValueError(f"min_frames {self.min_frames} is more than window {self.window} or trial {self.trial}")
+        return self
+
+
 class RoundConfig(Section):
     """When a round of learning begins, and what it tries."""
 
@@ -371,6 +392,7 @@ class AdaptationConfig(Section):
     teacher: TeacherConfig = TeacherConfig()
     self_training: SelfTrainingConfig = SelfTrainingConfig()
     gate: GateConfig = GateConfig()
+    watch: WatchConfig = WatchConfig()
     rounds: RoundConfig = RoundConfig()
 
 
