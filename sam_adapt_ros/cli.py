@@ -49,6 +49,10 @@ Overrides = Annotated[
 Recipe = Annotated[
     str, typer.Option(help="How to learn: a file of config/recipes or a YAML file; by default as configured.")
 ]
+Mode = Annotated[
+    Literal["source_free", "with_source", "observe"] | None,
+    typer.Option(help="How to adapt; observe: everything but training. By default as configured.", show_default=False),
+]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing output.")]
 Store = Annotated[Path, typer.Argument(help="The weight store's folder.", show_default=False)]
@@ -239,6 +243,7 @@ def replay(
     force: Force = False,
     adapt: Annotated[bool, typer.Option("--adapt", help="Learn on the way; each frame is labelled first.")] = False,
     passes: Annotated[int, typer.Option(min=1, help="With --adapt: how often the bag is driven through.")] = 1,
+    mode: Mode = None,
     recipe: Recipe = "",
 ) -> None:
     """Label a bag in process, as fast as it goes; leaves the labelled bag, summary.json, pictures and a report."""
@@ -246,11 +251,13 @@ def replay(
     from sam_adapt_ros.replay import replay
 
     with progress_bar("adapting" if adapt else "labelling") as progress:
-        settings = load_config(config, set, recipe)
+        settings = load_config(config, [*set, *([f"adaptation.mode={mode}"] if mode else [])], recipe)
         if adapt:
             summary = replay_adapting(bag, settings, output, passes=passes, force=force, progress=progress)
         else:
             summary = replay(bag, settings, output, force=force, progress=progress)
+    for decision in summary.facts.get("adaptation", {}).get("decisions", ()):
+        console.print(f"round: {decision['promoted'] or 'nothing'} promoted ({decision['reason']})", highlight=False)
     _say_summary(summary, output)
 
 
@@ -344,6 +351,15 @@ def bench_adaptation(
 def run(
     config: ConfigName = "nuscenes",
     set: Overrides = [],
+    mode: Annotated[
+        Literal["source_free", "with_source", "observe", "off"] | None,
+        typer.Option(help="How to learn; by default as configured. observe: everything but training; off: not at all."),
+    ] = None,
+    weights: Annotated[str, typer.Option(help="Of the source model; by default as configured.")] = "",
+    sam_checkpoint: Annotated[str, typer.Option(help="Of Segment Anything, which the masks then come from.")] = "",
+    store: Annotated[
+        str, typer.Option(help="The weight store; by default as configured, else ~/.ros/sam_adapt_ros/store.")
+    ] = "",
     use_sim_time: Annotated[bool | None, typer.Option(help="By default: when a bag is played.")] = None,
     namespace: str = "",
     log_level: str = "info",
@@ -352,12 +368,16 @@ def run(
     loop: Annotated[int, typer.Option(help="How often the bag is played; 0: for ever.")] = 1,
     until_played: Annotated[bool, typer.Option("--until-played", help="End when the bag does.")] = False,
 ) -> None:
-    """Start the segmenter node where there is no `ros2 launch`; the same as launch/adapt.launch.py."""
+    """Start segmenter and adapter where there is no `ros2 launch`; the same as launch/adapt.launch.py."""
     from sam_adapt_ros.nodes.run import run
 
     code = run(
         config,
         overrides=parse_overrides(set),
+        mode=mode or "",
+        weights=weights,
+        sam_checkpoint=sam_checkpoint,
+        store=store,
         use_sim_time=use_sim_time,
         namespace=namespace,
         log_level=log_level,

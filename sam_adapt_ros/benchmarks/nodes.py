@@ -30,7 +30,7 @@ def run(quick: bool = False) -> list[Figure]:
     frames = 150 if quick else 1000
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
     os.environ["ROS_DOMAIN_ID"] = str(1 + secrets.randbelow(100))
-    from sam_adapt_ros.nodes.run import SegmenterProcess
+    from sam_adapt_ros.nodes.process import SegmenterProcess
 
     with tempfile.TemporaryDirectory() as folder:
         config = _config(Path(folder))

@@ -18,8 +18,9 @@ from sam_adapt_ros.evaluation.summary import Summary
 from sam_adapt_ros.messages import read_labels, stamp_ns
 from sam_adapt_ros.nodes.diagnostics import read_diagnostics
 from sam_adapt_ros.nodes.player import play
+from sam_adapt_ros.nodes.process import SegmenterProcess
 from sam_adapt_ros.nodes.recorder import LABELS, Recorder
-from sam_adapt_ros.nodes.run import SegmenterProcess, with_calibration_of
+from sam_adapt_ros.nodes.run import with_calibration_of
 from sam_adapt_ros.segmentation import load_segmenter
 
 logger = logging.getLogger(__name__)

@@ -5,115 +5,32 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import subprocess
-import sys
-import tempfile
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any
-
-import yaml
+from typing import Any
 
 from sam_adapt_ros.bags.writer import CALIBRATION_FILE
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import SamAdaptError
-from sam_adapt_ros.nodes import dds
+from sam_adapt_ros.nodes import process
+from sam_adapt_ros.nodes.process import AdapterProcess, SegmenterProcess
 
 logger = logging.getLogger(__name__)
 
-STOP_TIMEOUT_S = 15.0
-SETTLED_S = 20.0
-"""A segmenter that ran so long and then died is started again; one that dies sooner would only die again."""
-
-
-class SegmenterProcess:
-    """The segmenter node as a child process, with the Fast DDS profile; a context manager that ends it.
-
-    log: file object for its output; None: it shares ours.
-    """
-
-    def __init__(
-        self,
-        config: Config,
-        *,
-        use_sim_time: bool = False,
-        namespace: str = "",
-        log_level: str = "info",
-        environment: Mapping[str, str] | None = None,
-        log: IO[str] | IO[bytes] | None = None,
-    ) -> None:
-        self._config, self._log = config, log
-        self._arguments = ["--log-level", log_level, "-p", f"use_sim_time:={str(use_sim_time).lower()}"]
-        if namespace:
-            self._arguments += ["-r", f"__ns:=/{namespace.strip('/')}"]
-        self._environment = {**os.environ, **(environment or {})}
-        dds.use_profile(self._environment)
-        self.process: subprocess.Popen | None = None
-
-    def start(self) -> None:
-        handle, name = tempfile.mkstemp(prefix="sam_adapt_", suffix=".yaml")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            yaml.safe_dump(parameter_file(self._config), file)
-        self._parameters = Path(name)
-        command = [sys.executable, "-m", "sam_adapt_ros.nodes.segmenter", "--ros-args", "--params-file", name]
-        self.process = subprocess.Popen(
-            [*command, *self._arguments],
-            env=self._environment,
-            stdout=self._log,
-            stderr=subprocess.STDOUT if self._log is not None else None,
-            # Ctrl-C goes to the whole foreground group; the child is to get it once, from us.
-            start_new_session=True,
-        )
-
-    @property
-    def exit_code(self) -> int | None:
-        """None while it runs."""
-        return None if self.process is None else self.process.poll()
-
-    def stop(self) -> int:
-        """Asks it to end, insists after a while; returns its exit code."""
-        assert self.process is not None
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGINT)
-            try:
-                self.process.wait(STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                logger.warning("the segmenter does not end; killed")
-                self.process.kill()
-                self.process.wait()
-        self._parameters.unlink(missing_ok=True)
-        return self.process.returncode
-
-    def __enter__(self) -> SegmenterProcess:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-
-def parameter_file(config: Config) -> dict[str, Any]:
-    """The content of a ROS 2 parameter file for any node name; defaults are left out (``[]`` has no type in ROS)."""
-    return {"/**": {"ros__parameters": config.model_dump(exclude_defaults=True)}}
-
-
-def with_calibration_of(config: Config, bag: str | Path) -> Config:
-    """The configuration, with the bag's own calibration file where it names none."""
-    calibration = Path(bag).absolute() / CALIBRATION_FILE
-    if config.transforms.calibration_file or not calibration.is_file():
-        return config
-    return Config.from_flat({**config.to_flat(), "transforms.calibration_file": str(calibration)})
+OFF = "off"
 
 
 def run(
     params_file: str,
     *,
     overrides: Mapping[str, Any] | None = None,
+    mode: str = "",
+    weights: str = "",
+    sam_checkpoint: str = "",
+    store: str = "",
     use_sim_time: bool | None = None,
     namespace: str = "",
     log_level: str = "info",
@@ -122,13 +39,14 @@ def run(
     loop: int = 1,
     until_played: bool = False,
 ) -> int:
-    """Runs the segmenter until SIGINT or SIGTERM, starts it again should it die, and plays a bag to it on request.
+    """Runs segmenter and adapter until SIGINT or SIGTERM, and plays a bag to them on request.
 
-    params_file: a preset's name or a YAML file. use_sim_time: None: when a bag is played.
-    until_played: ends when the bag does. Returns the exit code.
+    Both are started again should they die; that the adapter does, or cannot even start, never ends the run.
+    params_file: a preset's name or a YAML file. mode, weights, sam_checkpoint, store: as for ``with_arguments``.
+    use_sim_time: None: when a bag is played. until_played: ends when the bag does. Returns the exit code.
     Raises ConfigError when the parameters do not fit, BagError when the bag cannot be played.
     """
-    config = Config.load(params_file, dict(overrides or {}))
+    config = with_arguments(Config.load(params_file, dict(overrides or {})), mode, weights, sam_checkpoint, store)
     if bag is not None:
         config = with_calibration_of(config, bag)
     simulated = bag is not None if use_sim_time is None else use_sim_time
@@ -136,18 +54,24 @@ def run(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     segmenter = SegmenterProcess(config, use_sim_time=simulated, namespace=namespace, log_level=log_level)
+    adapter = AdapterProcess(config, use_sim_time=simulated, namespace=namespace, log_level=log_level)
     playing = _Playing(bag, config, rate, loop, stop) if bag is not None else None
     started = time.monotonic()
-    with segmenter:
+    with ExitStack() as ended_together:
+        ended_together.enter_context(segmenter)
+        if config.adaptation.store.folder:
+            ended_together.enter_context(adapter)
+            ended_together.callback(segmenter.ask_to_stop)
         while not stop.wait(0.1):
             if playing is not None and playing.ended:
                 logger.info("the bag has been played")
                 if until_played or playing.failure:
                     break
                 playing = None
+            adapter.keep_running()
             if segmenter.exit_code is None:
                 continue
-            if time.monotonic() - started < SETTLED_S:
+            if time.monotonic() - started < process.SETTLED_S:
                 stop.set()
                 return segmenter.exit_code or 1
             logger.error("the segmenter ended with code %s; it is started again", segmenter.exit_code)
@@ -158,6 +82,41 @@ def run(
         if playing is not None and playing.failure:
             raise playing.failure
     return 0
+
+
+def with_arguments(
+    config: Config, mode: str = "", weights: str = "", sam_checkpoint: str = "", store: str = ""
+) -> Config:
+    """The configuration, with what the launch arguments of the same names say; "" leaves it as it is.
+
+    mode: of learning, or ``off``: nothing learns, and the segmenter follows no store. weights: of the source model.
+    sam_checkpoint: masks then come from SAM. store: the weight store's folder; where the configuration names none
+    either, it is ``default_store()``.
+    Raises ConfigError when they do not fit.
+    """
+    values: dict[str, Any] = {}
+    if mode and mode != OFF:
+        values["adaptation.mode"] = mode
+    if weights:
+        values["segmenter.weights"] = weights
+    if sam_checkpoint:
+        values |= {"masks.sam.checkpoint": sam_checkpoint, "masks.generator": "sam_lidar+segments"}
+    folder = store or config.adaptation.store.folder or default_store()
+    values["adaptation.store.folder"] = "" if mode == OFF else str(Path(folder).expanduser())
+    return Config.from_flat({**config.to_flat(), **values}, source="arguments")
+
+
+def default_store() -> Path:
+    """``$ROS_HOME/sam_adapt_ros/store``, ``~/.ros`` being ROS's home by default."""
+    return Path(os.environ.get("ROS_HOME") or Path.home() / ".ros") / "sam_adapt_ros" / "store"
+
+
+def with_calibration_of(config: Config, bag: str | Path) -> Config:
+    """The configuration, with the bag's own calibration file where it names none."""
+    calibration = Path(bag).absolute() / CALIBRATION_FILE
+    if config.transforms.calibration_file or not calibration.is_file():
+        return config
+    return Config.from_flat({**config.to_flat(), "transforms.calibration_file": str(calibration)})
 
 
 class _Playing:

@@ -8,17 +8,23 @@ from __future__ import annotations
 import ast
 import configparser
 import importlib.util
+import os
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from sam_adapt_ros import resources
 from sam_adapt_ros.config import Config
+from sam_adapt_ros.nodes.run import OFF, with_arguments
 
 FILE = resources.share_directory() / "launch" / "adapt.launch.py"
-ARGUMENTS = {"params_file", "use_sim_time", "namespace", "rviz", "bag", "log_level"}
+ARGUMENTS = {
+    *("params_file", "mode", "weights", "sam_checkpoint", "store"),
+    *("use_sim_time", "namespace", "rviz", "bag", "log_level"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +58,9 @@ def test_arguments(tree: ast.Module) -> None:
 
 def test_executables_are_console_scripts(tree: ast.Module) -> None:
     ours = [call for call in _calls(tree, "Node", "LifecycleNode") if _keyword(call, "package") == "PACKAGE"]
-    launched = {_keyword(call, "executable") for call in ours}
+    launched = {str(_keyword(call, "executable")) for call in ours}
     installed = {e.name for e in entry_points(group="console_scripts") if e.value.startswith("sam_adapt_ros.")}
-    assert launched == {"segmenter"}
+    assert launched == {"segmenter", "adapter"}
     assert launched <= installed
     # `ros2 run` and `ros2 launch` look in lib/<package>.
     setup = configparser.ConfigParser()
@@ -63,10 +69,24 @@ def test_executables_are_console_scripts(tree: ast.Module) -> None:
 
 
 def test_parameters_are_the_schemas(tree: ast.Module) -> None:
-    keys = {k.value for n in ast.walk(tree) if isinstance(n, ast.Dict) for k in n.keys if isinstance(k, ast.Constant)}
     known = set(Config().to_flat()) | {"use_sim_time"}
-    assert keys == {"transforms.calibration_file", "use_sim_time"}
-    assert keys <= known
+    sections = tuple(f"{name.split('.')[0]}." for name in known)
+    assert (
+        {text for text in _strings(tree) if text.startswith(sections)}
+        == {
+            "transforms.calibration_file",
+            "adaptation.mode",
+            "adaptation.store.folder",
+            "segmenter.weights",
+            "masks.generator",
+            "masks.sam.checkpoint",
+        }
+        <= known
+    )
+    modes = next(c for c in _calls(tree, "DeclareLaunchArgument") if c.args[0].value == "mode")  # type: ignore[attr-defined]
+    choices = ast.literal_eval(next(k.value for k in modes.keywords if k.arg == "choices"))
+    for mode in set(choices) - {"auto", OFF}:
+        Config.from_flat({"adaptation.mode": mode})
 
 
 def test_files_and_node_names_are_right(tree: ast.Module) -> None:
@@ -106,7 +126,42 @@ def test_presets_are_ros_parameter_files() -> None:
         assert "ros__parameters" in yaml.safe_load((FILE.parents[1] / "config" / f"{name}.yaml").read_text())["/**"]
 
 
-def test_the_file_loads_and_starts_the_segmenter(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"mode": "off"},
+        {"mode": "observe", "store": "/data/store"},
+        {"weights": "city.safetensors", "sam_checkpoint": "sam.pth"},
+    ],
+)
+@pytest.mark.parametrize("file", ["town", "file"])
+def test_arguments_mean_the_same_as_those_of_sam_adapt_run(
+    tree: ast.Module, arguments: dict[str, str], file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROS_HOME", str(tmp_path / "ros"))
+    path = FILE.parents[1] / "config" / "town.yaml"
+    if file == "file":
+        path = tmp_path / "mine.yaml"
+        learning = {"mode": "with_source", "store.folder": str(tmp_path / "mine")}
+        path.write_text(yaml.safe_dump({"/**": {"ros__parameters": {"adaptation": learning}}}))
+    functions = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name in _PURE]
+    space: dict[str, Any] = {"Path": Path, "os": os, "yaml": yaml, "Any": Any, "PACKAGE": "sam_adapt_ros"}
+    exec(compile(ast.Module(functions, []), str(FILE), "exec"), space)
+    given = {"mode": "auto", "weights": "", "sam_checkpoint": "", "store": "", **arguments}
+    launched = Config.load(str(path), space["learning_parameters"](path, **given))
+    assert launched == with_arguments(Config.load(str(path)), **arguments)
+    followed = launched.adaptation.store.folder
+    if arguments.get("mode") == OFF:
+        assert followed == ""
+    elif "store" not in arguments:
+        assert followed == str(tmp_path / ("mine" if file == "file" else "ros/sam_adapt_ros/store"))
+
+
+_PURE = {"learning_parameters", "given", "look_up"}
+
+
+def test_the_file_loads_and_starts_both_nodes(tmp_path: Path) -> None:
     launch = pytest.importorskip("launch", reason="launch comes with a ROS distribution")
     pytest.importorskip("launch_ros", reason="launch_ros comes with a ROS distribution")
     specification = importlib.util.spec_from_file_location("adapt_launch", FILE)
@@ -119,6 +174,11 @@ def test_the_file_loads_and_starts_the_segmenter(tmp_path: Path) -> None:
     context = launch.LaunchContext()
     for argument in description.get_launch_arguments():
         argument.visit(context)
-    assert any(getattr(action, "node_executable", "") == "segmenter" for action in module.start(context))
+    nodes = [getattr(action, "node_executable", "") for action in module.start(context)]
+    assert {"segmenter", "adapter"} <= set(nodes)
     context.launch_configurations["bag"] = str(tmp_path)
-    assert len(module.start(context)) == 5
+    assert len(module.start(context)) == 6
+    context.launch_configurations["mode"] = "off"
+    nodes = [getattr(action, "node_executable", "") for action in module.start(context)]
+    assert "segmenter" in nodes
+    assert "adapter" not in nodes

@@ -18,8 +18,9 @@ from sam_adapt_ros.config import Config
 from sam_adapt_ros.messages import read_labels, stamp_ns
 from sam_adapt_ros.nodes.diagnostics import read_diagnostics
 from sam_adapt_ros.nodes.player import play
+from sam_adapt_ros.nodes.process import SegmenterProcess
 from sam_adapt_ros.nodes.recorder import LABELS, TOPICS, Recorder
-from sam_adapt_ros.nodes.run import SegmenterProcess, with_calibration_of
+from sam_adapt_ros.nodes.run import with_calibration_of
 from sam_adapt_ros.segmentation import load_segmenter
 
 BRANCHES = {LABELS: "fused", "/segmenter/labels_2d": "2d", "/segmenter/labels_3d": "3d"}

@@ -10,12 +10,24 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from node_support import CAMERAS, Rig, make_config, until
 
-from sam_adapt_ros.nodes.run import SegmenterProcess, parameter_file
+from sam_adapt_ros.nodes import process
+from sam_adapt_ros.nodes.process import AdapterProcess, SegmenterProcess, parameter_file
+
 
 NODE = [sys.executable, "-m", "sam_adapt_ros.nodes.segmenter", "--ros-args"]
+
+
+def children(pid: int) -> dict[str, int]:
+    """Process ids of the nodes that a process runs, by their names."""
+    found = {}
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        command = Path(f"/proc/{child}/cmdline").read_text().split("\0")
+        found |= {word.rpartition(".")[2]: int(child) for word in command if word.startswith("sam_adapt_ros.nodes.")}
+    return found
 
 
 def fails(*arguments: str) -> str:
@@ -60,22 +72,75 @@ def test_run_supervises_a_namespaced_segmenter_and_ends_on_ctrl_c(
     content: dict[str, Any] = parameter_file(make_config(weights, calibration, CAMERAS))
     parameters.write_text(yaml.safe_dump(content))
     code = (
-        f"from sam_adapt_ros.nodes import run; run.SETTLED_S = 0.0; exit(run.run({str(parameters)!r}, namespace='car'))"
+        "from sam_adapt_ros.nodes import process, run; process.SETTLED_S = 0.0\n"
+        f"exit(run.run({str(parameters)!r}, mode='off', namespace='car'))"
     )
     log_path = tmp_path / "log"
     with log_path.open("w") as log:
-        process = subprocess.Popen([sys.executable, "-c", code], stdout=log, stderr=log, start_new_session=True)
+        ran = subprocess.Popen([sys.executable, "-c", code], stdout=log, stderr=log, start_new_session=True)
     try:
         until(lambda: log_path.read_text().count(": active") == 1, 60.0, "active")
         assert "[car.segmenter]" in log_path.read_text()
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        assert len(children) == 1
-        os.kill(int(children[0]), signal.SIGKILL)
+        assert list(children(ran.pid)) == ["segmenter"]
+        os.kill(children(ran.pid)["segmenter"], signal.SIGKILL)
         until(lambda: log_path.read_text().count(": active") == 2, 60.0, "active again")
-        process.send_signal(signal.SIGINT)
-        assert process.wait(30.0) == 0
+        ran.send_signal(signal.SIGINT)
+        assert ran.wait(30.0) == 0
     finally:
-        process.kill()
-        process.wait()
+        ran.kill()
+        ran.wait()
     assert "started again" in log_path.read_text()
     assert "ended: " in log_path.read_text()
+
+
+def test_an_adapter_that_dies_is_started_again_and_nobody_else_is_touched(
+    weights: Path, calibration: Path, tmp_path: Path
+) -> None:
+    parameters = tmp_path / "params.yaml"
+    content: dict[str, Any] = parameter_file(make_config(weights, calibration, CAMERAS))
+    parameters.write_text(yaml.safe_dump(content))
+    code = f"from sam_adapt_ros.nodes import run; exit(run.run({str(parameters)!r}, store={str(tmp_path / 'store')!r}))"
+    log_path = tmp_path / "log"
+    with log_path.open("w") as log:
+        ran = subprocess.Popen([sys.executable, "-c", code], stdout=log, stderr=log, start_new_session=True)
+    rig = Rig()
+    try:
+        until(lambda: "[adapter]" in log_path.read_text(), 60.0, "the adapter")
+        rig.wait_for_segmenter()
+        rig.ask(timeout=30.0)
+        before = children(ran.pid)
+        os.kill(before["adapter"], signal.SIGKILL)
+        asked = 0
+        deadline = time.monotonic() + 60.0
+        while children(ran.pid).get("adapter", before["adapter"]) == before["adapter"]:
+            assert time.monotonic() < deadline, log_path.read_text()
+            rig.ask()  # fails when its labels do not come
+            asked += 1
+        assert asked > 3
+        assert children(ran.pid)["segmenter"] == before["segmenter"]
+        assert rig.report()["dropped"] == {}
+        ran.send_signal(signal.SIGINT)
+        assert ran.wait(30.0) == 0
+    finally:
+        rig.close()
+        ran.kill()
+        ran.wait()
+
+
+def test_one_that_keeps_dying_is_started_ever_more_seldom(
+    weights: Path, calibration: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(AdapterProcess, "node", "no_such_node")
+    monkeypatch.setattr(process, "FIRST_DELAY_S", 0.1)
+    monkeypatch.setattr(process, "LONGEST_DELAY_S", 0.4)
+    delays = []
+    with (tmp_path / "log").open("w") as log, AdapterProcess(make_config(weights, calibration, CAMERAS), log=log) as it:
+        for _ in range(4):
+            until(lambda: it.exit_code is not None, 20.0)
+            dead, first = time.monotonic(), it.process
+            while it.process is first:
+                it.keep_running()
+            delays.append(time.monotonic() - dead)
+    assert it.deaths == 4
+    for delay, expected in zip(delays, (0.1, 0.2, 0.4, 0.4), strict=True):
+        assert expected <= delay < expected + 0.3

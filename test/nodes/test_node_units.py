@@ -42,8 +42,9 @@ from sam_adapt_ros.nodes.gate import PATIENCE, Gate
 from sam_adapt_ros.nodes.inputs import TopicFilter, type_name
 from sam_adapt_ros.nodes.model import Model
 from sam_adapt_ros.nodes.parameters import CHANGEABLE, Parameters
+from sam_adapt_ros.nodes.process import parameter_file
 from sam_adapt_ros.nodes.publishers import byte_array, label_cloud, topic_token
-from sam_adapt_ros.nodes.run import parameter_file, with_calibration_of
+from sam_adapt_ros.nodes.run import with_calibration_of
 from sam_adapt_ros.nodes.statistics import Statistics
 from sam_adapt_ros.nodes.synchronizer import LidarSynchronizer
 from sam_adapt_ros.nodes.worker import Worker

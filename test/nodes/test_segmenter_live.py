@@ -28,7 +28,7 @@ from rcl_interfaces.srv import SetParameters
 from sensor_msgs.msg import CompressedImage, PointCloud2, PointField
 
 from sam_adapt_ros.messages import read_labels, read_points
-from sam_adapt_ros.nodes.run import SegmenterProcess
+from sam_adapt_ros.nodes.process import SegmenterProcess
 from sam_adapt_ros.taxonomy import Taxonomy
 
 CLASSES = len(Taxonomy.load("town"))
