@@ -106,7 +106,8 @@ class Adapter:
         return "kept"
 
     def request_round(self) -> None:
-        """Makes a round due as soon as there are frames enough for one, new or not; where one is under way, none."""
+        """Makes a round due as soon as there are frames enough for one (to observe: any), new or not; where one is
+        under way, none."""
         self._requested = self._plan is None
 
     @property
@@ -125,14 +126,17 @@ class Adapter:
 
     @property
     def ready_at_end(self) -> bool:
-        """The same when no more frames will come: half of the new frames will do."""
+        """The same when no more frames will come: half of the new frames will do, and to observe, any."""
+        if self.config.mode == "observe" and self._kept_since and len(self.buffer.training()):
+            return True
         return self.ready or (self._enough and 2 * self._kept_since >= self.config.rounds.new_frames)
 
     @property
     def _enough(self) -> bool:
-        rounds = self.config.rounds
-        enough = len(self.buffer.training()) >= rounds.min_frames
-        return enough and len(self.buffer.held_out()) >= rounds.min_held_out
+        rounds, frames = self.config.rounds, len(self.buffer.training())
+        if self.config.mode == "observe" and self._requested:
+            return frames > 0
+        return frames >= rounds.min_frames and len(self.buffer.held_out()) >= rounds.min_held_out
 
     def run_round(self, between: Between = lambda: False) -> Decision | None:
         """Begins a round, or goes on with the one that was stopped; None when it is stopped (again).

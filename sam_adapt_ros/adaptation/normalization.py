@@ -90,6 +90,18 @@ def renormalized(
     return state
 
 
+def displacement(before: State, after: State) -> dict[str, float]:
+    """How far statistics moved, by branch: mean over the layers' channels of |difference of the means| in standard
+    deviations of before."""
+    moved: dict[str, list[Tensor]] = {"image": [], "points": []}
+    for name in before:
+        layer, _, kind = name.rpartition(".")
+        if kind == "running_mean":
+            deviation = before[f"{layer}.running_var"].clamp_min(1e-12).sqrt()
+            moved[layer.partition(".")[0]].append(((after[name] - before[name]).abs() / deviation).mean())
+    return {branch: float(torch.stack(found).mean()) for branch, found in moved.items() if found}
+
+
 def layers(network: nn.Module) -> Iterator[tuple[str, _BatchNorm]]:
     """The normalization layers that keep statistics, by name."""
     for name, module in network.named_modules():

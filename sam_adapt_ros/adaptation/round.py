@@ -15,7 +15,8 @@ from sam_adapt_ros.adaptation.buffer import FrameSequence
 from sam_adapt_ros.adaptation.examination import Behaviour, Opinions, behave, is_finite, listen, with_state
 from sam_adapt_ros.adaptation.gate import Decision, Gate, Measures, References
 from sam_adapt_ros.adaptation.interpolation import assemble, interpolate
-from sam_adapt_ros.adaptation.normalization import renormalized
+from sam_adapt_ros.adaptation.normalization import displacement, renormalized
+from sam_adapt_ros.adaptation.observation import observed
 from sam_adapt_ros.adaptation.plan import Plan
 from sam_adapt_ros.adaptation.self_training import SelfTraining
 from sam_adapt_ros.adaptation.teacher import Teacher, with_labels
@@ -56,6 +57,7 @@ class Round:
         self.fusion = fusion
         self.classes = classes
         self.gate = Gate(config.gate, classes)
+        self.observing = config.mode == "observe"
         self.phase = ""
         self.losses: list[dict[str, float]] = []
 
@@ -102,16 +104,27 @@ class Round:
             bases += [in_use, renewed]
         start = self._best_start(bases, heard, references)
 
-        self.phase = "training"
-        student = self._train(with_state(self.source, start), labelled, checkpoint, pause)
+        candidates = {"normalization": normalized, "start": start}
+        if not self.observing:
+            self.phase = "training"
+            student = self._train(with_state(self.source, start), labelled, checkpoint, pause)
+            candidates |= self._students(in_use, start, student)
 
         self.phase = "judging"
-        candidates = self._candidates(normalized, in_use, start, student)
         behaviours: dict[str, Behaviour | None] = {} if current is None else {"source": references.source}
         for name, state in candidates.items():
             behaviours[name] = heard(state) if is_finite(state) else None
         decision = self.gate.judge(behaviours, references)
-        facts = {"cause": plan.cause, "labels": self._label_facts(labelled, samples), "steps": len(self.losses)}
+        facts = {
+            "cause": plan.cause,
+            "frames": {"training": len(training), "held_out": len(held_out)},
+            "labels": self._label_facts(labelled, samples),
+            "normalization": displacement(source_state, normalized),
+            "agreement": {baseline.name: baseline.score for baseline in decision.baselines},
+            "steps": len(self.losses),
+        }
+        if self.observing:
+            return Outcome(observed(decision, facts), None)
         chosen = None if decision.promoted in ("", "source") else candidates[decision.promoted]
         return Outcome(replace(decision, facts=facts), chosen)
 
@@ -157,9 +170,9 @@ class Round:
         scores = [measures.of(heard(pair))["score"] for pair in pairs]
         return pairs[int(np.argmax(scores))]
 
-    def _candidates(self, normalized: State, in_use: State, start: State, student: State) -> dict[str, State]:
-        """By name: statistics alone, the student, blends of it with what it started from, and single branches."""
-        candidates = {"normalization": normalized, "start": start}
+    def _students(self, in_use: State, start: State, student: State) -> dict[str, State]:
+        """By name: the student, blends of it with what it started from, and single branches."""
+        candidates = {}
         for share in self.config.rounds.blends:
             blend = interpolate(start, student, share)
             name = "student" if share == 1 else f"blend {share:g}"

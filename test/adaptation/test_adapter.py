@@ -105,6 +105,34 @@ def test_a_requested_round_is_due_as_soon_as_there_are_frames_enough(dusk: list[
     assert not adapter.ready
 
 
+def test_observing_is_everything_but_training(adapted: Adapter, dusk: list[Frame], tmp_path: Path) -> None:
+    observer = make_adapter(tmp_path, learning_config(mode="observe"))
+    watch(observer, dusk)
+    decision = observer.run_round()
+    assert observer.store.current().name == observer.store.source().name
+    assert not decision.promoted
+    assert decision.reason.startswith("observe: pseudo-labels on ")
+    assert decision.facts["labels"] == adapted.decisions[0].facts["labels"]
+    assert decision.facts["labels"]["precision"] > 0.5
+    assert decision.facts["normalization"]["image"] > decision.facts["normalization"]["points"] > 0
+    assert {verdict.name for verdict in decision.verdicts} == {"normalization", "start"}
+    assert decision.facts["would_promote"] in {"normalization", "start"}
+    assert decision.facts["steps"] == 0
+
+
+def test_a_clip_too_short_to_learn_from_can_be_observed(dusk: list[Frame], tmp_path: Path) -> None:
+    observer = make_adapter(tmp_path, learning_config(mode="observe"))
+    assert not observer.ready_at_end
+    watch(observer, dusk[:2])
+    assert not observer.ready
+    assert observer.ready_at_end
+    decision = observer.run_round()
+    assert (decision.facts["cause"], decision.facts["frames"]["training"]) == ("end", 2)
+    assert "agreement" not in decision.reason
+    observer.request_round()
+    assert observer.ready
+
+
 def stop_in(phase: str, adapter: Adapter, after: int) -> Callable[[], bool]:
     calls = iter(range(10_000))
     return lambda: adapter.phase == phase and next(calls) >= after
