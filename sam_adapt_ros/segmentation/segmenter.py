@@ -127,18 +127,18 @@ class Segmenter:
         """The branches' outputs, on the segmenter's device."""
         return self.network(batch.to(self.device), self.precision)
 
-    def warm_up(self) -> None:
+    def warm_up(self, points: int = 20_000) -> None:
         """Runs a made-up frame, so that the first real one is not slowed by one-time set-up."""
         from sam_adapt_ros.geometry.camera import CameraModel
 
         generator = np.random.default_rng(0)
-        points = generator.uniform((-20, -20, -2), (20, 20, 2), (20_000, 3)).astype(np.float32)
+        spread = generator.uniform((-20, -20, -2), (20, 20, 2), (points, 3)).astype(np.float32)
         width, height = self.network.architecture.image_width, self.network.architecture.image_height
         K = np.array([[width, 0, width / 2], [0, width, height / 2], [0, 0, 1]], np.float64)
         T_camera_lidar = np.array([[0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0], [0, 0, 0, 1]], np.float64)
         image = np.zeros((height, width, 3), np.uint8)
         view = CameraView("warm_up", 0, image, CameraModel(width, height, K), T_camera_lidar)
-        self(Frame(0, "warm_up", points, (view,)))
+        self(Frame(0, "warm_up", spread, (view,)))
 
     def _probabilities(self, output: NetworkOutput, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         image_logits, point_logits = output.image.logits.float(), output.points.logits.float()
