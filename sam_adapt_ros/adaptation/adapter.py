@@ -33,6 +33,8 @@ from sam_adapt_ros.taxonomy import Taxonomy
 
 logger = logging.getLogger(__name__)
 
+_LOG = "decisions.jsonl"
+
 Between = Callable[[], bool]
 """Called between small pieces of work (a frame, a batch): may sleep, so as to leave the processor to others; True ends
 the round for now."""
@@ -120,6 +122,17 @@ class Adapter:
         return "new frames" if self._kept_since >= (self.config.rounds.new_frames if self.rounds else 0) else ""
 
     @property
+    def lacking(self) -> dict[str, int]:
+        """Frames that the next round still lacks: to learn from (``training``), to judge by (``held_out``), ``new``."""
+        rounds = self.config.rounds
+        found = {
+            "training": rounds.min_frames - len(self.buffer.training()),
+            "held_out": rounds.min_held_out - len(self.buffer.held_out()),
+            "new": rounds.new_frames - self._kept_since if self.rounds else 0,
+        }
+        return {name: max(count, 0) for name, count in found.items()}
+
+    @property
     def ready(self) -> bool:
         """Whether there is a round to go on with, or one to begin."""
         return self._plan is not None or bool(self.cause)
@@ -180,6 +193,12 @@ class Adapter:
         self._kept_since = 0
         self._requested = False
         self.save()
+
+    def abandon_round(self) -> None:
+        """Forgets the round that was begun, as when its weights were taken back; new frames begin the next one."""
+        self._forget_plan()
+        self._kept_since = 0
+        self._requested = False
 
     # Inside -----------------------------------------------------------------------------------------------------------
 
@@ -249,8 +268,10 @@ class Adapter:
     def _log(self, decision: Decision) -> None:
         self.decisions.append(decision)
         if self.folder is not None:
-            line = json.dumps({"round": self.rounds, **decision.as_dict()}, default=str) + "\n"
-            with store_errors(self.folder), (self.folder / "decisions.jsonl").open("a", encoding="utf-8") as file:
+            kept_before = self.buffer.counts["kept"] - self._kept_since
+            facts = {"round": self.rounds, "kept_before": kept_before, **decision.as_dict()}
+            line = json.dumps(facts, default=str) + "\n"
+            with store_errors(self.folder), (self.folder / _LOG).open("a", encoding="utf-8") as file:
                 file.write(line)
 
     def _restore(self, folder: Path) -> None:
@@ -259,7 +280,8 @@ class Adapter:
             folder.mkdir(parents=True, exist_ok=True)
         try:
             self.buffer = FrameBuffer.load(folder / "buffer", self.config.buffer)
-            self._kept_since = len(self.buffer)
+            self.rounds, kept_before = _last_round(folder / _LOG)
+            self._kept_since = max(0, self.buffer.counts["kept"] - kept_before)
             self._plan = Plan.load(folder / "plan.npz")
             self.rounds = self._plan.number
         except StoreError as error:
@@ -267,3 +289,18 @@ class Adapter:
                 raise
             if error.reason != "missing":
                 logger.warning("learning starts anew: %s", error)
+
+
+def _last_round(log: Path) -> tuple[int, int]:
+    """The number of the last round that ended, and how many frames had been kept when it began; zeros for none."""
+    try:
+        lines = log.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return 0, 0
+    for line in reversed(lines):
+        try:
+            facts = json.loads(line)
+            return int(facts["round"]), int(facts["kept_before"])
+        except (ValueError, KeyError, TypeError):
+            continue  # a kill in mid-line
+    return 0, 0
