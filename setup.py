@@ -88,6 +88,7 @@ setup(
         "console_scripts": [
             "sam-adapt = sam_adapt_ros.cli:main",
             "segmenter = sam_adapt_ros.nodes.segmenter:main",
+            "adapter = sam_adapt_ros.nodes.adapter:main",
             "player = sam_adapt_ros.nodes.player:main",
         ],
     },

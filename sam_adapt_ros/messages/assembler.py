@@ -107,6 +107,14 @@ class FrameAssembler:
                     return False
         return True
 
+    def pose(self, frame_id: str, stamp_ns: int) -> Transform | None:
+        """``T_odom_frame`` at the stamp; None where nobody knows."""
+        limit = self._config.transforms.max_extrapolation
+        try:
+            return self.tree.lookup(self._fixed_frame(), frame_id, stamp_ns, limit)
+        except CalibrationError:
+            return None
+
     def assemble(
         self,
         stamp_ns: int,
@@ -144,7 +152,7 @@ class FrameAssembler:
             points=cloud.points,
             views=tuple(views),
             ground_truth=ground_truth,
-            T_odom_lidar=self._pose(frame_id, stamp_ns),
+            T_odom_lidar=self.pose(frame_id, stamp_ns),
             instances=None if ground_truth is None else _point_instances(ground_truth_msg),
         )
         self.counts.update(f"{reason}.{name}" for name, reason in [*report.dropped.items(), *report.warnings.items()])
@@ -214,13 +222,6 @@ class FrameAssembler:
             return None
         known = (raw >= 0) & (raw < len(self._ground_truth))
         return np.where(known, self._ground_truth[np.where(known, raw, 0)], np.uint8(255))
-
-    def _pose(self, frame_id: str, stamp_ns: int) -> Transform | None:
-        limit = self._config.transforms.max_extrapolation
-        try:
-            return self.tree.lookup(self._fixed_frame(), frame_id, stamp_ns, limit)
-        except CalibrationError:
-            return None
 
     def _fixed_frame(self) -> str:
         """The odometry frame as configured; where nobody speaks of it, the frame that the base frame moves in, by

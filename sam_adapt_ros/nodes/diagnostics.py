@@ -9,6 +9,7 @@ from typing import Any
 import psutil
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
+from sam_adapt_ros.nodes.following import Following
 from sam_adapt_ros.nodes.model import Model
 from sam_adapt_ros.nodes.statistics import Statistics
 
@@ -36,7 +37,7 @@ def stream_status(
         level, message = DiagnosticStatus.WARN, "waiting for " + "; ".join(waiting)
     else:
         level, message = DiagnosticStatus.OK, f"labelling at {rates['fps']:.1f} Hz"
-    return _status(
+    return status(
         level,
         f"{node}: stream",
         message,
@@ -46,10 +47,10 @@ def stream_status(
             "points": statistics.points,
             "points_seen_by_camera": statistics.points_seen_by_camera,
             **rates,
-            **_prefixed("dropped", dict(statistics.dropped)),
-            **_prefixed("camera_drops", dict(statistics.camera_drops)),
-            **_prefixed("warnings", dict(statistics.warnings)),
-            **_prefixed("synchronizer", sync_counts),
+            **prefixed("dropped", dict(statistics.dropped)),
+            **prefixed("camera_drops", dict(statistics.camera_drops)),
+            **prefixed("warnings", dict(statistics.warnings)),
+            **prefixed("synchronizer", sync_counts),
         },
     )
 
@@ -61,33 +62,36 @@ def latency_status(node: str, statistics: Statistics) -> DiagnosticStatus:
     total = by_stage.get("total")
     message = f"{total['p50']:.0f} ms (p99 {total['p99']:.0f} ms)" if total else "no frame yet"
     values = {f"latency_ms.{stage}.{q}": value for stage, row in by_stage.items() for q, value in row.items()}
-    return _status(DiagnosticStatus.OK, f"{node}: latency", message, values)
+    return status(DiagnosticStatus.OK, f"{node}: latency", message, values)
 
 
-def model_status(node: str, model: Model | None, weights: str) -> DiagnosticStatus:
-    """Which weights run where, and what the process takes."""
+def model_status(node: str, model: Model | None, weights: str, following: Following | None = None) -> DiagnosticStatus:
+    """Which weights run where, what the store that is followed says, and what the process takes."""
     values: dict[str, Any] = {
         "weights": weights,
         "memory_mb": round(psutil.Process(os.getpid()).memory_info().rss / 1e6, 1),
     }
     if model is None:
-        return _status(DiagnosticStatus.WARN, f"{node}: model", "not loaded", values)
+        return status(DiagnosticStatus.WARN, f"{node}: model", "not loaded", values)
     segmenter = model.current
     values |= {
         "version": segmenter.version,
         "taxonomy": segmenter.taxonomy.name,
         "device": str(segmenter.device),
         "swaps": model.swaps,
+        **{f"swap_ms.{name}": value for name, value in model.swap_ms.items()},
+        "following": "",
+        **(following.report() if following is not None else {}),
+        "problem": (following.problem if following is not None else "") or model.problem,
     }
     if segmenter.device.type == "cuda":
         import torch
 
         values["gpu_memory_mb"] = round(torch.cuda.memory_allocated(segmenter.device) / 1e6, 1)
-    level = DiagnosticStatus.WARN if model.problem else DiagnosticStatus.OK
-    message = (
-        f"kept {segmenter.version}: {model.problem}" if model.problem else f"{segmenter.version} on {segmenter.device}"
-    )
-    return _status(level, f"{node}: model", message, values)
+    problem = values["problem"]
+    level = DiagnosticStatus.WARN if problem else DiagnosticStatus.OK
+    message = f"kept {segmenter.version}: {problem}" if problem else f"{segmenter.version} on {segmenter.device}"
+    return status(level, f"{node}: model", message, values)
 
 
 def read_diagnostics(msg: Any, node: str = "segmenter") -> dict[str, Any]:
@@ -115,13 +119,13 @@ def diagnostic_array(stamp: Any, statuses: list[DiagnosticStatus]) -> Diagnostic
     return message
 
 
-def _status(level: bytes, name: str, message: str, values: Mapping[str, Any]) -> DiagnosticStatus:
+def status(level: bytes, name: str, message: str, values: Mapping[str, Any]) -> DiagnosticStatus:
     pairs = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
     return DiagnosticStatus(level=level, name=name, message=message, hardware_id=HARDWARE_ID, values=pairs)
 
 
-def _prefixed(prefix: str, counts: Mapping[str, int]) -> dict[str, int]:
-    return {f"{prefix}.{name}": count for name, count in counts.items()}
+def prefixed(prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"{prefix}.{name}": value for name, value in values.items()}
 
 
 def _number(text: str) -> Any:

@@ -12,7 +12,9 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import CalibrationError, MessageError, SamAdaptError
+from sam_adapt_ros.geometry.transforms import Transform
 from sam_adapt_ros.messages import Assembled, FrameAssembler, Match
+from sam_adapt_ros.nodes.complaints import Complaints
 from sam_adapt_ros.nodes.deadline import DeadlineTimer
 from sam_adapt_ros.nodes.extrinsics import Extrinsics
 from sam_adapt_ros.nodes.gate import Gate
@@ -24,9 +26,6 @@ from sam_adapt_ros.nodes.worker import Worker
 if TYPE_CHECKING:
     from rclpy.node import Node
 
-COMPLAINT_PERIOD_S = 5.0
-"""The same complaint is logged no more often than this."""
-
 
 @dataclass(frozen=True, eq=False)
 class Task:
@@ -34,11 +33,13 @@ class Task:
 
     assemble: decodes the messages into a frame, in the thread that calls it; counts the cameras that are left out.
     Raises MessageError when the cloud is unusable.
+    pose: ``T_odom_lidar`` at the sweep's stamp, as the frame will have it, without decoding anything.
     """
 
     match: Match
     ready_ns: int
     assemble: Callable[[], Assembled]
+    pose: Callable[[], Transform | None]
 
 
 class FrameStream:
@@ -59,8 +60,8 @@ class FrameStream:
         thread: str = "frames",
     ) -> None:
         """thread: name of the stream's own."""
-        self._node, self._config, self._statistics = node, config, statistics
-        self._complained: dict[str, float] = {}
+        self._config, self._statistics = config, statistics
+        self._complain = Complaints(node)
         self.assembler = FrameAssembler(config)
         self._extrinsics = Extrinsics(node, config, self.assembler, self._news, self._on_input_error)
         self._gate = Gate(self._incomplete, config.transforms.timeout)
@@ -163,7 +164,8 @@ class FrameStream:
         return False
 
     def _ready(self, match: Match) -> None:
-        self._worker.put(Task(match, time.monotonic_ns(), partial(self._assemble, match)))
+        pose = partial(self.assembler.pose, match.sweep.msg.header.frame_id, match.stamp_ns)
+        self._worker.put(Task(match, time.monotonic_ns(), partial(self._assemble, match), pose))
 
     # In the thread of who asks ----------------------------------------------------------------------------------------
 
@@ -212,9 +214,3 @@ class FrameStream:
             else:
                 self._statistics.warn(f"{topic.strip('/').replace('/', '_')}_message_lost")
         self._complain(f"{topic}: messages lost by the middleware", f": {count}")
-
-    def _complain(self, what: str, details: str = "") -> None:
-        now = time.monotonic()
-        if now - self._complained.get(what, -COMPLAINT_PERIOD_S) >= COMPLAINT_PERIOD_S:
-            self._complained[what] = now
-            self._node.get_logger().warning(what + details)

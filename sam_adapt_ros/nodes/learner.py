@@ -1,0 +1,320 @@
+"""The adapter's learning thread: opens the store, runs rounds, and obeys the services meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sam_adapt_ros import resources
+from sam_adapt_ros.adaptation import WeightStore
+from sam_adapt_ros.adaptation.files import locked, store_errors, write_atomically
+from sam_adapt_ros.config import Config
+from sam_adapt_ros.errors import SamAdaptError, StoreError
+from sam_adapt_ros.frame import IGNORE, Frame
+from sam_adapt_ros.nodes.commands import Answer, Commands
+from sam_adapt_ros.nodes.modesty import limit_torch
+
+if TYPE_CHECKING:
+    from sam_adapt_ros.adaptation.adapter import Adapter
+    from sam_adapt_ros.adaptation.gate import Decision
+
+logger = logging.getLogger(__name__)
+
+RETRY_S = 3.0
+"""How often a store that cannot be used is tried again."""
+FIRST_BACK_OFF_S, LONGEST_BACK_OFF_S = 5.0, 300.0
+SAVE_PERIOD_S = 30.0
+"""A kill costs no more of the frames than what was kept for so long."""
+_IDLE_S = 1.0
+_KEPT_DECISIONS = 20
+
+
+class Learner:
+    """Learning in a thread of its own, from ``start`` to ``close``; every other method may be called from any thread.
+
+    adapter: None until the store is open. decision: of the last round, None before. counts: of this process:
+    ``promotions``, ``rejections``, ``failures``.
+
+    The ``Adapter``'s state is kept in ``<store>/adapter``: it belongs to that store's source model and is learned for
+    its weights, so whoever moves or deletes the store moves or deletes it with it. One process at a time has it.
+
+    A store that cannot be used (missing, read-only, full, another source's, in use) pauses learning, with ``problem``
+    in words, and is tried again every RETRY_S; so is a full disk that a round meets. Whatever else goes wrong in a
+    round is logged, and the round goes on after a while; if it goes wrong again, the next one begins with new frames.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.store = WeightStore(config.adaptation.store.folder, config.adaptation.store.lock_timeout)
+        self.folder = self.store.folder / "adapter"
+        self.counts: Counter[str] = Counter()
+        self.adapter: Adapter | None = None
+        self.decision: Decision | None = None
+        self._commands = Commands()
+        self._paused = self._closing = self._in_round = False
+        self._problem = self._failure = ""
+        self._failures = 0  # one after the other
+        self._retry_at = self._working_since = 0.0
+        self._ended_at: float | None = None
+        self._saved = (time.monotonic(), 0)  # when, and how many frames had been kept by then
+        self._held = contextlib.ExitStack()
+        self._thread = threading.Thread(target=self._run, name="learning", daemon=True)
+
+    # For others -------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self, timeout: float = 4.0) -> bool:
+        """Stops the round at its next step, so that another process can go on with it. False when that takes longer."""
+        self._closing = True
+        self._commands.wake()
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def observe(self, frame: Frame, labels: NDArray[np.integer]) -> str:
+        """Offers a frame; returns what became of it: as ``Adapter.observe`` says, ``not_open`` or ``label_class``.
+
+        labels: (N,) class ids, 255 = none.
+        """
+        adapter = self.adapter
+        if adapter is None:
+            return "not_open"
+        if (((labels < 0) | (labels >= len(adapter.taxonomy))) & (labels != IGNORE)).any():
+            return "label_class"
+        outcome = adapter.observe(frame, labels.astype(np.uint8))
+        if outcome == "kept" and not self._in_round and adapter.ready:
+            self._commands.wake()
+        return outcome
+
+    def trigger(self) -> Answer:
+        """Asks for a round now, with new frames or without."""
+        adapter = self.adapter
+        if adapter is None:
+            return self._not_open()
+        if self._paused:
+            return Answer(False, "learning is paused")
+        if self._problem:
+            return Answer(False, self._problem)
+        if self._in_round:
+            return Answer(True, f"round {adapter.rounds} is under way ({adapter.phase})")
+        rounds, buffer = self.config.adaptation.rounds, adapter.buffer
+        training, held_out = len(buffer.training()), len(buffer.held_out())
+        if training < rounds.min_frames or held_out < rounds.min_held_out:
+            to_learn = f"{training} of {rounds.min_frames} to learn from"
+            return Answer(False, f"too few frames: {to_learn}, {held_out} of {rounds.min_held_out} to judge by")
+        adapter.request_round()
+        self._retry_at = 0.0
+        self._commands.wake()
+        return Answer(True, f"a round begins, with {training} frames to learn from and {held_out} to judge by")
+
+    def pause(self, paused: bool) -> Answer:
+        """Holds the round at its next step, or lets it go on. Frames are kept all the same."""
+        before, self._paused = self._paused, paused
+        self._commands.wake()
+        words = "paused" if paused else "not paused"
+        return Answer(True, f"learning is {words}{' already' if before == paused else ''}")
+
+    def reset(self) -> Answer:
+        """Forgets frames and round; what was promoted stays."""
+        adapter = self.adapter
+        if adapter is None:
+            return self._not_open()
+        return self._commands.ask(adapter.reset, "frames and round forgotten", ends_round=True)
+
+    def save(self) -> Answer:
+        """Writes the frames to disk."""
+        adapter = self.adapter
+        if adapter is None:
+            return self._not_open()
+        return self._commands.ask(adapter.save, f"{len(adapter.buffer)} frames saved in {self.folder}")
+
+    def rollback(self) -> Answer:
+        """Puts the weights before those in use to use. Who watches the store is to call ``weights_taken_back``."""
+        try:
+            version = self.store.rollback("asked for by service")
+        except StoreError as error:
+            return Answer(False, str(error))
+        return Answer(True, f"{version.name} is in use")
+
+    def weights_taken_back(self) -> None:
+        """To be called when the store was rolled back: what the round would better is no longer in use, and what was
+        learned from these frames was no good."""
+        adapter = self.adapter
+        if adapter is not None:
+            self._commands.put(adapter.abandon_round, ends_round=True)
+
+    @property
+    def paused(self) -> bool:
+        """Whether it was asked to pause."""
+        return self._paused
+
+    @property
+    def problem(self) -> str:
+        """What keeps it from learning, "" when nothing does."""
+        return self._problem or self._failure
+
+    @property
+    def phase(self) -> str:
+        """``waiting`` (for the store, or for frames enough), ``watching`` (for new ones), a round's ``normalizing``,
+        ``labelling``, ``training`` or ``judging``; ``paused`` (asked to, or with a problem), ``failed`` (for now)."""
+        adapter = self.adapter
+        if self._paused or self._problem:
+            return "paused"
+        if self._failure:
+            return "failed"
+        if adapter is None:
+            return "waiting"
+        if self._in_round:
+            return adapter.phase
+        lacking = adapter.lacking
+        return "waiting" if lacking["training"] or lacking["held_out"] else "watching"
+
+    @property
+    def since_round(self) -> float | None:
+        """Seconds since the last round ended; None before."""
+        return None if self._ended_at is None else time.monotonic() - self._ended_at
+
+    # In the thread ----------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        with self._held:
+            while not self._closing:
+                self._commands.serve()
+                try:
+                    self._step()
+                except SamAdaptError as error:
+                    self._unusable(error)
+                except Exception as error:
+                    self._failed(error)
+                self._commands.wait(_IDLE_S)
+            self._commands.refuse("the adapter is ending")
+            if self.adapter is not None:
+                with contextlib.suppress(SamAdaptError):
+                    self.adapter.save()
+
+    def _step(self) -> None:
+        now = time.monotonic()
+        if now < self._retry_at:
+            return
+        if self.adapter is None:
+            self._open()
+        if self._problem:
+            self._try_to_write()
+            logger.info("learning goes on: the store can be used again")
+        assert self.adapter is not None
+        self._problem = self._failure = ""
+        if not self._paused and self.adapter.ready:
+            self._round(self.adapter)
+        else:
+            self._save_now_and_then(self.adapter, now)
+
+    def _open(self) -> None:
+        """Raises SamAdaptError."""
+        limit_torch(self.config.adaptation.resources, self.config.segmenter.device)
+        from sam_adapt_ros.adaptation.adapter import Adapter
+
+        name = self.config.segmenter.weights
+        try:
+            path = resources.find(name, "resource")
+        except FileNotFoundError as error:
+            raise StoreError("missing", f"segmenter.weights: {error}") from None
+        self.store.initialize(path)
+        with store_errors(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(locked(self.folder / ".lock", timeout_s=0.0))
+            adapter = Adapter(self.config, self.store, self.folder)
+            self._held.enter_context(stack.pop_all())
+        logger.info(
+            "learning (%s) in %s: %d frames and %s from before",
+            self.config.adaptation.mode,
+            self.store.folder,
+            len(adapter.buffer),
+            f"round {adapter.rounds}" if adapter.rounds else "no round",
+        )
+        self.adapter = adapter
+
+    def _round(self, adapter: Adapter) -> None:
+        self._working_since = time.monotonic()
+        self._in_round = True
+        try:
+            decision = adapter.run_round(self._between)
+        finally:
+            self._in_round = False
+        self._failures = 0
+        if decision is None:
+            return
+        self._ended_at = time.monotonic()
+        self.decision = decision
+        if decision.promoted:
+            self.counts["promotions"] += 1
+        elif self.config.adaptation.mode != "observe":
+            self.counts["rejections"] += 1
+        del adapter.decisions[:-_KEPT_DECISIONS]  # they are in the folder's log
+
+    def _between(self) -> bool:
+        """Rests as the duty cycle asks for, and as long as learning is paused; serves commands meanwhile."""
+        worked = time.monotonic() - self._working_since
+        rested_at = time.monotonic() + worked * (1 / self.config.adaptation.resources.duty_cycle - 1)
+        while True:
+            if self._closing or not self._commands.serve(in_round=True):
+                return True
+            left = _IDLE_S if self._paused else rested_at - time.monotonic()
+            if left <= 0:
+                break
+            self._commands.wait(left)
+        self._working_since = time.monotonic()
+        return False
+
+    def _save_now_and_then(self, adapter: Adapter, now: float) -> None:
+        saved_at, saved = self._saved
+        kept = adapter.buffer.counts["kept"]
+        if kept != saved and now - saved_at >= SAVE_PERIOD_S:
+            adapter.save()
+            self._saved = (now, kept)
+
+    def _try_to_write(self) -> None:
+        """As much as a round may write: a round that fails at its end would be computed in vain. Raises StoreError."""
+        size = 2 * self.store.source().path.stat().st_size
+        for folder in (self.store.folder, self.folder):
+            path = folder / ".room.tmp"
+            with store_errors(folder):
+                try:
+                    write_atomically(path, bytes(size))
+                finally:
+                    path.unlink(missing_ok=True)
+
+    def _unusable(self, error: SamAdaptError) -> None:
+        if str(error) != self._problem:
+            logger.error("learning is paused: %s", error)
+        self._problem = str(error)
+        self._retry_at = time.monotonic() + RETRY_S
+        if isinstance(error, StoreError) and error.reason == "missing":
+            # Somebody has removed the store under us, and our state with it: opened anew, it begins with the source.
+            self._held.close()
+            self.adapter = None
+
+    def _failed(self, error: Exception) -> None:
+        self._failures += 1
+        self.counts["failures"] += 1
+        delay = min(FIRST_BACK_OFF_S * 2 ** (self._failures - 1), LONGEST_BACK_OFF_S)
+        logger.exception("learning failed, it goes on in %g s", delay)
+        self._failure = f"{type(error).__name__}: {error}"
+        self._retry_at = time.monotonic() + delay
+        if self._failures > 1 and self.adapter is not None:
+            with contextlib.suppress(SamAdaptError):
+                self.adapter.abandon_round()
+
+    # Inside -----------------------------------------------------------------------------------------------------------
+
+    def _not_open(self) -> Answer:
+        return Answer(False, f"not learning: {self.problem or 'the store is being opened'}")
