@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
+import logging
 import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from sam_adapt_ros.nodes.model import Model
 from sam_adapt_ros.nodes.publishers import Outputs
 from sam_adapt_ros.nodes.statistics import Statistics
 from sam_adapt_ros.nodes.stream import Task
 
+if TYPE_CHECKING:
+    from sam_adapt_ros.segmentation import Prediction
+
+logger = logging.getLogger(__name__)
+
 
 class Labelling:
-    """Called with each task of a ``FrameStream``, in the inference thread."""
+    """Called with each task of a ``FrameStream``, in the inference thread.
 
-    def __init__(self, model: Model, outputs: Outputs, statistics: Statistics) -> None:
+    observe: called with every prediction once all of it is published.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        outputs: Outputs,
+        statistics: Statistics,
+        observe: Callable[[Prediction], None] | None = None,
+    ) -> None:
         self._model, self._outputs, self._statistics = model, outputs, statistics
+        self._observe = observe
 
     def __call__(self, task: Task) -> None:
         """Raises MessageError when the sweep is unusable."""
@@ -41,3 +59,8 @@ class Labelling:
             len(frame.points), int(prediction.seen.sum()), {name: ns * 1e-9 for name, ns in stages.items()}
         )
         self._outputs.publish_extras(frame, prediction, segmenter.taxonomy)
+        if self._observe is not None:
+            try:
+                self._observe(prediction)
+            except Exception:  # the frame has been answered: whatever happens here is not to count against it
+                logger.exception("frame not observed")

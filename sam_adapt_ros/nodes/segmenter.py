@@ -11,11 +11,16 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType, JumpThreshold, TimeJump
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.subscription import Subscription
+from rclpy.timer import Timer
+from std_msgs.msg import String
 
 from sam_adapt_ros import resources
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import ConfigError, SamAdaptError
 from sam_adapt_ros.nodes import diagnostics
+from sam_adapt_ros.nodes.following import Following
 from sam_adapt_ros.nodes.labelling import Labelling
 from sam_adapt_ros.nodes.model import Model
 from sam_adapt_ros.nodes.parameters import Parameters
@@ -26,10 +31,15 @@ from sam_adapt_ros.nodes.stream import FrameStream
 
 FOLLOW_PERIOD_S = 0.1
 WAITING_PERIOD_S = 5.0
+WEIGHTS_TOPIC = "adaptation/weights"
+"""Where the adapter says that the store has other weights in use."""
 
 
 class SegmenterNode(LifecycleNode):
     """``configure`` loads the model, ``activate`` opens the stream.
+
+    With ``adaptation.store.folder`` the model is what that store has in use, and ``segmenter.weights`` says of which
+    source the store has to be; neither can be changed then before ``cleanup``.
 
     Raises ConfigError when the parameters do not fit the schema.
     """
@@ -40,6 +50,8 @@ class SegmenterNode(LifecycleNode):
         self.parameters.apply = self._apply
         self.statistics = Statistics()
         self._model: Model | None = None
+        self._following: Following | None = None
+        self._nudges: tuple[Timer, Subscription] | None = None
         self._outputs: Outputs | None = None
         self._stream: FrameStream | None = None
         self._reported: Counter[str] = Counter()
@@ -65,6 +77,8 @@ class SegmenterNode(LifecycleNode):
         try:
             self._model = Model(self.config)
             self._outputs = Outputs(self, list(self.config.cameras))
+            if self.config.adaptation.store.folder:
+                self._follow_store(self._model)
         except SamAdaptError as error:
             self.get_logger().error(str(error))
             self._release()
@@ -77,10 +91,22 @@ class SegmenterNode(LifecycleNode):
         )
         return TransitionCallbackReturn.SUCCESS
 
+    def _follow_store(self, model: Model) -> None:
+        self._following = following = Following(self.config, model)
+        following.start()
+        period = self.config.adaptation.store.poll_period
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self._nudges = (
+            self.create_timer(period, following.look, clock=Clock(clock_type=ClockType.STEADY_TIME)),
+            # What it says is in the store as well; it only comes sooner than the next look.
+            self.create_subscription(String, WEIGHTS_TOPIC, lambda _: following.look(), latched),
+        )
+
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         assert self._model is not None and self._outputs is not None
         try:
-            labelling = Labelling(self._model, self._outputs, self.statistics)
+            observe = self._following.observe if self._following is not None else None
+            labelling = Labelling(self._model, self._outputs, self.statistics, observe)
             self._stream = FrameStream(self, self.config, labelling, self.statistics, thread="inference")
         except SamAdaptError as error:
             self.get_logger().error(str(error))
@@ -136,13 +162,22 @@ class SegmenterNode(LifecycleNode):
         self._close_stream()
         if self._outputs is not None:
             self._outputs.close()
-        self._outputs = self._model = None
+        if self._nudges is not None:
+            self.destroy_timer(self._nudges[0])
+            self.destroy_subscription(self._nudges[1])
+        if self._model is not None:
+            self._model.close()
+        self._outputs = self._model = self._following = self._nudges = None
         self.parameters.fixed_by = ""
 
     # Parameters -------------------------------------------------------------------------------------------------------
 
     def _apply(self, config: Config, changed: set[str]) -> None:
-        if self._model is not None and changed & {"segmenter.weights", "segmenter.fusion"}:
+        if self._following is not None and "segmenter.weights" in changed:
+            raise ConfigError("segmenter.weights: the store that is followed decides (adaptation.store.folder)")
+        if self._following is not None and "segmenter.fusion" in changed:
+            self._following.reconfigure(config)
+        elif self._model is not None and changed & {"segmenter.weights", "segmenter.fusion"}:
             try:
                 resources.find(config.segmenter.weights, "resource")
             except FileNotFoundError as error:
@@ -178,7 +213,7 @@ class SegmenterNode(LifecycleNode):
         statuses = [
             diagnostics.stream_status(name, self.statistics, waiting, dropped - self._reported, counts),
             diagnostics.latency_status(name, self.statistics),
-            diagnostics.model_status(name, self._model, self.config.segmenter.weights),
+            diagnostics.model_status(name, self._model, self.config.segmenter.weights, self._following),
         ]
         self._reported = dropped
         self._diagnostics.publish(diagnostics.diagnostic_array(self.get_clock().now().to_msg(), statuses))

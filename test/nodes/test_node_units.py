@@ -466,7 +466,7 @@ def test_model_exchanges_only_between_frames_and_only_for_what_loads(weights: Pa
     first = model.take()
     said: list[str] = []
     other = make_config(save_weights(tmp_path / "other.safetensors", seed=3), Path(), ())
-    model.replace(other, said.append).join(30.0)
+    model.replace(other, said.append).result(30.0)
     assert model.current is first, "not in the middle of a frame"
     second = model.take()
     assert second.version != first.version
@@ -476,12 +476,12 @@ def test_model_exchanges_only_between_frames_and_only_for_what_loads(weights: Pa
     (tmp_path / "flipped.safetensors").write_bytes(data)
     (tmp_path / "short.safetensors").write_bytes(weights.read_bytes()[:-1000])
     for name in ("flipped", "short", "none"):
-        model.replace(make_config(tmp_path / f"{name}.safetensors", Path(), ()), said.append).join(30.0)
+        model.replace(make_config(tmp_path / f"{name}.safetensors", Path(), ()), said.append).result(30.0)
         assert name in said[-1]
         assert model.take() is second
         assert name in model.problem
     foreign = make_config(save_weights(tmp_path / "foreign.safetensors", taxonomy="nuscenes6"), Path(), (), taxonomy="")
-    model.replace(foreign, said.append).join(30.0)
+    model.replace(foreign, said.append).result(30.0)
     assert "classes" in said[-1]
     assert model.take() is second
     with pytest.raises(WeightsError, match="taxonomy"):
