@@ -13,9 +13,11 @@ from sam_adapt_ros.adaptation.adapter import Adapter
 from sam_adapt_ros.adaptation.gate import Decision
 from sam_adapt_ros.bags import BagReader, BagWriter
 from sam_adapt_ros.config import Config
-from sam_adapt_ros.evaluation.adaptation_report import Timeline, adaptation_sections
+from sam_adapt_ros.evaluation.adaptation_report import adaptation_sections
+from sam_adapt_ros.evaluation.before_after import BeforeAfter
 from sam_adapt_ros.evaluation.run_report import PICTURES, Sample, evenly_spaced, write_run_report
 from sam_adapt_ros.evaluation.summary import Summary
+from sam_adapt_ros.evaluation.timeline import Timeline
 from sam_adapt_ros.frame import Frame
 from sam_adapt_ros.replay import READ_AHEAD, ahead
 from sam_adapt_ros.segmentation import Prediction, Segmenter, load_segmenter
@@ -129,7 +131,8 @@ def replay_adapting(
             "decisions": [decision.as_dict() for decision in run.decisions],
         },
     }
-    shown = [(sample.frame, run.source(sample.frame).labels, run.segmenter(sample.frame).labels) for sample in samples]
+    frames = [sample.frame for sample in samples]
+    shown = [BeforeAfter(frame, run.source(frame).labels, run.segmenter(frame).labels) for frame in frames]
     (output / "pictures").mkdir(exist_ok=True)
     sections = adaptation_sections(run.timeline, summary.facts["adaptation"], shown, output / "pictures")
     write_run_report(summary, samples, output, title=f"Adapting on {bag.name}", sections=sections)

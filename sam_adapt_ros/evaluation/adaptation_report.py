@@ -1,179 +1,98 @@
-"""How learning went over a drive: quality frame by frame, beside that of the model as shipped, and every decision."""
+"""What a report says of learning: the drive's timeline, the figures, the gate's log, pictures before and after."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from matplotlib.figure import Figure
-from numpy.typing import NDArray
-
-from sam_adapt_ros.evaluation import plots
-from sam_adapt_ros.evaluation.evaluate import Evaluation
-from sam_adapt_ros.evaluation.pictures import camera_overlay, label_view, mosaic, save_image
+from sam_adapt_ros.evaluation.before_after import BeforeAfter, before_after_picture
+from sam_adapt_ros.evaluation.pictures import save_image
 from sam_adapt_ros.evaluation.report import Picture, Section, Table
-from sam_adapt_ros.frame import IGNORE, Frame
-from sam_adapt_ros.segmentation.confusion import Confusion
-from sam_adapt_ros.taxonomy import Taxonomy
+from sam_adapt_ros.evaluation.timeline import Timeline, plot_timeline
 
-WINDOW = 10
-"""Frames that a mean IoU over the drive is taken over: one frame alone lacks classes."""
-
-Labels = Mapping[str, NDArray[np.uint8]]
-
-
-@dataclass(frozen=True)
-class Event:
-    """A decision of the gate after ``frame`` frames. promoted: "" when it was refused."""
-
-    frame: int
-    promoted: str
-    reason: str
-
-
-class Timeline:
-    """Quality of the weights in use and of the source's, frame by frame, and the gate's decisions."""
-
-    def __init__(self, taxonomy: Taxonomy) -> None:
-        self.taxonomy = taxonomy
-        self.events: list[Event] = []
-        self.online, self.source = Evaluation(taxonomy), Evaluation(taxonomy)
-        self.consistency: dict[str, list[float]] = {"in use": [], "source": []}
-        self._frames: dict[str, list[Confusion]] = {"in use": [], "source": []}
-
-    def add(self, frame: Frame, online: Labels, source: Labels) -> None:
-        """One frame's (N,) class ids by branch, by the weights in use and by the source's."""
-        for name, labels, total in (("in use", online, self.online), ("source", source, self.source)):
-            seen = labels["2d"] != IGNORE
-            same = labels["2d"][seen] == labels["3d"][seen]
-            self.consistency[name].append(float(same.mean()) if len(same) else float("nan"))
-            confusion = Confusion(self.taxonomy.classes)
-            if frame.ground_truth is not None:
-                total.add_labels(frame.ground_truth, labels)
-                confusion.add(frame.ground_truth[seen], labels["fused"][seen])
-            self._frames[name].append(confusion)
-
-    def decide(self, promoted: str, reason: str) -> None:
-        self.events.append(Event(len(self.consistency["in use"]), promoted, reason))
-
-    @property
-    def has_ground_truth(self) -> bool:
-        return bool(self.online.frames)
-
-    def curve(self, name: str) -> list[float]:
-        """By frame, of ``in use`` or ``source``: mean IoU over the last frames, or consistency without ground truth."""
-        if not self.has_ground_truth:
-            return self.consistency[name]
-        values = []
-        for last in range(1, len(self._frames[name]) + 1):
-            window = Confusion(self.taxonomy.classes)
-            for confusion in self._frames[name][max(0, last - WINDOW) : last]:
-                window += confusion
-            values.append(window.miou())
-        return values
-
-    def as_dict(self) -> dict[str, Any]:
-        facts: dict[str, Any] = {
-            "promotions": sum(bool(event.promoted) for event in self.events),
-            "rejections": sum(not event.promoted for event in self.events),
-            "consistency_source": _mean(self.consistency["source"]),
-            "consistency_online": _mean(self.consistency["in use"]),
-        }
-        if self.has_ground_truth:
-            for name, evaluation in (("source", self.source), ("online", self.online)):
-                facts[f"miou_{name}"] = evaluation.miou("fused_seen")
-                facts[f"miou_{name}_all_points"] = evaluation.miou("fused")
-        return facts
+GATE_NUMBERS = ("score", "labels", "labels_seen", "modalities", "augmented", "anchor", "entropy")
+WHAT_IS_MEANT = {
+    "miou_source": "as shipped, on the drive",
+    "miou_online": "as published, frame by frame, on the drive",
+    "miou_source_unseen": "as shipped, on the unseen drive",
+    "miou_normalization_only": "normalization statistics re-estimated on the drive, on the unseen drive",
+    "miou_final": "the last weights, on the unseen drive",
+    "miou_oracle": "trained with the domain's true labels, on the unseen drive",
+    "recovered": "(final - source) / (oracle - source), on the unseen drive",
+}
 
 
 def adaptation_sections(
-    timeline: Timeline,
-    facts: Mapping[str, Any],
-    shown: Sequence[tuple[Frame, NDArray[np.uint8], NDArray[np.uint8]]],
-    pictures: Path,
+    timeline: Timeline, facts: Mapping[str, Any], shown: Sequence[BeforeAfter], pictures: Path
 ) -> list[Section]:
-    """facts: of the run, with the gate's ``decisions``. shown: frames with labels (N,) before and after."""
-    what = "mean IoU over the last 10 frames" if timeline.has_ground_truth else "agreement of 2d and 3d"
-    drive = Picture(_plot(timeline, what, pictures / "adaptation.png"), f"Over the drive: {what}")
-    names = [name for name in facts if isinstance(facts[name], int | float)]
-    rounds = [
-        (place, event.frame, event.promoted or "refused", event.reason)
-        for place, event in enumerate(timeline.events, 1)
-    ]
+    """facts: of the run: figures, those over all points under ``all_points``, and the gate's ``decisions``."""
     sections = [
         Section(
             "What was learned",
-            text="Every frame was labelled before it could be learned from. Mean IoU is over the points that a camera "
-            "sees. Green lines: weights promoted; red: candidates refused.",
-            tables=[
-                Table(names, [[facts[name] for name in names]]),
-                Table(("round", "after frame", "gate", "why"), rounds or [("none", "", "", "")]),
-                Table(("round", "pseudo-labels on", "right"), _label_rows(facts)),
+            text="Every frame was labelled before it could be learned from.",
+            tables=[*_figures(facts), _rounds(timeline, facts)],
+            pictures=[
+                Picture(
+                    plot_timeline(timeline, pictures / "adaptation.png"),
+                    f"Over the drive: {timeline.measure}, on the points that a camera sees",
+                )
             ],
-            pictures=[drive],
-        ),
-        Section("The gate's log", tables=[_gate_table(decision) for decision in facts.get("decisions", ())]),
+        )
     ]
     if shown:
-        sections.append(Section("Before and after", pictures=_before_after(shown, timeline.taxonomy, pictures)))
-    return sections
+        sections.append(Section("Before and after", pictures=_before_after(shown, timeline, pictures)))
+    decisions = facts.get("decisions", ())
+    log = [_gate_table(number, decision) for number, decision in enumerate(decisions, 1)]
+    return [*sections, Section("The gate's log", text="" if log else "No round ended.", tables=log)]
 
 
-def _gate_table(decision: Mapping[str, Any]) -> Table:
-    keys = ("score", "labels", "labels_seen", "modalities", "augmented", "anchor", "entropy")
+def _figures(facts: Mapping[str, Any]) -> list[Table]:
+    all_points = facts.get("all_points", {})
+    scalars = {name: value for name, value in facts.items() if isinstance(value, int | float) or value is None}
+    quality = {name: value for name, value in scalars.items() if name.startswith("miou_") or name == "recovered"}
+    tables = []
+    if quality:
+        rows = [(name, quality[name], all_points.get(name), WHAT_IS_MEANT.get(name, "")) for name in quality]
+        header = ("mean IoU", "points that a camera sees", "all points", "")
+        tables.append(Table(header, rows))
+    rest = [name for name in scalars if name not in quality]
+    return [*tables, Table(rest, [[scalars[name] for name in rest]])]
+
+
+def _rounds(timeline: Timeline, facts: Mapping[str, Any]) -> Table:
+    rows: list[tuple] = []
+    decisions: Iterator[Mapping[str, Any]] = iter(facts.get("decisions", ()))
+    number = 0
+    for event in timeline.events:
+        if event.outcome == "rolled back":
+            rows.append(("", event.frame, event.outcome, None, None, event.reason))
+            continue
+        number += 1
+        labels = next(decisions, {}).get("labels") or {}
+        coverage, precision = labels.get("coverage"), labels.get("precision")
+        outcome = f"{event.outcome}: {event.promoted}" if event.promoted else event.outcome
+        rows.append((number, event.frame, outcome, coverage, precision, event.reason))
+    header = ("round", "after frame", "gate", "points with a pseudo-label", "of them right", "why")
+    return Table(header, rows or [("none", "", "", None, None, "")], "Rounds of learning")
+
+
+def _gate_table(number: int, decision: Mapping[str, Any]) -> Table:
     rows = [
         (
             entry["name"],
-            *(entry["numbers"].get(key) for key in keys),
+            *(entry["numbers"].get(key) for key in GATE_NUMBERS),
             "; ".join(entry["refused"]) or ("promoted" if entry["name"] == decision["promoted"] else ""),
         )
-        for entry in (*decision["baselines"], *decision["candidates"])
+        for entry in (*decision.get("baselines", ()), *decision.get("candidates", ()))
     ]
-    return Table(("weights", *keys, "refused because"), rows, decision["reason"])
+    return Table(("weights", *GATE_NUMBERS, "refused because"), rows, f"Round {number}: {decision['reason']}")
 
 
-def _label_rows(facts: Mapping[str, Any]) -> list[tuple]:
-    rows: list[tuple] = [
-        (place, labels.get("coverage"), labels.get("precision"))
-        for place, decision in enumerate(facts.get("decisions", ()), 1)
-        if (labels := decision.get("labels"))
-    ]
-    return rows or [("none", None, None)]
-
-
-def _before_after(
-    shown: Sequence[tuple[Frame, NDArray[np.uint8], NDArray[np.uint8]]], taxonomy: Taxonomy, pictures: Path
-) -> list[Picture]:
+def _before_after(shown: Sequence[BeforeAfter], timeline: Timeline, pictures: Path) -> list[Picture]:
     found = []
-    for place, (frame, before, after) in enumerate(shown):
-        draw = [
-            camera_overlay(frame, frame.views[0], labels, taxonomy)
-            if frame.views
-            else label_view(frame, labels, taxonomy)
-            for labels in (before, after)
-        ]
-        path = save_image(mosaic(draw, 2, 1280), pictures / f"before_after_{place:02d}.jpg")
-        found.append(Picture(path, f"Sweep at {frame.stamp_ns / 1e9:.3f} s: as shipped, and by the last weights"))
+    for place, each in enumerate(shown):
+        path = pictures / f"before_after_{place:02d}.jpg"
+        save_image(before_after_picture(each, timeline.taxonomy), path)
+        found.append(Picture(path, f"Sweep at {each.frame.stamp_ns / 1e9:.3f} s"))
     return found
-
-
-def _plot(timeline: Timeline, label: str, path: Path) -> Path:
-    figure = Figure(figsize=(9, 3.6))
-    axes = figure.subplots()
-    for name, style in (("source", "--"), ("in use", "-")):
-        axes.plot(timeline.curve(name), style, label=name)
-    for event in timeline.events:
-        axes.axvline(event.frame - 0.5, color="tab:green" if event.promoted else "tab:red", alpha=0.7)
-    axes.set_xlabel("frame")
-    axes.set_ylabel(label)
-    axes.grid(alpha=0.3)
-    axes.legend()
-    return plots.save(figure, path)
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    known = [value for value in values if not np.isnan(value)]
-    return float(np.mean(known)) if known else None

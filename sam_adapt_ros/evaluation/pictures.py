@@ -18,6 +18,8 @@ from sam_adapt_ros.taxonomy import Taxonomy
 BACKGROUND = (24, 26, 30)
 WIDTH = 1280
 """Of composed pictures, in pixels."""
+BAND = 24
+"""Height of a panel's title, in pixels."""
 
 
 def save_image(image: NDArray[np.uint8], path: Path) -> Path:
@@ -82,6 +84,13 @@ def mosaic(images: list[NDArray[np.uint8]], columns: int, width: int) -> NDArray
         y, x = height * (place // columns), cell * (place % columns)
         canvas[y : y + image.shape[0], x : x + cell] = image
     return canvas
+
+
+def titled(panel: NDArray[np.uint8], title: str) -> NDArray[np.uint8]:
+    """The panel below a band with its title."""
+    band = np.full((BAND, panel.shape[1], 3), 18, np.uint8)
+    cv2.putText(band, title, (8, BAND - 8), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (235, 235, 235), 1, cv2.LINE_AA)
+    return np.vstack([band, panel])
 
 
 def overlay_picture(frame: Frame, labels: NDArray[np.uint8], taxonomy: Taxonomy) -> NDArray[np.uint8] | None:

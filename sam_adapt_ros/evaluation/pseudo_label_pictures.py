@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam_adapt_ros.evaluation.overlay import draw_overlay
-from sam_adapt_ros.evaluation.pictures import label_view, legend, mosaic
+from sam_adapt_ros.evaluation.pictures import BAND, label_view, legend, mosaic, titled
 from sam_adapt_ros.frame import IGNORE, Frame
 from sam_adapt_ros.pseudo_labels import CameraMasks, PseudoLabels
 from sam_adapt_ros.taxonomy import Taxonomy
@@ -20,7 +20,6 @@ PANEL = 640  # pixels wide
 WIDTH = 2 * PANEL
 RIGHT, WRONG, UNKNOWN = (90, 220, 90), (240, 70, 70), (200, 200, 200)
 _REFUSED = (150, 150, 150)
-_BAND = 24  # pixels high, for a panel's title
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,17 +40,17 @@ def pseudo_label_picture(sample: PseudoLabelSample, taxonomy: Taxonomy) -> Image
     view = _View(frame, number, pseudo.cameras[number], taxonomy)
     direct = pseudo.labels if pseudo.direct is None else pseudo.direct
     panels = [
-        _titled(view.masks(), f"{len(view.camera.masks)} masks, outlined in the class they were given"),
-        _titled(view.points(pseudo.selected), "selection"),
-        _titled(view.points(direct), "+ MLA, direct propagation"),
-        _titled(view.points(pseudo.labels), "+ MLA + propagation as configured"),
-        _titled(*view.kept_out(direct, pseudo.labels)),
+        titled(view.masks(), f"{len(view.camera.masks)} masks, outlined in the class they were given"),
+        titled(view.points(pseudo.selected), "selection"),
+        titled(view.points(direct), "+ MLA, direct propagation"),
+        titled(view.points(pseudo.labels), "+ MLA + propagation as configured"),
+        titled(*view.kept_out(direct, pseudo.labels)),
     ]
     if frame.ground_truth is not None:
-        panels.append(_titled(view.points(frame.ground_truth), "truth"))
-    size = (panels[0].shape[1], panels[0].shape[0] - _BAND)
+        panels.append(titled(view.points(frame.ground_truth), "truth"))
+    size = (panels[0].shape[1], panels[0].shape[0] - BAND)
     for labels, title in ((direct, "the cloud: direct propagation"), (pseudo.labels, "the cloud: as configured")):
-        panels.append(_titled(label_view(frame, labels, taxonomy, size), title))
+        panels.append(titled(label_view(frame, labels, taxonomy, size), title))
     return np.vstack([mosaic(panels, 2, WIDTH), legend(taxonomy, WIDTH)])
 
 
@@ -111,13 +110,6 @@ class _View:
     def _draw(self, labels: NDArray[np.uint8], colors: Taxonomy, image: Image) -> Image:
         shown = labels != IGNORE
         return draw_overlay(image, self._uv[shown], self.camera.seen.depth[shown], labels[shown], colors)
-
-
-def _titled(panel: Image, title: str) -> Image:
-    """The panel below a band with its title."""
-    band = np.full((_BAND, panel.shape[1], 3), 18, np.uint8)
-    cv2.putText(band, title, (8, _BAND - 8), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (235, 235, 235), 1, cv2.LINE_AA)
-    return np.vstack([band, panel])
 
 
 def _hues(count: int) -> NDArray[np.uint8]:

@@ -10,7 +10,7 @@ from learning_support import SHAPES, drive, learning_config, source_weights
 from sam_adapt_ros import adaptive_replay, resources
 from sam_adapt_ros.config import Config, load_recipe
 from sam_adapt_ros.errors import ConfigError
-from sam_adapt_ros.evaluation.adaptation_report import Timeline
+from sam_adapt_ros.evaluation.timeline import Timeline
 from sam_adapt_ros.frame import IGNORE, Frame
 from sam_adapt_ros.segmentation import weights as weights_files
 
@@ -92,6 +92,7 @@ def test_timeline_counts_what_both_branches_see() -> None:
     assert facts["miou_online"] == 1.0
     assert facts["miou_source"] == pytest.approx((0 + 2 / 3) / 2)
     assert facts["consistency_source"] == pytest.approx(2 / 3)
+    assert facts["all_points"]["miou_source"] == pytest.approx((0 + 2 / 3 + 1) / 3)
     assert timeline.curve("in use") == [1.0]
 
 
