@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from sam_adapt_ros.config import Config, TrainingConfig
@@ -19,8 +20,9 @@ from sam_adapt_ros.errors import ConfigError, SamAdaptError
 from sam_adapt_ros.frame import Frame
 from sam_adapt_ros.segmentation import checkpoint, losses
 from sam_adapt_ros.segmentation import weights as weights_files
-from sam_adapt_ros.segmentation.batch import Batch, Sample, collate
+from sam_adapt_ros.segmentation.batch import Batch, Sample
 from sam_adapt_ros.segmentation.batches import BatchStream, count_classes
+from sam_adapt_ros.segmentation.calibration import Logits, Scales, fit_scales, listen, scaled
 from sam_adapt_ros.segmentation.confusion import Confusion
 from sam_adapt_ros.segmentation.fusion import FUSIONS, Fusion, fuse
 from sam_adapt_ros.segmentation.network import Network, NetworkOutput, load_architecture
@@ -158,9 +160,14 @@ class Trainer:
         held_out: Sequence[Sample],
         frames: int,
     ) -> None:
-        better = True
+        better, trained, scales = True, network.state_dict(), Scales()
         if held_out:
-            scores = {"iteration": float(state.iteration), **validate(network, held_out, self.fusion, self.device)}
+            said = listen(network.eval(), held_out)
+            scales = fit_scales(said, [_labels(sample) for sample in held_out])
+            scores = {
+                "iteration": float(state.iteration),
+                **validate(said, scales, held_out, self.fusion, network.classes),
+            }
             state.validation.append(scores)
             logger.info("validation: %s", _format(scores))
             better = scores["fused"] >= state.best
@@ -171,12 +178,17 @@ class Trainer:
                 "frames": frames,
                 "iterations": state.iteration,
                 "validation": state.validation[-1] if held_out else None,
+                "scales": scales._asdict(),
                 "training": settings,
             }
             weights_files.save(
                 self.output / "weights.safetensors",
                 Weights(
-                    network.state_dict(), self.taxonomy.name, self.taxonomy.classes, self.architecture, history=(entry,)
+                    scaled(trained, scales),
+                    self.taxonomy.name,
+                    self.taxonomy.classes,
+                    self.architecture,
+                    history=(entry,),
                 ),
                 half=self.config.half,
             )
@@ -221,22 +233,26 @@ def learning_rate(config: TrainingConfig, iteration: int) -> float:
     return config.learning_rate * (stop + (start - stop) * (1 + math.cos(math.pi * part)) / 2)
 
 
-@torch.inference_mode()
-def validate(network: Network, samples: Sequence[Sample], fusion: Fusion, device: torch.device) -> dict[str, float]:
-    """Mean IoU by modality: ``2d`` over the points that a camera sees, ``3d`` and ``fused`` over all."""
-    network.eval()
-    counts = {name: Confusion(network.classes) for name in ("2d", "3d", "fused")}
-    for sample in samples:
-        if sample.labels is None:
-            continue
-        batch = collate([sample], network.architecture).to(device)
-        output = network(batch)
-        seen = batch.seen.cpu().numpy()
-        fused = fuse(fusion, output.image.logits, output.points.logits, batch.seen)
-        counts["2d"].add(sample.labels[seen], output.image.logits.argmax(1).cpu().numpy())
-        counts["3d"].add(sample.labels, output.points.logits.argmax(1).cpu().numpy())
-        counts["fused"].add(sample.labels, fused.argmax(1).cpu().numpy())
+def validate(
+    said: Sequence[Logits], scales: Scales, samples: Sequence[Sample], fusion: Fusion, classes: int
+) -> dict[str, float]:
+    """Mean IoU by modality: ``2d`` over the points that a camera sees, ``3d`` and ``fused`` over all.
+
+    said: by sample; scales: what the logits are multiplied by.
+    """
+    counts = {name: Confusion(classes) for name in ("2d", "3d", "fused")}
+    for (image, points, seen), sample in zip(said, samples, strict=True):
+        labels = _labels(sample)
+        fused = fuse(fusion, image * scales.image, points * scales.points, seen)
+        counts["2d"].add(labels[seen.numpy()], image.argmax(1).numpy())
+        counts["3d"].add(labels, points.argmax(1).numpy())
+        counts["fused"].add(labels, fused.argmax(1).numpy())
     return {name: confusion.miou() for name, confusion in counts.items()}
+
+
+def _labels(sample: Sample) -> NDArray[np.uint8]:
+    assert sample.labels is not None, "samples to train on and to validate by have ground truth"
+    return sample.labels
 
 
 def hash_seed(*parts: int) -> int:
