@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
@@ -299,7 +299,7 @@ def ablate(
     swept: Annotated[bool, typer.Option("--sweep/--no-sweep", help="Sweep every threshold, too.")] = True,
 ) -> None:
     """Measure what each part of the pseudo-labels is worth, and sweep every threshold."""
-    from sam_adapt_ros.demo import town_drives
+    from sam_adapt_ros.drives import town_drives
     from sam_adapt_ros.evaluation import ablation
 
     if bool(bags) == bool(domain):
@@ -331,7 +331,7 @@ def bench_adaptation(
 ) -> None:
     """Measure what adaptation recovers of domain shifts, on unseen drives through the town."""
     from sam_adapt_ros.benchmarks import adaptation
-    from sam_adapt_ros.demo import parse_seeds
+    from sam_adapt_ros.drives import parse_seeds
 
     chosen = adaptation.Protocol(frames=frames)
     with progress_bar("adapting") as progress:
@@ -408,16 +408,24 @@ def play(
 
 
 @app.command()
-def demo(output: Output = Path("out/demo")) -> None:
-    """Drive through the town live over DDS: render, play, label, record, report."""
-    from sam_adapt_ros.demo import DOMAIN, FRAMES, SEED, town_bag
-    from sam_adapt_ros.nodes.live import run_live
+def demo(
+    output: Output = Path("out/demo"),
+    set: Overrides = [],
+    domain: Annotated[str, typer.Option(help="Of the town: night, abroad, sparse, day, or several joined by +.")] = "",
+    adapt: Annotated[bool, typer.Option("--adapt/--no-adapt", help="Learn on the way, or only label.")] = True,
+) -> None:
+    """Drive the shipped day model through a night town, live over DDS, and watch it adapt: ends with a report.
 
-    config = load_config("town")
-    with progress_bar("rendering the drive") as progress:
-        bag = town_bag(DOMAIN, SEED, FRAMES, progress)
-    with progress_bar("labelling it live, over DDS") as progress:
-        summary = run_live(bag, config, output, force=True, progress=progress)
+    Without learning: a drive by day.
+    """
+    from sam_adapt_ros.demo import Plan, adapt_live, label_live
+
+    config = load_config("town", set)
+    if adapt:
+        summary = adapt_live(Plan(domain or "night"), config, output, progress_bar)
+        _say_adaptation(summary.facts["adaptation"])
+    else:
+        summary = label_live(domain or "day", config, output, progress_bar)
     _say_summary(summary, output)
 
 
@@ -480,6 +488,18 @@ def weights_verify(store: Store) -> None:
     if problems:
         raise typer.Exit(1)
     console.print("whole")
+
+
+def _say_adaptation(facts: Mapping[str, Any]) -> None:
+    from sam_adapt_ros.evaluation.adaptation_report import WHAT_IS_MEANT
+
+    table = Table("mean IoU, %", "seen by a camera", "all points", "")
+    for name, meant in WHAT_IS_MEANT.items():
+        cells = (facts.get(name), facts["all_points"].get(name))
+        table.add_row(name, *("-" if cell is None else f"{100 * cell:.1f}" for cell in cells), meant)
+    console.print(table)
+    counts = ("promotions", "rejections", "rollbacks", "frames_dropped_by_swaps", "swap_ms")
+    console.print(", ".join(f"{name.replace('_', ' ')}: {facts[name]}" for name in counts))
 
 
 def _say_written(*paths: Path) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from sam_adapt_ros.adaptation.examination import with_state
 from sam_adapt_ros.adaptation.normalization import renormalized
 from sam_adapt_ros.adaptation.self_training import SelfTraining
 from sam_adapt_ros.config import Config, SelfTrainingConfig
+from sam_adapt_ros.evaluation.evaluate import Evaluation, evaluate
 from sam_adapt_ros.frame import Frame
 from sam_adapt_ros.segmentation import Segmenter
 from sam_adapt_ros.segmentation.batch import Sample
@@ -18,6 +21,27 @@ ORACLE_TRAINING = SelfTrainingConfig(steps=200, learning_rate=1e-3, ema_decay=0.
 def recovered(source: float, final: float, oracle: float) -> float:
     """The share of what labels would give that adaptation gives without them; NaN where the shift costs nothing."""
     return (final - source) / (oracle - source) if oracle > source else float("nan")
+
+
+def judge(frames: Sequence[Frame], segmenters: Mapping[str, Segmenter]) -> dict[str, Evaluation]:
+    """Every segmenter on the same frames, by name."""
+    return {name: evaluate(frames, segmenter) for name, segmenter in segmenters.items()}
+
+
+def figures(evaluations: Mapping[str, Evaluation]) -> dict[str, Any]:
+    """Mean IoU of the fused prediction by name: over the points that a camera sees and, under ``all_points``, over all.
+
+    With ``miou_source_unseen``, ``miou_final`` and ``miou_oracle`` among the names, also what was ``recovered``; None
+    where the shift costs nothing.
+    """
+    found = {name: evaluation.miou("fused_seen") for name, evaluation in evaluations.items()}
+    all_points = {name: evaluation.miou("fused") for name, evaluation in evaluations.items()}
+    return {**found, "recovered": _share(found), "all_points": {**all_points, "recovered": _share(all_points)}}
+
+
+def _share(miou: Mapping[str, float]) -> float | None:
+    share = recovered(*(miou.get(f"miou_{name}", math.nan) for name in ("source_unseen", "final", "oracle")))
+    return share if math.isfinite(share) else None
 
 
 def to_samples(frames: Iterable[Frame], source: Segmenter) -> list[Sample]:

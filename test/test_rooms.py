@@ -23,13 +23,14 @@ ORDER = [
     "replay",
     "adaptive_replay",
     "recovery",
+    "drives",
     "pseudo_labelling",
     "nodes",
     "demo",
     "benchmarks",
     "cli",
 ]
-TOWN_USERS = {"demo", "benchmarks", "cli"}  # a test bed: no product path imports it
+TOWN_USERS = {"drives", "demo", "benchmarks", "cli"}  # a test bed: no product path imports it
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py" or path.parent != PACKAGE)
 
 

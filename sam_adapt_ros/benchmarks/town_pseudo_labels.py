@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from sam_adapt_ros.benchmarks import Figure
 from sam_adapt_ros.config import Config
-from sam_adapt_ros.demo import town_drives
+from sam_adapt_ros.drives import town_drives
 from sam_adapt_ros.evaluation.ablation import Ablation, Result, ablate
 
 DOMAINS = "night,abroad,sparse"

@@ -1,4 +1,4 @@
-"""A bag through the real segmenter node, over DDS: played, labelled, recorded, and summed up as a replay is."""
+"""A bag through the real nodes, over DDS: played, labelled, learned from, recorded, and summed up as a replay is."""
 
 from __future__ import annotations
 
@@ -6,29 +6,39 @@ import logging
 import os
 import secrets
 import threading
+import time
 from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sam_adapt_ros.bags import BagReader, BagSource
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.serialization import deserialize_message
+
+from sam_adapt_ros.bags import BagReader
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import BagError, SamAdaptError
 from sam_adapt_ros.evaluation.run_report import PICTURES, Sample, evenly_spaced, write_run_report
 from sam_adapt_ros.evaluation.summary import Summary
-from sam_adapt_ros.messages import read_labels, stamp_ns
+from sam_adapt_ros.evaluation.timeline import Labels
+from sam_adapt_ros.frame import Frame
 from sam_adapt_ros.nodes.diagnostics import read_diagnostics
 from sam_adapt_ros.nodes.player import play
-from sam_adapt_ros.nodes.process import SegmenterProcess
-from sam_adapt_ros.nodes.recorder import LABELS, Recorder
+from sam_adapt_ros.nodes.process import AdapterProcess, SegmenterProcess
+from sam_adapt_ros.nodes.recorder import LABELS, STATUS, Recorder
+from sam_adapt_ros.nodes.recording import Recording
 from sam_adapt_ros.nodes.run import with_calibration_of
 from sam_adapt_ros.segmentation import load_segmenter
 
 logger = logging.getLogger(__name__)
 
-BRANCH_TOPICS = {"fused": LABELS, "2d": "/segmenter/labels_2d", "3d": "/segmenter/labels_3d"}
+Progress = Callable[[int, int], None]
 START_TIMEOUT_S = 120.0
 IDLE_S = 10.0
 """So long without a label after the bag has ended, and nothing more will come."""
+LEARNING = ("normalizing", "labelling", "training", "judging")
+"""Phases of a round."""
 
 
 def keep_to_this_machine() -> None:
@@ -44,12 +54,30 @@ def run_live(
     *,
     rate: float = 1.0,
     force: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Summary:
-    """Starts the segmenter, plays the bag to it and leaves ``labels`` (a bag), ``summary.json``, pictures,
-    ``report.html`` and ``segmenter.log`` in ``output``.
+    """``drive``, and what became of it: ``summary.json``, pictures and ``report.html`` in ``output``."""
+    recording = drive(bag, config, output, rate=rate, force=force, progress=progress)
+    summary, samples = sum_up(recording, bag, config, rate)
+    write_run_report(summary, samples, output, title=f"{bag.name}, live")
+    return summary
 
-    rate: times the recorded speed. progress: called with (frames labelled, frames in all).
+
+def drive(
+    bag: Path,
+    config: Config,
+    output: Path,
+    *,
+    rate: float = 1.0,
+    patience_s: float = 0.0,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Recording:
+    """Starts the segmenter and, where the configuration names a weight store, the adapter; plays the bag to them and
+    leaves ``labels`` (a bag), ``segmenter.log`` and ``adapter.log`` in ``output``.
+
+    rate: times the recorded speed. patience_s: how long, after the bag, a round of learning that is under way is waited
+    for. progress: called with (frames labelled, frames in all).
     Raises BagError when the bag cannot be played or the segmenter ends before it.
     """
     output.mkdir(parents=True, exist_ok=True)
@@ -57,98 +85,135 @@ def run_live(
     config = with_calibration_of(config, bag)
     with BagReader(bag, config) as reader:
         sweeps = reader.sweeps
-    log_path = output / "segmenter.log"
-    with (
-        log_path.open("w", encoding="utf-8") as log,
-        SegmenterProcess(config, use_sim_time=True, log=log) as segmenter,
-        Recorder(output / "labels", force=force) as recorder,
-    ):
-        _play_and_wait(bag, config, rate, sweeps, segmenter, recorder, progress, log_path)
-    summary, samples = _sum_up(output / "labels", bag, config)
-    summary.seconds /= rate
-    summary.facts = {"bag": str(bag), "mode": "live over DDS", "rate": rate, **summary.facts}
-    write_run_report(summary, samples, output, title=f"{bag.name}, live")
-    return summary
+    with ExitStack() as stack:
+        logs = {
+            name: stack.enter_context((output / f"{name}.log").open("w", encoding="utf-8"))
+            for name in ("segmenter", "adapter")
+        }
+        recorder = stack.enter_context(Recorder(output / "labels", force=force))
+        segmenter = stack.enter_context(SegmenterProcess(config, use_sim_time=True, log=logs["segmenter"]))
+        adapter = None
+        if config.adaptation.store.folder:
+            adapter = stack.enter_context(AdapterProcess(config, use_sim_time=True, log=logs["adapter"]))
+            stack.callback(segmenter.ask_to_stop)
+        live = _Drive(bag, config, rate, sweeps, segmenter, adapter, recorder, progress)
+        live.run(patience_s)
+    return Recording.load(output / "labels")
 
 
-def _play_and_wait(
+@dataclass
+class _Drive:
+    bag: Path
+    config: Config
+    rate: float
+    sweeps: int
+    segmenter: SegmenterProcess
+    adapter: AdapterProcess | None
+    recorder: Recorder
+    progress: Progress | None
+
+    def run(self, patience_s: float) -> None:
+        if self.adapter is not None:
+            # Else it would miss the first frames.
+            self._wait(lambda: "round" in self._learning(), START_TIMEOUT_S)
+        self._play()
+        if self.adapter is not None:
+            number = self._learning().get("round")
+            self._wait(lambda: self._round() != number, patience_s)
+
+    def _play(self) -> None:
+        stop, failures = threading.Event(), []
+
+        def play_bag() -> None:
+            topics = [self.config.lidar.topic, *(camera.image for camera in self.config.cameras.values())]
+            try:
+                play(
+                    self.bag,
+                    rate=self.rate,
+                    clock=True,
+                    wait_for=topics,
+                    subscriber="segmenter",
+                    wait_timeout=START_TIMEOUT_S,
+                    stop=stop,
+                )
+            except SamAdaptError as error:
+                failures.append(error)
+
+        player = threading.Thread(target=play_bag, name="player", daemon=True)
+        player.start()
+        try:
+            while True:
+                playing = player.is_alive()
+                ended = self.recorder.wait(
+                    {LABELS: self.sweeps}, idle_s=None if playing else IDLE_S, timeout_s=0.2 if playing else 2 * IDLE_S
+                )
+                if self.progress:
+                    self.progress(self.recorder.counts[LABELS], self.sweeps)
+                if failures:
+                    raise failures[0]
+                self._check()
+                if ended != "timeout" or not playing:
+                    return
+        finally:
+            stop.set()
+            player.join()
+
+    def _wait(self, condition: Callable[[], bool], timeout_s: float) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not condition() and time.monotonic() < deadline:
+            self._check()
+            time.sleep(0.2)
+
+    def _check(self) -> None:
+        """Raises BagError when the segmenter is no more."""
+        if self.segmenter.exit_code is not None:
+            raise BagError(f"{self.bag}: the segmenter ended with code {self.segmenter.exit_code}; its log says why")
+        if self.adapter is not None:
+            self.adapter.keep_running()
+
+    def _learning(self) -> dict[str, Any]:
+        """What the adapter said last."""
+        data = self.recorder.latest.get(STATUS)
+        return {} if data is None else read_diagnostics(deserialize_message(data, DiagnosticArray), "adapter")
+
+    def _round(self) -> int | None:
+        """The number of the round that is under way."""
+        learning = self._learning()
+        return learning.get("round") if learning.get("phase") in LEARNING else None
+
+
+def sum_up(
+    recording: Recording,
     bag: Path,
     config: Config,
-    rate: float,
-    sweeps: int,
-    segmenter: SegmenterProcess,
-    recorder: Recorder,
-    progress: Callable[[int, int], None] | None,
-    log_path: Path,
-) -> None:
-    stop, failures = threading.Event(), []
+    rate: float = 1.0,
+    each: Callable[[Frame, Labels], None] | None = None,
+) -> tuple[Summary, list[Sample]]:
+    """The recorded labels, judged by the bag's ground truth; pictures are of the bag's own frames.
 
-    def play_bag() -> None:
-        try:
-            play(
-                bag,
-                rate=rate,
-                clock=True,
-                wait_for=[config.lidar.topic, *(c.image for c in config.cameras.values())],
-                wait_timeout=START_TIMEOUT_S,
-                stop=stop,
-            )
-        except SamAdaptError as error:
-            failures.append(error)
-
-    player = threading.Thread(target=play_bag, name="player", daemon=True)
-    player.start()
-    try:
-        while True:
-            playing = player.is_alive()
-            ended = recorder.wait(
-                {LABELS: sweeps}, idle_s=None if playing else IDLE_S, timeout_s=0.2 if playing else 2 * IDLE_S
-            )
-            if progress:
-                progress(recorder.counts[LABELS], sweeps)
-            if failures:
-                raise failures[0]
-            if segmenter.exit_code is not None:
-                raise BagError(f"{bag}: the segmenter ended with code {segmenter.exit_code}; see {log_path}")
-            if ended != "timeout" or not playing:
-                return
-    finally:
-        stop.set()
-        player.join()
-
-
-def _sum_up(recording: Path, bag: Path, config: Config) -> tuple[Summary, list[Sample]]:
-    """The recorded labels, judged by the bag's ground truth; pictures are of the bag's own frames."""
-    labels: dict[int, dict[str, Any]] = {}
-    diagnostics: dict[str, Any] = {}
-    branches = {topic: branch for branch, topic in BRANCH_TOPICS.items()}
-    first = last = 0
-    with BagSource(recording) as source:
-        for message in source.messages():
-            decoded = message.decode()
-            if message.topic in branches:
-                _, class_id, _ = read_labels(decoded)
-                labels.setdefault(stamp_ns(decoded.header), {})[branches[message.topic]] = class_id
-                first, last = first or message.log_time_ns, message.log_time_ns
-            else:
-                diagnostics = read_diagnostics(decoded) or diagnostics
+    each: called with every labelled frame and its labels.
+    """
     segmenter, config = load_segmenter(config)  # for the taxonomy that the labels are of
     summary, samples = Summary(segmenter.taxonomy), []
     with BagReader(bag, config) as reader:
         pictured = evenly_spaced(reader.sweeps, PICTURES)
         for place, frame in enumerate(reader.frames()):
-            by_branch = labels.get(frame.stamp_ns, {})
+            by_branch = recording.labels.get(frame.stamp_ns, {})
             if "fused" in by_branch:
                 summary.add(by_branch, frame.ground_truth)
+                if each:
+                    each(frame, by_branch)
                 if place in pictured:
                     samples.append(Sample(frame, by_branch["fused"]))
         summary.frames_in = reader.sweeps
-    summary.dropped.update(diagnostics.get("dropped", {}))
+    last = recording.segmenter[-1][1] if recording.segmenter else {}
+    summary.dropped.update(last.get("dropped", {}))
     if unaccounted := summary.frames_in - summary.frames_labelled - sum(summary.dropped.values()):
         summary.dropped["not_recorded"] = unaccounted
-    for camera, reasons in diagnostics.get("camera_drops", {}).items():
+    for camera, reasons in last.get("camera_drops", {}).items():
         summary.camera_drops.update({f"{reason}.{camera}": count for reason, count in reasons.items()})
-    summary.latency_ms = diagnostics.get("latency_ms", {})
-    summary.seconds = (last - first) / 1e9
-    summary.facts = {name: diagnostics[name] for name in ("weights", "version", "device") if name in diagnostics}
+    summary.latency_ms = last.get("latency_ms", {})
+    summary.seconds = recording.seconds / rate
+    summary.facts = {"bag": str(bag), "mode": "live over DDS", "rate": rate}
+    summary.facts |= {name: last[name] for name in ("weights", "version", "device") if name in last}
     return summary, samples

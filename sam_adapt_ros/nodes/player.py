@@ -57,6 +57,7 @@ def play(
     clock: bool = False,
     topics: Sequence[str] | None = None,
     wait_for: Sequence[str] = (),
+    subscriber: str = "",
     wait_timeout: float = 60.0,
     stop: threading.Event | None = None,
 ) -> Played:
@@ -65,6 +66,7 @@ def play(
     rate: times the recorded speed. loop: how often it is played; 0: until ``stop``. clock: ``/clock`` is published.
     topics: only these; None: all whose message package is installed.
     wait_for: topics that must have a subscriber before it starts, waited for at most ``wait_timeout`` seconds.
+    subscriber: name of the node that this must be; "": any.
     Raises BagError when the bag cannot be read, holds nothing to publish, or nobody subscribed in time.
     """
     if rate <= 0:
@@ -76,7 +78,7 @@ def play(
     try:
         with _open(Path(bag)) as reader:
             return _Player(node, reader, rate, clock, topics, stop or threading.Event()).run(
-                loop, wait_for, wait_timeout
+                loop, wait_for, subscriber, wait_timeout
             )
     except (AnyReaderError, OSError) as error:
         raise BagError(f"{bag}: {error}") from None
@@ -108,8 +110,8 @@ class _Player:
         if not self._publishers:
             raise BagError(f"{reader.paths[0]}: nothing to publish (topics: {', '.join(reader.topics) or 'none'})")
 
-    def run(self, loop: int, wait_for: Sequence[str], wait_timeout: float) -> Played:
-        self._wait_for_subscribers(wait_for, wait_timeout)
+    def run(self, loop: int, wait_for: Sequence[str], subscriber: str, wait_timeout: float) -> Played:
+        self._wait_for_subscribers(wait_for, subscriber, wait_timeout)
         start = time.monotonic()
         rounds = 0
         while not self._stop.is_set() and (loop == 0 or rounds < loop):
@@ -141,7 +143,7 @@ class _Player:
         migrate = partial(migrate_bytes, source, target, name, name, {}, src_is2=False, dst_is2=True)
         return lambda data: bytes(migrate(data))
 
-    def _wait_for_subscribers(self, topics: Sequence[str], timeout: float) -> None:
+    def _wait_for_subscribers(self, topics: Sequence[str], name: str, timeout: float) -> None:
         unknown = [topic for topic in topics if topic not in self._publishers]
         if unknown:
             raise BagError(f"{self._reader.paths[0]}: {', '.join(unknown)}: not among the topics that are played")
@@ -149,7 +151,7 @@ class _Player:
         alone = list(topics)
         said = 0.0
         while alone and not self._stop.is_set():
-            alone = [topic for topic in alone if not self._publishers[topic].get_subscription_count()]
+            alone = [topic for topic in alone if not self._is_heard(topic, name)]
             if time.monotonic() > deadline and alone:
                 raise BagError(f"nobody subscribed to {', '.join(alone)} within {timeout:g} s")
             if alone and time.monotonic() - said > 5.0:
@@ -157,6 +159,11 @@ class _Player:
                 logger.info("waiting for subscribers of %s", ", ".join(alone))
             self._stop.wait(0.05)
         self._stop.wait(SETTLE_S)
+
+    def _is_heard(self, topic: str, name: str) -> bool:
+        if not name:
+            return self._publishers[topic].get_subscription_count() > 0
+        return any(info.node_name == name for info in self._node.get_subscriptions_info_by_topic(topic))
 
     def _play_once(self) -> None:
         connections = [c for c in self._reader.connections if c.topic in self._publishers]

@@ -28,14 +28,15 @@ from sam_adapt_ros.nodes.inputs import type_name
 
 logger = logging.getLogger(__name__)
 
-LABELS = "/segmentation/labels"
+LABELS, DIAGNOSTICS, STATUS = "/segmentation/labels", "/diagnostics", "/adaptation/status"
 TOPICS: Mapping[str, type] = {
     LABELS: PointCloud2,
     "/segmenter/labels_2d": PointCloud2,
     "/segmenter/labels_3d": PointCloud2,
-    "/diagnostics": DiagnosticArray,
+    DIAGNOSTICS: DiagnosticArray,
+    STATUS: DiagnosticArray,
 }
-"""What the segmenter node says."""
+"""What the nodes say."""
 DEPTH = 50
 
 
@@ -45,6 +46,7 @@ class Recorder:
     Leaving it ends the bag; leaving it by an exception removes it. Clouds are recorded at their header's stamp, and
     everything else at the newest stamp a cloud has had, so that the bag's time is the sensors'.
 
+    counts: messages by topic. latest: the last one's bytes.
     topics: name -> message class. path, storage, version, force: as for ``BagWriter``.
     Raises BagError when the bag cannot be written.
     """
@@ -59,6 +61,7 @@ class Recorder:
         force: bool = False,
     ) -> None:
         self.counts: Counter[str] = Counter()
+        self.latest: dict[str, bytes] = {}
         self._topics = dict(topics)
         self._writer = BagWriter(path, storage, version, force)
         self._newest = 0
@@ -96,7 +99,7 @@ class Recorder:
         *,
         idle_s: float | None = None,
         timeout_s: float | None = None,
-        last_words: Sequence[str] = ("/diagnostics",),
+        last_words: Sequence[str] = (DIAGNOSTICS,),
         stop: threading.Event | None = None,
     ) -> str:
         """Blocks until there is nothing more to wait for; says which end it was: ``complete``, ``idle``, ``timeout``,
@@ -147,6 +150,7 @@ class Recorder:
                 except BagError as error:
                     self._failure = error
             self.counts[topic] += 1
+            self.latest[topic] = data
             self._changed.notify_all()
 
 

@@ -137,6 +137,7 @@ class _Playing:
         from sam_adapt_ros.nodes.player import play
 
         try:
-            play(self._bag, wait_for=[self._lidar], wait_timeout=120.0, **self._arguments)
+            # By its name: the adapter subscribes sooner, the segmenter has a model to load first.
+            play(self._bag, wait_for=[self._lidar], subscriber="segmenter", wait_timeout=120.0, **self._arguments)
         except SamAdaptError as error:
             self.failure = error

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from sam_adapt_ros import cli
 from sam_adapt_ros.bags import BagReader
 from sam_adapt_ros.config import Config
-from sam_adapt_ros.demo import parse_seeds, town_drives
+from sam_adapt_ros.drives import parse_seeds, town_drives
 from sam_adapt_ros.errors import BagError, ConfigError, MaskError
 from sam_adapt_ros.evaluation.ablation import Ablation, Result, ablate, run, table, write_report
 from sam_adapt_ros.evaluation.ablation.estimates import METRICS, estimates, student, total

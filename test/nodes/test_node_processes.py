@@ -17,7 +17,6 @@ from node_support import CAMERAS, Rig, make_config, until
 from sam_adapt_ros.nodes import process
 from sam_adapt_ros.nodes.process import AdapterProcess, SegmenterProcess, parameter_file
 
-
 NODE = [sys.executable, "-m", "sam_adapt_ros.nodes.segmenter", "--ros-args"]
 
 
