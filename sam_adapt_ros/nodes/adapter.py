@@ -57,7 +57,7 @@ class AdapterNode(Node):
         self._observer = Observer(self.learner, config.adaptation.buffer, Complaints(self))
         self._complain = Complaints(self)
         self._stream: FrameStream | None = None
-        self._labels = TopicFilter(self, LABELS, [PointCloud2], self._on_labels_error)
+        self._labels = TopicFilter(self, self.resolve_topic_name(LABELS), [PointCloud2], self._on_labels_error)
         self._labels.registerCallback(lambda msg: self._observer.pairing.add_labels(stamp_ns(msg.header), msg))
         self._follower = StoreFollower(store.folder)
         self._pointer: Pointer | None = None

@@ -30,8 +30,8 @@ logger = logging.getLogger(__name__)
 RETRY_S = 3.0
 """How often a store that cannot be used is tried again."""
 FIRST_BACK_OFF_S, LONGEST_BACK_OFF_S = 5.0, 300.0
-SAVE_PERIOD_S = 30.0
-"""A kill costs no more of the frames than what was kept for so long."""
+SAVE_PERIOD_S = 15.0
+"""Outside rounds, a kill costs no more than the frames that were kept for so long."""
 _IDLE_S = 1.0
 _KEPT_DECISIONS = 20
 
@@ -63,7 +63,8 @@ class Learner:
         self._failures = 0  # one after the other
         self._retry_at = self._working_since = 0.0
         self._ended_at: float | None = None
-        self._saved = (time.monotonic(), 0)  # when, and how many frames had been kept by then
+        self._saved = 0  # frames that had been kept when they were last saved, ...
+        self._saved_at = time.monotonic()  # ... and when that was
         self._held = contextlib.ExitStack()
         self._thread = threading.Thread(target=self._run, name="learning", daemon=True)
 
@@ -214,8 +215,8 @@ class Learner:
         self._problem = self._failure = ""
         if not self._paused and self.adapter.ready:
             self._round(self.adapter)
-        else:
-            self._save_now_and_then(self.adapter, now)
+        elif now - self._saved_at >= SAVE_PERIOD_S:
+            self._save(self.adapter)
 
     def _open(self) -> None:
         """Raises SamAdaptError."""
@@ -244,6 +245,7 @@ class Learner:
         self.adapter = adapter
 
     def _round(self, adapter: Adapter) -> None:
+        self._save(adapter)  # labelling takes long, and what it labels is to survive a kill
         self._working_since = time.monotonic()
         self._in_round = True
         try:
@@ -275,12 +277,11 @@ class Learner:
         self._working_since = time.monotonic()
         return False
 
-    def _save_now_and_then(self, adapter: Adapter, now: float) -> None:
-        saved_at, saved = self._saved
+    def _save(self, adapter: Adapter) -> None:
         kept = adapter.buffer.counts["kept"]
-        if kept != saved and now - saved_at >= SAVE_PERIOD_S:
+        if kept != self._saved:
             adapter.save()
-            self._saved = (now, kept)
+        self._saved, self._saved_at = kept, time.monotonic()
 
     def _try_to_write(self) -> None:
         """As much as a round may write: a round that fails at its end would be computed in vain. Raises StoreError."""

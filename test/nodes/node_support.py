@@ -175,8 +175,10 @@ class Rig:
         self.labels[stamp_ns(msg.header)] = msg
 
     def _take_diagnostics(self, msg: DiagnosticArray) -> None:
-        self.diagnostics = read_diagnostics(msg)
-        self.diagnostics_count += 1
+        found = read_diagnostics(msg)
+        if found:  # other nodes speak on this topic, too
+            self.diagnostics = found
+            self.diagnostics_count += 1
 
     def wait_for_segmenter(self, timeout: float = 90.0) -> None:
         names = ("odom", "front", "side", "points")
