@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sam_adapt_ros.adaptation import StoreFollower, StoreReader, Version, WeightStore
+from sam_adapt_ros.adaptation import StoreFollower, StoreReader, WeightStore
 from sam_adapt_ros.adaptation.pointer import POINTER_FILE, Pointer
 from sam_adapt_ros.adaptation.version import hash_of, parse_name
 from sam_adapt_ros.adaptation.watch import Watch, behaviour_of
@@ -101,9 +101,9 @@ class Following:
         if not self._found and not self._exists():
             return  # no store yet is nothing to complain about
         self._found = True
-        version = self._follower.poll()
-        if version is not None:
-            self._changed(version, at_once)
+        # A version that is not there is none to the follower; at the start another one has to be found.
+        if self._follower.poll() is not None or (at_once and self._follower.problem):
+            self._changed(at_once)
         if self._owed is not None and self._owed[0] == self._current:
             self._roll_back_store(*self._owed)
         else:
@@ -118,13 +118,13 @@ class Following:
             pass  # the follower says what is wrong with it
         return True
 
-    def _changed(self, version: Version, at_once: bool) -> None:
-        self._current = version.name
+    def _changed(self, at_once: bool) -> None:
         try:
             pointer = self._reader.pointer()
         except StoreError as error:
             self._refuse(str(error))
             return
+        self._current = pointer.current
         if hash_of(pointer.source) != self._source_hash:
             self._refuse(
                 f"{self.folder}: not followed: its source model is {pointer.source}, "
@@ -132,13 +132,12 @@ class Following:
             )
             return
         self._refusal, self._source = "", pointer.source
-        if version.name == self._fallen:
+        if pointer.current == self._fallen:
             return
         self._fallen = ""
-        if not self._is_target(version.name):
+        if not self._is_target(pointer.current):
             # With frames flowing, what works is kept; at the start the nearest that works is taken.
-            names = [version.name, *_before(pointer)] if at_once else [version.name]
-            self._load_first(names, at_once)
+            self._load_first([pointer.current, *(_before(pointer) if at_once else ())], at_once)
 
     def _is_target(self, name: str) -> bool:
         return name == (self._target or self._source)
