@@ -344,7 +344,7 @@ class WatchConfig(Section):
     trial: Count = 20  # frames after it that are measured; from then on only a collapse counts
     min_frames: Count = 6  # before, and after, without which nothing is concluded; not finite is a fall at once
     agreement_drop: Fraction = 0.2  # by which 2D and 3D may agree less often, ...
-    confidence_drop: Fraction = 0.1  # and the winning probability may be less, ...
+    confidence_drop: Fraction = 0.07  # and the winning probability may be less, ...
     spread: NonNegative = 3.0  # ... or so many standard deviations of the frames before, whichever is more
     histogram_shift: Fraction = 0.5  # share of the points that may change their class
     max_most: Fraction = 0.97  # share of the points that may be of one class
@@ -358,12 +358,28 @@ class WatchConfig(Section):
         return self
 
 
+class DriftConfig(Section):
+    """What makes a round due before there are ``rounds.new_frames``: frames unlike those after the last round.
+
+    On drives through the town, windows of one and the same drive differ by up to 0.21, 0.013 and 0.1; day and night by
+    0.1, 0.00 and 0.33; two kinds of LiDAR by 0.3, 0.05 and 0.1.
+    """
+
+    window: Count = 20  # frames that are compared with as many
+    histogram: Fraction = 0.27  # of the classes: half the sum of the differences of their shares
+    confidence: Fraction = 0.04  # difference of the labels' mean probability
+    tone: Fraction = 0.15  # of the images' mean colour
+    new_frames: Count = 10  # kept since the last round began; more than all of rounds.new_frames: drift is ignored
+
+
 class RoundConfig(Section):
     """When a round of learning begins, and what it tries."""
 
     min_frames: Count = 20  # in the buffer to learn from
     min_held_out: Count = 4  # and to judge by
     new_frames: Count = 20  # kept since the last round began
+    scene: NonNegative = 0.22  # frames whose mean colour is farther from the present ones' are of another scene, and
+    # neither learned from nor judged by until it returns; 0: all frames count
     start: Literal["source", "current"] = "source"  # whose weights the student may start from
     blends: list[Fraction] = [0.5, 1.0]  # candidates: shares of the way from the student's start to the student
     checkpoint_every: Count = 10  # steps of self-training
@@ -389,10 +405,12 @@ class AdaptationConfig(Section):
     buffer: BufferConfig = BufferConfig()
     plausibility: PlausibilityConfig = PlausibilityConfig()
     normalization: NormalizationConfig = NormalizationConfig()
+    calibrate: bool = True  # weigh the branches against each other, of teachers and candidates, by what sweeps agree on
     teacher: TeacherConfig = TeacherConfig()
     self_training: SelfTrainingConfig = SelfTrainingConfig()
     gate: GateConfig = GateConfig()
     watch: WatchConfig = WatchConfig()
+    drift: DriftConfig = DriftConfig()
     rounds: RoundConfig = RoundConfig()
 
 
