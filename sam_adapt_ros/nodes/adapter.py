@@ -156,13 +156,13 @@ class AdapterNode(Node):
 
     def _poll_store(self) -> None:
         """Announces the weights in use when they are others than before, whoever has put them to use."""
-        if self._pointer is None and not (self.learner.store.folder / POINTER_FILE).exists():
+        if self._pointer is None and not (self.learner.workplace.store.folder / POINTER_FILE).exists():
             return  # the learner says what is the matter with it
         version = self._follower.poll()
         if version is None:
             return
         try:
-            before, self._pointer = self._pointer, self.learner.store.pointer()
+            before, self._pointer = self._pointer, self.learner.workplace.store.pointer()
         except StoreError:
             return
         self._weights.publish(String(data=str(version.path)))
@@ -177,7 +177,7 @@ class AdapterNode(Node):
         statuses = [
             self._learning_status(self._rollbacks),
             observation_status(self._name, self.statistics, self._observer, self._waiting_for),
-            store_status(self._name, str(self.learner.store.folder), self._pointer, self._follower.problem),
+            store_status(self._name, str(self.learner.workplace.store.folder), self._pointer, self._follower.problem),
         ]
         message = diagnostics.diagnostic_array(self.get_clock().now().to_msg(), statuses)
         for publisher in self._statuses:

@@ -12,14 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from sam_adapt_ros import resources
-from sam_adapt_ros.adaptation import WeightStore
-from sam_adapt_ros.adaptation.files import locked, store_errors, write_atomically
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import SamAdaptError, StoreError
 from sam_adapt_ros.frame import IGNORE, Frame
 from sam_adapt_ros.nodes.commands import Answer, Commands
-from sam_adapt_ros.nodes.modesty import limit_torch
+from sam_adapt_ros.nodes.workplace import Workplace
 
 if TYPE_CHECKING:
     from sam_adapt_ros.adaptation.adapter import Adapter
@@ -42,9 +39,6 @@ class Learner:
     adapter: None until the store is open. decision: of the last round, None before. counts: of this process:
     ``promotions``, ``rejections``, ``failures``.
 
-    The ``Adapter``'s state is kept in ``<store>/adapter``: it belongs to that store's source model and is learned for
-    its weights, so whoever moves or deletes the store moves or deletes it with it. One process at a time has it.
-
     A store that cannot be used (missing, read-only, full, another source's, in use) pauses learning, with ``problem``
     in words, and is tried again every RETRY_S; so is a full disk that a round meets. Whatever else goes wrong in a
     round is logged, and the round goes on after a while; if it goes wrong again, the next one begins with new frames.
@@ -52,8 +46,7 @@ class Learner:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.store = WeightStore(config.adaptation.store.folder, config.adaptation.store.lock_timeout)
-        self.folder = self.store.folder / "adapter"
+        self.workplace = Workplace(config)
         self.counts: Counter[str] = Counter()
         self.adapter: Adapter | None = None
         self.decision: Decision | None = None
@@ -65,7 +58,6 @@ class Learner:
         self._ended_at: float | None = None
         self._saved = 0  # frames that had been kept when they were last saved, ...
         self._saved_at = time.monotonic()  # ... and when that was
-        self._held = contextlib.ExitStack()
         self._thread = threading.Thread(target=self._run, name="learning", daemon=True)
 
     # For others -------------------------------------------------------------------------------------------------------
@@ -136,12 +128,12 @@ class Learner:
         adapter = self.adapter
         if adapter is None:
             return self._not_open()
-        return self._commands.ask(adapter.save, f"{len(adapter.buffer)} frames saved in {self.folder}")
+        return self._commands.ask(adapter.save, f"{len(adapter.buffer)} frames saved in {self.workplace.folder}")
 
     def rollback(self) -> Answer:
         """Puts the weights before those in use to use. Who watches the store is to call ``weights_taken_back``."""
         try:
-            version = self.store.rollback("asked for by service")
+            version = self.workplace.store.rollback("asked for by service")
         except StoreError as error:
             return Answer(False, str(error))
         return Answer(True, f"{version.name} is in use")
@@ -187,29 +179,29 @@ class Learner:
     # In the thread ----------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        with self._held:
-            while not self._closing:
-                self._commands.serve()
-                try:
-                    self._step()
-                except SamAdaptError as error:
-                    self._unusable(error)
-                except Exception as error:
-                    self._failed(error)
-                self._commands.wait(_IDLE_S)
-            self._commands.refuse("the adapter is ending")
-            if self.adapter is not None:
-                with contextlib.suppress(SamAdaptError):
-                    self.adapter.save()
+        while not self._closing:
+            self._commands.serve()
+            try:
+                self._step()
+            except SamAdaptError as error:
+                self._unusable(error)
+            except Exception as error:
+                self._failed(error)
+            self._commands.wait(_IDLE_S)
+        self._commands.refuse("the adapter is ending")
+        if self.adapter is not None:
+            with contextlib.suppress(SamAdaptError):
+                self._save(self.adapter)
+        self.workplace.close()
 
     def _step(self) -> None:
         now = time.monotonic()
         if now < self._retry_at:
             return
         if self.adapter is None:
-            self._open()
+            self.adapter = self.workplace.open()
         if self._problem:
-            self._try_to_write()
+            self.workplace.check()
             logger.info("learning goes on: the store can be used again")
         assert self.adapter is not None
         self._problem = self._failure = ""
@@ -217,32 +209,6 @@ class Learner:
             self._round(self.adapter)
         elif now - self._saved_at >= SAVE_PERIOD_S:
             self._save(self.adapter)
-
-    def _open(self) -> None:
-        """Raises SamAdaptError."""
-        limit_torch(self.config.adaptation.resources, self.config.segmenter.device)
-        from sam_adapt_ros.adaptation.adapter import Adapter
-
-        name = self.config.segmenter.weights
-        try:
-            path = resources.find(name, "resource")
-        except FileNotFoundError as error:
-            raise StoreError("missing", f"segmenter.weights: {error}") from None
-        self.store.initialize(path)
-        with store_errors(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(locked(self.folder / ".lock", timeout_s=0.0))
-            adapter = Adapter(self.config, self.store, self.folder)
-            self._held.enter_context(stack.pop_all())
-        logger.info(
-            "learning (%s) in %s: %d frames and %s from before",
-            self.config.adaptation.mode,
-            self.store.folder,
-            len(adapter.buffer),
-            f"round {adapter.rounds}" if adapter.rounds else "no round",
-        )
-        self.adapter = adapter
 
     def _round(self, adapter: Adapter) -> None:
         self._save(adapter)  # labelling takes long, and what it labels is to survive a kill
@@ -283,17 +249,6 @@ class Learner:
             adapter.save()
         self._saved, self._saved_at = kept, time.monotonic()
 
-    def _try_to_write(self) -> None:
-        """As much as a round may write: a round that fails at its end would be computed in vain. Raises StoreError."""
-        size = 2 * self.store.source().path.stat().st_size
-        for folder in (self.store.folder, self.folder):
-            path = folder / ".room.tmp"
-            with store_errors(folder):
-                try:
-                    write_atomically(path, bytes(size))
-                finally:
-                    path.unlink(missing_ok=True)
-
     def _unusable(self, error: SamAdaptError) -> None:
         if str(error) != self._problem:
             logger.error("learning is paused: %s", error)
@@ -301,7 +256,7 @@ class Learner:
         self._retry_at = time.monotonic() + RETRY_S
         if isinstance(error, StoreError) and error.reason == "missing":
             # Somebody has removed the store under us, and our state with it: opened anew, it begins with the source.
-            self._held.close()
+            self.workplace.close()
             self.adapter = None
 
     def _failed(self, error: Exception) -> None:

@@ -35,8 +35,9 @@ def be_nice(level: int) -> None:
     # the nice level counts only inside one. Who leads a session, as a node does that was started by a launch or a
     # supervisor, speaks for all of it; in somebody else's session that would slow down others.
     if os.getsid(0) == os.getpid():
-        with contextlib.suppress(OSError):
-            _AUTOGROUP.write_text(str(level))
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            known = int(_AUTOGROUP.read_text().split()[-1])  # "/autogroup-77 nice 0"
+            _AUTOGROUP.write_text(str(max(level, known)))
 
 
 def limit_torch(resources: ResourceConfig, device: str) -> None:
