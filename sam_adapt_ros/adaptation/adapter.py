@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sam_adapt_ros.adaptation.buffer import FrameBuffer
+from sam_adapt_ros.adaptation.buffer import FrameBuffer, FrameSequence
+from sam_adapt_ros.adaptation.drift import DriftWatch
 from sam_adapt_ros.adaptation.files import store_errors
 from sam_adapt_ros.adaptation.frame_summary import summarize
 from sam_adapt_ros.adaptation.gate import Decision
@@ -23,7 +24,7 @@ from sam_adapt_ros.adaptation.teacher import Teacher
 from sam_adapt_ros.adaptation.version import Record, Version
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import StoreError
-from sam_adapt_ros.frame import Frame
+from sam_adapt_ros.frame import IGNORE, Frame
 from sam_adapt_ros.masks.generators import MaskGenerator, build
 from sam_adapt_ros.segmentation import weights as weights_files
 from sam_adapt_ros.segmentation.fusion import FUSIONS
@@ -74,6 +75,7 @@ class Adapter:
         fusion = FUSIONS[config.segmenter.fusion]()
         self._round = Round(self.config, network, teacher, fusion, self.taxonomy.classes)
         self.plausibility = Plausibility(self.config.plausibility)
+        self.drift = DriftWatch(self.config.drift)
         self.rounds = 0
         self.decisions: list[Decision] = []
         self._recipe = config.model_dump(include={"masks", "pseudo_labels", "adaptation"}, mode="json")
@@ -94,15 +96,18 @@ class Adapter:
         """Of the present or last round, by step."""
         return self._round.losses
 
-    def observe(self, frame: Frame, labels: NDArray[np.uint8]) -> str:
+    def observe(self, frame: Frame, labels: NDArray[np.uint8], probability: NDArray[np.float32] | None = None) -> str:
         """Offers a frame to learn from; returns what became of it: ``kept``, ``passed_over``, or why it is unusable.
 
-        labels: (N,) as predicted by the weights in use, 255 = none.
+        labels: (N,) as predicted by the weights in use, 255 = none. probability: (N,) of these, where it is known.
         """
         fault = self.plausibility.fault(frame)
         if fault:
             return fault
-        if not self.buffer.add(frame, summarize(frame, labels, len(self.taxonomy))):
+        summary = summarize(frame, labels, len(self.taxonomy))
+        sure = None if probability is None else probability[labels != IGNORE]
+        self.drift.observe(summary, float(sure.mean()) if sure is not None and len(sure) else float("nan"))
+        if not self.buffer.add(frame, summary):
             return "passed_over"
         self._kept_since += 1
         return "kept"
@@ -114,20 +119,24 @@ class Adapter:
 
     @property
     def cause(self) -> str:
-        """Why a round is due: ``trigger`` (``request_round``) or ``new frames``; "" when none is."""
+        """Why a round is due: ``trigger`` (``request_round``), ``new frames`` or ``drift``; "" when none is."""
         if not self._enough:
             return ""
         if self._requested:
             return "trigger"
-        return "new frames" if self._kept_since >= (self.config.rounds.new_frames if self.rounds else 0) else ""
+        if self._kept_since >= (self.config.rounds.new_frames if self.rounds else 0):
+            return "new frames"
+        return "drift" if self._kept_since >= self.config.drift.new_frames and self.drift.found else ""
 
     @property
     def lacking(self) -> dict[str, int]:
-        """Frames that the next round still lacks: to learn from (``training``), to judge by (``held_out``), ``new``."""
-        rounds = self.config.rounds
+        """Frames that the next round still lacks: to learn from (``training``), to judge by (``held_out``), ``new``.
+
+        The former two are of the present scene: frames of another one wait in the buffer until it returns."""
+        rounds, (training, held_out) = self.config.rounds, self._scene()
         found = {
-            "training": rounds.min_frames - len(self.buffer.training()),
-            "held_out": rounds.min_held_out - len(self.buffer.held_out()),
+            "training": rounds.min_frames - len(training),
+            "held_out": rounds.min_held_out - len(held_out),
             "new": rounds.new_frames - self._kept_since if self.rounds else 0,
         }
         return {name: max(count, 0) for name, count in found.items()}
@@ -140,16 +149,16 @@ class Adapter:
     @property
     def ready_at_end(self) -> bool:
         """The same when no more frames will come: half of the new frames will do, and to observe, any."""
-        if self.config.mode == "observe" and self._kept_since and len(self.buffer.training()):
+        if self.config.mode == "observe" and self._kept_since and len(self._scene()[0]):
             return True
         return self.ready or (self._enough and 2 * self._kept_since >= self.config.rounds.new_frames)
 
     @property
     def _enough(self) -> bool:
-        rounds, frames = self.config.rounds, len(self.buffer.training())
+        rounds, (training, held_out) = self.config.rounds, self._scene()
         if self.config.mode == "observe" and self._requested:
-            return frames > 0
-        return frames >= rounds.min_frames and len(self.buffer.held_out()) >= rounds.min_held_out
+            return len(training) > 0
+        return len(training) >= rounds.min_frames and len(held_out) >= rounds.min_held_out
 
     def run_round(self, between: Between = lambda: False) -> Decision | None:
         """Begins a round, or goes on with the one that was stopped; None when it is stopped (again).
@@ -178,6 +187,7 @@ class Adapter:
             self._round.phase = ""
         decision = self._settle(outcome, current, len(training))
         self._forget_plan()
+        self.drift.learned()
         self._log(decision)
         return decision
 
@@ -199,21 +209,32 @@ class Adapter:
         self._forget_plan()
         self._kept_since = 0
         self._requested = False
+        self.drift.learned()
 
     # Inside -----------------------------------------------------------------------------------------------------------
+
+    def _scene(self) -> tuple[FrameSequence, FrameSequence]:
+        """Frames to learn from and to judge by: those that look like the present ones. What was driven through by
+        night would teach and judge by day what does not count there, the statistics of normalization above all."""
+        training, held_out, tone = self.buffer.training(), self.buffer.held_out(), self.drift.tone
+        radius = self.config.rounds.scene
+        if not radius or tone is None:
+            return training, held_out
+        return training.alike(tone, radius), held_out.alike(tone, radius)
 
     @property
     def _recipe_text(self) -> str:
         return json.dumps(self._recipe, sort_keys=True)
 
     def _begin(self, current: Version) -> None:
-        cause = self.cause or "end"
+        cause = self._plan.cause if self._plan else self.cause or "end"
+        logger.info("round %d begins: %s", self.rounds + 1, " ".join((cause, *map(str, self.drift.found.items()))))
         self.rounds += 1
         self._kept_since = 0
         self._requested = False
         self._forget_plan()
-        training, held_out = self.buffer.training().keys, self.buffer.held_out().keys
-        self._plan = Plan(self.rounds, current.name, self._recipe_text, cause, training, held_out, {})
+        training, held_out = self._scene()
+        self._plan = Plan(self.rounds, current.name, self._recipe_text, cause, training.keys, held_out.keys, {})
 
     def _keep(self, plan: Plan) -> None:
         self._plan = plan

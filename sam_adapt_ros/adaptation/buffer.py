@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from sam_adapt_ros.adaptation.cover import Cover, Entry, Traits
 from sam_adapt_ros.adaptation.files import is_temporary, store_errors
-from sam_adapt_ros.adaptation.frame_summary import FrameSummary
+from sam_adapt_ros.adaptation.frame_summary import FrameSummary, tone
 from sam_adapt_ros.adaptation.places import Places
 from sam_adapt_ros.adaptation.stored_frame import ImageStorage, StoredFrame, load_arrays, save_arrays
 from sam_adapt_ros.config import BufferConfig
@@ -55,6 +55,11 @@ class FrameSequence(Sequence[Frame]):
     def only(self, places: Sequence[int]) -> FrameSequence:
         """The frames at the given places, in that order."""
         return FrameSequence([self._entries[place] for place in places])
+
+    def alike(self, to: NDArray[np.float64], within: float) -> FrameSequence:
+        """The frames whose images' mean colour, RGB from 0 to 1, is that near to ``to``, (3,)."""
+        apart = [np.linalg.norm(tone(entry.traits.descriptor) - to) / np.sqrt(3) for entry in self._entries]
+        return self.only([place for place, distance in enumerate(apart) if distance <= within])
 
     @property
     def histogram(self) -> NDArray[np.float64]:

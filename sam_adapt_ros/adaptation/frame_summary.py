@@ -24,6 +24,17 @@ class FrameSummary:
     histogram: NDArray[np.float64]
     descriptor: NDArray[np.float64]
 
+    @property
+    def tone(self) -> NDArray[np.float64]:
+        return tone(self.descriptor)
+
+
+def tone(descriptor: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(3,) the images' mean colour, RGB from 0 to 1, as the last part of a descriptor has it: day and night differ by
+    more than any two places."""
+    colors = descriptor[-3 * _GRID * _GRID :].reshape(-1, 3)
+    return colors.mean(0) * np.sqrt(colors.size)
+
 
 def summarize(frame: Frame, labels: NDArray[np.uint8], classes: int) -> FrameSummary:
     """The summary of a frame and its (N,) predicted labels, 255 = none. classes: C."""

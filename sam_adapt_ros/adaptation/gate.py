@@ -114,10 +114,12 @@ class Gate:
             return Verdict(name, ("too few held-out points",), 0.0, {})
         numbers = measured.of(behaviour)
         current, source, normalization = (baseline.numbers for baseline in baselines)
+        # The source comes back as soon as what is in use is worth no more than it: where the scene is the source's own.
+        gain = 0.0 if name == "source" else self.config.min_gain
         refused = (
             *self._unlike_anchor(numbers, normalization),
             *self._collapsed(numbers, source, normalization),
-            *self._inconsistent(numbers, current, source, normalization),
+            *self._inconsistent(numbers, current, source, normalization, gain),
             *self._worse_in_a_class(numbers, current, normalization),
         )
         return Verdict(name, refused, numbers["score"], numbers)
@@ -157,7 +159,7 @@ class Gate:
         return tuple(found)
 
     def _inconsistent(
-        self, numbers: Numbers, current: Numbers, source: Numbers, normalization: Numbers
+        self, numbers: Numbers, current: Numbers, source: Numbers, normalization: Numbers, gain: float
     ) -> tuple[str, ...]:
         config, found = self.config, []
         if numbers["modalities"] < config.min_modalities:
@@ -172,7 +174,7 @@ class Gate:
             )
             if numbers[key] < current[key] - tolerance
         ]
-        if numbers["score"] < current["score"] + config.min_gain:
+        if numbers["score"] < current["score"] + gain:
             found.append(f"consistency: {numbers['score']:.3f}, in use {current['score']:.3f}")
         for name, other in (("source", source), ("normalization", normalization)):
             if numbers["score"] < other["score"]:

@@ -71,8 +71,9 @@ def make_frame(seed: int = 0, points: int = 1500, dusk: bool = False, at: float 
     return Frame(seed, "lidar", xyz.astype(np.float32), (view,), kind.astype(np.uint8), pose)
 
 
-def drive(count: int, seed: int = 100, **changes) -> list[Frame]:
-    return [make_frame(seed + place, at=2.5 + 5.0 * place, **changes) for place in range(count)]
+def drive(count: int, seed: int = 100, start: int = 0, **changes) -> list[Frame]:
+    """start: how many frames the drive has had before."""
+    return [make_frame(seed + place, at=2.5 + 5.0 * (start + place), **changes) for place in range(count)]
 
 
 def to_samples(frames: list[Frame]) -> list[Sample]:

@@ -105,6 +105,29 @@ def test_a_requested_round_is_due_as_soon_as_there_are_frames_enough(dusk: list[
     assert not adapter.ready
 
 
+def test_another_light_makes_a_round_due_and_only_its_frames_count(tmp_path: Path) -> None:
+    config = {"self_training.steps": 2, "rounds.new_frames": 1000, "drift.window": 5, "drift.new_frames": 6}
+    adapter = make_adapter(tmp_path, learning_config(**config))
+    watch(adapter, drive(FRAMES))
+    adapter.run_round()
+    watch(adapter, drive(6, seed=300, start=FRAMES))
+    assert not adapter.cause  # by day as before
+    assert adapter.lacking["training"] == 0
+    watch(adapter, drive(6, seed=500, start=FRAMES + 6, dusk=True))
+    assert adapter.drift.found
+    assert adapter.lacking["training"] > 0  # what is there of the day does not help
+    watch(adapter, drive(10, seed=600, start=FRAMES + 12, dusk=True))
+    assert adapter.cause == "drift"
+    decision = adapter.run_round()
+    assert decision.facts["cause"] == "drift"
+    assert sum(decision.facts["frames"].values()) <= 16 < len(adapter.buffer)
+    assert not adapter.drift.found
+    watch(adapter, drive(5, seed=700, start=FRAMES + 22, dusk=True))
+    assert not adapter.cause
+    watch(adapter, drive(6, seed=800, start=FRAMES + 27))
+    assert adapter.cause == "drift"  # the day is back, with its frames
+
+
 def test_observing_is_everything_but_training(adapted: Adapter, dusk: list[Frame], tmp_path: Path) -> None:
     observer = make_adapter(tmp_path, learning_config(mode="observe"))
     watch(observer, dusk)
