@@ -15,6 +15,7 @@ from sam_adapt_ros.config import AugmentationConfig
 from sam_adapt_ros.frame import IGNORE
 from sam_adapt_ros.segmentation.augmentation import augment
 from sam_adapt_ros.segmentation.batch import Sample, collate
+from sam_adapt_ros.segmentation.calibration import Logits, Scales, fit_scales
 from sam_adapt_ros.segmentation.confusion import Confusion
 from sam_adapt_ros.segmentation.fusion import Fusion, fuse
 from sam_adapt_ros.segmentation.network import Network
@@ -82,12 +83,12 @@ def listen(
     return Opinions(tuple(seen), tuple(image), tuple(points))
 
 
-def behave(image: Opinions, points: Opinions, fusion: Fusion) -> Behaviour:
-    """The behaviour of one network's image branch with another's, or its own, point branch."""
+def behave(image: Opinions, points: Opinions, fusion: Fusion, scales: Scales = Scales()) -> Behaviour:
+    """The behaviour of one network's image branch with another's, or its own, point branch; logits times scales."""
     parts: list[tuple[NDArray, ...]] = []
     for seen, image_logits, point_logits in zip(points.seen, image.image, points.points, strict=True):
         fused, augmented = (
-            fuse(fusion, of_image.float(), of_points.float(), seen)
+            fuse(fusion, of_image.float() * scales.image, of_points.float() * scales.points, seen)
             for of_image, of_points in zip(image_logits, point_logits, strict=True)
         )
         best = fused.max(1)
@@ -109,6 +110,12 @@ def behave(image: Opinions, points: Opinions, fusion: Fusion) -> Behaviour:
         bytes_, floats = np.zeros(0, np.uint8), np.zeros(0, np.float32)
         return Behaviour(bytes_, floats, bytes_, bytes_, bytes_, floats)
     return Behaviour(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+def weigh(image: Opinions, points: Opinions, labels: Sequence[NDArray[np.uint8]]) -> Scales:
+    """The scales by which these branches together explain the labels, (P,) by frame, best."""
+    plain = zip((both[0] for both in image.image), (both[0] for both in points.points), points.seen, strict=True)
+    return fit_scales([Logits(*frame) for frame in plain], labels)
 
 
 def agreement(first: NDArray[np.uint8], second: NDArray[np.uint8], classes: int) -> NDArray[np.float64]:

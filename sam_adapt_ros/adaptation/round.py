@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +13,20 @@ import numpy as np
 from torch import Tensor
 
 from sam_adapt_ros.adaptation.buffer import FrameSequence
-from sam_adapt_ros.adaptation.examination import Behaviour, Opinions, behave, is_finite, listen, with_state
+from sam_adapt_ros.adaptation.examination import Behaviour, Opinions, behave, is_finite, listen, weigh, with_state
 from sam_adapt_ros.adaptation.gate import Decision, Gate, Measures, References
 from sam_adapt_ros.adaptation.interpolation import assemble, interpolate
 from sam_adapt_ros.adaptation.normalization import displacement, renormalized
 from sam_adapt_ros.adaptation.observation import observed
 from sam_adapt_ros.adaptation.plan import Plan
 from sam_adapt_ros.adaptation.self_training import SelfTraining
+from sam_adapt_ros.adaptation.source_frames import SourceFrames, labelled_miou
 from sam_adapt_ros.adaptation.teacher import Teacher, with_labels
 from sam_adapt_ros.config import AdaptationConfig
 from sam_adapt_ros.errors import WeightsError
 from sam_adapt_ros.pseudo_labels import LabelStatistics
 from sam_adapt_ros.segmentation.batch import Sample
+from sam_adapt_ros.segmentation.calibration import scaled
 from sam_adapt_ros.segmentation.fusion import Fusion
 from sam_adapt_ros.segmentation.network import Network
 
@@ -45,11 +48,17 @@ class Outcome:
 class Round:
     """All that a round computes; it reads and writes nothing but its own checkpoint.
 
-    source: the source model, on the device that is to be used.
+    source: the source model, on the device that is to be used. frames: labelled ones of the source domain, if any.
     """
 
     def __init__(
-        self, config: AdaptationConfig, source: Network, teacher: Teacher, fusion: Fusion, classes: tuple[str, ...]
+        self,
+        config: AdaptationConfig,
+        source: Network,
+        teacher: Teacher,
+        fusion: Fusion,
+        classes: tuple[str, ...],
+        frames: SourceFrames,
     ) -> None:
         self.config = config
         self.source = source.eval().requires_grad_(False)
@@ -57,6 +66,7 @@ class Round:
         self.fusion = fusion
         self.classes = classes
         self.gate = Gate(config.gate, classes)
+        self.frames = frames
         self.observing = config.mode == "observe"
         self.phase = ""
         self.losses: list[dict[str, float]] = []
@@ -104,7 +114,8 @@ class Round:
             bases += [in_use, renewed]
         start = self._best_start(bases, heard, references)
 
-        candidates = {"normalization": normalized, "start": start}
+        candidates = {"calibration": in_use} if self.config.calibrate else {}
+        candidates |= {"normalization": normalized, "start": start}
         if not self.observing:
             self.phase = "training"
             student = self._train(with_state(self.source, start), labelled, checkpoint, pause)
@@ -113,8 +124,10 @@ class Round:
         self.phase = "judging"
         behaviours: dict[str, Behaviour | None] = {} if current is None else {"source": references.source}
         for name, state in candidates.items():
-            behaviours[name] = heard(state) if is_finite(state) else None
-        decision = self.gate.judge(behaviours, references)
+            behaviours[name] = None
+            if is_finite(state):
+                candidates[name], behaviours[name] = self._weighed(state, heard, references)
+        decision = self.gate.judge(behaviours, references, self._replay({**candidates, "current": in_use}, pause))
         facts = {
             "cause": plan.cause,
             "frames": {"training": len(training), "held_out": len(held_out)},
@@ -135,15 +148,31 @@ class Round:
             samples.append(Sample.from_frame(frame, self.source.architecture))
         return samples
 
+    def _replay(self, states: dict[str, State], pause: Pause) -> Callable[[str], float] | None:
+        """Mean IoU on the held-out frames of the source by a state's name; None where there are no such frames."""
+        held_out = self.frames.load(pause).held_out
+
+        @cache
+        def replay(name: str) -> float:
+            network = with_state(self.source, states[name]) if name != "source" else self.source
+            return labelled_miou(network, held_out, self.fusion, pause)
+
+        return replay if held_out else None
+
     def _train(self, start: Network, labelled: Sequence[Sample], checkpoint: Path | None, pause: Pause) -> State:
         """The trained state; not finite where training failed, so that the gate says so."""
-        training = SelfTraining(start, labelled, self.config.self_training)
+        mixed = self.frames.load(pause).training if self.config.mode == "with_source" else ()
+
+        def begin() -> SelfTraining:
+            return SelfTraining(start, labelled, self.config.self_training, mixed, self.config.source.share)
+
+        training = begin()
         if checkpoint is not None and checkpoint.exists():
             try:
                 training.load(checkpoint)
             except WeightsError as error:
                 logger.warning("training starts anew: %s", error)
-                training = SelfTraining(start, labelled, self.config.self_training)
+                training = begin()
         self.losses = training.losses
         try:
             while not training.finished:
@@ -167,8 +196,19 @@ class Round:
         """
         measures = Measures(references, self.classes, self.config.gate)
         pairs = [assemble(image, points) for image in bases for points in bases]
-        scores = [measures.of(heard(pair))["score"] for pair in pairs]
+        scores = [measures.of(self._weighed(pair, heard, references)[1])["score"] for pair in pairs]
         return pairs[int(np.argmax(scores))]
+
+    def _weighed(self, state: State, heard: _Listener, references: References) -> tuple[State, Behaviour]:
+        """The state and its behaviour, with its branches weighed against each other where that agrees better with the
+        teacher on held-out frames."""
+        plain = heard(state)
+        if not self.config.calibrate:
+            return state, plain
+        weighed, behaviour = heard.calibrated(state)
+        measures = Measures(references, self.classes, self.config.gate)
+        better = measures.of(behaviour)["score"] > measures.of(plain)["score"]
+        return (weighed, behaviour) if better else (state, plain)
 
     def _students(self, in_use: State, start: State, student: State) -> dict[str, State]:
         """By name: the student, blends of it with what it started from, and single branches."""
@@ -205,7 +245,7 @@ def _references(
 
 
 class _Listener:
-    """Behaviour of states; a branch that several states share is listened to once."""
+    """Behaviour of states on labelled samples; a branch that several states share is listened to once."""
 
     def __init__(
         self, network: Network, samples: Sequence[Sample], config: AdaptationConfig, fusion: Fusion, pause: Pause
@@ -216,6 +256,13 @@ class _Listener:
 
     def __call__(self, state: State) -> Behaviour:
         return behave(self._opinions(state, "image."), self._opinions(state, "points."), self._fusion)
+
+    def calibrated(self, state: State) -> tuple[State, Behaviour]:
+        """The state with its branches weighed against each other by the samples' labels."""
+        image, points = self._opinions(state, "image."), self._opinions(state, "points.")
+        labels = [sample.labels for sample in self._samples if sample.labels is not None]
+        scales = weigh(image, points, labels)
+        return scaled(state, scales), behave(image, points, self._fusion, scales)
 
     def _opinions(self, state: State, branch: str) -> Opinions:
         for known, opinions in self._known:

@@ -24,7 +24,7 @@ from sam_adapt_ros.segmentation.network import Network
 
 State = dict[str, Tensor]
 
-_FEWEST_POINTS = 100
+_FEWEST_POINTS, _MOST_POINTS = 100, 50_000  # two numbers do not take more to know
 _WIDEST = math.log(20.0)  # a branch is never silenced, nor made a dictator
 _CLASSIFIER = "{branch}.heads.classify."
 
@@ -102,6 +102,7 @@ def _group(parts: Sequence[tuple[Tensor, Tensor, Tensor]]) -> _Group:
         return _Group(torch.zeros(0, 1), torch.zeros(0, 1), torch.zeros(0, dtype=torch.int64))
     image, points, truth = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
     rows = torch.nonzero(truth != IGNORE).flatten()
+    rows = rows[:: -(-len(rows) // _MOST_POINTS) or 1]
     return _Group(image[rows].float(), points[rows].float(), truth[rows])
 
 
