@@ -335,6 +335,7 @@ class GateConfig(Section):
     min_gain: Fraction = 0.01  # by which the mean of those two must rise
     max_class_drop: Fraction = 0.08  # a class's consistency may fall by this much
     min_class_points: Count = 200  # pseudo-labels that a class needs to be judged
+    replay_tolerance: Fraction = 0.02  # mean IoU that may be lost on labelled frames of the source, where there are any
 
 
 class WatchConfig(Section):
@@ -372,6 +373,17 @@ class DriftConfig(Section):
     new_frames: Count = 10  # kept since the last round began; more than all of rounds.new_frames: drift is ignored
 
 
+class SourceConfig(Section):
+    """Labelled frames of the source domain. The gate judges by some of them, whatever the mode; with mode
+    ``with_source`` batches mix in the others."""
+
+    bags: list[str] = []
+    config: str = ""  # a preset or YAML file that says what their topics are; "": as configured for the vehicle
+    share: Annotated[float, Field(gt=0, le=0.9)] = 0.5  # of each batch's frames, and of the loss
+    max_frames: Count = 100  # kept in memory, evenly spaced
+    held_out: Fraction = 0.2  # share at the end of each bag that is judged by instead of learned from
+
+
 class RoundConfig(Section):
     """When a round of learning begins, and what it tries."""
 
@@ -405,12 +417,13 @@ class AdaptationConfig(Section):
     buffer: BufferConfig = BufferConfig()
     plausibility: PlausibilityConfig = PlausibilityConfig()
     normalization: NormalizationConfig = NormalizationConfig()
-    calibrate: bool = True  # weigh the branches against each other, of teachers and candidates, by what sweeps agree on
+    calibrate: bool = True  # weigh a candidate's branches against each other by what the teacher says of held-out frames
     teacher: TeacherConfig = TeacherConfig()
     self_training: SelfTrainingConfig = SelfTrainingConfig()
     gate: GateConfig = GateConfig()
     watch: WatchConfig = WatchConfig()
     drift: DriftConfig = DriftConfig()
+    source: SourceConfig = SourceConfig()
     rounds: RoundConfig = RoundConfig()
 
 
