@@ -46,7 +46,6 @@ class Following:
         self._target = ""  # the version in use, or about to be; "" for the source
         self._current = ""  # what the store has in use
         self._refusal = ""
-        self._fallen = ""  # not to be taken again before something else has been in use
         self._owed: tuple[str, str] | None = None  # a version and why the store has to roll it back
         self._found = self._asked = False
         self._watch = Watch(config.adaptation.watch)
@@ -132,9 +131,6 @@ class Following:
             )
             return
         self._refusal, self._source = "", pointer.source
-        if pointer.current == self._fallen:
-            return
-        self._fallen = ""
         if not self._is_target(pointer.current):
             # With frames flowing, what works is kept; at the start the nearest that works is taken.
             self._load_first([pointer.current, *(_before(pointer) if at_once else ())], at_once)
@@ -175,7 +171,6 @@ class Following:
         logger.error("weights %s fell: %s", name, reason)
         if not self._is_target(name):
             return  # something else is on its way already
-        self._fallen = name
         self.rollbacks += 1
         self.rolled_back = f"{name}: {reason}"
         try:

@@ -117,7 +117,7 @@ def test_it_is_quick() -> None:
 # New weights ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("look", [DAY, NIGHT], ids=["day", "night"])
+@pytest.mark.parametrize("look", [DAY, NIGHT, {**DAY, "agreement": (0.5, 0.3)}], ids=["day", "night", "flicker"])
 def test_noise_alone_is_no_fall(look: dict) -> None:
     for seed in range(40):
         rng = np.random.default_rng(seed)

@@ -277,6 +277,24 @@ def test_damage_in_the_store_leaves_what_runs(
         assert each.following.problem == ""
 
 
+def test_what_could_not_be_loaded_is_tried_again_when_the_pointer_changes(
+    store: WeightStore, source: Path, make_car: Callable[..., Car]
+) -> None:
+    car = make_car()
+    version = promote(store, varied(source, 1))
+    content = version.path.read_bytes()
+    _truncate(version)
+    car.settle()
+    assert car.drive() == [""]
+    version.path.write_bytes(content)
+    car.settle()
+    assert car.drive() == [""], "one stat a look: nothing has changed"
+    os.utime(store.folder / POINTER_FILE)
+    car.settle()
+    assert car.drive() == [version.name]
+    assert car.following.problem == ""
+
+
 def test_the_pointer_may_change_quickly(store: WeightStore, source: Path, make_car: Callable[..., Car]) -> None:
     versions = [store.add(varied(source, seed), Record()) for seed in range(3)]
     expected = {version.name: labels_of(version.path) for version in (*versions, store.source())}
@@ -405,6 +423,8 @@ def test_a_store_that_cannot_be_written_does_not_keep_bad_weights_in_use(
         assert store.current() == bad
         assert f"{bad.name} fell and stays in use in the store, here it is {good.name}" in car.following.problem
         assert os.strerror(number) in car.following.problem
+        os.utime(store.folder / POINTER_FILE)  # another look at the same
+        car.settle()
         assert car.drive() == [good.name]
     car.settle()
     assert store.current() == good
