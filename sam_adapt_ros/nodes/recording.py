@@ -69,10 +69,9 @@ class Recording:
     def lost_in_swaps(self, sweeps: Iterable[int]) -> list[int]:
         """Those of the sweeps (by stamp) that got no labels while the segmenter exchanged its weights: from the report
         before an exchange to the second one after it."""
-        windows = []
-        for place in range(1, len(self.segmenter)):
-            (start, before), (end, after) = self.segmenter[place - 1], self.segmenter[place]
-            if after.get("swaps", 0) > before.get("swaps", 0):
-                windows.append((start, self.segmenter[min(place + 1, len(self.segmenter) - 1)][0] or end))
+        times = [time_ns for time_ns, _ in self.segmenter]
+        swaps = [report.get("swaps", 0) for _, report in self.segmenter]
+        exchanged = [place for place in range(1, len(swaps)) if swaps[place] > swaps[place - 1]]
+        windows = [(times[place - 1], times[min(place + 1, len(times) - 1)]) for place in exchanged]
         unlabelled = (stamp for stamp in sweeps if "fused" not in self.labels.get(stamp, {}))
         return [stamp for stamp in unlabelled if any(start <= stamp <= end for start, end in windows)]
