@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from sam_adapt_ros.segmentation import Prediction
 
 State = Literal["unwatched", "trial", "guard", "fallen"]
+_COMPARED = 16_384
 _BRANCHES = {"most_image": "2d", "most_points": "3d", "most_fused": "fused"}
 
 
@@ -43,10 +44,10 @@ class FrameBehaviour:
     """How weights behave on one frame. Shares and probabilities from 0 to 1; NaN where no point is to be counted.
 
     finite: no probability of any branch is infinite or not a number; all else is meaningless otherwise.
-    agreement: share of the points that a camera sees whose winning classes in 2D and 3D are the same.
-    confidence: mean probability of the winning class, fused, of all points.
-    most_image, most_points, most_fused: share of the most frequent class of a branch's points, and of all labels.
-    histogram: (C,) shares of the labels.
+    Of points that a camera sees, agreement: share whose winning classes in 2D and 3D are the same; most_image,
+        most_points: share of a branch's most frequent class.
+    Of all points, confidence: mean probability of the label; most_fused: share of the most frequent label;
+        histogram: (C,) shares of the labels.
     """
 
     finite: bool
@@ -59,23 +60,24 @@ class FrameBehaviour:
 
 
 def behaviour_of(prediction: Prediction) -> FrameBehaviour:
-    """Takes about 1.7 ms for 35,000 points and 8 classes."""
-    labels, seen, classes = prediction.labels, prediction.seen, prediction.fused.shape[1]
+    """Takes about 1.2 ms for 35,000 points and 8 classes. Branches are compared on no more than 16,384 points."""
+    labels, classes = prediction.labels, prediction.fused.shape[1]
     # A sum is finite only if all its terms are, and costs a tenth of looking at each.
     with np.errstate(invalid="ignore"):
         sums = [array.sum() for array in (prediction.probability, prediction.image, prediction.points)]
-    labelled = labels != IGNORE
-    count = int(labelled.sum())
-    image = prediction.image[seen].argmax(1)
-    points = prediction.points.argmax(1)
+    counts = np.bincount(labels, minlength=IGNORE + 1)[:classes]
+    count = int(counts.sum())
+    seen = np.flatnonzero(prediction.seen)
+    seen = seen[:: -(-len(seen) // _COMPARED) or 1]
+    image, points = prediction.image[seen].argmax(1), prediction.points[seen].argmax(1)
     return FrameBehaviour(
         finite=bool(np.isfinite(sums).all()),
-        agreement=float((image == points[seen]).mean()) if len(image) else math.nan,
+        agreement=float((image == points).mean()) if len(seen) else math.nan,
         confidence=float(sums[0]) / count if count else math.nan,
-        most_image=_most(image, classes),
-        most_points=_most(points[labelled], classes),
-        most_fused=_most(labels[labelled], classes),
-        histogram=np.bincount(labels, minlength=IGNORE + 1)[:classes] / max(count, 1),
+        most_image=_most(np.bincount(image)),
+        most_points=_most(np.bincount(points)),
+        most_fused=_most(counts),
+        histogram=counts / max(count, 1),
     )
 
 
@@ -199,5 +201,5 @@ def _histogram(frames: Collection[FrameBehaviour]) -> NDArray[np.float64]:
     return np.mean([frame.histogram for frame in frames], axis=0)
 
 
-def _most(classes: NDArray[np.integer], count: int) -> float:
-    return float(np.bincount(classes, minlength=count).max() / len(classes)) if len(classes) else math.nan
+def _most(counts: NDArray[np.integer]) -> float:
+    return float(counts.max() / counts.sum()) if counts.any() else math.nan
