@@ -19,6 +19,7 @@ from sam_adapt_ros.adaptation.gate import Decision
 from sam_adapt_ros.adaptation.plan import Plan, pick
 from sam_adapt_ros.adaptation.plausibility import Plausibility
 from sam_adapt_ros.adaptation.round import Outcome, Round
+from sam_adapt_ros.adaptation.source_frames import SourceFrames
 from sam_adapt_ros.adaptation.store import WeightStore
 from sam_adapt_ros.adaptation.teacher import Teacher
 from sam_adapt_ros.adaptation.version import Record, Version
@@ -63,7 +64,7 @@ class Adapter:
     ) -> None:
         """generator: of masks; None: as configured. taxonomy: None: by the name in the source's weights file.
 
-        Raises StoreError or WeightsError when the store or the folder cannot be used.
+        Raises StoreError or WeightsError when the store or the folder cannot be used, and what ``SourceFrames`` does.
         """
         self.config = config.adaptation
         self.store = store
@@ -73,7 +74,8 @@ class Adapter:
         network = build_network(self.source, str(store.source().path)).to(choose_device(config.segmenter.device))
         teacher = Teacher(config, self.taxonomy, generator or build(config.masks))
         fusion = FUSIONS[config.segmenter.fusion]()
-        self._round = Round(self.config, network, teacher, fusion, self.taxonomy.classes)
+        frames = SourceFrames(config, self.taxonomy, network.architecture)
+        self._round = Round(self.config, network, teacher, fusion, self.taxonomy.classes, frames)
         self.plausibility = Plausibility(self.config.plausibility)
         self.drift = DriftWatch(self.config.drift)
         self.rounds = 0

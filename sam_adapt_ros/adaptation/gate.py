@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -85,8 +85,17 @@ class Gate:
         self.config = config
         self.classes = classes
 
-    def judge(self, candidates: Mapping[str, Behaviour | None], references: References) -> Decision:
-        """candidates: by name; None for one whose weights are not finite. Ties go to the first."""
+    def judge(
+        self,
+        candidates: Mapping[str, Behaviour | None],
+        references: References,
+        replay: Callable[[str], float] | None = None,
+    ) -> Decision:
+        """candidates: by name; None for one whose weights are not finite. Ties go to the first.
+
+        replay: mean IoU on labelled frames of the candidate of that name, and of what is in use, ``current``; asked of
+        those alone that could be promoted, the best first.
+        """
         measured = Measures(references, self.classes, self.config)
         baselines = tuple(
             measured.baseline(name, behaviour)
@@ -97,8 +106,12 @@ class Gate:
             )
         )
         verdicts = tuple(self._verdict(name, behaviour, measured, baselines) for name, behaviour in candidates.items())
-        passed = [verdict for verdict in verdicts if verdict.passed]
-        best = max(passed, key=lambda verdict: verdict.score, default=None)
+        best = None
+        for verdict in sorted(verdicts, key=lambda verdict: -verdict.score):
+            if verdict.passed and best is None:
+                replayed = verdict if replay is None else self._replayed(verdict, replay)
+                verdicts = tuple(replayed if each is verdict else each for each in verdicts)
+                best = replayed if replayed.passed else None
         if best is None:
             reason = "; ".join(f"{verdict.name}: {verdict.refused[0]}" for verdict in verdicts) or "no candidates"
             return self._decided(Decision("", reason, verdicts, baselines))
@@ -123,6 +136,13 @@ class Gate:
             *self._worse_in_a_class(numbers, current, normalization),
         )
         return Verdict(name, refused, numbers["score"], numbers)
+
+    def _replayed(self, verdict: Verdict, replay: Callable[[str], float]) -> Verdict:
+        own, usual = replay(verdict.name), replay("current")
+        numbers = {**verdict.numbers, "replay": own, "replay/current": usual}
+        worse = own < usual - self.config.replay_tolerance
+        refused = (f"replay: mIoU {own:.3f} on labelled frames, in use {usual:.3f}",) if worse else ()
+        return replace(verdict, refused=refused, numbers=numbers)
 
     def _unlike_anchor(self, numbers: Numbers, normalization: Numbers) -> tuple[str, ...]:
         config, found = self.config, []

@@ -27,10 +27,19 @@ class SelfTraining:
     """A student and its slow average, trained step by step: any step follows from the one before and the seed.
 
     samples: their ``labels`` are the pseudo-labels, 255 where there is none; ``relabel`` replaces them between steps.
+    source: labelled samples of the source domain, of which each batch gets so many more that they are ``source_share``
+    of it, in frames as in the loss.
     Statistics of normalization stay as they are: they were estimated on all frames, a batch would only add noise.
     """
 
-    def __init__(self, start: Network, samples: Sequence[Sample], config: SelfTrainingConfig) -> None:
+    def __init__(
+        self,
+        start: Network,
+        samples: Sequence[Sample],
+        config: SelfTrainingConfig,
+        source: Sequence[Sample] = (),
+        source_share: float = 0.5,
+    ) -> None:
         self.config = config
         self.networks = nn.ModuleDict({"student": copy.deepcopy(start), "average": copy.deepcopy(start)})
         self.student.requires_grad_(True)
@@ -43,6 +52,11 @@ class SelfTraining:
         self.optimizer = torch.optim.Adam(trained, config.learning_rate, foreach=True)
         self.done = 0
         self.losses: list[Losses] = []
+        self._source: _Labelled | None = None
+        self._source_share = source_share if source else 0.0
+        if self._source_share:
+            size = max(1, round(config.batch_size * source_share / (1 - source_share)))
+            self._source = _Labelled(start, source, config, size, config.seed + 1)
         self.relabel(samples)
 
     @property
@@ -56,29 +70,27 @@ class SelfTraining:
 
     @property
     def finished(self) -> bool:
-        return self.done >= self.config.steps or not self._labelled
+        return self.done >= self.config.steps or not self._target.samples
 
     def relabel(self, samples: Sequence[Sample]) -> None:
         """Goes on with other pseudo-labels."""
-        config = self.config
         kept = [sample for sample in samples if sample.labels is not None and (sample.labels != 255).any()]
-        self._labelled = bool(kept)
-        self._stream = BatchStream(kept, self.student.architecture, config.augmentation, config.batch_size, config.seed)
-        self._weights = _balance(kept, self.student.classes, config.class_balance)
+        self._target = _Labelled(self.student, kept, self.config, self.config.batch_size, self.config.seed)
 
     def step(self) -> Losses:
         """One batch. Raises FloatingPointError when the loss is not finite."""
         config = self.config
-        device = next(self.student.parameters()).device
         torch.manual_seed(hash_seed(config.seed, self.done))  # dropout repeats after a resume
         for group in self.optimizer.param_groups:
             group["lr"] = config.learning_rate * _schedule(self.done, config.steps, config.warm_up)
-        batch = self._stream.batch(self.done).to(device)
         with frozen_statistics(self.student):
             self.optimizer.zero_grad(set_to_none=True)
-            weights = None if self._weights is None else self._weights.to(device)
-            terms = supervised_losses(self.student(batch), batch, weights, config.lambda_xm)
-            total = torch.stack(list(terms.values())).sum()
+            terms = self._target.losses(self.student, self.done)
+            total = (1 - self._source_share) * torch.stack(list(terms.values())).sum()
+            if self._source is not None:
+                of_source = self._source.losses(self.student, self.done)
+                total = total + self._source_share * torch.stack(list(of_source.values())).sum()
+                terms |= {f"source_{name}": term for name, term in of_source.items()}
             if not bool(torch.isfinite(total)):
                 raise FloatingPointError(f"self-training: step {self.done}: the loss is not finite")
             total.backward()
@@ -104,6 +116,24 @@ class SelfTraining:
         decay = min(self.config.ema_decay, self.done / (self.done + 9))
         for slow, fast in zip(self.average.parameters(), self.student.parameters(), strict=True):
             slow.lerp_(fast, 1 - decay)
+
+
+class _Labelled:
+    """Samples, and what a network loses on any batch of them."""
+
+    def __init__(
+        self, network: Network, samples: Sequence[Sample], config: SelfTrainingConfig, batch_size: int, seed: int
+    ) -> None:
+        self.samples = samples
+        self._lambda_xm = config.lambda_xm
+        self._stream = BatchStream(samples, network.architecture, config.augmentation, batch_size, seed)
+        self._weights = _balance(samples, network.classes, config.class_balance)
+
+    def losses(self, network: Network, step: int) -> dict[str, Tensor]:
+        device = next(network.parameters()).device
+        batch = self._stream.batch(step).to(device)
+        weights = None if self._weights is None else self._weights.to(device)
+        return supervised_losses(network(batch), batch, weights, self._lambda_xm)
 
 
 def _schedule(step: int, steps: int, warm_up: float) -> float:

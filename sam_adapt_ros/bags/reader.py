@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections import Counter, OrderedDict, deque
 from collections.abc import Collection, Iterator
@@ -104,19 +105,28 @@ class BagReader:
         """Recorded messages in the order of their log times, not decoded. topics: only these (None: all)."""
         return self._source.messages(topics)
 
-    def frames(self) -> Iterator[Frame]:
-        """Every sweep that can be used, with its images, in the order of the sweeps' stamps. See ``counts``."""
-        return (assembled.frame for assembled in self.assembled())
+    def frames(self, only: Collection[int] | None = None) -> Iterator[Frame]:
+        """Every sweep that can be used, with its images, in the order of the sweeps' stamps. See ``counts``.
 
-    def assembled(self) -> Iterator[Assembled]:
+        only: numbers of the sweeps that are asked for, from 0; the images of others are not decoded. None: all.
+        """
+        return (assembled.frame for assembled in self.assembled(only))
+
+    def assembled(self, only: Collection[int] | None = None) -> Iterator[Assembled]:
         """As ``frames``, with what is to be said about each. Every call starts at the bag's beginning, counts anew."""
         self.counts = counts = Counts()
         inputs = self.inputs
         matches: deque[Match] = deque()
+        numbers = itertools.count()
+
+        def matched(match: Match) -> None:
+            if only is None or next(numbers) in only:
+                matches.append(match)
+
         synchronizer = Synchronizer(
             {name: self.config.cameras[name].time_offset for name in inputs.images.values()},
             self.config.sync,
-            matches.append,
+            matched,
             lambda reason, _: counts.dropped.update([reason]),
         )
         # Two readers with their own places in the file, opened by whichever thread iterates (sqlite3 insists on it).

@@ -154,3 +154,22 @@ def test_agreement_is_the_iou_where_both_speak() -> None:
     first = np.array([0, 0, 1, 1, 255, 2], np.uint8)
     second = np.array([0, 1, 1, 1, 1, 255], np.uint8)
     np.testing.assert_allclose(agreement(first, second, 3), [1 / 2, 2 / 3, np.nan])
+
+
+def test_on_labelled_frames_nothing_may_be_lost(references: References) -> None:
+    gate = Gate(GateConfig(min_class_points=100, replay_tolerance=0.02), CLASSES)
+    some = {"good": behaviour(0.19, 30), "better": behaviour(0.12, 40), "worse": behaviour(0.5, 50)}
+    measured = {"good": 0.79, "better": 0.77, "current": 0.8, "worse": 0.9}
+    asked = []
+
+    def replay(name: str) -> float:
+        asked.append(name)
+        return measured[name]
+
+    decision = gate.judge(some, references, replay)
+    assert decision.promoted == "good"
+    assert "worse" not in asked  # refused already
+    better = next(verdict for verdict in decision.verdicts if verdict.name == "better")
+    assert better.refused == ("replay: mIoU 0.770 on labelled frames, in use 0.800",)
+    measured["good"] = 0.7
+    assert not gate.judge(some, references, replay).promoted

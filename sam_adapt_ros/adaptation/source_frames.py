@@ -1,0 +1,129 @@
+"""Labelled frames of the source domain: what batches mix in, and what no candidate may be worse on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from sam_adapt_ros.bags import BagReader
+from sam_adapt_ros.config import ArchitectureConfig, Config
+from sam_adapt_ros.errors import BagError, ConfigError, MessageError
+from sam_adapt_ros.frame import IGNORE
+from sam_adapt_ros.messages.cloud import read_labels
+from sam_adapt_ros.segmentation.batch import Sample
+from sam_adapt_ros.segmentation.calibration import listen
+from sam_adapt_ros.segmentation.confusion import Confusion
+from sam_adapt_ros.segmentation.fusion import Fusion, fuse
+from sam_adapt_ros.segmentation.network import Network
+from sam_adapt_ros.taxonomy import Taxonomy
+
+Pause = Callable[[], None]
+
+
+@dataclass(frozen=True, eq=False)
+class SourceSamples:
+    """training: to mix into batches. held_out: from other stretches of road, to judge by."""
+
+    training: tuple[Sample, ...] = ()
+    held_out: tuple[Sample, ...] = ()
+
+
+class SourceFrames:
+    """Frames of ``adaptation.source.bags``, at most ``max_frames`` in all, evenly spaced, the end of each bag held out.
+
+    The beginning of each bag is looked at here; frames are read when they are first asked for, and kept.
+    Raises ConfigError when there is no bag although the mode needs one, or for a taxonomy without the mapping that is
+    asked for; BagError for a bag that cannot be read, has no ground truth, or that of another taxonomy.
+    """
+
+    def __init__(self, config: Config, taxonomy: Taxonomy, architecture: ArchitectureConfig) -> None:
+        self._settings = config.adaptation.source
+        self._architecture = architecture
+        self._samples: SourceSamples | None = None
+        self._mixed = config.adaptation.mode == "with_source"
+        bags = [Path(bag).expanduser() for bag in self._settings.bags]
+        if not bags and self._mixed:
+            raise ConfigError("adaptation.source.bags: mode with_source needs labelled bags of the source, got none")
+        named = {"taxonomy": config.taxonomy or taxonomy.name}
+        self._config = Config.load(self._settings.config, named) if self._settings.config else _with(config, named)
+        self._frames = {bag: self._checked(bag, taxonomy) for bag in bags}
+
+    def __bool__(self) -> bool:
+        return bool(self._frames)
+
+    def load(self, pause: Pause = lambda: None) -> SourceSamples:
+        """The samples. pause: called frame by frame; what it raises leaves nothing behind."""
+        if self._samples is None:
+            self._samples = self._read(pause)
+        return self._samples
+
+    def _checked(self, bag: Path, taxonomy: Taxonomy) -> int:
+        """How many sweeps the bag has."""
+        truth = self._config.ground_truth
+        if truth.mapping and truth.mapping not in taxonomy.mappings:
+            known = ", ".join(taxonomy.mappings) or "none"
+            raise ConfigError(
+                f"adaptation.source: {bag}: taxonomy {taxonomy.name} has no mapping {truth.mapping!r} (known: {known})"
+            )
+        with BagReader(bag, self._config) as reader:
+            if not reader.inputs.ground_truth:
+                raise BagError(f"adaptation.source: {bag}: no ground truth on {truth.topic or '(no topic is named)'}")
+            try:
+                ids = np.unique(read_labels(next(reader.raw({truth.topic})).decode())[1])
+            except (MessageError, StopIteration) as error:
+                raise BagError(f"adaptation.source: {bag}: no ground truth on {truth.topic}: {error}") from None
+            known_ids = np.flatnonzero(taxonomy.lookup(truth.mapping) != IGNORE)
+            foreign = np.setdiff1d(ids, [*known_ids, IGNORE])
+            # Data sets have classes that a mapping leaves out on purpose.
+            if len(foreign) == len(ids) or (len(foreign) and not truth.mapping):
+                raise BagError(
+                    f"adaptation.source: {bag}: {truth.topic}: class ids of taxonomy {taxonomy.name}"
+                    f"{f' by {truth.mapping}' if truth.mapping else ''} expected, got {foreign[:5].tolist()}"
+                )
+            return reader.sweeps
+
+    def _read(self, pause: Pause) -> SourceSamples:
+        training: list[Sample] = []
+        held_out: list[Sample] = []
+        total = sum(self._frames.values())
+        chosen = np.linspace(0, total - 1, min(self._settings.max_frames, total)).round().astype(int)
+        first = 0
+        for bag, count in self._frames.items():
+            wanted = (chosen[(chosen >= first) & (chosen < first + count)] - first).tolist()
+            first += count
+            samples = self._samples_of(bag, set(wanted), pause)
+            kept = len(samples) - round(self._settings.held_out * len(samples))
+            training += samples[:kept]
+            held_out += samples[kept:]
+        if not training and self._mixed:
+            raise BagError(f"adaptation.source: {', '.join(map(str, self._frames))}: no labelled frame to learn from")
+        return SourceSamples(tuple(training), tuple(held_out))
+
+    def _samples_of(self, bag: Path, wanted: set[int], pause: Pause) -> list[Sample]:
+        samples = []
+        with BagReader(bag, self._config) as reader:
+            for frame in reader.frames(wanted):
+                pause()
+                if frame.ground_truth is not None:
+                    samples.append(Sample.from_frame(frame, self._architecture))
+        return samples
+
+
+def labelled_miou(network: Network, samples: Sequence[Sample], fusion: Fusion, pause: Pause = lambda: None) -> float:
+    """Mean IoU of the fused prediction over all points of labelled samples."""
+    confusion = Confusion(network.classes)
+    for sample in samples:
+        pause()
+        assert sample.labels is not None
+        (image, points, seen) = listen(network, [sample])[0]
+        fused = fuse(fusion, image, points, seen)
+        confusion.add(sample.labels, fused.argmax(1).to(torch.uint8).numpy())
+    return confusion.miou()
+
+
+def _with(config: Config, values: dict[str, str]) -> Config:
+    return config.model_copy(update=values)
