@@ -589,7 +589,7 @@ def test_the_node_takes_what_is_promoted_and_rolls_back_what_falls(
             sent += send_until(rig, settled, f"{good.name} trusted after {version.name}")
         names = who(rig, sent, expected)
         assert changes(names) == [store.source().name, good.name, bad.name, good.name]
-        assert 6 <= names.count(bad.name) < 30
+        assert 6 <= names.count(bad.name) < 100  # until others are loaded
         after = rig.report()
         assert after["frames_in"] == after["frames_labelled"]
         assert after.get("dropped", {}) == {}
