@@ -48,7 +48,7 @@ class OnlineRun:
         prediction = self.segmenter(frame)
         shipped = prediction if self.segmenter is self.source else self.source(frame)
         self.timeline.add(frame, prediction.by_branch(), shipped.by_branch())
-        self.adapter.observe(frame, prediction.labels)
+        self.adapter.observe(frame, prediction.labels, prediction.probability)
         return prediction
 
     def learn(self, config: Config, *, at_end: bool = False) -> None:

@@ -101,6 +101,10 @@ def load_config(name: str, overrides: list[str] | None = None, recipe: str = "")
     return Config.load(name, {**values, **parse_overrides(overrides or [])})
 
 
+def _with_mode(overrides: list[str], mode: str | None) -> list[str]:
+    return [*overrides, f"adaptation.mode={mode}"] if mode else overrides
+
+
 def parse_overrides(overrides: list[str]) -> dict[str, Any]:
     """``name=value`` -> dotted names and YAML values."""
     values: dict[str, Any] = {}
@@ -251,7 +255,7 @@ def replay(
     from sam_adapt_ros.replay import replay
 
     with progress_bar("adapting" if adapt else "labelling") as progress:
-        settings = load_config(config, [*set, *([f"adaptation.mode={mode}"] if mode else [])], recipe)
+        settings = load_config(config, _with_mode(set, mode), recipe)
         if adapt:
             summary = replay_adapting(bag, settings, output, passes=passes, force=force, progress=progress)
         else:
@@ -326,23 +330,49 @@ def bench_adaptation(
     shifts: Annotated[str, typer.Option(help="Domains of the town.")] = "night,abroad,sparse",
     seeds: Annotated[str, typer.Option(help="Of the drives; unseen ones are 5 higher.")] = "110-112",
     frames: Annotated[int, typer.Option(min=1, help="Length of a drive.")] = 60,
+    mode: Mode = None,
     recipe: Recipe = "",
-    output: Output = Path("out/bench_adaptation.json"),
+    stream: Annotated[
+        str,
+        typer.Option(help="Instead: what happens in the long run; some of long,return,memory.", show_default=False),
+    ] = "",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="JSON file; out/bench_adaptation.json, out/bench_stream.json.")
+    ] = None,
 ) -> None:
     """Measure what adaptation recovers of domain shifts, on unseen drives through the town."""
     from sam_adapt_ros.benchmarks import adaptation
     from sam_adapt_ros.drives import parse_seeds
 
+    settings = load_config(config, _with_mode(set, mode), recipe)
+    if stream:
+        _bench_streams(settings, stream, shifts, seeds, frames, output or Path("out/bench_stream.json"))
+        return
+    output = output or Path("out/bench_adaptation.json")
     chosen = adaptation.Protocol(frames=frames)
     with progress_bar("adapting") as progress:
-        results = adaptation.bench_adaptation(
-            load_config(config, set, recipe), shifts.split(","), parse_seeds(seeds), chosen, output, progress
-        )
+        results = adaptation.bench_adaptation(settings, shifts.split(","), parse_seeds(seeds), chosen, output, progress)
     names = ("miou_source", "miou_normalization_only", "miou_final", "miou_oracle", "recovered")
     table = Table("shift", *names, "worst change")
     for shift, row in adaptation.summarize(results).items():
         cells = (f"{row[name]:.3f} ± {row[f'{name}_spread']:.3f}" for name in names)
         table.add_row(shift, *cells, f"{row['worst_change']:+.3f}")
+    console.print(table)
+    _say_written(output)
+
+
+def _bench_streams(config: Config, names: str, shifts: str, seeds: str, frames: int, output: Path) -> None:
+    from sam_adapt_ros.benchmarks import stream
+    from sam_adapt_ros.drives import parse_seeds
+
+    protocol = stream.StreamProtocol(frames=frames)
+    with progress_bar("driving") as progress:
+        found = stream.bench_streams(
+            config, names.split(","), shifts.split(","), parse_seeds(seeds), protocol, output, progress
+        )
+    table = Table("measured", "value", "goal")
+    for row in stream.figures(found):
+        table.add_row(*row)
     console.print(table)
     _say_written(output)
 
@@ -491,15 +521,14 @@ def weights_verify(store: Store) -> None:
 
 
 def _say_adaptation(facts: Mapping[str, Any]) -> None:
-    from sam_adapt_ros.evaluation.adaptation_report import WHAT_IS_MEANT
-
-    table = Table("mean IoU, %", "seen by a camera", "all points", "")
-    for name, meant in WHAT_IS_MEANT.items():
-        cells = (facts.get(name), facts["all_points"].get(name))
-        table.add_row(name, *("-" if cell is None else f"{100 * cell:.1f}" for cell in cells), meant)
+    table = Table("mean IoU, %", "seen by a camera", "all points", "2d alone", "3d alone")
+    for name, branches in facts["by_branch"].items():
+        cells = (facts[name], facts["all_points"][name], branches["2d"], branches["3d"])
+        table.add_row(name.removeprefix("miou_"), *(f"{100 * cell:.1f}" for cell in cells))
     console.print(table)
+    share = "nothing was lost" if facts["recovered"] is None else f"{facts['recovered']:.2f}"
     counts = ("promotions", "rejections", "rollbacks", "frames_dropped_by_swaps", "swap_ms")
-    console.print(", ".join(f"{name.replace('_', ' ')}: {facts[name]}" for name in counts))
+    console.print(f"recovered: {share}, " + ", ".join(f"{name.replace('_', ' ')}: {facts[name]}" for name in counts))
 
 
 def _say_written(*paths: Path) -> None:

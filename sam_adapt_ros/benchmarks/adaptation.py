@@ -16,6 +16,7 @@ from sam_adapt_ros import recovery
 from sam_adapt_ros.adaptive_replay import OnlineRun
 from sam_adapt_ros.benchmarks import Figure
 from sam_adapt_ros.config import Config
+from sam_adapt_ros.drives import town_bag
 from sam_adapt_ros.evaluation.evaluate import Evaluation
 from sam_adapt_ros.evaluation.evaluate import evaluate as evaluate_frames
 from sam_adapt_ros.frame import Frame
@@ -28,6 +29,8 @@ SHIFTS = ("night", "abroad", "sparse")
 VALIDATION_SEEDS, TEST_SEEDS = (60, 61, 62), (110, 111, 112)
 """Recipes are chosen on the former and reported on the latter; the unseen drive's seed is 5 higher."""
 ORACLE_SEEDS = (80, 81, 82)
+SOURCE_SEEDS = (1, 2)
+"""Of the labelled drives by day that mode ``with_source`` learns from; the source model knows them."""
 Progress = Callable[[int, int], None]
 
 
@@ -76,6 +79,7 @@ def bench_adaptation(
     progress: Progress | None = None,
 ) -> list[Result]:
     """Adapts on a drive a shift and seed, and judges on unseen ones. output: a JSON file, rewritten after each."""
+    config = with_source_drives(config)
     results: list[Result] = []
     for shift in shifts:
         oracle = train_oracle(config, shift, protocol)
@@ -87,6 +91,15 @@ def bench_adaptation(
             if progress:
                 progress(len(results), len(shifts) * len(seeds))
     return results
+
+
+def with_source_drives(config: Config, frames: int = 60) -> Config:
+    """The configuration with drives by day as the source, where its mode needs one and it names none."""
+    adaptation = config.adaptation
+    if adaptation.mode != "with_source" or adaptation.source.bags:
+        return config
+    bags = [str(town_bag("day", seed, frames)) for seed in SOURCE_SEEDS]
+    return Config.from_flat({**config.to_flat(), "adaptation.source.bags": bags})
 
 
 def measure(config: Config, shift: str, seed: int, oracle: Segmenter, protocol: Protocol) -> Result:

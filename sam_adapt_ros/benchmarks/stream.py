@@ -1,0 +1,291 @@
+"""What adaptation does in the long run: many drives one after the other, the return to the source's domain, memory."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sam_adapt_ros.adaptation.gate import Decision
+from sam_adapt_ros.adaptive_replay import OnlineRun
+from sam_adapt_ros.benchmarks.adaptation import with_source_drives
+from sam_adapt_ros.config import Config
+from sam_adapt_ros.errors import ConfigError
+from sam_adapt_ros.evaluation.evaluate import evaluate
+from sam_adapt_ros.frame import Frame
+from sam_adapt_ros.segmentation import Segmenter
+from sam_adapt_ros.town.drive import frames as render
+
+logger = logging.getLogger(__name__)
+
+_APART_M = 1000.0  # from one drive's town to the next one's
+_APART_NS = 60_000_000_000
+_NEXT_SEED = 100  # from one drive's to the next one's: no stream meets the unseen drives, or another's
+_UNSEEN_SEED = 5
+Progress = Callable[[int, int], None]
+
+
+class Leg(NamedTuple):
+    """One drive of a stream."""
+
+    domain: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class StreamProtocol:
+    """frames, period: length of each drive and seconds between its frames. drives: of the long stream."""
+
+    frames: int = 60
+    period: float = 0.3
+    drives: int = 10
+    unseen_frames: int = 24
+    unseen_period: float = 0.5
+
+
+@dataclass(frozen=True)
+class StreamResult:
+    """Mean IoU of the fused prediction over the points that a camera sees, on unseen drives, by domain.
+
+    source: of the model as shipped. after: of the weights in use at the end of each leg.
+    decisions: number of the leg, cause, what was promoted ("" for nothing) and why.
+    """
+
+    legs: list[Leg]
+    source: dict[str, float]
+    after: dict[str, list[float]] = field(default_factory=dict)
+    decisions: list[dict[str, Any]] = field(default_factory=list)
+
+    def change(self, domain: str) -> float:
+        """Of the last weights against the source."""
+        return self.after[domain][-1] - self.source[domain]
+
+
+def join(drives: Iterable[Iterable[Frame]]) -> Iterator[tuple[int, Frame]]:
+    """Drives as one stream: each frame with the number of its drive, its odometry and stamp far from the others'.
+
+    All drives through the town begin at the same place and time; in one stream they would lie upon each other.
+    """
+    for number, drive in enumerate(drives):
+        for frame in drive:
+            pose = frame.T_odom_lidar
+            if pose is not None:
+                pose = pose.copy()
+                pose[0, 3] += number * _APART_M
+            later = number * _APART_NS
+            views = tuple(replace(view, stamp_ns=view.stamp_ns + later) for view in frame.views)
+            yield number, replace(frame, stamp_ns=frame.stamp_ns + later, views=views, T_odom_lidar=pose)
+
+
+def drive_through(
+    run: OnlineRun,
+    config: Config,
+    legs: Sequence[Leg],
+    drives: Iterable[Iterable[Frame]],
+    unseen: dict[str, list[Frame]],
+    progress: Progress | None = None,
+) -> StreamResult:
+    """Learns along the drives, and judges what is in use at the end of each on unseen drives by domain.
+
+    progress: called with the legs done, and all.
+    """
+    judged: dict[str, dict[str, float]] = {}
+
+    def judge(segmenter: Segmenter) -> dict[str, float]:
+        if segmenter.version not in judged:
+            judged[segmenter.version] = {
+                domain: evaluate(frames, segmenter).miou("fused_seen") for domain, frames in unseen.items()
+            }
+        return judged[segmenter.version]
+
+    result = StreamResult(list(legs), judge(run.source), {domain: [] for domain in unseen})
+
+    def settle(leg: int) -> None:
+        for domain, miou in judge(run.segmenter).items():
+            result.after[domain].append(miou)
+        logger.info(
+            "%s, seed %d: %s", *legs[leg], {domain: round(miou[-1], 4) for domain, miou in result.after.items()}
+        )
+        if progress:
+            progress(leg + 1, len(legs))
+
+    def learn(leg: int, *, at_end: bool = False) -> None:
+        known = len(run.decisions)
+        run.learn(config, at_end=at_end)
+        result.decisions.extend(_told(leg, decision) for decision in run.decisions[known:])
+
+    leg = 0
+    for number, frame in join(drives):
+        if number != leg:
+            settle(leg)
+            leg = number
+        run.label(frame)
+        learn(leg)
+    learn(leg, at_end=True)
+    settle(leg)
+    return result
+
+
+def long_stream(
+    config: Config,
+    shift: str,
+    seed: int,
+    protocol: StreamProtocol = StreamProtocol(),
+    progress: Progress | None = None,
+) -> StreamResult:
+    """Many drives through towns of one domain: what was learned of the first must not be lost on the others."""
+    legs = [Leg(shift, seed + number * _NEXT_SEED) for number in range(protocol.drives)]
+    return _through_the_town(config, legs, [Leg(shift, seed + _UNSEEN_SEED)], protocol, progress)
+
+
+def return_to_day(
+    config: Config, seed: int, protocol: StreamProtocol = StreamProtocol(), progress: Progress | None = None
+) -> StreamResult:
+    """Day, night, and day again."""
+    legs = [Leg(domain, seed + number * _NEXT_SEED) for number, domain in enumerate(("day", "night", "day"))]
+    unseen = [Leg(domain, seed + _UNSEEN_SEED) for domain in ("day", "night")]
+    return _through_the_town(config, legs, unseen, protocol, progress)
+
+
+@dataclass(frozen=True)
+class MemoryResult:
+    """Resident memory of the process after each round, and what the buffer takes of it, in megabytes."""
+
+    resident: list[float]
+    buffer: list[float]
+
+    @property
+    def growth(self) -> float:
+        """From the third round, when everything has been loaded once, to the last."""
+        return self.resident[-1] - self.resident[min(2, len(self.resident) - 1)]
+
+
+def memory(run: OnlineRun, config: Config, frames: Iterable[Frame], rounds: int = 20, every: int = 4) -> MemoryResult:
+    """Rounds of learning, ``every`` few frames, until there were so many or the frames end."""
+    result = MemoryResult([], [])
+    for place, frame in enumerate(frames):
+        run.label(frame)
+        if place % every == 0:
+            run.adapter.request_round()
+        known = len(run.decisions)
+        run.learn(config)
+        if len(run.decisions) > known:
+            result.resident.append(resident_megabytes())
+            result.buffer.append(run.adapter.buffer.nbytes / 1e6)
+        if len(result.resident) == rounds:
+            break
+    return result
+
+
+def resident_megabytes() -> float:
+    """Of this process (Linux)."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def memory_in_town(config: Config, seed: int, rounds: int = 20, every: int = 4) -> MemoryResult:
+    """By night; as many frames as it takes, with a buffer that is full after the first rounds."""
+    small = {
+        "adaptation.buffer.max_frames": 40,
+        "adaptation.rounds.min_frames": 16,
+        "adaptation.self_training.steps": 4,
+    }
+    config = Config.from_flat(config.to_flat() | small)
+    frames = 60 + every * rounds
+    with tempfile.TemporaryDirectory(prefix="sam_adapt_") as folder:
+        run, config = OnlineRun.begin(config, Path(folder) / "store")
+        return memory(run, config, render("night", seed, frames, 0.3), rounds, every)
+
+
+STREAMS = ("long", "return", "memory")
+
+
+def bench_streams(
+    config: Config,
+    names: Sequence[str] = STREAMS,
+    shifts: Sequence[str] = ("night", "abroad", "sparse"),
+    seeds: Sequence[int] = (110,),
+    protocol: StreamProtocol = StreamProtocol(),
+    output: Path | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """The named measurements; output: a JSON file, rewritten after each. Raises ConfigError for an unknown name."""
+    unknown = sorted(set(names) - set(STREAMS))
+    if unknown:
+        raise ConfigError(f"streams: some of {', '.join(STREAMS)} expected, got {', '.join(unknown)}")
+    config = with_source_drives(config)
+    found: dict[str, Any] = {}
+
+    def keep(name: str, row: dict[str, Any]) -> None:
+        found.setdefault(name, []).append(row)
+        if output is not None:
+            output.parent.mkdir(parents=True, exist_ok=True)
+            facts = {**found, "protocol": asdict(protocol), "recipe": config.adaptation.model_dump(mode="json")}
+            output.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+
+    for seed in seeds:
+        if "long" in names:
+            for shift in shifts:
+                result = long_stream(config, shift, seed, protocol, progress)
+                first, last = result.after[shift][0], result.after[shift][-1]
+                keep("long", {"shift": shift, "seed": seed, "change": last - first, **_plain(result)})
+        if "return" in names:
+            result = return_to_day(config, seed, protocol, progress)
+            keep("return", {"seed": seed, "change": result.change("day"), **_plain(result)})
+        if "memory" in names:
+            measured = memory_in_town(config, seed)
+            keep("memory", {"seed": seed, "growth": measured.growth, **asdict(measured)})
+    return found
+
+
+def figures(found: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """What was measured, the value and the goal, for a table."""
+    rows = []
+    for row in found.get("long", ()):
+        miou = row["after"][row["shift"]]
+        name = f"{len(miou)} drives, {row['shift']}, seed {row['seed']}"
+        value = f"{row['change']:+.4f} (first {miou[0]:.4f}, last {miou[-1]:.4f}, least {min(miou):.4f})"
+        rows.append((f"{name}: last against first", value, ">= 0"))
+    for row in found.get("return", ()):
+        day, night = row["after"]["day"], row["after"]["night"]
+        value = f"{row['change']:+.4f} ({day[-1]:.4f}; at night {day[1]:.4f})"
+        rows.append((f"day, night, day, seed {row['seed']}: day against the source", value, "within 0.01"))
+        gained = night[1] - row["source"]["night"]
+        rows.append((f"day, night, day, seed {row['seed']}: night, when there", f"{gained:+.4f}", "> 0"))
+    for row in found.get("memory", ()):
+        name = f"memory, round 3 to {len(row['resident'])}, seed {row['seed']}"
+        rows.append((name, f"{row['growth']:+.1f} MB of {row['resident'][-1]:.0f}", "flat"))
+    return rows
+
+
+def _through_the_town(
+    config: Config, legs: Sequence[Leg], unseen: Sequence[Leg], protocol: StreamProtocol, progress: Progress | None
+) -> StreamResult:
+    held = {
+        leg.domain: list(render(leg.domain, leg.seed, protocol.unseen_frames, protocol.unseen_period)) for leg in unseen
+    }
+    drives = (render(leg.domain, leg.seed, protocol.frames, protocol.period) for leg in legs)
+    with tempfile.TemporaryDirectory(prefix="sam_adapt_") as folder:
+        run, config = OnlineRun.begin(config, Path(folder) / "store")
+        return drive_through(run, config, legs, drives, held, progress)
+
+
+def _told(leg: int, decision: Decision) -> dict[str, Any]:
+    facts = {name: decision.facts.get(name) for name in ("cause", "frames")}
+    return {"leg": leg, "promoted": decision.promoted, "reason": decision.reason, **facts}
+
+
+def _plain(result: StreamResult) -> dict[str, Any]:
+    return {
+        "legs": [f"{leg.domain}-{leg.seed}" for leg in result.legs],
+        "source": result.source,
+        "after": {domain: [float(np.round(value, 5)) for value in values] for domain, values in result.after.items()},
+        "decisions": result.decisions,
+    }
