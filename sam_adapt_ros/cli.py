@@ -361,6 +361,35 @@ def bench_adaptation(
     _say_written(output)
 
 
+@app.command("bench-recipes")
+def bench_recipes(
+    config: ConfigName = "town",
+    set: Overrides = [],
+    recipes: Annotated[str, typer.Option(help="Of config/recipes, or YAML files.")] = (
+        "normalization_only,selection_only,direct,default,instances_direct,instances"
+    ),
+    shifts: Annotated[str, typer.Option(help="Domains of the town.")] = "night,abroad,sparse",
+    seeds: Annotated[str, typer.Option(help="Of the drives; unseen ones are 5 higher.")] = "110-112",
+    output: Output = Path("out/bench_recipes.json"),
+) -> None:
+    """Compare what recipes make of the same frames, without a gate, on unseen drives through the town."""
+    from sam_adapt_ros.benchmarks import recipes as comparison
+    from sam_adapt_ros.drives import parse_seeds
+
+    chosen = {name: load_config(config, set, name) for name in recipes.split(",")}
+    with progress_bar("comparing") as progress:
+        rows = comparison.compare_recipes(
+            load_config(config, set), chosen, shifts.split(","), parse_seeds(seeds), output=output, progress=progress
+        )
+    names = ("fused_seen", "gain", "gain_spread", "fused", "2d", "3d", "coverage", "precision")
+    table = Table("recipe", "shift", *names)
+    for recipe, by_shift in comparison.summarize(rows).items():
+        for shift, row in by_shift.items():
+            table.add_row(recipe, shift, *(f"{row[name]:.3f}" for name in names))
+    console.print(table)
+    _say_written(output)
+
+
 def _bench_streams(config: Config, names: str, shifts: str, seeds: str, frames: int, output: Path) -> None:
     from sam_adapt_ros.benchmarks import stream
     from sam_adapt_ros.drives import parse_seeds

@@ -1,0 +1,135 @@
+"""What recipes are worth on the same frames, before any gate: the ablation that the default recipe rests on."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sam_adapt_ros import recovery
+from sam_adapt_ros.adaptation.buffer import FrameBuffer, FrameSequence
+from sam_adapt_ros.adaptation.examination import with_state
+from sam_adapt_ros.adaptation.frame_summary import summarize as summarize_frame
+from sam_adapt_ros.adaptation.self_training import SelfTraining
+from sam_adapt_ros.adaptation.teacher import Teacher, with_labels
+from sam_adapt_ros.benchmarks.adaptation import Protocol
+from sam_adapt_ros.config import Config
+from sam_adapt_ros.evaluation.evaluate import evaluate
+from sam_adapt_ros.masks.generators import build
+from sam_adapt_ros.pseudo_labels import LabelStatistics
+from sam_adapt_ros.segmentation import Segmenter, load_segmenter
+from sam_adapt_ros.segmentation.calibration import fit_scales, listen, scaled
+from sam_adapt_ros.town.drive import frames as render
+
+logger = logging.getLogger(__name__)
+
+MODALITIES = ("fused_seen", "fused", "2d", "3d")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A student, or ``source``, on the unseen drive: mean IoU by modality. coverage, precision: of what it learned
+    from, over the points that a camera sees; 0 where it learned nothing."""
+
+    recipe: str
+    shift: str
+    seed: int
+    miou: dict[str, float]
+    coverage: float = 0.0
+    precision: float = 0.0
+
+
+def compare_recipes(
+    config: Config,
+    recipes: Mapping[str, Config],
+    shifts: Sequence[str],
+    seeds: Sequence[int],
+    protocol: Protocol = Protocol(),
+    output: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Row]:
+    """One round of learning a recipe, shift and seed, on the frames that the buffer keeps of a drive.
+
+    config: of segmenter and buffer. recipes: configurations by name. output: a JSON file, rewritten after each.
+    The gate is left out: it would hide what a recipe that it refuses is worth.
+    """
+    source, config = load_segmenter(config)
+    rows: list[Row] = []
+    total = len(shifts) * len(seeds) * (1 + len(recipes))
+    for shift in shifts:
+        for seed in seeds:
+            buffer = FrameBuffer(config.adaptation.buffer)
+            for frame in render(shift, seed, protocol.frames, protocol.period):
+                buffer.add(frame, summarize_frame(frame, source(frame).labels, len(source.taxonomy)))
+            unseen = list(render(shift, seed + 5, protocol.unseen_frames, protocol.unseen_period))
+            for name, recipe in {"source": None, **recipes}.items():
+                coverage = precision = 0.0
+                segmenter = source
+                if recipe is not None:
+                    recipe = recipe.model_copy(update={"taxonomy": config.taxonomy})
+                    segmenter, coverage, precision = _student(source, recipe, buffer.training(), buffer.held_out())
+                judged = evaluate(unseen, segmenter)
+                miou = {modality: judged.miou(modality) for modality in MODALITIES}
+                rows.append(Row(name, shift, seed, miou, coverage, precision))
+                logger.info("%s, seed %d, %s: %s", shift, seed, name, miou)
+                if output is not None:
+                    write_rows(rows, output)
+                if progress:
+                    progress(len(rows), total)
+    return rows
+
+
+def _student(
+    source: Segmenter, config: Config, training: FrameSequence, held_out: FrameSequence
+) -> tuple[Segmenter, float, float]:
+    """The student of one round, with coverage and precision of its pseudo-labels over the seen points."""
+    adaptation = config.adaptation
+    samples = recovery.to_samples(training, source)
+    normalized = recovery.normalization_only(source, samples, config).network
+    teacher = Teacher(config, source.taxonomy, build(config.masks))
+    networks = [normalized, source.network] if adaptation.teacher.source_votes else [normalized]
+    labels, opinions = teacher.label(networks, training, held_out)
+    statistics = LabelStatistics(len(source.taxonomy))
+    labelled = with_labels(samples, labels)
+    for sample, truth in zip(labelled, samples, strict=True):
+        assert sample.labels is not None
+        statistics.add(sample.labels, truth.labels, sample.camera >= 0)
+    run = SelfTraining(normalized, labelled, adaptation.self_training)
+    while not run.finished:
+        run.step()
+    network = run.average
+    if adaptation.calibrate:
+        judged = recovery.to_samples(held_out, source)
+        known = [opinion[sample.rows] for opinion, sample in zip(opinions, judged, strict=True)]
+        network = with_state(network, scaled(network.state_dict(), fit_scales(listen(network, judged), known)))
+    student = Segmenter(network, source.taxonomy, config.segmenter, "student")
+    return student, statistics.coverage, statistics.precision
+
+
+def summarize(rows: Sequence[Row]) -> dict[str, dict[str, dict[str, float]]]:
+    """By recipe and shift: mean over seeds of every modality's mean IoU, of coverage and precision, and the spread
+    (standard deviation) of ``fused_seen``'s difference to ``source``."""
+    sources = {(row.shift, row.seed): row for row in rows if row.recipe == "source"}
+    table: dict[str, dict[str, dict[str, float]]] = {}
+    for name in dict.fromkeys(row.recipe for row in rows):
+        for shift in dict.fromkeys(row.shift for row in rows if row.recipe == name):
+            of = [row for row in rows if (row.recipe, row.shift) == (name, shift)]
+            gains = [row.miou["fused_seen"] - sources[shift, row.seed].miou["fused_seen"] for row in of]
+            table.setdefault(name, {})[shift] = {
+                **{modality: float(np.mean([row.miou[modality] for row in of])) for modality in MODALITIES},
+                "gain": float(np.mean(gains)),
+                "gain_spread": float(np.std(gains)),
+                "coverage": float(np.mean([row.coverage for row in of])),
+                "precision": float(np.mean([row.precision for row in of])),
+            }
+    return table
+
+
+def write_rows(rows: Sequence[Row], output: Path) -> None:
+    output.parent.mkdir(parents=True, exist_ok=True)
+    facts = {"summary": summarize(rows), "rows": [asdict(row) for row in rows]}
+    output.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
