@@ -132,7 +132,7 @@ def replay_adapting(
         },
     }
     frames = [sample.frame for sample in samples]
-    shown = [BeforeAfter(frame, run.source(frame).labels, run.segmenter(frame).labels) for frame in frames]
+    shown = [BeforeAfter(frame, run.source(frame).by_branch(), run.segmenter(frame).by_branch()) for frame in frames]
     (output / "pictures").mkdir(exist_ok=True)
     sections = adaptation_sections(run.timeline, summary.facts["adaptation"], shown, output / "pictures")
     write_run_report(summary, samples, output, title=f"Adapting on {bag.name}", sections=sections)

@@ -122,7 +122,7 @@ class _Story:
         progress(3, 4)
         summary.facts["adaptation"] = facts = self._facts(timeline, recovery.figures(judged))
         shown = [
-            BeforeAfter(frame, self._source(frame).labels, final(frame).labels)
+            BeforeAfter(frame, self._source(frame).by_branch(), final(frame).by_branch())
             for frame in (unseen[place] for place in sorted(evenly_spaced(len(unseen), PICTURES)))
         ]
         pictures = self._output / "pictures"

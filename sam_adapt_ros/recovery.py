@@ -14,6 +14,7 @@ from sam_adapt_ros.evaluation.evaluate import Evaluation, evaluate
 from sam_adapt_ros.frame import Frame
 from sam_adapt_ros.segmentation import Segmenter
 from sam_adapt_ros.segmentation.batch import Sample
+from sam_adapt_ros.segmentation.calibration import fit_scales, listen, scaled
 
 ORACLE_TRAINING = SelfTrainingConfig(steps=200, learning_rate=1e-3, ema_decay=0.9, class_balance=0.25)
 
@@ -29,14 +30,20 @@ def judge(frames: Sequence[Frame], segmenters: Mapping[str, Segmenter]) -> dict[
 
 
 def figures(evaluations: Mapping[str, Evaluation]) -> dict[str, Any]:
-    """Mean IoU of the fused prediction by name: over the points that a camera sees and, under ``all_points``, over all.
+    """Mean IoU of the fused prediction by name: over the points that a camera sees and, under ``all_points``, over all;
+    that of the branches alone, under ``by_branch``.
 
     With ``miou_source_unseen``, ``miou_final`` and ``miou_oracle`` among the names, also what was ``recovered``; None
     where the shift costs nothing.
     """
     found = {name: evaluation.miou("fused_seen") for name, evaluation in evaluations.items()}
     all_points = {name: evaluation.miou("fused") for name, evaluation in evaluations.items()}
-    return {**found, "recovered": _share(found), "all_points": {**all_points, "recovered": _share(all_points)}}
+    return {
+        **found,
+        "recovered": _share(found),
+        "all_points": {**all_points, "recovered": _share(all_points)},
+        "by_branch": {name: {m: judged.miou(m) for m in ("2d", "3d")} for name, judged in evaluations.items()},
+    }
 
 
 def _share(miou: Mapping[str, float]) -> float | None:
@@ -64,4 +71,9 @@ def train_oracle(
     run = SelfTraining(start, samples, training)
     while not run.finished:
         run.step()
-    return Segmenter(run.average, source.taxonomy, config.segmenter, "oracle")
+    network = run.average
+    # As the source was, and as candidates are: its branches weighed against each other, here by the truth.
+    some = [sample for sample in samples[::6] if sample.labels is not None]
+    scales = fit_scales(listen(network, some), [sample.labels for sample in some if sample.labels is not None])
+    network = with_state(network, scaled(network.state_dict(), scales))
+    return Segmenter(network, source.taxonomy, config.segmenter, "oracle")

@@ -11,7 +11,7 @@ from sam_adapt_ros.adaptation import StoreReader
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.demo import Plan, adapt_live
 
-FRAMES = 14
+FRAMES = 12
 QUICK = {
     "rounds.min_frames": 4,
     "rounds.min_held_out": 1,
@@ -34,7 +34,7 @@ def stage(title: str) -> Iterator[Callable[[int, int], None]]:
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("demo")
-    plan = Plan(frames=FRAMES, unseen_frames=2, oracle_seeds=(80,), oracle_frames=2, oracle_steps=1)
+    plan = Plan(frames=FRAMES, rate=0.4, unseen_frames=2, oracle_seeds=(80,), oracle_frames=2, oracle_steps=1)
     config = Config.load("town", {f"adaptation.{name}": value for name, value in QUICK.items()})
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(output / "cache"))
@@ -42,10 +42,12 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return output
 
 
-def test_every_frame_is_labelled_while_it_learns(told: Path) -> None:
+def test_every_frame_is_accounted_for_while_it_learns(told: Path) -> None:
     summary = json.loads((told / "summary.json").read_text())
-    assert summary["frames_labelled"] == summary["frames_in"] == FRAMES, (told / "segmenter.log").read_text()
-    assert summary["adaptation"]["frames_dropped_by_swaps"] == 0
+    assert summary["frames_labelled"] + sum(summary["dropped"].values()) == summary["frames_in"] == FRAMES
+    # A machine that is busy with other things does not keep the rate, and nothing else is dropped for.
+    assert set(summary["dropped"]) <= {"overload"}, (told / "segmenter.log").read_text()
+    assert summary["frames_labelled"] > FRAMES / 2
 
 
 def test_the_block_has_what_it_promises(told: Path) -> None:

@@ -48,13 +48,22 @@ def adaptation_sections(
 
 
 def _figures(facts: Mapping[str, Any]) -> list[Table]:
-    all_points = facts.get("all_points", {})
+    all_points, by_branch = facts.get("all_points", {}), facts.get("by_branch", {})
     scalars = {name: value for name, value in facts.items() if isinstance(value, int | float) or value is None}
     quality = {name: value for name, value in scalars.items() if name.startswith("miou_") or name == "recovered"}
     tables = []
     if quality:
-        rows = [(name, quality[name], all_points.get(name), WHAT_IS_MEANT.get(name, "")) for name in quality]
-        header = ("mean IoU", "points that a camera sees", "all points", "")
+        rows = [
+            (
+                name,
+                quality[name],
+                all_points.get(name),
+                *(by_branch.get(name, {}).get(branch) for branch in ("2d", "3d")),
+                WHAT_IS_MEANT.get(name, ""),
+            )
+            for name in quality
+        ]
+        header = ("mean IoU", "points that a camera sees", "all points", "2d alone", "3d alone", "")
         tables.append(Table(header, rows))
     rest = [name for name in scalars if name not in quality]
     return [*tables, Table(rest, [[scalars[name] for name in rest]])]

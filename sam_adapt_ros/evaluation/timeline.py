@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -45,7 +46,7 @@ class Timeline:
         self.events: list[Event] = []
         self.online, self.source = Evaluation(taxonomy), Evaluation(taxonomy)
         self.consistency: dict[str, list[float]] = {"in use": [], "source": []}
-        self._frames: dict[str, list[Confusion]] = {"in use": [], "source": []}
+        self._frames: dict[tuple[str, str], list[Confusion]] = {}
 
     def __len__(self) -> int:
         """Frames so far."""
@@ -57,11 +58,13 @@ class Timeline:
             seen = labels["2d"] != IGNORE
             same = labels["2d"][seen] == labels["3d"][seen]
             self.consistency[name].append(float(same.mean()) if len(same) else float("nan"))
-            confusion = Confusion(self.taxonomy.classes)
             if frame.ground_truth is not None:
                 total.add_labels(frame.ground_truth, labels)
-                confusion.add(frame.ground_truth[seen], labels["fused"][seen])
-            self._frames[name].append(confusion)
+            for branch in ("fused", "2d"):
+                confusion = Confusion(self.taxonomy.classes)
+                if frame.ground_truth is not None:
+                    confusion.add(frame.ground_truth[seen], labels[branch][seen])
+                self._frames.setdefault((name, branch), []).append(confusion)
 
     def decide(self, promoted: str, reason: str, frame: int | None = None) -> None:
         """The gate's decision. frame: how many frames had been labelled by then; None: all so far."""
@@ -79,14 +82,16 @@ class Timeline:
         """What ``curve`` gives, in words."""
         return f"mean IoU over {WINDOW} frames" if self.has_ground_truth else "agreement of 2d and 3d"
 
-    def curve(self, name: str) -> list[float]:
-        """By frame, of ``in use`` or ``source``: mean IoU over the last frames, or consistency without ground truth."""
+    def curve(self, name: str, branch: str = "fused") -> list[float]:
+        """By frame, of ``in use`` or ``source``, ``fused`` or ``2d`` alone: mean IoU over the last frames, of the
+        points that a camera sees; without ground truth, consistency."""
         if not self.has_ground_truth:
             return self.consistency[name]
         values = []
-        for last in range(1, len(self._frames[name]) + 1):
+        confusions = self._frames[name, branch]
+        for last in range(1, len(confusions) + 1):
             window = Confusion(self.taxonomy.classes)
-            for confusion in self._frames[name][max(0, last - WINDOW) : last]:
+            for confusion in confusions[max(0, last - WINDOW) : last]:
                 window += confusion
             values.append(window.miou())
         return values
@@ -103,47 +108,60 @@ class Timeline:
             evaluations = {"miou_source": self.source, "miou_online": self.online}
             facts |= {name: evaluation.miou("fused_seen") for name, evaluation in evaluations.items()}
             facts["all_points"] = {name: evaluation.miou("fused") for name, evaluation in evaluations.items()}
+            facts["by_branch"] = {
+                name: {branch: evaluation.miou(branch) for branch in ("2d", "3d")}
+                for name, evaluation in evaluations.items()
+            }
         return facts
 
 
 def plot_timeline(timeline: Timeline, path: Path) -> Path:
-    """The curves of the source and of the weights in use, and every event."""
-    figure = Figure(figsize=(10, 3.8))
-    axes = figure.subplots()
-    source, in_use = np.array(timeline.curve("source")), np.array(timeline.curve("in use"))
+    """The curves of the source and of the weights in use, and every event; below, those of the image branch alone."""
+    branches = {"fused": timeline.measure}
+    if timeline.has_ground_truth:
+        branches["2d"] = "image branch alone"
+    figure = Figure(figsize=(10, 1.2 + 2.8 * len(branches)))
+    rows = figure.subplots(len(branches), sharex=True, squeeze=False)[:, 0]
+    for axes, (branch, label) in zip(rows, branches.items(), strict=True):
+        _plot_curves(axes, timeline, branch)
+        axes.set_ylabel(label)
+        axes.grid(alpha=0.3)
+    rows[-1].set_xlim(0.5, max(len(timeline), *(event.frame for event in timeline.events), 1) + 1.5)
+    rows[-1].set_xlabel("frame of the drive")
+    rows[-1].legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=5, frameon=False)
+    return plots.save(figure, path)
+
+
+def _plot_curves(axes: Axes, timeline: Timeline, branch: str) -> None:
+    source, in_use = np.array(timeline.curve("source", branch)), np.array(timeline.curve("in use", branch))
     frames = np.arange(1, len(timeline) + 1)
     axes.plot(frames, source, "--", color="tab:gray", label="as shipped", linewidth=1.6)
     axes.plot(frames, in_use, color="tab:blue", label="as published", linewidth=1.8)
-    axes.fill_between(frames, source, in_use, where=in_use >= source, color="tab:green", alpha=0.15, linewidth=0)
-    axes.fill_between(frames, source, in_use, where=in_use < source, color="tab:red", alpha=0.15, linewidth=0)
-    styles = {
-        "promoted": ("tab:green", "-", "promoted"),
-        "refused": ("tab:red", ":", "refused"),
-        "rolled back": ("tab:orange", "-.", "rolled back"),
-    }
+    for where, color in ((in_use >= source, "tab:green"), (in_use < source, "tab:red")):
+        axes.fill_between(frames, source, in_use, where=where, color=color, alpha=0.15, linewidth=0)
     known: set[str] = set()
     for event in timeline.events:
-        color, style, label = styles[event.outcome]
-        axes.axvline(event.frame + 0.5, color=color, linestyle=style, label=None if label in known else label)
-        known.add(label)
+        color, style = _STYLES[event.outcome]
+        label = None if event.outcome in known else event.outcome
+        axes.axvline(event.frame + 0.5, color=color, linestyle=style, label=label)
+        known.add(event.outcome)
         if event.promoted:
+            place, offset = (event.frame + 0.5, 0.02), (3, 2)
             axes.annotate(
                 event.promoted,
-                (event.frame + 0.5, 1.0),
-                (3, -3),
+                place,
+                offset,
                 xycoords=("data", "axes fraction"),
                 textcoords="offset points",
                 rotation=90,
-                va="top",
+                va="bottom",
                 fontsize=8,
                 color=color,
             )
-    axes.set_xlim(0.5, max(len(timeline), *(event.frame for event in timeline.events), 1) + 1.5)
-    axes.set_xlabel("frame of the drive")
-    axes.set_ylabel(timeline.measure)
-    axes.grid(alpha=0.3)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=5, frameon=False)
-    return plots.save(figure, path)
+
+
+_STYLES = {"promoted": ("tab:green", "-"), "refused": ("tab:red", ":"), "rolled back": ("tab:orange", "-.")}
+"""Colour and line of an event."""
 
 
 def _mean(values: Sequence[float]) -> float | None:

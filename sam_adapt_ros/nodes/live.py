@@ -82,7 +82,7 @@ def drive(
     """
     output.mkdir(parents=True, exist_ok=True)
     keep_to_this_machine()
-    config = with_calibration_of(config, bag)
+    config = _at_rate(with_calibration_of(config, bag), rate)
     with BagReader(bag, config) as reader:
         sweeps = reader.sweeps
     with ExitStack() as stack:
@@ -99,6 +99,13 @@ def drive(
         live = _Drive(bag, config, rate, sweeps, segmenter, adapter, recorder, progress)
         live.run(patience_s)
     return Recording.load(output / "labels")
+
+
+def _at_rate(config: Config, rate: float) -> Config:
+    """Played more slowly, images and poses come later after their sweep: they are waited for as much longer."""
+    flat = config.to_flat()
+    waits = ("sync.camera_timeout", "transforms.timeout")
+    return Config.from_flat({**flat, **{name: flat[name] * max(1.0, 1.0 / rate) for name in waits}})
 
 
 @dataclass

@@ -93,7 +93,7 @@ def test_timeline_counts_what_both_branches_see() -> None:
     assert facts["miou_source"] == pytest.approx((0 + 2 / 3) / 2)
     assert facts["consistency_source"] == pytest.approx(2 / 3)
     assert facts["all_points"]["miou_source"] == pytest.approx((0 + 2 / 3 + 1) / 3)
-    assert timeline.curve("in use") == [1.0]
+    assert timeline.curve("in use") == timeline.curve("source", "2d") == [1.0]
 
 
 @pytest.mark.parametrize("path", sorted((resources.share_directory() / "config/recipes").glob("*.yaml")), ids=str)
