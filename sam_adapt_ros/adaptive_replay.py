@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,15 +10,15 @@ from sam_adapt_ros import resources
 from sam_adapt_ros.adaptation import WeightStore
 from sam_adapt_ros.adaptation.adapter import Adapter
 from sam_adapt_ros.adaptation.gate import Decision
-from sam_adapt_ros.bags import BagReader, BagWriter
+from sam_adapt_ros.bags import BagWriter
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.evaluation.adaptation_report import adaptation_sections
 from sam_adapt_ros.evaluation.before_after import BeforeAfter
-from sam_adapt_ros.evaluation.run_report import PICTURES, Sample, evenly_spaced, write_run_report
+from sam_adapt_ros.evaluation.run_report import Sample, write_run_report
 from sam_adapt_ros.evaluation.summary import Summary
 from sam_adapt_ros.evaluation.timeline import Timeline
 from sam_adapt_ros.frame import Frame
-from sam_adapt_ros.replay import READ_AHEAD, ahead
+from sam_adapt_ros.replay import LABELS, Progress, read_through, write_labels
 from sam_adapt_ros.segmentation import Prediction, Segmenter, load_segmenter
 
 
@@ -76,7 +75,7 @@ def replay_adapting(
     *,
     passes: int = 1,
     force: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Summary:
     """Labels every frame of ``bag``, ``passes`` times over, and learns in between.
 
@@ -93,27 +92,15 @@ def replay_adapting(
     with BagWriter(output / "labels", force=force) as writer:
         for number in range(passes):
             last = number == passes - 1
-            with BagReader(bag, config) as reader:
-                pictured = evenly_spaced(reader.sweeps, PICTURES) if last else set()
-                for place, (frame, _) in enumerate(ahead(reader.frames(), READ_AHEAD)):
-                    prediction = run.label(frame)
-                    if last:
-                        writer.write_labels(
-                            "/segmentation/labels",
-                            frame.stamp_ns,
-                            frame.frame_id,
-                            frame.points,
-                            prediction.labels,
-                            prediction.probability,
-                            taxonomy.colors,
-                        )
-                        summary.add(prediction.by_branch(), frame.ground_truth)
-                    if place in pictured:
+            read = summary if last else Summary(taxonomy)
+            for frame, _, pictured in read_through(bag, config, read, _part(progress, number, passes)):
+                prediction = run.label(frame)
+                if last:
+                    write_labels(writer, LABELS, frame, prediction.labels, prediction.probability, taxonomy)
+                    summary.add(prediction.by_branch(), frame.ground_truth)
+                    if pictured:
                         samples.append(Sample(frame, prediction.labels))
-                    run.learn(config)
-                    if progress:
-                        progress(number * reader.sweeps + place + 1, passes * reader.sweeps)
-                summary.frames_in = reader.sweeps
+                run.learn(config)
         run.learn(config, at_end=True)
     summary.seconds = time.perf_counter() - start
     summary.facts = {
@@ -137,6 +124,11 @@ def replay_adapting(
     sections = adaptation_sections(run.timeline, summary.facts["adaptation"], shown, output / "pictures")
     write_run_report(summary, samples, output, title=f"Adapting on {bag.name}", sections=sections)
     return summary
+
+
+def _part(progress: Progress | None, number: int, passes: int) -> Progress | None:
+    """Progress of one pass as a part of all."""
+    return None if progress is None else lambda done, sweeps: progress(number * sweeps + done, passes * sweeps)
 
 
 def fresh_folder(folder: Path) -> Path:

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sam_adapt_ros.bags import BagReader, BagWriter
+from sam_adapt_ros.bags import BagWriter
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.evaluation.pseudo_label_pictures import PseudoLabelSample
 from sam_adapt_ros.evaluation.pseudo_label_report import write_pseudo_label_report
 from sam_adapt_ros.evaluation.pseudo_label_summary import PseudoLabelSummary
-from sam_adapt_ros.evaluation.run_report import PICTURES, evenly_spaced
 from sam_adapt_ros.frame import IGNORE
 from sam_adapt_ros.masks import build
 from sam_adapt_ros.pseudo_labels import PseudoLabeler
-from sam_adapt_ros.replay import READ_AHEAD, ahead
+from sam_adapt_ros.replay import Progress, read_through, write_labels
 from sam_adapt_ros.segmentation import Prediction, load_segmenter
 
 TOPIC = "/pseudo_labels"
 
 
 def pseudo_label(
-    bag: Path, config: Config, output: Path, *, force: bool = False, progress: Callable[[int, int], None] | None = None
+    bag: Path, config: Config, output: Path, *, force: bool = False, progress: Progress | None = None
 ) -> PseudoLabelSummary:
     """Pseudo-labels every frame of ``bag``; leaves ``pseudo_labels`` (a bag), ``summary.json``, pictures and
     ``report.html``.
@@ -40,28 +38,16 @@ def pseudo_label(
     labeler = PseudoLabeler(config.pseudo_labels, build(config.masks), len(taxonomy))
     summary = PseudoLabelSummary(taxonomy)
     samples: list[PseudoLabelSample] = []
-    with (
-        BagReader(bag, config) as reader,
-        BagWriter(output / "pseudo_labels", force=force) as writer,
-    ):
-        pictured = evenly_spaced(reader.sweeps, PICTURES)
+    with BagWriter(output / "pseudo_labels", force=force) as writer:
         segmenter.warm_up()
         start = time.perf_counter()
-        for place, (frame, waited) in enumerate(ahead(reader.frames(), READ_AHEAD)):
+        for frame, waited, pictured in read_through(bag, config, summary, progress):
             predicting = time.perf_counter()
             prediction = segmenter(frame)
             predicted = time.perf_counter()
             pseudo = labeler(frame, prediction, compare=True)
             writing = time.perf_counter()
-            writer.write_labels(
-                TOPIC,
-                frame.stamp_ns,
-                frame.frame_id,
-                frame.points,
-                pseudo.labels,
-                _probability(prediction, pseudo.labels),
-                taxonomy.colors,
-            )
+            write_labels(writer, TOPIC, frame, pseudo.labels, _probability(prediction, pseudo.labels), taxonomy)
             done = time.perf_counter()
             summary.add_pseudo_labels(frame, prediction, pseudo)
             summary.add_latencies(
@@ -72,14 +58,9 @@ def pseudo_label(
                     "write": done - writing,
                 }
             )
-            if place in pictured:
+            if pictured:
                 samples.append(PseudoLabelSample(frame, pseudo))
-            if progress:
-                progress(place + 1, reader.sweeps)
         summary.seconds = time.perf_counter() - start
-        summary.frames_in = reader.sweeps
-        summary.dropped.update(reader.dropped)
-        summary.camera_drops.update(reader.camera_drops)
     summary.facts = {
         "bag": str(bag),
         "mode": "pseudo-label",

@@ -7,20 +7,27 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from sam_adapt_ros.bags import BagReader, BagWriter
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.evaluation.run_report import PICTURES, Sample, evenly_spaced, write_run_report
 from sam_adapt_ros.evaluation.summary import Summary
+from sam_adapt_ros.frame import Frame
 from sam_adapt_ros.segmentation import load_segmenter
+from sam_adapt_ros.taxonomy import Taxonomy
 
 T = TypeVar("T")
+Progress = Callable[[int, int], None]
+LABELS = "/segmentation/labels"
 READ_AHEAD = 4  # frames read and decoded before the model asks for them
 
 
 def replay(
-    bag: Path, config: Config, output: Path, *, force: bool = False, progress: Callable[[int, int], None] | None = None
+    bag: Path, config: Config, output: Path, *, force: bool = False, progress: Progress | None = None
 ) -> Summary:
     """Labels every frame of ``bag``; leaves ``labels`` (a bag), ``summary.json``, pictures and ``report.html``.
 
@@ -32,26 +39,14 @@ def replay(
     taxonomy = segmenter.taxonomy
     summary = Summary(taxonomy)
     samples: list[Sample] = []
-    with (
-        BagReader(bag, config) as reader,
-        BagWriter(output / "labels", force=force) as writer,
-    ):
-        pictured = evenly_spaced(reader.sweeps, PICTURES)
+    with BagWriter(output / "labels", force=force) as writer:
         segmenter.warm_up()
         start = time.perf_counter()
-        for place, (frame, waited) in enumerate(ahead(reader.frames(), READ_AHEAD)):
+        for frame, waited, pictured in read_through(bag, config, summary, progress):
             labelling = time.perf_counter()
             prediction = segmenter(frame)
             writing = time.perf_counter()
-            writer.write_labels(
-                "/segmentation/labels",
-                frame.stamp_ns,
-                frame.frame_id,
-                frame.points,
-                prediction.labels,
-                prediction.probability,
-                taxonomy.colors,
-            )
+            write_labels(writer, LABELS, frame, prediction.labels, prediction.probability, taxonomy)
             labels = prediction.by_branch()
             summary.add(labels, frame.ground_truth)
             done = time.perf_counter()
@@ -63,14 +58,9 @@ def replay(
                     "write": done - writing,
                 }
             )
-            if place in pictured:
+            if pictured:
                 samples.append(Sample(frame, labels["fused"]))
-            if progress:
-                progress(place + 1, reader.sweeps)
         summary.seconds = time.perf_counter() - start
-        summary.frames_in = reader.sweeps
-        summary.dropped.update(reader.dropped)
-        summary.camera_drops.update(reader.camera_drops)
     summary.facts = {
         "bag": str(bag),
         "mode": "replay",
@@ -80,6 +70,42 @@ def replay(
     }
     write_run_report(summary, samples, output, title=f"Replay of {bag.name}")
     return summary
+
+
+class Step(NamedTuple):
+    """A frame, the seconds it was waited for, and whether it is one to be shown."""
+
+    frame: Frame
+    waited: float
+    pictured: bool
+
+
+def read_through(bag: Path, config: Config, summary: Summary, progress: Progress | None = None) -> Iterator[Step]:
+    """The bag's frames, read ahead; the summary gets to know how many came in and what was dropped.
+
+    progress: called with (frames done, frames in all) after each.
+    """
+    with BagReader(bag, config) as reader:
+        places = evenly_spaced(reader.sweeps, PICTURES)
+        for place, (frame, waited) in enumerate(ahead(reader.frames(), READ_AHEAD)):
+            yield Step(frame, waited, place in places)
+            if progress:
+                progress(place + 1, reader.sweeps)
+        summary.frames_in += reader.sweeps
+        summary.dropped.update(reader.dropped)
+        summary.camera_drops.update(reader.camera_drops)
+
+
+def write_labels(
+    writer: BagWriter,
+    topic: str,
+    frame: Frame,
+    labels: NDArray[np.uint8],
+    probability: NDArray[np.float32],
+    taxonomy: Taxonomy,
+) -> None:
+    """A label cloud of the frame's points, (N,) each."""
+    writer.write_labels(topic, frame.stamp_ns, frame.frame_id, frame.points, labels, probability, taxonomy.colors)
 
 
 def ahead(items: Iterator[T], depth: int) -> Iterator[tuple[T, float]]:

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from learning_support import SHAPES, drive, learning_config, source_weights
 
-from sam_adapt_ros import adaptive_replay, resources
+from sam_adapt_ros import adaptive_replay, replay, resources
 from sam_adapt_ros.config import Config, load_recipe
 from sam_adapt_ros.errors import ConfigError
 from sam_adapt_ros.evaluation.timeline import Timeline
@@ -20,6 +20,8 @@ DUSK = drive(16, dusk=True)
 class FakeReader:
     def __init__(self, path: Path, config: Config) -> None:
         self.sweeps = len(DUSK)
+        self.dropped: dict[str, int] = {}
+        self.camera_drops: dict[str, int] = {}
 
     def __enter__(self) -> "FakeReader":
         return self
@@ -48,7 +50,7 @@ def config(tmp_path: Path) -> Config:
 def test_a_bag_is_labelled_learned_from_and_reported(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(adaptive_replay, "BagReader", FakeReader)
+    monkeypatch.setattr(replay, "BagReader", FakeReader)
     output = tmp_path / "run"
     adaptive_replay.replay_adapting(Path("dusk"), config, output, passes=2)
     facts = json.loads((output / "summary.json").read_text())
