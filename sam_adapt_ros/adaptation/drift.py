@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Collection
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +17,9 @@ from sam_adapt_ros.config import DriftConfig
 class DriftWatch:
     """Compares the last frames with the first ones after learning last took place.
 
-    Three things are compared, each over ``window`` frames: the shares of the predicted classes, the mean confidence
-    and the images' mean colour (the median of it, which changes from one scene to another at once). After learning, a
-    new reference is made of the frames that follow: other weights say other things of the same scene.
+    Three things are compared, each by its median over ``window`` frames, which changes from one scene to another at
+    once: the shares of the predicted classes, their confidence, and the images' mean colour. After learning, a new
+    reference is made of the frames that follow: other weights say other things of the same scene.
     May be used from several threads.
     """
 
@@ -29,7 +31,7 @@ class DriftWatch:
 
     def observe(self, summary: FrameSummary, confidence: float = float("nan")) -> None:
         """A frame. confidence: mean probability of the winning classes; NaN where it is not known."""
-        seen = _Seen(summary, confidence)
+        seen = _Seen(summary.histogram, confidence, summary.tone)
         with self._lock:
             self._now.append(seen)
             if len(self._reference) < self.config.window:
@@ -44,7 +46,7 @@ class DriftWatch:
     def tone(self) -> NDArray[np.float64] | None:
         """(3,) mean colour of the present scene, RGB from 0 to 1; None before the first frame."""
         with self._lock:
-            return _tone(self._now) if self._now else None
+            return _medians(self._now).tone if self._now else None
 
     @property
     def distances(self) -> dict[str, float]:
@@ -54,14 +56,14 @@ class DriftWatch:
             now, reference = list(self._now), self._reference
             if len(now) < self.config.window or len(reference) < self.config.window:
                 return {}
-        mean = [np.mean([seen.summary.histogram for seen in seens], axis=0) for seens in (now, reference)]
+        was, is_now = _medians(reference), _medians(now)
         distances = {
-            "histogram": float(np.abs(mean[0] - mean[1]).sum() / 2),
-            "tone": float(np.linalg.norm(_tone(now) - _tone(reference)) / np.sqrt(3)),
+            "histogram": float(np.abs(is_now.histogram - was.histogram).sum() / 2),
+            "tone": float(np.linalg.norm(is_now.tone - was.tone) / np.sqrt(3)),
         }
-        confidence = float(np.mean([s.confidence for s in now]) - np.mean([s.confidence for s in reference]))
+        confidence = abs(is_now.confidence - was.confidence)
         if not np.isnan(confidence):
-            distances["confidence"] = abs(confidence)
+            distances["confidence"] = confidence
         return distances
 
     @property
@@ -70,10 +72,14 @@ class DriftWatch:
         return {name: far for name, far in self.distances.items() if far > getattr(self.config, name)}
 
 
-class _Seen:
-    def __init__(self, summary: FrameSummary, confidence: float) -> None:
-        self.summary, self.confidence, self.tone = summary, confidence, summary.tone
+class _Seen(NamedTuple):
+    """Of a frame, or of many: (C,) shares of the classes, mean confidence, (3,) mean colour."""
+
+    histogram: NDArray[np.float64]
+    confidence: float
+    tone: NDArray[np.float64]
 
 
-def _tone(frames: list[_Seen] | deque[_Seen]) -> NDArray[np.float64]:
-    return np.median([seen.tone for seen in frames], axis=0)
+def _medians(frames: Collection[_Seen]) -> _Seen:
+    histogram, confidence, tone = (np.median(values, axis=0) for values in zip(*frames, strict=True))
+    return _Seen(histogram, float(confidence), tone)

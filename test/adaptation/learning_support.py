@@ -13,6 +13,7 @@ from sam_adapt_ros.geometry.camera import CameraModel
 from sam_adapt_ros.masks.mask_set import MaskSet
 from sam_adapt_ros.segmentation.batch import Sample
 from sam_adapt_ros.segmentation.batches import BatchStream
+from sam_adapt_ros.segmentation.calibration import fit_scales, listen, scaled
 from sam_adapt_ros.segmentation.network import Network
 from sam_adapt_ros.segmentation.training import supervised_losses
 from sam_adapt_ros.segmentation.weights import Weights
@@ -43,7 +44,7 @@ class NoMasks:
         return MaskSet.empty(len(seen))
 
 
-def make_frame(seed: int = 0, points: int = 1500, dusk: bool = False, at: float = 0.0) -> Frame:
+def make_frame(seed: int = 0, points: int = 800, dusk: bool = False, at: float = 0.0) -> Frame:
     """dusk: everything is darker and bluer. at: metres driven."""
     rng = np.random.default_rng(seed)
     kind = rng.integers(0, 3, points)
@@ -63,7 +64,7 @@ def make_frame(seed: int = 0, points: int = 1500, dusk: bool = False, at: float 
         u, v = np.round(uv[row]).astype(int)
         canvas[max(v - 1, 0) : v + 2, max(u - 1, 0) : u + 2] = COLORS[kind[row]]
     if dusk:
-        canvas = canvas * (0.25, 0.3, 0.4) + (0, 4, 16)
+        canvas = canvas * (0.12, 0.16, 0.3) + (0, 6, 24)
     image = np.clip(canvas + rng.normal(0, 4, canvas.shape), 0, 255).astype(np.uint8)
     view = CameraView("front", seed, image, camera, T_CAMERA_LIDAR)
     pose = np.eye(4)
@@ -95,7 +96,11 @@ def source_network() -> Network:
         optimizer.zero_grad()
         sum(supervised_losses(network(batch), batch, None, 0.1).values()).backward()
         optimizer.step()
-    return network.eval().requires_grad_(False)
+    network.eval().requires_grad_(False)
+    known = to_samples(drive(4, 60))
+    scales = fit_scales(listen(network, known), [sample.labels for sample in known])
+    network.load_state_dict(scaled(network.state_dict(), scales))  # as training leaves a network
+    return network
 
 
 def source_weights() -> Weights:

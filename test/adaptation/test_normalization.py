@@ -76,7 +76,7 @@ def test_a_branch_that_sees_nothing_keeps_its_own(frames: list) -> None:
 
 
 def test_a_layer_without_values_has_no_moments() -> None:
-    empty = to_samples([make_frame(0)])[0].only(np.zeros(1500, bool))
+    empty = to_samples([make_frame(0)])[0].only(np.zeros(800, bool))
     assert not measure(source_network(), [collate([empty], TINY)])
 
 
