@@ -321,7 +321,7 @@ class GateConfig(Section):
     """What weights must show on held-out frames before they are used. Consistencies are mean IoUs of two labellings."""
 
     sure: Fraction = 0.95  # probability from which the source model is taken at its word
-    min_anchor_agreement: Fraction = 0.95  # share of what the source is sure of ...
+    min_anchor_agreement: Fraction = 0.9  # share of what the source is sure of ...
     anchor_tolerance: Fraction = 0.05  # ... or this much less than normalization alone agrees on, whichever is lower
     anchor_floor: Fraction = 0.75  # but never less than this
     min_entropy: Fraction = 0.3  # of the source's, or normalization's, mean entropy
@@ -329,10 +329,12 @@ class GateConfig(Section):
     min_share: Fraction = 0.005  # classes with no more of the points may come and go
     max_shrink: Fraction = 0.4  # what must be left of a class's share of the points
     max_growth: Annotated[float, Field(ge=1)] = 2.5  # times its share that a class may grow to
-    min_modalities: Fraction = 0.1  # consistency of 2d and 3d without which nothing is believed
+    min_kappa: Annotated[float, Field(ge=-1, le=1)] = (
+        0.1  # agreement of 2d and 3d beyond chance (Cohen), without which nothing is believed
+    )
     tolerance: Fraction = 0.05  # how much the branches, or augmented and plain, may agree less than in use
-    label_tolerance: Fraction = 0.0  # the same of the agreement with the teacher, of all points and of the seen ones
-    min_gain: Fraction = 0.01  # by which the mean of those two must rise
+    label_tolerance: Fraction = 0.05  # the same of the agreement with pseudo-labels over all points
+    min_gain: Fraction = 0.003  # by which agreement with pseudo-labels must rise where a camera sees
     max_class_drop: Fraction = 0.08  # a class's consistency may fall by this much
     min_class_points: Count = 200  # pseudo-labels that a class needs to be judged
     replay_tolerance: Fraction = 0.02  # mean IoU that may be lost on labelled frames of the source, where there are any
@@ -417,7 +419,7 @@ class AdaptationConfig(Section):
     buffer: BufferConfig = BufferConfig()
     plausibility: PlausibilityConfig = PlausibilityConfig()
     normalization: NormalizationConfig = NormalizationConfig()
-    calibrate: bool = True  # weigh a candidate's branches against each other by what the teacher says of held-out frames
+    calibrate: bool = True  # a candidate's branches are weighed by what the teacher says of held-out frames
     teacher: TeacherConfig = TeacherConfig()
     self_training: SelfTrainingConfig = SelfTrainingConfig()
     gate: GateConfig = GateConfig()

@@ -236,7 +236,7 @@ class Adapter:
         self._requested = False
         self._forget_plan()
         training, held_out = self._scene()
-        self._plan = Plan(self.rounds, current.name, self._recipe_text, cause, training.keys, held_out.keys, {})
+        self._plan = Plan(self.rounds, current.name, self._recipe_text, cause, training.keys, held_out.keys, {}, {})
 
     def _keep(self, plan: Plan) -> None:
         self._plan = plan

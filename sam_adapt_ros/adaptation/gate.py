@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sam_adapt_ros.adaptation.examination import Behaviour, agreement
 from sam_adapt_ros.config import GateConfig
 from sam_adapt_ros.frame import IGNORE
+from sam_adapt_ros.segmentation.confusion import Confusion
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +24,7 @@ Numbers = dict[str, float]
 class Verdict:
     """What the gate thinks of one set of weights. refused: every criterion it fails, with its numbers; () when none.
 
-    score: agreement with the teacher's opinion from before the round, the higher the better. numbers: all measurements.
+    score: agreement with the pseudo-labels from before the round, the higher the better. numbers: all measurements.
     """
 
     name: str
@@ -68,7 +69,7 @@ class References:
     """What candidates are compared with, all on the same held-out points.
 
     source: the anchor. normalization: the source with re-estimated statistics. current: what is in use.
-    labels: (P,) the teacher's opinion from before the round, 255 = none. seen: (P,) bool, by a camera.
+    labels: (P,) pseudo-labels from before the round, 255 = none. seen: (P,) bool, by a camera.
     """
 
     source: Behaviour
@@ -182,15 +183,14 @@ class Gate:
         self, numbers: Numbers, current: Numbers, source: Numbers, normalization: Numbers, gain: float
     ) -> tuple[str, ...]:
         config, found = self.config, []
-        if numbers["modalities"] < config.min_modalities:
-            found.append(f"consistency: 2d against 3d {numbers['modalities']:.3f}, {config.min_modalities:g} expected")
+        if numbers.get("kappa", 1.0) < config.min_kappa:
+            found.append(f"consistency: 2d and 3d agree by chance (kappa {numbers['kappa']:.3f})")
         found += [
             f"consistency: {key} {numbers[key]:.3f}, in use {current[key]:.3f}"
             for key, tolerance in (
                 ("modalities", config.tolerance),
                 ("augmented", config.tolerance),
                 ("labels", config.label_tolerance),
-                ("labels_seen", config.label_tolerance),
             )
             if numbers[key] < current[key] - tolerance
         ]
@@ -230,7 +230,8 @@ class Measures:
         self._config = config
         source = references.source
         self._sure = source.probability >= config.sure
-        enough = np.bincount(references.labels[references.seen], minlength=IGNORE + 1)[: len(classes)]
+        judged = references.labels[references.seen] if references.seen.any() else references.labels
+        enough = np.bincount(judged, minlength=IGNORE + 1)[: len(classes)]
         self._judged = enough >= config.min_class_points  # classes that are met often enough to speak of
         self.enough = bool(self._judged.sum() >= 2)
 
@@ -241,9 +242,9 @@ class Measures:
     def of(self, behaviour: Behaviour) -> Numbers:
         """``anchor`` agreement where the source is sure, ``entropy``, ``share/<class>``, the share of a
         branch's most frequent class, ``most/<branch>``; consistencies as mean IoU over
-        the judged classes: ``modalities`` (2d against 3d), ``augmented``, ``labels`` and ``labels_seen`` (the teacher's
-        opinion, of all points and of those that a camera sees), the mean of these two by class, ``class/<class>``, and
-        altogether, ``score``."""
+        the judged classes: ``modalities`` (2d against 3d), ``augmented``, ``labels`` and ``labels_seen`` (the
+        pseudo-labels, of all points and of those that a camera sees); the last by class, ``class/<class>``, and
+        altogether, ``score``; of all points where there is no camera."""
         count, names, references = len(self._classes), self._classes, self._references
         seen = references.seen
         consistencies = {
@@ -258,11 +259,15 @@ class Measures:
         for branch, labels in (("2d", behaviour.image), ("3d", behaviour.points)):
             numbers[f"most/{branch}"] = _most(labels)
         numbers |= self._anchor(behaviour)
+        if seen.any():
+            numbers["kappa"] = _kappa(behaviour.image, behaviour.points, count)
         for key, values in consistencies.items():
             judged = np.nan_to_num(values[self._judged])
             numbers[key] = float(judged.mean()) if len(judged) else 0.0
-        numbers["score"] = (numbers["labels"] + numbers["labels_seen"]) / 2
-        mean = np.nan_to_num(consistencies["labels"] + consistencies["labels_seen"]) / 2
+        # Where a camera sees, masks have mended the labels; elsewhere they only repeat what the teacher was sure of.
+        judged_by = "labels_seen" if seen.any() else "labels"
+        numbers["score"] = numbers[judged_by]
+        mean = np.nan_to_num(consistencies[judged_by])
         numbers |= {f"class/{name}": float(mean[place]) for place, name in enumerate(names) if self._judged[place]}
         return numbers
 
@@ -275,6 +280,17 @@ class Measures:
             if rows.sum() >= self._config.min_class_points:
                 numbers[f"anchor/{name}"] = float(same[rows].mean())
         return numbers
+
+
+def _kappa(first: NDArray[np.uint8], second: NDArray[np.uint8], classes: int) -> float:
+    """Agreement beyond chance of two labellings, where both have a label: 0 by chance, 1 entire (Cohen, A coefficient
+    of agreement for nominal scales, 1960)."""
+    both = (first != IGNORE) & (second != IGNORE)
+    confusion = Confusion(classes)
+    confusion.add(first[both], second[both])
+    joint = confusion.matrix / max(confusion.matrix.sum(), 1)
+    chance = float(joint.sum(0) @ joint.sum(1))
+    return (float(np.trace(joint)) - chance) / (1 - chance) if chance < 1 else 0.0
 
 
 def _most(labels: NDArray[np.uint8]) -> float:

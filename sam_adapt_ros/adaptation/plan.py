@@ -22,8 +22,8 @@ class Plan:
     """number: of the round. current: name of the version that was in use. recipe: what it is run with, as text.
     cause: why it began.
 
-    training, held_out: keys of the buffer's frames. labels: by key, (N,) uint8 over the frame's points:
-    pseudo-labels to learn from, the teacher's opinion where held out.
+    training, held_out: keys of the buffer's frames. labels: by key, (N,) uint8 pseudo-labels of the frame's points.
+    opinions: by key of the held-out frames, (N,) uint8, what the teacher says of every point, sure or not.
     """
 
     number: int
@@ -33,6 +33,7 @@ class Plan:
     training: tuple[int, ...]
     held_out: tuple[int, ...]
     labels: dict[int, Labels]
+    opinions: dict[int, Labels]
 
     def save(self, path: Path) -> None:
         """Raises StoreError that names the file."""
@@ -40,6 +41,7 @@ class Plan:
             "training": np.array(self.training, np.int64),
             "held_out": np.array(self.held_out, np.int64),
             **{f"labels_{key}": labels for key, labels in self.labels.items()},
+            **{f"opinions_{key}": labels for key, labels in self.opinions.items()},
         }
         facts = {"number": self.number, "current": self.current, "recipe": self.recipe, "cause": self.cause}
         save_arrays(path, arrays, facts)
@@ -51,9 +53,10 @@ class Plan:
         try:
             training, held_out = (tuple(arrays[name].tolist()) for name in ("training", "held_out"))
             labels = {key: arrays[f"labels_{key}"] for key in (*training, *held_out)}
+            opinions = {key: arrays[f"opinions_{key}"] for key in held_out}
             number = int(facts["number"])
             current, recipe, cause = (str(facts[name]) for name in ("current", "recipe", "cause"))
-            return cls(number, current, recipe, cause, training, held_out, labels)
+            return cls(number, current, recipe, cause, training, held_out, labels, opinions)
         except (KeyError, TypeError, ValueError) as error:
             raise StoreError("damaged", f"{path}: not a round's plan ({type(error).__name__}: {error})") from None
 

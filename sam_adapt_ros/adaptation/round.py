@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from sam_adapt_ros.adaptation.buffer import FrameSequence
@@ -100,14 +101,15 @@ class Round:
             teachers = [with_state(self.source, renewed)]
             if self.config.teacher.source_votes:
                 teachers.append(self.source)
-            labels, opinions = self.teacher.label(teachers, training, held_out, pause)
-            keys = (*plan.training, *plan.held_out)
-            plan = replace(plan, labels=dict(zip(keys, (*labels, *opinions), strict=True)))
+            found = self.teacher.label(teachers, training, held_out, pause)
+            labels = zip((*plan.training, *plan.held_out), (*found.training, *found.held_out), strict=True)
+            plan = replace(plan, labels=dict(labels), opinions=dict(zip(plan.held_out, found.opinions, strict=True)))
             keep(plan)
         labelled = with_labels(samples, [plan.labels[key] for key in plan.training])
         before = with_labels(judged, [plan.labels[key] for key in plan.held_out])
 
-        heard = _Listener(self.source, before, self.config, self.fusion, pause)
+        opinions = [plan.opinions[key][sample.rows] for key, sample in zip(plan.held_out, judged, strict=True)]
+        heard = _Listener(self.source, before, opinions, self.config, self.fusion, pause)
         references = _references(heard, source_state, normalized, in_use, before)
         bases = [source_state, normalized]
         if self.config.rounds.start == "current" and current is not None:
@@ -245,12 +247,19 @@ def _references(
 
 
 class _Listener:
-    """Behaviour of states on labelled samples; a branch that several states share is listened to once."""
+    """Behaviour of states on samples; a branch that several states share is listened to once."""
 
     def __init__(
-        self, network: Network, samples: Sequence[Sample], config: AdaptationConfig, fusion: Fusion, pause: Pause
+        self,
+        network: Network,
+        samples: Sequence[Sample],
+        opinions: Sequence[NDArray[np.uint8]],
+        config: AdaptationConfig,
+        fusion: Fusion,
+        pause: Pause,
     ) -> None:
-        self._network, self._samples, self._config = network, samples, config
+        """opinions: (P,) by sample, what the teacher says of its points."""
+        self._network, self._samples, self._teacher, self._config = network, samples, opinions, config
         self._fusion, self._pause = fusion, pause
         self._known: list[tuple[State, Opinions]] = []
 
@@ -258,10 +267,10 @@ class _Listener:
         return behave(self._opinions(state, "image."), self._opinions(state, "points."), self._fusion)
 
     def calibrated(self, state: State) -> tuple[State, Behaviour]:
-        """The state with its branches weighed against each other by the samples' labels."""
+        """The state with its branches weighed against each other by the teacher's opinion of all points: among those
+        that it is sure of alone, every branch is right."""
         image, points = self._opinions(state, "image."), self._opinions(state, "points.")
-        labels = [sample.labels for sample in self._samples if sample.labels is not None]
-        scales = weigh(image, points, labels)
+        scales = weigh(image, points, self._teacher)
         return scaled(state, scales), behave(image, points, self._fusion, scales)
 
     def _opinions(self, state: State, branch: str) -> Opinions:

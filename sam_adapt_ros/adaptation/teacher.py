@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -34,6 +35,15 @@ class _Heard:
     points_odom: NDArray[np.float32] | None
 
 
+class TeacherLabels(NamedTuple):
+    """(N,) uint8 class ids a frame, 255 = none. training, held_out: pseudo-labels, selected and made denser by masks.
+    opinions: of every point of the held-out frames that there is a prediction for, sure or not."""
+
+    training: list[Labels]
+    held_out: list[Labels]
+    opinions: list[Labels]
+
+
 class Teacher:
     """Pseudo-labels of a whole set of frames: predictions, votes over time, selection, masks, MLA and GAPP.
 
@@ -53,17 +63,22 @@ class Teacher:
         training: Sequence[Frame],
         held_out: Sequence[Frame],
         pause: Pause = lambda: None,
-    ) -> tuple[list[Labels], list[Labels]]:
-        """Pseudo-labels of the frames to learn from, and the teacher's opinion of every held-out point.
-
-        Both (N,) uint8 class ids a frame, 255 = none; held-out points get one wherever there is a prediction, so that
-        candidates can be judged where nobody was sure. Votes on held-out frames are joined by those on the others, not
-        the other way round. The networks are left as they are. pause: called frame by frame.
+    ) -> TeacherLabels:
+        """Votes on held-out frames are joined by those on the others, not the other way round; what is trusted there is
+        decided by the same thresholds. The networks are left as they are. pause: called frame by frame.
         """
         own, others = (self._listen(networks, frames, pause) for frames in (training, held_out))
-        labels = self._enhanced(training, self._voted(own), pause)
-        opinions = self._voted(own + others)[len(own) :]
-        return labels, [opinion.labels for opinion in opinions]
+        learned_from, opinions = self._voted(own), self._voted(own + others)[len(own) :]
+        everything = Candidates(
+            np.concatenate([each.labels for each in learned_from] or [np.zeros(0, np.uint8)]),
+            np.concatenate([each.probability for each in learned_from] or [np.zeros(0, np.float32)]),
+        )
+        thresholds = dataset_thresholds(everything, len(self.taxonomy), self.config.pseudo_labels.selection)
+        return TeacherLabels(
+            self._enhanced(training, learned_from, thresholds, pause),
+            self._enhanced(held_out, opinions, thresholds, pause),
+            [opinion.labels for opinion in opinions],
+        )
 
     def _listen(self, networks: Sequence[Network], frames: Sequence[Frame], pause: Pause) -> list[_Heard]:
         segmenters = [Segmenter(copy.deepcopy(network), self.taxonomy, self.config.segmenter) for network in networks]
@@ -92,13 +107,10 @@ class Teacher:
         found = [each.candidates for each in heard]
         return vote([each.points_odom for each in heard], found, len(self.taxonomy), cell) if cell else found
 
-    def _enhanced(self, frames: Sequence[Frame], found: Sequence[Candidates], pause: Pause) -> list[Labels]:
-        """Selection over all frames, then masks frame by frame."""
-        everything = Candidates(
-            np.concatenate([each.labels for each in found] or [np.zeros(0, np.uint8)]),
-            np.concatenate([each.probability for each in found] or [np.zeros(0, np.float32)]),
-        )
-        thresholds = dataset_thresholds(everything, len(self.taxonomy), self.config.pseudo_labels.selection)
+    def _enhanced(
+        self, frames: Sequence[Frame], found: Sequence[Candidates], thresholds: NDArray[np.float32], pause: Pause
+    ) -> list[Labels]:
+        """Selection, then masks, frame by frame."""
         labels = []
         for frame, each in zip(frames, found, strict=True):
             pause()

@@ -92,7 +92,7 @@ def _student(
     normalized = recovery.normalization_only(source, samples, config).network
     teacher = Teacher(config, source.taxonomy, build(config.masks))
     networks = [normalized, source.network] if adaptation.teacher.source_votes else [normalized]
-    labels, opinions = teacher.label(networks, training, held_out)
+    labels, _, opinions = teacher.label(networks, training, held_out)
     statistics = LabelStatistics(len(source.taxonomy))
     labelled = with_labels(samples, labels)
     for sample, truth in zip(labelled, samples, strict=True):

@@ -41,7 +41,7 @@ OPEN_GATE: dict[str, object] = {
     "max_most": 1.0,
     "max_shrink": 0.0,
     "max_growth": 1e6,
-    "min_modalities": 0.0,
+    "min_kappa": -1.0,
     "tolerance": 1.0,
     "label_tolerance": 1.0,
     "min_gain": 0.0,
