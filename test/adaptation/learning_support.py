@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 
 import numpy as np
 import torch
+import yaml
 
+from sam_adapt_ros.adaptation import WeightStore
+from sam_adapt_ros.adaptation.adapter import Adapter
+from sam_adapt_ros.adaptive_replay import OnlineRun
 from sam_adapt_ros.config import ArchitectureConfig, AugmentationConfig, Config
+from sam_adapt_ros.evaluation.evaluate import evaluate
 from sam_adapt_ros.frame import CameraView, Frame
 from sam_adapt_ros.geometry.camera import CameraModel
 from sam_adapt_ros.masks.mask_set import MaskSet
+from sam_adapt_ros.segmentation import Segmenter
+from sam_adapt_ros.segmentation import weights as weights_files
 from sam_adapt_ros.segmentation.batch import Sample
 from sam_adapt_ros.segmentation.batches import BatchStream
 from sam_adapt_ros.segmentation.calibration import fit_scales, listen, scaled
 from sam_adapt_ros.segmentation.network import Network
+from sam_adapt_ros.segmentation.segmenter import build_network
 from sam_adapt_ros.segmentation.training import supervised_losses
 from sam_adapt_ros.segmentation.weights import Weights
 from sam_adapt_ros.taxonomy import Taxonomy
@@ -126,3 +135,36 @@ def learning_config(**changes) -> Config:
         **changes,
     }
     return Config.from_flat({f"adaptation.{name}": value for name, value in values.items()})
+
+
+def make_adapter(folder: Path, config: Config | None = None, state: Path | None = None) -> Adapter:
+    store = WeightStore(folder / "store")
+    store.initialize(source_weights())
+    return Adapter(config or learning_config(), store, state, NoMasks(), SHAPES)
+
+
+def segmenter_of(adapter: Adapter) -> Segmenter:
+    path = adapter.store.current().path
+    return Segmenter(build_network(weights_files.load(path), str(path)), SHAPES)
+
+
+def watch(adapter: Adapter, frames: list[Frame]) -> list[str]:
+    segmenter = segmenter_of(adapter)
+    return [adapter.observe(frame, segmenter(frame).labels) for frame in frames]
+
+
+def miou(adapter: Adapter, frames: list[Frame]) -> float:
+    return evaluate(frames, segmenter_of(adapter)).miou("fused_seen")
+
+
+def online_run(folder: Path, **changes: object) -> tuple[OnlineRun, Config]:
+    """changes: as for ``learning_config``."""
+    taxonomy = {"name": "shapes", "classes": [{"name": name, "color": [9, 9, 9]} for name in SHAPES.classes]}
+    (folder / "shapes.yaml").write_text(yaml.safe_dump(taxonomy))
+    weights_files.save(folder / "source.safetensors", source_weights())
+    given = {
+        "taxonomy": str(folder / "shapes.yaml"),
+        "segmenter.weights": str(folder / "source.safetensors"),
+        "masks.generator": "regions",
+    }
+    return OnlineRun.begin(Config.from_flat(learning_config(**changes).to_flat() | given), folder / "store")

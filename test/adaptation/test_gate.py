@@ -113,6 +113,15 @@ def test_leaving_the_anchor_is_refused_however_consistent(gate: Gate, references
     assert any(reason.startswith("anchor") for reason in verdict.refused)
 
 
+def test_branches_alike_by_chance_alone_are_not_believed(gate: Gate, references: References) -> None:
+    """A camera that sees noise: its branch says anything, and the teacher, who follows the other branch, agrees."""
+    good = behaviour(0.1, 30)
+    noise = np.random.default_rng(3).choice(4, COUNT, p=[0.5, 0.3, 0.12, 0.08])
+    verdict = gate.judge({"student": replace(good, image=np.where(SEEN, noise, 255).astype(np.uint8))}, references)
+    assert any("kappa" in reason for reason in verdict.verdicts[0].refused)
+    assert gate.judge({"student": good}, references).promoted
+
+
 def test_a_class_that_falls_apart_is_refused(gate: Gate, references: References) -> None:
     """Better on the whole, but cars are told at random."""
     references = replace(references, current=behaviour(0.15, 50), normalization=behaviour(0.15, 60))

@@ -1,38 +1,15 @@
 """The long run, with a small network: benchmarks/stream.py measures the same in the town."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
-from learning_support import SHAPES, drive, learning_config, source_weights
+from learning_support import drive, online_run
 
-from sam_adapt_ros.adaptive_replay import OnlineRun
 from sam_adapt_ros.benchmarks import stream
 from sam_adapt_ros.benchmarks.stream import Leg, drive_through, join, memory
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import ConfigError
-from sam_adapt_ros.segmentation import weights as weights_files
-
-Begin = Callable[..., tuple[OnlineRun, Config]]
-
-
-@pytest.fixture
-def begin(tmp_path: Path) -> Begin:
-    taxonomy = {"name": "shapes", "classes": [{"name": name, "color": [9, 9, 9]} for name in SHAPES.classes]}
-    (tmp_path / "shapes.yaml").write_text(yaml.safe_dump(taxonomy))
-    weights_files.save(tmp_path / "source.safetensors", source_weights())
-
-    def begin(**changes: object) -> tuple[OnlineRun, Config]:
-        given = {
-            "taxonomy": str(tmp_path / "shapes.yaml"),
-            "segmenter.weights": str(tmp_path / "source.safetensors"),
-            "masks.generator": "regions",
-        }
-        return OnlineRun.begin(Config.from_flat(learning_config(**changes).to_flat() | given), tmp_path / "store")
-
-    return begin
 
 
 def test_drives_are_joined_far_from_each_other() -> None:
@@ -45,8 +22,8 @@ def test_drives_are_joined_far_from_each_other() -> None:
     assert drive(1)[0].T_odom_lidar[0, 3] == 2.5  # the drive's own frames are left alone
 
 
-def test_a_stream_that_returns_to_the_day_ends_where_it_began(begin: Begin) -> None:
-    run, config = begin(**{"drift.window": 6, "drift.new_frames": 6, "rounds.new_frames": 12})
+def test_a_stream_that_returns_to_the_day_ends_where_it_began(tmp_path: Path) -> None:
+    run, config = online_run(tmp_path, **{"drift.window": 6, "drift.new_frames": 6, "rounds.new_frames": 12})
     legs = [Leg("day", 0), Leg("dusk", 0), Leg("day", 1)]
     drives = [drive(14, seed=100), drive(16, seed=200, dusk=True), drive(16, seed=300)]
     unseen = {"day": drive(5, seed=900), "dusk": drive(5, seed=950, dusk=True)}
@@ -61,8 +38,8 @@ def test_a_stream_that_returns_to_the_day_ends_where_it_began(begin: Begin) -> N
 
 
 @pytest.mark.soak
-def test_many_drives_end_no_lower_than_one(begin: Begin) -> None:
-    run, config = begin(**{"buffer.max_frames": 20, "rounds.new_frames": 8})
+def test_many_drives_end_no_lower_than_one(tmp_path: Path) -> None:
+    run, config = online_run(tmp_path, **{"buffer.max_frames": 20, "rounds.new_frames": 8})
     drives = [drive(16, seed=100 * number, dusk=True) for number in range(1, 11)]
     legs = [Leg("dusk", number) for number in range(10)]
     result = drive_through(run, config, legs, drives, {"dusk": drive(8, seed=5000, dusk=True)})
@@ -71,9 +48,11 @@ def test_many_drives_end_no_lower_than_one(begin: Begin) -> None:
     assert min(result.after["dusk"]) >= result.source["dusk"]
 
 
-@pytest.mark.parametrize("rounds", [pytest.param(20, marks=pytest.mark.soak), 5])
-def test_memory_is_flat_over_rounds(begin: Begin, rounds: int) -> None:
-    run, config = begin(**{"buffer.max_frames": 12, "self_training.steps": 2, "self_training.batch_size": 1})
+@pytest.mark.parametrize("rounds", [pytest.param(20, marks=pytest.mark.soak), 4])
+def test_memory_is_flat_over_rounds(rounds: int, tmp_path: Path) -> None:
+    run, config = online_run(
+        tmp_path, **{"buffer.max_frames": 12, "self_training.steps": 2, "self_training.batch_size": 1}
+    )
     frames = (frame for _, frame in join(drive(16, seed=100 * number, dusk=True) for number in range(1, rounds + 2)))
     result = memory(run, config, frames, rounds, every=3)
     assert len(result.resident) == rounds
