@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from sam_adapt_ros import recovery
 from sam_adapt_ros.adaptation import StoreReader
@@ -72,7 +71,7 @@ def adapt_live(plan: Plan, config: Config, output: Path, stage: Stage) -> Summar
     Leaves in ``output`` what ``label_live`` does and the weight ``store``; ``summary.json`` has ``adaptation``.
     """
     store = fresh_folder(output / "store")
-    config = with_arguments(config, store=str(store))
+    config = _sharing_cores(with_arguments(config, store=str(store)))
     with stage("rendering the drive") as progress:
         bag = town_bag(plan.domain, plan.seed, plan.frames, progress)
     with stage("driving, live over DDS") as progress:
@@ -81,6 +80,13 @@ def adapt_live(plan: Plan, config: Config, output: Path, stage: Stage) -> Summar
         )
     with stage("measuring what was gained") as progress, oracle_in_background(plan.oracle, config) as oracle:
         return _Story(plan, config, bag, store, recording, output).tell(oracle, progress)
+
+
+def _sharing_cores(config: Config) -> Config:
+    """The segmenter leaves the adapter its threads, so that neither waits for the other; unless told otherwise."""
+    cores = os.cpu_count() or 1
+    threads = config.segmenter.threads or max(1, cores - config.adaptation.resources.threads)
+    return Config.from_flat({**config.to_flat(), "segmenter.threads": threads})
 
 
 class _Story:
@@ -94,8 +100,6 @@ class _Story:
 
     def tell(self, oracle: Callable[[], Segmenter], progress: Progress) -> Summary:
         """oracle: waits for it. Writes the report."""
-        threads = torch.get_num_threads()
-        torch.set_num_threads(max(1, threads - 1))  # the oracle is trained meanwhile
         progress(0, 4)
         timeline = Timeline(self._source.taxonomy)
         summary, samples = sum_up(
@@ -116,9 +120,7 @@ class _Story:
         }
         judged = {"miou_source": timeline.source, "miou_online": timeline.online, **recovery.judge(unseen, models)}
         progress(2, 4)
-        trained = oracle()
-        torch.set_num_threads(threads)
-        judged |= recovery.judge(unseen, {"miou_oracle": trained})
+        judged |= recovery.judge(unseen, {"miou_oracle": oracle()})
         progress(3, 4)
         summary.facts["adaptation"] = facts = self._facts(timeline, recovery.figures(judged))
         shown = [
