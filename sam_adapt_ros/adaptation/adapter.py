@@ -134,11 +134,12 @@ class Adapter:
     def lacking(self) -> dict[str, int]:
         """Frames that the next round still lacks: to learn from (``training``), to judge by (``held_out``), ``new``.
 
-        The former two are of the present scene: frames of another one wait in the buffer until it returns."""
+        The former two are of the present scene: frames of another one wait in the buffer until it returns. To observe,
+        none need be held out."""
         rounds, (training, held_out) = self.config.rounds, self._scene()
         found = {
             "training": rounds.min_frames - len(training),
-            "held_out": rounds.min_held_out - len(held_out),
+            "held_out": 0 if self._observing else rounds.min_held_out - len(held_out),
             "new": rounds.new_frames - self._kept_since if self.rounds else 0,
         }
         return {name: max(count, 0) for name, count in found.items()}
@@ -151,16 +152,20 @@ class Adapter:
     @property
     def ready_at_end(self) -> bool:
         """The same when no more frames will come: half of the new frames will do, and to observe, any."""
-        if self.config.mode == "observe" and self._kept_since and len(self._scene()[0]):
+        if self._observing and self._kept_since and len(self._scene()[0]):
             return True
         return self.ready or (self._enough and 2 * self._kept_since >= self.config.rounds.new_frames)
 
     @property
     def _enough(self) -> bool:
-        rounds, (training, held_out) = self.config.rounds, self._scene()
-        if self.config.mode == "observe" and self._requested:
-            return len(training) > 0
-        return len(training) >= rounds.min_frames and len(held_out) >= rounds.min_held_out
+        if self._observing and self._requested:
+            return len(self._scene()[0]) > 0
+        lacking = self.lacking
+        return not (lacking["training"] or lacking["held_out"])
+
+    @property
+    def _observing(self) -> bool:
+        return self.config.mode == "observe"
 
     def run_round(self, between: Between = lambda: False) -> Decision | None:
         """Begins a round, or goes on with the one that was stopped; None when it is stopped (again).

@@ -73,17 +73,17 @@ class Learner:
             self._thread.join(timeout)
         return not self._thread.is_alive()
 
-    def observe(self, frame: Frame, labels: NDArray[np.integer]) -> str:
+    def observe(self, frame: Frame, labels: NDArray[np.integer], probability: NDArray[np.float32] | None = None) -> str:
         """Offers a frame; returns what became of it: as ``Adapter.observe`` says, ``not_open`` or ``label_class``.
 
-        labels: (N,) class ids, 255 = none.
+        labels: (N,) class ids, 255 = none. probability: (N,) of these, where it is known.
         """
         adapter = self.adapter
         if adapter is None:
             return "not_open"
         if (((labels < 0) | (labels >= len(adapter.taxonomy))) & (labels != IGNORE)).any():
             return "label_class"
-        outcome = adapter.observe(frame, labels.astype(np.uint8))
+        outcome = adapter.observe(frame, labels.astype(np.uint8), probability)
         if outcome == "kept" and not self._in_round and adapter.ready:
             self._commands.wake()
         return outcome
@@ -101,7 +101,8 @@ class Learner:
             return Answer(True, f"round {adapter.rounds} is under way ({adapter.phase})")
         rounds, buffer = self.config.adaptation.rounds, adapter.buffer
         training, held_out = len(buffer.training()), len(buffer.held_out())
-        if training < rounds.min_frames or held_out < rounds.min_held_out:
+        lacking, observing = adapter.lacking, self.config.adaptation.mode == "observe" and training > 0
+        if (lacking["training"] or lacking["held_out"]) and not observing:
             to_learn = f"{training} of {rounds.min_frames} to learn from"
             return Answer(False, f"too few frames: {to_learn}, {held_out} of {rounds.min_held_out} to judge by")
         adapter.request_round()

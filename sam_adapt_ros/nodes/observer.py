@@ -61,8 +61,8 @@ class Observer:
         if not self._pace.has_moved(task.match.stamp_ns, task.pose()):
             self._count("standing")
             return
-        _, labels, _ = read_labels(message)
-        self._count(self._learner.observe(task.assemble().frame, labels))
+        _, labels, probability = read_labels(message)
+        self._count(self._learner.observe(task.assemble().frame, labels, probability))
 
     def _count(self, outcome: str) -> None:
         with self._lock:

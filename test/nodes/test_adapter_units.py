@@ -182,7 +182,7 @@ class FakeAdapter:
     def reset(self) -> None:
         self.ready = False
 
-    def observe(self, frame: object, labels: np.ndarray) -> str:
+    def observe(self, frame: object, labels: np.ndarray, probability: np.ndarray | None) -> str:
         assert labels.dtype == np.uint8
         return "kept"
 
