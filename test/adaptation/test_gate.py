@@ -182,3 +182,11 @@ def test_on_labelled_frames_nothing_may_be_lost(references: References) -> None:
     assert better.refused == ("replay: mIoU 0.770 on labelled frames, in use 0.800",)
     measured["good"] = 0.7
     assert not gate.judge(some, references, replay).promoted
+
+
+def test_the_source_comes_back_where_what_is_in_use_is_worth_no_more(gate: Gate, references: References) -> None:
+    references = replace(references, normalization=behaviour(0.3, 20))
+    assert not gate.judge({"student": references.source}, references).promoted
+    assert gate.judge({"source": references.source}, references).promoted == "source"
+    better = replace(references, current=behaviour(0.2, 70))
+    assert not gate.judge({"source": better.source}, better).promoted
