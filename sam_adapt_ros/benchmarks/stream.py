@@ -255,7 +255,7 @@ def figures(found: dict[str, Any]) -> list[tuple[str, str, str]]:
         rows.append((f"{name}: last against first", value, ">= 0"))
     for row in found.get("return", ()):
         day, night = row["after"]["day"], row["after"]["night"]
-        value = f"{row['change']:+.4f} ({day[-1]:.4f}; at night {day[1]:.4f})"
+        value = f"{row['change']:+.4f} ({day[-1]:.4f}; after the night {day[1]:.4f})"
         rows.append((f"day, night, day, seed {row['seed']}: day against the source", value, "within 0.01"))
         gained = night[1] - row["source"]["night"]
         rows.append((f"day, night, day, seed {row['seed']}: night, when there", f"{gained:+.4f}", "> 0"))
