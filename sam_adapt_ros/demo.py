@@ -43,14 +43,14 @@ class Plan:
 
     domain: str = "night"
     seed: int = 100
-    frames: int = 150
-    rate: float = 0.5
-    patience_s: float = 100.0
+    frames: int = 140
+    rate: float = 0.3
+    patience_s: float = 45.0
     unseen_seed: int = 105
-    unseen_frames: int = 24
+    unseen_frames: int = 20
     oracle_seeds: tuple[int, ...] = (80, 81)
     oracle_frames: int = 30
-    oracle_steps: int = 100
+    oracle_steps: int = 80
 
     @property
     def oracle(self) -> OraclePlan:
