@@ -1,0 +1,3 @@
+from sam_adapt_ros.cli import main
+
+main()

@@ -1,0 +1,121 @@
+"""Bags: made, looked into, rendered."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, cast
+
+import typer
+from rich.table import Table
+
+from sam_adapt_ros.cli.app import (
+    Bag,
+    ConfigName,
+    Force,
+    Overrides,
+    app,
+    console,
+    load_config,
+    progress_bar,
+    say_written,
+)
+
+if TYPE_CHECKING:
+    from sam_adapt_ros.bags.writer import Version
+
+convert_app = typer.Typer(no_args_is_help=True, help="Turn a data set into a rosbag2 that `ros2 bag play` takes.")
+app.add_typer(convert_app, name="convert")
+
+Storage = Annotated[Literal["mcap", "sqlite3"], typer.Option(help="rosbag2 storage plugin.")]
+StorageVersion = Annotated[
+    int, typer.Option("--bag-version", min=8, max=9, help="rosbag2 version: 8 for Humble, 9 for Jazzy.")
+]
+
+
+@convert_app.command("nuscenes")
+def convert_nuscenes(
+    root: Annotated[Path, typer.Argument(help="The data set's folder, with v1.0-*, samples, sweeps, lidarseg.")],
+    output: Annotated[Path, typer.Argument(help="The bag; a folder of bags for several scenes.")],
+    scene: Annotated[list[str], typer.Option(help="Scene names or patterns; all by default.", show_default=False)] = [],
+    sweeps: Annotated[bool, typer.Option("--sweeps", help="Also what lies between the keyframes.")] = False,
+    dataset_version: Annotated[str, typer.Option(help="v1.0-mini and so on; by default the only one there.")] = "",
+    storage: Storage = "mcap",
+    bag_version: StorageVersion = 9,
+    force: Force = False,
+) -> None:
+    """nuScenes (with lidarseg labels where installed) to rosbag2."""
+    from sam_adapt_ros.bags import nuscenes
+
+    with progress_bar("converting") as progress:
+        bags = nuscenes.convert(
+            root,
+            output,
+            scene,
+            sweeps=sweeps,
+            dataset_version=dataset_version,
+            storage=storage,
+            bag_version=cast("Version", bag_version),
+            force=force,
+            progress=progress,
+        )
+    say_written(*bags)
+
+
+@convert_app.command("kitti-raw")
+def convert_kitti_raw(
+    drive: Annotated[Path, typer.Argument(help="A drive, .../2011_09_26/2011_09_26_drive_0001_sync.")],
+    output: Annotated[Path, typer.Argument(help="The bag.")],
+    storage: Storage = "mcap",
+    bag_version: StorageVersion = 9,
+    force: Force = False,
+) -> None:
+    """A drive of KITTI raw to rosbag2."""
+    from sam_adapt_ros.bags import kitti_raw
+
+    with progress_bar("converting") as progress:
+        bag = kitti_raw.convert(
+            drive, output, storage=storage, bag_version=cast("Version", bag_version), force=force, progress=progress
+        )
+    say_written(bag)
+
+
+@app.command()
+def info(bag: Bag, config: ConfigName = "nuscenes", set: Overrides = []) -> None:
+    """What is in a bag, which of our inputs it has, and what is missing."""
+    from sam_adapt_ros.bags import bag_info
+
+    found = bag_info(bag, load_config(config, set))
+    console.print(
+        f"[bold]{found.path}[/]  {found.kind}, {found.size / 1e6:.1f} MB, {found.duration:.1f} s, "
+        f"{found.messages} messages, {found.frames} frames"
+    )
+    inputs = {topic: part for part, topic, _ in found.found}
+    table = Table("topic", "type", "messages", "Hz", "used as")
+    for topic in found.topics:
+        latched = " (latched)" if topic.transient_local else ""
+        table.add_row(
+            topic.name, topic.msgtype, str(topic.count), f"{topic.rate:.1f}", inputs.get(topic.name, "") + latched
+        )
+    console.print(table)
+    for line in found.missing:
+        console.print(f"[yellow]missing:[/] {line}")
+    if not found.usable:
+        raise typer.Exit(1)
+
+
+@app.command()
+def town(
+    output: Annotated[Path, typer.Argument(help="The bag.")],
+    domain: Annotated[str, typer.Option(help="day, night, sparse, abroad, or several joined by +.")] = "day",
+    seed: Annotated[int, typer.Option(help="Another seed is another town.")] = 0,
+    frames: Annotated[int, typer.Option(min=1)] = 100,
+    period: Annotated[float, typer.Option(help="Seconds from frame to frame.")] = 0.2,
+    storage: Storage = "mcap",
+    force: Force = False,
+) -> None:
+    """Render a drive through the procedural town, with exact labels."""
+    from sam_adapt_ros.town import render_drive
+
+    with progress_bar("rendering") as progress:
+        render_drive(domain, seed, frames, output, progress, force, storage, period)
+    say_written(output)
