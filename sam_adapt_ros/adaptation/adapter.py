@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sam_adapt_ros.adaptation.buffer import FrameBuffer, FrameSequence
-from sam_adapt_ros.adaptation.drift import DriftWatch
+from sam_adapt_ros.adaptation.buffer import FrameBuffer
 from sam_adapt_ros.adaptation.files import store_errors
 from sam_adapt_ros.adaptation.frame_summary import summarize
 from sam_adapt_ros.adaptation.gate import Decision
 from sam_adapt_ros.adaptation.plan import Plan, pick
 from sam_adapt_ros.adaptation.plausibility import Plausibility
 from sam_adapt_ros.adaptation.round import Outcome, Round
+from sam_adapt_ros.adaptation.schedule import Schedule
 from sam_adapt_ros.adaptation.source_frames import SourceFrames
 from sam_adapt_ros.adaptation.store import WeightStore
 from sam_adapt_ros.adaptation.teacher import Teacher
@@ -77,16 +77,13 @@ class Adapter:
         frames = SourceFrames(config, self.taxonomy, network.architecture)
         self._round = Round(self.config, network, teacher, fusion, self.taxonomy.classes, frames)
         self.plausibility = Plausibility(self.config.plausibility)
-        self.drift = DriftWatch(self.config.drift)
         self.rounds = 0
         self.decisions: list[Decision] = []
         self._recipe = config.model_dump(include={"masks", "pseudo_labels", "adaptation"}, mode="json")
-        self._kept_since = 0  # frames kept since the last round began
-        self._requested = False
         self._plan: Plan | None = None  # of a round that was stopped
         self.buffer = FrameBuffer(self.config.buffer)
-        if self.folder is not None:
-            self._restore(self.folder)
+        kept = 0 if self.folder is None else self._restore(self.folder)
+        self.schedule = Schedule(self.config, self.buffer, kept, first=not self.rounds)
 
     @property
     def phase(self) -> str:
@@ -108,41 +105,27 @@ class Adapter:
             return fault
         summary = summarize(frame, labels, len(self.taxonomy))
         sure = None if probability is None else probability[labels != IGNORE]
-        self.drift.observe(summary, float(sure.mean()) if sure is not None and len(sure) else float("nan"))
+        self.schedule.drift.observe(summary, float(sure.mean()) if sure is not None and len(sure) else float("nan"))
         if not self.buffer.add(frame, summary):
             return "passed_over"
-        self._kept_since += 1
+        self.schedule.kept += 1
         return "kept"
 
     def request_round(self) -> None:
         """Makes a round due as soon as there are frames enough for one (to observe: any), new or not; where one is
         under way, none."""
-        self._requested = self._plan is None
+        if self._plan is None:
+            self.schedule.request()
 
     @property
     def cause(self) -> str:
         """Why a round is due: ``trigger`` (``request_round``), ``new frames`` or ``drift``; "" when none is."""
-        if not self._enough:
-            return ""
-        if self._requested:
-            return "trigger"
-        if self._kept_since >= (self.config.rounds.new_frames if self.rounds else 0):
-            return "new frames"
-        return "drift" if self._kept_since >= self.config.drift.new_frames and self.drift.found else ""
+        return self.schedule.cause
 
     @property
     def lacking(self) -> dict[str, int]:
-        """Frames that the next round still lacks: to learn from (``training``), to judge by (``held_out``), ``new``.
-
-        The former two are of the present scene: frames of another one wait in the buffer until it returns. To observe,
-        none need be held out."""
-        rounds, (training, held_out) = self.config.rounds, self._scene()
-        found = {
-            "training": rounds.min_frames - len(training),
-            "held_out": 0 if self._observing else rounds.min_held_out - len(held_out),
-            "new": rounds.new_frames - self._kept_since if self.rounds else 0,
-        }
-        return {name: max(count, 0) for name, count in found.items()}
+        """Frames that the next round still lacks: to learn from (``training``), to judge by (``held_out``), ``new``."""
+        return self.schedule.lacking
 
     @property
     def ready(self) -> bool:
@@ -152,20 +135,7 @@ class Adapter:
     @property
     def ready_at_end(self) -> bool:
         """The same when no more frames will come: half of the new frames will do, and to observe, any."""
-        if self._observing and self._kept_since and len(self._scene()[0]):
-            return True
-        return self.ready or (self._enough and 2 * self._kept_since >= self.config.rounds.new_frames)
-
-    @property
-    def _enough(self) -> bool:
-        if self._observing and self._requested:
-            return len(self._scene()[0]) > 0
-        lacking = self.lacking
-        return not (lacking["training"] or lacking["held_out"])
-
-    @property
-    def _observing(self) -> bool:
-        return self.config.mode == "observe"
+        return self.ready or self.schedule.due_at_end
 
     def run_round(self, between: Between = lambda: False) -> Decision | None:
         """Begins a round, or goes on with the one that was stopped; None when it is stopped (again).
@@ -187,14 +157,15 @@ class Adapter:
         in_use = None if current.name == self.store.source().name else weights_files.load(current.path).state
         checkpoint = None if self.folder is None else self.folder / "training.safetensors"
         try:
-            outcome = self._round.run(plan, training, held_out, in_use, checkpoint, self._keep, pause)
+            at_home = self.schedule.is_of(training, current.record.gate.get("tone"))
+            outcome = self._round.run(plan, training, held_out, in_use, at_home, checkpoint, self._keep, pause)
         except Stopped:
             return None
         finally:
             self._round.phase = ""
         decision = self._settle(outcome, current, len(training))
         self._forget_plan()
-        self.drift.learned()
+        self.schedule.drift.learned()
         self._log(decision)
         return decision
 
@@ -207,27 +178,16 @@ class Adapter:
         """Forgets the frames and the round that was begun; what was promoted stays."""
         self.buffer.clear()
         self._forget_plan()
-        self._kept_since = 0
-        self._requested = False
+        self.schedule.restart()
         self.save()
 
     def abandon_round(self) -> None:
         """Forgets the round that was begun, as when its weights were taken back; new frames begin the next one."""
         self._forget_plan()
-        self._kept_since = 0
-        self._requested = False
-        self.drift.learned()
+        self.schedule.restart()
+        self.schedule.drift.learned()
 
     # Inside -----------------------------------------------------------------------------------------------------------
-
-    def _scene(self) -> tuple[FrameSequence, FrameSequence]:
-        """Frames to learn from and to judge by: those that look like the present ones. What was driven through by
-        night would teach and judge by day what does not count there, the statistics of normalization above all."""
-        training, held_out, tone = self.buffer.training(), self.buffer.held_out(), self.drift.tone
-        radius = self.config.rounds.scene
-        if not radius or tone is None:
-            return training, held_out
-        return training.alike(tone, radius), held_out.alike(tone, radius)
 
     @property
     def _recipe_text(self) -> str:
@@ -235,12 +195,12 @@ class Adapter:
 
     def _begin(self, current: Version) -> None:
         cause = self._plan.cause if self._plan else self.cause or "end"
-        logger.info("round %d begins: %s", self.rounds + 1, " ".join((cause, *map(str, self.drift.found.items()))))
+        drift = " ".join(f"{name} {far:.2f}" for name, far in self.schedule.drift.found.items())
+        logger.info("round %d begins: %s%s", self.rounds + 1, cause, f" (drift: {drift})" if drift else "")
         self.rounds += 1
-        self._kept_since = 0
-        self._requested = False
+        training, held_out = self.schedule.scene()
+        self.schedule.began()
         self._forget_plan()
-        training, held_out = self._scene()
         self._plan = Plan(self.rounds, current.name, self._recipe_text, cause, training.keys, held_out.keys, {}, {})
 
     def _keep(self, plan: Plan) -> None:
@@ -296,20 +256,22 @@ class Adapter:
     def _log(self, decision: Decision) -> None:
         self.decisions.append(decision)
         if self.folder is not None:
-            kept_before = self.buffer.counts["kept"] - self._kept_since
+            kept_before = self.buffer.counts["kept"] - self.schedule.kept
             facts = {"round": self.rounds, "kept_before": kept_before, **decision.as_dict()}
             line = json.dumps(facts, default=str) + "\n"
             with store_errors(self.folder), (self.folder / _LOG).open("a", encoding="utf-8") as file:
                 file.write(line)
 
-    def _restore(self, folder: Path) -> None:
-        """What another process left; damaged state is logged and left behind: frames will come again."""
+    def _restore(self, folder: Path) -> int:
+        """What another process left; damaged state is logged and left behind: frames will come again. Returns how many
+        frames had been kept since the last round began."""
+        kept = 0
         with store_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         try:
             self.buffer = FrameBuffer.load(folder / "buffer", self.config.buffer)
             self.rounds, kept_before = _last_round(folder / _LOG)
-            self._kept_since = max(0, self.buffer.counts["kept"] - kept_before)
+            kept = max(0, self.buffer.counts["kept"] - kept_before)
             self._plan = Plan.load(folder / "plan.npz")
             self.rounds = self._plan.number
         except StoreError as error:
@@ -317,6 +279,7 @@ class Adapter:
                 raise
             if error.reason != "missing":
                 logger.warning("learning starts anew: %s", error)
+        return kept
 
 
 def _last_round(log: Path) -> tuple[int, int]:

@@ -62,6 +62,12 @@ class FrameSequence(Sequence[Frame]):
         return self.only([place for place, distance in enumerate(apart) if distance <= within])
 
     @property
+    def tone(self) -> list[float]:
+        """The median over the frames of their images' mean colour, RGB from 0 to 1; empty without frames."""
+        tones = [tone(entry.traits.descriptor) for entry in self._entries]
+        return np.median(tones, axis=0).tolist() if tones else []
+
+    @property
     def histogram(self) -> NDArray[np.float64]:
         """(C,) mean shares of the classes that were predicted when the frames came; empty without frames."""
         return np.mean([entry.traits.histogram for entry in self._entries] or [np.zeros(0)], axis=0)

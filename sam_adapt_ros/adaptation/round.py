@@ -78,14 +78,17 @@ class Round:
         training: FrameSequence,
         held_out: FrameSequence,
         current: Mapping[str, Tensor] | None,
+        at_home: bool,
         checkpoint: Path | None,
         keep: Callable[[Plan], None],
         pause: Pause,
     ) -> Outcome:
         """Deterministic for the same arguments.
 
-        current: the weights in use, None when they are the source's. checkpoint: file to resume the training from, and
-        to write it to. keep: called with the plan once it has labels. pause: called between small pieces of work.
+        current: the weights in use, None when they are the source's. at_home: they were learned in the present scene;
+        elsewhere they have no more to teach than the source, which then is the teacher: else they would be judged by
+        their own words, and stay when the source is the better one again. checkpoint: file to resume the training from,
+        and to write it to. keep: called with the plan once it has labels. pause: called between small pieces of work.
         """
         self.phase = "normalizing"
         samples, judged = (self._samples(frames, pause) for frames in (training, held_out))
@@ -93,7 +96,7 @@ class Round:
         normalized = renormalized(self.source, samples, self.config.normalization, pause)
         in_use = source_state if current is None else dict(current)
         renewed = normalized
-        if current is not None:
+        if current is not None and at_home:
             renewed = renormalized(with_state(self.source, in_use), samples, self.config.normalization, pause)
 
         self.phase = "labelling"
@@ -134,6 +137,7 @@ class Round:
             "cause": plan.cause,
             "frames": {"training": len(training), "held_out": len(held_out)},
             "labels": self._label_facts(labelled, samples),
+            "tone": training.tone,
             "normalization": displacement(source_state, normalized),
             "agreement": {baseline.name: baseline.score for baseline in decision.baselines},
             "steps": len(self.losses),

@@ -5,6 +5,7 @@ import pytest
 import torch
 from learning_support import (
     SHAPES,
+    NoMasks,
     drive,
     learning_config,
     make_adapter,
@@ -15,7 +16,7 @@ from learning_support import (
     watch,
 )
 
-from sam_adapt_ros.adaptation.adapter import Adapter
+from sam_adapt_ros.adaptation.adapter import Adapter, Stopped
 from sam_adapt_ros.adaptation.source_frames import SourceSamples
 from sam_adapt_ros.evaluation.evaluate import evaluate
 from sam_adapt_ros.frame import Frame
@@ -102,18 +103,37 @@ def test_another_light_makes_a_round_due_and_only_its_frames_count(tmp_path: Pat
     assert not adapter.cause  # by day as before
     assert adapter.lacking["training"] == 0
     watch(adapter, drive(6, seed=500, start=FRAMES + 6, dusk=True))
-    assert adapter.drift.found
+    assert adapter.schedule.drift.found
     assert adapter.lacking["training"] > 0  # what is there of the day does not help
     watch(adapter, drive(10, seed=600, start=FRAMES + 12, dusk=True))
     assert adapter.cause == "drift"
     decision = adapter.run_round()
     assert decision.facts["cause"] == "drift"
     assert sum(decision.facts["frames"].values()) <= 16 < len(adapter.buffer)
-    assert not adapter.drift.found
+    assert not adapter.schedule.drift.found
     watch(adapter, drive(5, seed=700, start=FRAMES + 22, dusk=True))
     assert not adapter.cause
     watch(adapter, drive(6, seed=800, start=FRAMES + 27))
     assert adapter.cause == "drift"  # the day is back, with its frames
+
+
+def test_in_another_scene_the_source_is_the_teacher_again(
+    adapted: Adapter, dusk: list[Frame], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else what is in use would be judged by its own words."""
+    found: list[tuple[bool, bool]] = []
+
+    def run(*arguments: object) -> None:
+        in_use, at_home = arguments[3:5]
+        found.append((in_use is not None, at_home))
+        raise Stopped
+
+    for frames in (drive(FRAMES, seed=300), drive(FRAMES, seed=500, dusk=True)):
+        adapter = Adapter(learning_config(), adapted.store, None, NoMasks(), SHAPES)
+        watch(adapter, frames)
+        monkeypatch.setattr(adapter._round, "run", run)
+        assert adapter.run_round() is None
+    assert found == [(True, False), (True, True)]
 
 
 def test_observing_is_everything_but_training(adapted: Adapter, dusk: list[Frame], tmp_path: Path) -> None:
