@@ -26,6 +26,9 @@ STOP_TIMEOUT_S = 15.0
 SETTLED_S = 20.0
 """A node that ran so long and then died is started again at once; one that dies sooner would only die again."""
 FIRST_DELAY_S, LONGEST_DELAY_S = 1.0, 60.0
+SUPERVISOR = "SAM_ADAPT_SUPERVISOR"
+"""Environment variable that tells a node by which process (id) it was started, so that it ends with it: killed, a
+supervisor can ask nobody to stop any more. Not set for nodes that are started by hand or by a launch."""
 
 
 class NodeProcess:
@@ -62,7 +65,7 @@ class NodeProcess:
         command = [sys.executable, "-m", f"sam_adapt_ros.nodes.{self.node}", "--ros-args", "--params-file", name]
         self.process = subprocess.Popen(
             [*command, *self._arguments],
-            env=self._environment,
+            env={**self._environment, SUPERVISOR: str(os.getpid())},
             stdout=self._log,
             stderr=subprocess.STDOUT if self._log is not None else None,
             # Ctrl-C goes to the whole foreground group; the child is to get it once, from us.

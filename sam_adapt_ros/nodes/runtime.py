@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import NoReturn, TypeVar
 
@@ -18,14 +19,19 @@ from rclpy.signals import SignalHandlerOptions
 
 from sam_adapt_ros.errors import SamAdaptError
 from sam_adapt_ros.nodes import dds
+from sam_adapt_ros.nodes.process import STOP_TIMEOUT_S, SUPERVISOR
+
+logger = logging.getLogger(__name__)
 
 N = TypeVar("N", bound=Node)
+WATCH_PERIOD_S = 0.5
+"""How often a node looks whether the process that supervises it is still there."""
 
 
 def run_node(
     make: Callable[[], N], start: Callable[[N], None], stop: Callable[[N], None], args: Sequence[str] | None
 ) -> int:
-    """Returns the exit code: 0 after a signal, 1 when starting or spinning failed.
+    """Returns the exit code: 0 after a signal or the end of its supervisor, 1 when starting or spinning failed.
 
     make: makes the node. start: called before spinning, may raise SamAdaptError. stop: called with the node no longer
     spinning, its publishers still alive. The signals are handled here, because rclpy's own handlers take the context
@@ -36,6 +42,8 @@ def run_node(
     ended = threading.Event()
     before = {number: signal.signal(number, lambda *_: ended.set()) for number in (signal.SIGINT, signal.SIGTERM)}
     forward_logging()
+    if supervisor := os.environ.get(SUPERVISOR):
+        threading.Thread(target=_end_with, args=(int(supervisor), ended), name="supervisor", daemon=True).start()
     code = 0
     executor = SingleThreadedExecutor()
     node: N | None = None
@@ -71,6 +79,16 @@ def leave(code: int) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
+
+
+def _end_with(supervisor: int, ended: threading.Event) -> None:
+    """Ends the node, cleanly if it can be, once the process that started it is no longer its parent."""
+    while os.getppid() == supervisor:
+        time.sleep(WATCH_PERIOD_S)
+    logger.error("the process that started this node (%d) is gone: it ends", supervisor)
+    ended.set()
+    time.sleep(STOP_TIMEOUT_S)
+    os._exit(1)
 
 
 def _spin(executor: SingleThreadedExecutor, ended: threading.Event) -> None:

@@ -29,6 +29,13 @@ def children(pid: int) -> dict[str, int]:
     return found
 
 
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
 def end(ran: subprocess.Popen) -> None:
     """Also when a test has failed: the nodes must not outlive it."""
     nodes = children(ran.pid).values() if ran.poll() is None else ()
@@ -133,6 +140,59 @@ def test_an_adapter_that_dies_is_started_again_and_nobody_else_is_touched(
     finally:
         rig.close()
         end(ran)
+
+
+@pytest.mark.parametrize("moment", ["starting", "running"])
+def test_nodes_end_with_a_supervisor_that_is_killed(
+    weights: Path, calibration: Path, tmp_path: Path, moment: str
+) -> None:
+    parameters = tmp_path / "params.yaml"
+    content: dict[str, Any] = parameter_file(make_config(weights, calibration, CAMERAS))
+    parameters.write_text(yaml.safe_dump(content))
+    code = f"from sam_adapt_ros.nodes import run; exit(run.run({str(parameters)!r}, store={str(tmp_path / 'store')!r}))"
+    log_path = tmp_path / "log"
+    with log_path.open("w") as log:
+        ran = subprocess.Popen([sys.executable, "-c", code], stdout=log, stderr=log, start_new_session=True)
+    nodes: dict[str, int] = {}
+    try:
+        until(lambda: len(children(ran.pid)) == 2, 60.0, "both are there")
+        if moment == "running":
+            for sign in (": active", "learning (source_free)"):
+                until(lambda sign=sign: sign in log_path.read_text(), 60.0, sign)
+        nodes = children(ran.pid)
+        ran.kill()
+        ran.wait()
+        until(lambda: not any(alive(pid) for pid in nodes.values()), 30.0 if moment == "starting" else 10.0, "ended")
+    finally:
+        end(ran)
+        for pid in nodes.values():
+            if alive(pid):
+                os.kill(pid, signal.SIGKILL)
+    said = log_path.read_text()
+    assert said.count("is gone: it ends") == 2
+    assert said.count("ended: ") == 2  # cleanly
+    assert "Traceback" not in said
+
+
+def test_a_node_that_nobody_supervises_outlives_who_started_it(tmp_path: Path) -> None:
+    """As with ``ros2 run`` in a shell that is closed."""
+    code = (
+        "import os, subprocess, sys\n"
+        f"node = subprocess.Popen({NODE!r} + ['-p', 'segmenter.autostart:=false'], stdout=2, start_new_session=True)\n"
+        "print(node.pid, flush=True)"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != process.SUPERVISOR}
+    with (tmp_path / "log").open("w") as log:
+        ran = subprocess.run(
+            [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=log, text=True, env=environment, timeout=60
+        )
+    pid = int(ran.stdout)
+    try:
+        until(lambda: "waiting for a lifecycle manager" in (tmp_path / "log").read_text(), 60.0, "waits")
+        time.sleep(1.5)
+        assert alive(pid)
+    finally:
+        os.kill(pid, signal.SIGKILL)
 
 
 def test_one_that_keeps_dying_is_started_ever_more_seldom(
