@@ -15,12 +15,13 @@ from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
 from sam_adapt_ros.adaptation import StoreFollower
+from sam_adapt_ros.adaptation.observation import findings
 from sam_adapt_ros.adaptation.pointer import POINTER_FILE, Pointer
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import ConfigError, StoreError
 from sam_adapt_ros.messages import stamp_ns
 from sam_adapt_ros.nodes import diagnostics
-from sam_adapt_ros.nodes.adapter_status import LearningStatus, observation_status, store_status
+from sam_adapt_ros.nodes.adapter_status import LearningStatus, account_of_frames, observation_status, store_status
 from sam_adapt_ros.nodes.commands import Answer
 from sam_adapt_ros.nodes.complaints import Complaints
 from sam_adapt_ros.nodes.inputs import TopicFilter
@@ -33,7 +34,9 @@ from sam_adapt_ros.nodes.statistics import Statistics
 from sam_adapt_ros.nodes.stream import FrameStream
 
 FOLLOW_PERIOD_S = 0.1
-WAITING_PERIOD_S = 5.0
+FIRST_REMINDER_S, LONGEST_REMINDER_S = 5.0, 300.0
+RUN_DRY_S = 3.0
+"""Without a sweep, after which no more are expected for now."""
 LABELS = "segmentation/labels"
 LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
@@ -62,7 +65,9 @@ class AdapterNode(Node):
         self._follower = StoreFollower(store.folder)
         self._pointer: Pointer | None = None
         self._rollbacks = 0
-        self._waited: tuple[str, float] = ("", 0.0)
+        self._waited: tuple[str, float, float] = ("", 0.0, 0.0)  # what for, said when, and for how long not again
+        self._progress: tuple[tuple[int, int, bool], float] = ((0, 0, False), 0.0)
+        self._accounted = self._progress[0]
         self._weights = self.create_publisher(String, "adaptation/weights", LATCHED)
         self._statuses = [
             self.create_publisher(DiagnosticArray, topic, 10) for topic in ("adaptation/status", "/diagnostics")
@@ -96,17 +101,29 @@ class AdapterNode(Node):
 
     def close(self) -> None:
         """Ends cleanly; a round that is under way is gone on with by the next process."""
+        in_round = self.learner.in_round
+        before = self.learner.decision
         stopped = self.learner.close()
         if self._stream is not None:
             self._stream.close()
         self._labels.close()
         self._observer.close()
         self._publish_status()
-        counts = self.learner.counts
+        counts, decision = self.learner.counts, self.learner.decision
+        self._give_account()
+        if self.learner.observing and decision is not None:
+            for line in findings(decision.facts):
+                self.get_logger().info(f"observe: {line}")
+        if in_round and decision is before:
+            self.get_logger().info("a round was under way: the next start with this store goes on with it")
         self.get_logger().info(
             f"ended: {self._observer.counts['kept']} frames kept, {counts['promotions']} promotions, "
             f"{counts['rejections']} rejections{'' if stopped else '; the step at hand was cut off'}"
         )
+
+    def _give_account(self) -> None:
+        for line in account_of_frames(self.statistics, self._observer, self.learner):
+            self.get_logger().info(line)
 
     # Parameters -------------------------------------------------------------------------------------------------------
 
@@ -142,11 +159,32 @@ class AdapterNode(Node):
         self._stream.follow()
         self._labels.follow()
         waiting = "; ".join(self._waiting_for)
-        said, when = self._waited
+        said, when, period = self._waited
         now = time.monotonic()
-        if waiting != said or (waiting and now - when > WAITING_PERIOD_S):
-            self._waited = (waiting, now)
+        if waiting != said or (waiting and now - when > period):
+            again = min(2 * period, LONGEST_REMINDER_S) if waiting == said else FIRST_REMINDER_S
+            self._waited = (waiting, now, again)
             self.get_logger().info(f"waiting for {waiting}" if waiting else "all inputs have come")
+        if self.learner.observing:
+            self._look_for_the_end(now)
+
+    def _look_for_the_end(self, now: float) -> None:
+        """A bag that was played is not to end in silence, be it too short for a round."""
+        progress = (
+            self.statistics.frames_in,
+            sum(self._observer.counts.values()),
+            self.learner.adapter is not None,
+        )
+        before, since = self._progress
+        if progress != before:
+            self._progress = (progress, now)
+        elif progress[0] and progress != self._accounted and now - since > RUN_DRY_S:
+            self._accounted = progress
+            self.get_logger().info(f"observe: no sweep for {RUN_DRY_S:g} s")
+            self._give_account()
+            if not progress[2]:
+                self.get_logger().info("the store is still being opened: what came meanwhile has to be played again")
+            self.learner.run_dry()
 
     @property
     def _waiting_for(self) -> list[str]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping
 from typing import Any
 
 import psutil
 from diagnostic_msgs.msg import DiagnosticStatus
 
+from sam_adapt_ros.adaptation.observation import account
 from sam_adapt_ros.adaptation.pointer import Pointer
 from sam_adapt_ros.config import AdaptationConfig
 from sam_adapt_ros.nodes.diagnostics import prefixed, status
@@ -120,6 +121,21 @@ def observation_status(node: str, statistics: Statistics, observer: Observer, wa
         **prefixed("warnings", dict(statistics.warnings)),
     }
     return status(level, f"{node}: observation", message, values)
+
+
+def account_of_frames(statistics: Statistics, observer: Observer, learner: Learner) -> list[str]:
+    """What became of the frames that this process saw, and whether they are enough for a round; a line each."""
+    fates = Counter(observer.counts)
+    del fates["passed_over"]  # the buffer knows why
+    fates += learner.passed_over
+    fates["frame_without_labels"] += observer.pairing.counts["frame_without_labels"] + observer.pairing.waiting[0]
+    fates += Counter(statistics.dropped)
+    rounds, there = learner.config.adaptation.rounds, {"training": 0, "held_out": 0}
+    if learner.adapter is not None:
+        buffer = learner.adapter.buffer
+        there = {"training": len(buffer.training()), "held_out": len(buffer.held_out())}
+    needed = {"training": rounds.min_frames, "held_out": 0 if learner.observing else rounds.min_held_out}
+    return account(statistics.frames_in, fates, there, needed)
 
 
 def store_status(node: str, folder: str, pointer: Pointer | None, problem: str) -> DiagnosticStatus:

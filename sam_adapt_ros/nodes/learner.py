@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from sam_adapt_ros.adaptation.observation import findings
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import SamAdaptError, StoreError
 from sam_adapt_ros.frame import IGNORE, Frame
@@ -56,6 +57,8 @@ class Learner:
         self._failures = 0  # one after the other
         self._retry_at = self._working_since = 0.0
         self._ended_at: float | None = None
+        self._run_dry = False
+        self._passed_over: Counter[str] = Counter()  # by the buffer, before this process
         self._saved = 0  # frames that had been kept when they were last saved, ...
         self._saved_at = time.monotonic()  # ... and when that was
         self._thread = threading.Thread(target=self._run, name="learning", daemon=True)
@@ -83,6 +86,7 @@ class Learner:
             return "not_open"
         if (((labels < 0) | (labels >= len(adapter.taxonomy))) & (labels != IGNORE)).any():
             return "label_class"
+        self._run_dry = False
         outcome = adapter.observe(frame, labels.astype(np.uint8), probability)
         if outcome == "kept" and not self._in_round and adapter.ready:
             self._commands.wake()
@@ -101,7 +105,7 @@ class Learner:
             return Answer(True, f"round {adapter.rounds} is under way ({adapter.phase})")
         rounds, buffer = self.config.adaptation.rounds, adapter.buffer
         training, held_out = len(buffer.training()), len(buffer.held_out())
-        lacking, observing = adapter.lacking, self.config.adaptation.mode == "observe" and training > 0
+        lacking, observing = adapter.lacking, self.observing and training > 0
         if (lacking["training"] or lacking["held_out"]) and not observing:
             to_learn = f"{training} of {rounds.min_frames} to learn from"
             return Answer(False, f"too few frames: {to_learn}, {held_out} of {rounds.min_held_out} to judge by")
@@ -139,6 +143,12 @@ class Learner:
             return Answer(False, str(error))
         return Answer(True, f"{version.name} is in use")
 
+    def run_dry(self) -> None:
+        """To be called when no frames come any more, as at a bag's end: who only observes then makes do with those
+        that there are, be they too few to learn from."""
+        self._run_dry = self.observing
+        self._commands.wake()
+
     def weights_taken_back(self) -> None:
         """To be called when the store was rolled back: what the round would better is no longer in use, and what was
         learned from these frames was no good."""
@@ -173,6 +183,23 @@ class Learner:
         return "waiting" if lacking["training"] or lacking["held_out"] else "watching"
 
     @property
+    def observing(self) -> bool:
+        """Whether it does everything but training."""
+        return self.config.adaptation.mode == "observe"
+
+    @property
+    def in_round(self) -> bool:
+        """Whether a round is under way."""
+        return self._in_round
+
+    @property
+    def passed_over(self) -> Counter[str]:
+        """Frames that this process offered to the buffer in vain, by the reason."""
+        counts = Counter(self.adapter.buffer.counts) if self.adapter is not None else Counter()
+        del counts["kept"]
+        return counts - self._passed_over
+
+    @property
     def since_round(self) -> float | None:
         """Seconds since the last round ended; None before."""
         return None if self._ended_at is None else time.monotonic() - self._ended_at
@@ -201,12 +228,13 @@ class Learner:
             return
         if self.adapter is None:
             self.adapter = self.workplace.open()
+            self._passed_over = Counter(self.adapter.buffer.counts)
         if self._problem:
             self.workplace.check()
             logger.info("learning goes on: the store can be used again")
         assert self.adapter is not None
         self._problem = self._failure = ""
-        if not self._paused and self.adapter.ready:
+        if not self._paused and (self.adapter.ready or (self._run_dry and self.adapter.ready_at_end)):
             self._round(self.adapter)
         elif now - self._saved_at >= SAVE_PERIOD_S:
             self._save(self.adapter)
@@ -226,7 +254,10 @@ class Learner:
         self.decision = decision
         if decision.promoted:
             self.counts["promotions"] += 1
-        elif self.config.adaptation.mode != "observe":
+        elif self.observing:
+            for line in findings(decision.facts):
+                logger.info("observe: %s", line)
+        else:
             self.counts["rejections"] += 1
         del adapter.decisions[:-_KEPT_DECISIONS]  # they are in the folder's log
 

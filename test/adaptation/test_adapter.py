@@ -17,6 +17,7 @@ from learning_support import (
 )
 
 from sam_adapt_ros.adaptation.adapter import Adapter, Stopped
+from sam_adapt_ros.adaptation.observation import findings
 from sam_adapt_ros.adaptation.source_frames import SourceSamples
 from sam_adapt_ros.evaluation.evaluate import evaluate
 from sam_adapt_ros.frame import Frame
@@ -147,8 +148,16 @@ def test_observing_is_everything_but_training(adapted: Adapter, dusk: list[Frame
     assert decision.facts["labels"]["precision"] > 0.5
     assert decision.facts["normalization"]["image"] > decision.facts["normalization"]["points"] > 0
     assert {verdict.name for verdict in decision.verdicts} == {"calibration", "normalization", "start"}
-    assert decision.facts["would_promote"] in {"calibration", "normalization", "start"}
+    would = decision.facts["would_promote"]
+    assert would in {"calibration", "normalization", "start"}
     assert decision.facts["steps"] == 0
+    said = "\n".join(findings(decision.facts))
+    points = decision.facts["labels"]["points"]
+    assert f"of the {points:,} points that a camera sees in {len(observer.buffer.training())} frames" in said
+    assert all(f"{name} " in said for name in SHAPES.classes)
+    scores = {verdict.name: f"{verdict.score:.3f}" for verdict in decision.baselines}
+    assert f"source {scores['source']}, normalization alone {scores['normalization']}" in said
+    assert f"the gate would promote {would} without training ({would}: consistency " in said
 
 
 def test_a_clip_too_short_to_learn_from_can_be_observed(dusk: list[Frame], tmp_path: Path) -> None:
@@ -160,6 +169,7 @@ def test_a_clip_too_short_to_learn_from_can_be_observed(dusk: list[Frame], tmp_p
     decision = observer.run_round()
     assert (decision.facts["cause"], decision.facts["frames"]["training"]) == ("end", 2)
     assert "agreement" not in decision.reason
+    assert decision.reason.endswith("no frame is held out, so that the gate has nothing to judge by")
     observer.request_round()
     assert observer.ready
 

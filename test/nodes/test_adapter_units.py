@@ -147,7 +147,7 @@ class FakeAdapter:
 
     def __init__(self, steps: int = 5, seconds: float = 0.02) -> None:
         self.steps, self.seconds = steps, seconds
-        self.ready = False
+        self.ready = self.ready_at_end = False
         self.rounds = self.abandoned = self.saved = 0
         self.decisions: list[Decision] = []
         self.errors: list[Exception] = []
@@ -166,7 +166,7 @@ class FakeAdapter:
             self.times.append(time.monotonic())
             if between():
                 return None
-        self.ready = False
+        self.ready = self.ready_at_end = False
         self.decisions.append(Decision("student", "better"))
         return self.decisions[-1]
 
@@ -298,6 +298,25 @@ def test_decisions_do_not_pile_up(learn: Callable[..., Any]) -> None:
         learning.trigger()
         until(lambda number=number: learning.counts["promotions"] == number, 5.0)
     assert len(fake.decisions) == 20
+
+
+def test_when_frames_run_dry_only_an_observer_makes_do_with_those_that_there_are(learn: Callable[..., Any]) -> None:
+    labels = np.zeros(3, np.uint8)
+    learning, fake = learn(FakeAdapter(steps=1), mode="observe")
+    learning.run_dry()
+    learning.observe(None, labels)  # they had not run dry at all
+    fake.ready_at_end = True
+    learning.pause(False)
+    time.sleep(0.2)
+    assert fake.rounds == 0
+    learning.run_dry()
+    until(lambda: fake.rounds == 1, 5.0)
+    for mode in ("source_free", "with_source"):
+        other, fake = learn(FakeAdapter(steps=1), mode=mode)
+        fake.ready_at_end = True
+        other.run_dry()
+        time.sleep(0.1)
+        assert fake.rounds == 0
 
 
 # Modesty --------------------------------------------------------------------------------------------------------------
