@@ -101,25 +101,26 @@ class AdapterNode(Node):
 
     def close(self) -> None:
         """Ends cleanly; a round that is under way is gone on with by the next process."""
-        in_round = self.learner.in_round
-        before = self.learner.decision
+        self._sum_up()  # first: who starts us may lose patience
         stopped = self.learner.close()
         if self._stream is not None:
             self._stream.close()
         self._labels.close()
         self._observer.close()
         self._publish_status()
-        counts, decision = self.learner.counts, self.learner.decision
-        self._give_account()
-        if self.learner.observing and decision is not None:
-            for line in findings(decision.facts):
-                self.get_logger().info(f"observe: {line}")
-        if in_round and decision is before:
-            self.get_logger().info("a round was under way: the next start with this store goes on with it")
+        counts = self.learner.counts
         self.get_logger().info(
             f"ended: {self._observer.counts['kept']} frames kept, {counts['promotions']} promotions, "
             f"{counts['rejections']} rejections{'' if stopped else '; the step at hand was cut off'}"
         )
+
+    def _sum_up(self) -> None:
+        self._give_account()
+        if self.learner.observing and self.learner.decision is not None:
+            for line in findings(self.learner.decision.facts):
+                self.get_logger().info(f"observe: {line}")
+        if self.learner.in_round:
+            self.get_logger().info("a round is under way: the next start with this store goes on with it")
 
     def _give_account(self) -> None:
         for line in account_of_frames(self.statistics, self._observer, self.learner):

@@ -9,6 +9,8 @@ import ast
 import configparser
 import importlib.util
 import os
+import sys
+import types
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -182,3 +184,51 @@ def test_the_file_loads_and_starts_both_nodes(tmp_path: Path) -> None:
     nodes = [getattr(action, "node_executable", "") for action in module.start(context)]
     assert "segmenter" in nodes
     assert "adapter" not in nodes
+
+
+class _Action:
+    """Stands for any of launch's actions and substitutions: remembers what it was made with."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.args, self.kwargs = args, kwargs
+
+    def perform(self, context: dict[str, str]) -> str:
+        return context[self.args[0]]
+
+
+def test_a_bag_is_observed_with_the_store_that_was_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The file's own code, between stand-ins for launch."""
+    (tmp_path / "calibration.yaml").touch()
+    names: dict[str, set[str]] = {}
+    for node in ast.walk(ast.parse(FILE.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith(("launch", "ament")):
+            names.setdefault(node.module, set()).update(alias.name for alias in node.names)
+    for module, found in names.items():
+        stand_in = types.ModuleType(module)
+        vars(stand_in).update({name: type(name, (_Action,), {}) for name in found})
+        monkeypatch.setitem(sys.modules, module, stand_in)
+    share = FILE.parents[1]
+    monkeypatch.setattr(
+        sys.modules["ament_index_python.packages"], "get_package_share_directory", lambda _: str(share), raising=False
+    )
+    space: dict[str, Any] = {}
+    exec(compile(FILE.read_text(), str(FILE), "exec"), space)
+    described = space["generate_launch_description"]().args[0]
+    arguments = {a.args[0]: a.kwargs["default_value"] for a in described if type(a).__name__ == "DeclareLaunchArgument"}
+    given = {"params_file": "kitti", "mode": "observe", "store": "/data/store", "bag": str(tmp_path)}
+    actions = space["start"]({**arguments, **given})
+    nodes = {a.kwargs["executable"]: a for a in actions if a.kwargs.get("package") == "sam_adapt_ros"}
+    assert set(nodes) == {"segmenter", "adapter"}
+    for node in nodes.values():
+        preset, *parameters = node.kwargs["parameters"]
+        assert preset == str(share / "config" / "kitti.yaml")
+        assert {name: value for each in parameters for name, value in each.items()} == {
+            "adaptation.mode": "observe",
+            "adaptation.store.folder": "/data/store",
+            "transforms.calibration_file": str(tmp_path / "calibration.yaml"),
+            "use_sim_time": True,
+        }
+        assert node.kwargs["output"] == "both", "what they say is on the console, too"
+    (handler,) = (a for a in actions if type(a).__name__ == "RegisterEventHandler")
+    played = handler.args[0].kwargs["entities"][-1]
+    assert played.kwargs["cmd"] == ["ros2", "bag", "play", str(tmp_path), "--clock"]
