@@ -36,6 +36,10 @@ class Labelling:
 
     def __call__(self, task: Task) -> None:
         """Raises MessageError when the sweep is unusable."""
+        with self._model.frames.taken():
+            self._label(task)
+
+    def _label(self, task: Task) -> None:
         started = time.monotonic_ns()
         frame = task.assemble().frame
         decoded = time.monotonic_ns()

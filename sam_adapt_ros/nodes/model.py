@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import threading
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import SamAdaptError, WeightsError
+from sam_adapt_ros.nodes.right_of_way import RightOfWay
 
 if TYPE_CHECKING:
     from sam_adapt_ros.segmentation import Segmenter
@@ -22,7 +24,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 NICE = 10
-"""Of the thread that loads: where all cores are busy, it takes longer, and the frames meanwhile do not."""
+"""Of the thread that loads: where all cores are busy, it takes longer, and the frames meanwhile do not. Not lower, let
+alone SCHED_IDLE: now and then it holds the interpreter's lock, and where others take all of the processor's time, the
+inference thread would wait for it that much longer."""
+PATIENCE_S = 2.0
+"""How long, in all, an exchange's loading waits for frames to be done with. Where there is never time between them, it
+goes on beside them."""
 WARM_UP_POINTS = 500
 """Of an exchange. What a process sets up once is there since the start; a few points show that the weights run, for a
 third of what a whole sweep would take from the frames meanwhile."""
@@ -41,6 +48,7 @@ class Model:
     Loading, warming up and taking old weights apart happen in one background thread of low priority. The exchange is
     one assignment in ``take``, which the inference thread calls before each frame.
 
+    frames: taken for as long as a frame is worked on; loading gives way.
     swaps: exchanges so far. swap_ms: how long they held the inference thread, ``last`` and ``max``.
     problem: why the last replacement was refused; "" when it was not.
     """
@@ -49,7 +57,11 @@ class Model:
         """Raises WeightsError or TaxonomyError."""
         import torch  # takes seconds: by now the node is up, and signals are heard
 
-        self._loaded = Loaded(_load(config))
+        _leave_what_stays_alone()
+        self.frames = RightOfWay()
+        segmenter = _load(config)
+        segmenter.warm_up()
+        self._loaded = Loaded(segmenter)
         self._threads = torch.get_num_threads()
         self._taker: int | None = None
         self._next: deque[Loaded] = deque(maxlen=1)
@@ -92,10 +104,14 @@ class Model:
         Raises WeightsError or TaxonomyError; what is in use stays.
         """
         start = time.perf_counter()
+        deadline = time.monotonic() + PATIENCE_S
+        self.frames.wait_for_gap(deadline)
         with _one_thread(self._threads):
             # 0: a segmenter that is made sets the threads for all to come.
             settings = config.segmenter.model_copy(update={"threads": 0})
-            segmenter = _load(config.model_copy(update={"segmenter": settings}), WARM_UP_POINTS)
+            segmenter = _load(config.model_copy(update={"segmenter": settings}))
+            with _before_each_layer(segmenter, partial(self.frames.give_way, deadline)):
+                segmenter.warm_up(WARM_UP_POINTS)
         weights, ours = config.segmenter.weights, self.current.taxonomy.classes
         if segmenter.taxonomy.classes != ours:
             theirs = list(segmenter.taxonomy.classes)
@@ -166,6 +182,26 @@ def _one_thread(otherwise: int) -> Iterator[None]:
         torch.set_num_threads(otherwise)
 
 
+@contextmanager
+def _before_each_layer(segmenter: Segmenter, do: Callable[[], None]) -> Iterator[None]:
+    hooks = [module.register_forward_pre_hook(lambda *_: do()) for module in segmenter.network.modules()]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _leave_what_stays_alone() -> None:
+    """Takes what the imports have made, 400,000 objects that stay, out of the garbage collector's sight, once: a full
+    collection goes through all of it, which takes 0.2 s from whatever frame is at work."""
+    import sam_adapt_ros.segmentation  # noqa: F401
+
+    if not gc.get_freeze_count():
+        gc.collect()
+        gc.freeze()
+
+
 def _lower_priority() -> None:
     with suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
@@ -176,9 +212,7 @@ def _log_failure(future: Future) -> None:
         logger.error("in the background: %s: %s", type(error).__name__, error)
 
 
-def _load(config: Config, warm_up_points: int = 20_000) -> Segmenter:
+def _load(config: Config) -> Segmenter:
     from sam_adapt_ros.segmentation import load_segmenter
 
-    segmenter, _ = load_segmenter(config)
-    segmenter.warm_up(warm_up_points)
-    return segmenter
+    return load_segmenter(config)[0]

@@ -6,6 +6,8 @@ import errno
 import os
 import shutil
 import statistics
+import subprocess
+import sys
 import threading
 import time
 import weakref
@@ -41,6 +43,7 @@ from sam_adapt_ros.adaptation.pointer import POINTER_FILE
 from sam_adapt_ros.frame import CameraView, Frame
 from sam_adapt_ros.geometry import invert
 from sam_adapt_ros.messages import read_labels
+from sam_adapt_ros.nodes import model as model_module
 from sam_adapt_ros.nodes.following import Following
 from sam_adapt_ros.nodes.labelling import Labelling
 from sam_adapt_ros.nodes.model import Model
@@ -515,6 +518,71 @@ def test_loading_does_not_change_how_many_threads_the_model_has(source: Path, tm
         model.close()
     finally:
         torch.set_num_threads(before)
+
+
+def test_what_loads_has_low_priority_and_one_thread_and_waits_for_frames(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The warm-up of an exchange stands still, layer by layer, while a frame is at work."""
+    monkeypatch.setattr(model_module, "PATIENCE_S", 60.0)
+    model = Model(make_config(source, Path(), ()))
+    in_warm_up, go_on = threading.Event(), threading.Event()
+    seen: dict[str, object] = {}
+    layers: list[float] = []
+    real = Segmenter.warm_up
+
+    def look(segmenter: Segmenter, points: int) -> None:
+        task = threading.get_native_id()
+        stat = Path(f"/proc/self/task/{task}/stat").read_text().rpartition(")")[2].split()
+        seen["nice"], seen["threads"] = int(stat[16]), torch.get_num_threads()
+        before = set(Path("/proc/self/task").iterdir())
+        for layer in segmenter.network.modules():
+            layer.register_forward_hook(lambda *_: layers.append(time.monotonic()))
+        in_warm_up.set()
+        go_on.wait(30.0)
+        real(segmenter, points)
+        seen["helpers"] = set(Path("/proc/self/task").iterdir()) - before
+
+    monkeypatch.setattr(Segmenter, "warm_up", look)
+    loading = model.replace(make_config(source, Path(), ()))
+    assert in_warm_up.wait(60.0)
+    with model.frames.taken():
+        go_on.set()
+        time.sleep(0.3)
+        assert not layers
+        assert not loading.done()
+    loading.result(60.0)
+    assert layers
+    assert seen == {"nice": model_module.NICE, "threads": 1, "helpers": set()}
+    assert model.take() is not None
+    assert model.swaps == 1
+    model.close()
+
+
+def test_loading_does_not_wait_for_ever(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_module, "PATIENCE_S", 0.2)
+    model = Model(make_config(source, Path(), ()))
+    with model.frames.taken():
+        model.replace(make_config(source, Path(), ())).result(60.0)
+    model.take()
+    assert model.swaps == 1
+    model.close()
+
+
+def test_a_full_collection_does_not_go_through_all_that_was_imported(source: Path) -> None:
+    code = f"""
+import gc
+from pathlib import Path
+from sam_adapt_ros.nodes.model import Model
+from sam_adapt_ros.config import Config
+model = Model(Config.load("town", {{"segmenter.weights": {str(source)!r}}}))
+print(len(gc.get_objects()), gc.get_freeze_count())
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120.0)
+    assert ran.returncode == 0, ran.stderr
+    seen, frozen = map(int, ran.stdout.split())
+    assert frozen > 100_000
+    assert seen < frozen / 5
 
 
 # The node, over DDS ---------------------------------------------------------------------------------------------------
