@@ -25,6 +25,7 @@ _MISSED = {
     "not_open": "came before the store was open",
     "frame_without_labels": "came without labels",
     "overload": "too many at once",
+    "out_of_order": "stamped no later than the one before",
 }
 _NAMES = {"current": "in use", "normalization": "normalization alone"}
 

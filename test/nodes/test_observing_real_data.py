@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,15 +48,18 @@ def test_a_clip_that_is_too_short_does_not_end_in_silence(
     segmenter_log = tmp_path / "segmenter.log"
     with segmenter_log.open("w") as log, SegmenterProcess(config, log=log, use_sim_time=True):
         adapter = server.start(config, tmp_path)
-        until((tmp_path / "adapter.log").exists, 10.0, "the adapter")
-        until(lambda: "learning (observe)" in adapter.log, 60.0, "the store")
-        until(lambda: "segmenter]: active" in segmenter_log.read_text(), 60.0, "the segmenter")
-        camera = config.cameras["CAM_FRONT"]
-        sensors = [config.lidar.topic, camera.image, camera.info]
-        play(bag, rate=0.5, clock=True, wait_for=sensors, subscriber="adapter", wait_timeout=60.0)
-        until(lambda: "observe: pseudo-labels on" in adapter.log, 60.0, "a round with what there is")
-        said = adapter.log
-        assert adapter.end() == 0
+        try:
+            until((tmp_path / "adapter.log").exists, 10.0, "the adapter")
+            until(lambda: "learning (observe)" in adapter.log, 60.0, "the store")
+            until(lambda: "segmenter]: active" in segmenter_log.read_text(), 60.0, "the segmenter")
+            camera = config.cameras["CAM_FRONT"]
+            sensors = [config.lidar.topic, camera.image, camera.info]
+            play(bag, rate=0.5, clock=True, wait_for=sensors, subscriber="adapter", wait_timeout=60.0)
+            until(lambda: "observe: no frame is held out" in adapter.log, 60.0, "a round with what there is")
+            said = adapter.log
+            assert adapter.end() == 0
+        finally:
+            adapter.end(signal.SIGKILL)
     assert "observe: no sweep for 3 s" in said
     account = re.search(r"(\d+) frames kept of (\d+) seen, (\d+) needed to learn from \(there are (\d+)\)", said)
     assert account, said
