@@ -258,10 +258,10 @@ class BufferConfig(Section):
 
     max_frames: Annotated[int, Field(ge=2)] = 200  # training and held-out together
     max_megabytes: Positive = 512.0
-    held_out: Annotated[float, Field(ge=0, le=0.5)] = 0.2  # share of places, and of both limits, kept for the gate
+    held_out: Annotated[float, Field(ge=0, le=0.5)] = 0.25  # share of places, and of both limits, kept for the gate
     min_distance: NonNegative = 1.0  # driven between two frames that are kept
-    block: Positive = 15.0  # side of the squares on the map that are learned from or held out as a whole
-    gap: NonNegative = 2.5  # between any frame learned from, ever, and any held out
+    block: Positive = 10.0  # side of the squares on the map that are learned from or held out as a whole
+    gap: NonNegative = 1.5  # between any frame learned from, ever, and any held out
     nominal_speed: Positive = 8.0  # m/s assumed between frames without odometry
     distance_scale: Positive = 30.0  # frames this far apart count as much as entirely different predictions
     novelty: NonNegative = 2.0  # weight of how different predictions and images are, beside distance
@@ -335,6 +335,7 @@ class GateConfig(Section):
     tolerance: Fraction = 0.05  # how much the branches, or augmented and plain, may agree less than in use
     label_tolerance: Fraction = 0.05  # the same of the agreement with pseudo-labels over all points
     min_gain: Fraction = 0.003  # by which agreement with pseudo-labels must rise where a camera sees
+    indifference: Fraction = 0.005  # scores this far below the best are as good: the least change of them is taken
     max_class_drop: Fraction = 0.08  # a class's consistency may fall by this much
     min_class_points: Count = 200  # pseudo-labels that a class needs to be judged
     replay_tolerance: Fraction = 0.02  # mean IoU that may be lost on labelled frames of the source, where there are any

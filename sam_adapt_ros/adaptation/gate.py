@@ -92,10 +92,13 @@ class Gate:
         references: References,
         replay: Callable[[str], float] | None = None,
     ) -> Decision:
-        """candidates: by name; None for one whose weights are not finite. Ties go to the first.
+        """candidates: by name, those first that change least; None for one whose weights are not finite.
+
+        Of the candidates that pass, the first is promoted whose score is the best, but for ``config.indifference``:
+        held-out frames are too few to tell such scores apart, and what was not changed has not become worse.
 
         replay: mean IoU on labelled frames of the candidate of that name, and of what is in use, ``current``; asked of
-        those alone that could be promoted, the best first.
+        those alone that could be promoted, in the order in which they would be.
         """
         measured = Measures(references, self.classes, self.config)
         baselines = tuple(
@@ -108,11 +111,12 @@ class Gate:
         )
         verdicts = tuple(self._verdict(name, behaviour, measured, baselines) for name, behaviour in candidates.items())
         best = None
-        for verdict in sorted(verdicts, key=lambda verdict: -verdict.score):
-            if verdict.passed and best is None:
-                replayed = verdict if replay is None else self._replayed(verdict, replay)
-                verdicts = tuple(replayed if each is verdict else each for each in verdicts)
-                best = replayed if replayed.passed else None
+        for verdict in self._preferred(verdicts):
+            replayed = verdict if replay is None else self._replayed(verdict, replay)
+            verdicts = tuple(replayed if each is verdict else each for each in verdicts)
+            if replayed.passed:
+                best = replayed
+                break
         if best is None:
             reason = "; ".join(f"{verdict.name}: {verdict.refused[0]}" for verdict in verdicts) or "no candidates"
             return self._decided(Decision("", reason, verdicts, baselines))
@@ -137,6 +141,12 @@ class Gate:
             *self._worse_in_a_class(numbers, current, normalization),
         )
         return Verdict(name, refused, numbers["score"], numbers)
+
+    def _preferred(self, verdicts: tuple[Verdict, ...]) -> list[Verdict]:
+        """Those that passed, in the order in which they would be promoted."""
+        passed = [verdict for verdict in verdicts if verdict.passed]
+        best = max((verdict.score for verdict in passed), default=0.0)
+        return sorted(passed, key=lambda verdict: max(0.0, best - self.config.indifference - verdict.score))
 
     def _replayed(self, verdict: Verdict, replay: Callable[[str], float]) -> Verdict:
         own, usual = replay(verdict.name), replay("current")

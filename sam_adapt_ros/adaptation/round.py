@@ -14,7 +14,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sam_adapt_ros.adaptation.buffer import FrameSequence
-from sam_adapt_ros.adaptation.examination import Behaviour, Opinions, behave, is_finite, listen, weigh, with_state
+from sam_adapt_ros.adaptation.examination import (
+    Behaviour,
+    Opinions,
+    behave,
+    is_finite,
+    listen,
+    weigh,
+    weigh_alone,
+    with_state,
+)
 from sam_adapt_ros.adaptation.gate import Decision, Gate, Measures, References
 from sam_adapt_ros.adaptation.interpolation import assemble, interpolate
 from sam_adapt_ros.adaptation.normalization import displacement, renormalized
@@ -86,9 +95,10 @@ class Round:
         """Deterministic for the same arguments.
 
         current: the weights in use, None when they are the source's. at_home: they were learned in the present scene;
-        elsewhere they have no more to teach than the source, which then is the teacher: else they would be judged by
-        their own words, and stay when the source is the better one again. checkpoint: file to resume the training from,
-        and to write it to. keep: called with the plan once it has labels. pause: called between small pieces of work.
+        elsewhere they have no more to teach than the source, which then is the teacher, and the rest of a candidate of
+        which one branch was learned: else they would be judged by their own words, and stay when the source is the
+        better one again. checkpoint: file to resume the training from, and to write it to. keep: called with the plan
+        once it has labels. pause: called between small pieces of work.
         """
         self.phase = "normalizing"
         samples, judged = (self._samples(frames, pause) for frames in (training, held_out))
@@ -120,11 +130,13 @@ class Round:
         start = self._best_start(bases, heard, references)
 
         candidates = {"calibration": in_use} if self.config.calibrate else {}
-        candidates |= {"normalization": normalized, "start": start}
+        candidates["start"] = start
         if not self.observing:
             self.phase = "training"
+            start = heard.each_alone(start)
             student = self._train(with_state(self.source, start), labelled, checkpoint, pause)
-            candidates |= self._students(in_use, start, student)
+            candidates |= self._students(in_use if at_home else source_state, start, student)
+        candidates["normalization"] = normalized  # what learning must beat is taken only where nothing comes near it
 
         self.phase = "judging"
         behaviours: dict[str, Behaviour | None] = {} if current is None else {"source": references.source}
@@ -216,16 +228,18 @@ class Round:
         better = measures.of(behaviour)["score"] > measures.of(plain)["score"]
         return (weighed, behaviour) if better else (state, plain)
 
-    def _students(self, in_use: State, start: State, student: State) -> dict[str, State]:
-        """By name: the student, blends of it with what it started from, and single branches."""
-        candidates = {}
-        for share in self.config.rounds.blends:
-            blend = interpolate(start, student, share)
-            name = "student" if share == 1 else f"blend {share:g}"
-            candidates[name] = blend
-            candidates[f"{name}, image only"] = assemble(blend, in_use)
-            candidates[f"{name}, points only"] = assemble(in_use, blend)
-        return candidates
+    def _students(self, rest: State, start: State, student: State) -> dict[str, State]:
+        """By name, the least change first: single branches with the rest's other, and both; of the student, and of its
+        blends with what it started from."""
+        blends = {
+            "student" if share == 1 else f"blend {share:g}": interpolate(start, student, share)
+            for share in self.config.rounds.blends
+        }
+        return {
+            **{f"{name}, image only": assemble(blend, rest) for name, blend in blends.items()},
+            **{f"{name}, points only": assemble(rest, blend) for name, blend in blends.items()},
+            **blends,
+        }
 
     def _label_facts(self, labelled: Sequence[Sample], samples: Sequence[Sample]) -> dict[str, Any]:
         """Coverage of the pseudo-labels and, where the truth is known, for reports only, their precision."""
@@ -262,7 +276,7 @@ class _Listener:
         fusion: Fusion,
         pause: Pause,
     ) -> None:
-        """opinions: (P,) by sample, what the teacher says of its points."""
+        """samples: labelled by the teacher. opinions: (P,) by sample, what the teacher says of all of its points."""
         self._network, self._samples, self._teacher, self._config = network, samples, opinions, config
         self._fusion, self._pause = fusion, pause
         self._known: list[tuple[State, Opinions]] = []
@@ -276,6 +290,11 @@ class _Listener:
         image, points = self._opinions(state, "image."), self._opinions(state, "points.")
         scales = weigh(image, points, self._teacher)
         return scaled(state, scales), behave(image, points, self._fusion, scales)
+
+    def each_alone(self, state: State) -> State:
+        """The state with its branches as sure as each of them is right: how they are trained."""
+        labels = [sample.labels for sample in self._samples if sample.labels is not None]
+        return scaled(state, weigh_alone(self._opinions(state, "image."), self._opinions(state, "points."), labels))
 
     def _opinions(self, state: State, branch: str) -> Opinions:
         for known, opinions in self._known:

@@ -57,6 +57,23 @@ def test_the_best_of_several_is_promoted(gate: Gate, references: References) -> 
     assert [verdict.passed for verdict in decision.verdicts] == [True, True, False]
 
 
+def test_of_scores_that_cannot_be_told_apart_the_least_change_is_promoted(references: References) -> None:
+    some = {"one branch": behaviour(0.14, 30), "both": behaviour(0.12, 40), "neither": behaviour(0.2, 50)}
+    scores = {verdict.name: verdict.score for verdict in Gate(GateConfig(), CLASSES).judge(some, references).verdicts}
+    apart = scores["both"] - scores["one branch"]
+    assert 0 < apart < scores["both"] - scores["neither"]
+    for indifference, expected in ((0.9 * apart, "both"), (1.1 * apart, "one branch"), (0.0, "both")):
+        gate = Gate(GateConfig(indifference=indifference), CLASSES)
+        assert gate.judge(some, references).promoted == expected
+    # One that is refused is not preferred for its place, and sets no standard either.
+    some["both"] = None
+    assert Gate(GateConfig(indifference=1.1 * apart), CLASSES).judge(some, references).promoted == "one branch"
+    # And when labelled frames speak against it, the next one gets its turn.
+    some["both"] = behaviour(0.12, 40)
+    replay = {"current": 0.8, "one branch": 0.5, "both": 0.8}.__getitem__
+    assert Gate(GateConfig(indifference=1.1 * apart), CLASSES).judge(some, references, replay).promoted == "both"
+
+
 def test_the_same_again_is_not_promoted(gate: Gate, references: References) -> None:
     assert not gate.judge({"same": references.current}, references).promoted
 
