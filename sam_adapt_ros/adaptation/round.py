@@ -229,16 +229,17 @@ class Round:
         return (weighed, behaviour) if better else (state, plain)
 
     def _students(self, rest: State, start: State, student: State) -> dict[str, State]:
-        """By name, the least change first: single branches with the rest's other, and both; of the student, and of its
-        blends with what it started from."""
+        """By name, the least change first: of the student, and of its blends with what it started from, the image
+        branch with the rest's points, both branches, and the points alone. The gate judges by what a camera sees, and
+        the image branch has a say nowhere else."""
         blends = {
             "student" if share == 1 else f"blend {share:g}": interpolate(start, student, share)
             for share in self.config.rounds.blends
         }
         return {
             **{f"{name}, image only": assemble(blend, rest) for name, blend in blends.items()},
-            **{f"{name}, points only": assemble(rest, blend) for name, blend in blends.items()},
             **blends,
+            **{f"{name}, points only": assemble(rest, blend) for name, blend in blends.items()},
         }
 
     def _label_facts(self, labelled: Sequence[Sample], samples: Sequence[Sample]) -> dict[str, Any]:
