@@ -11,7 +11,7 @@ from sam_adapt_ros.adaptation import WeightStore
 from sam_adapt_ros.adaptation.files import locked, store_errors, write_atomically
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import StoreError
-from sam_adapt_ros.nodes.modesty import limit_torch
+from sam_adapt_ros.nodes.modesty import learn_modestly
 
 if TYPE_CHECKING:
     from sam_adapt_ros.adaptation.adapter import Adapter
@@ -38,7 +38,7 @@ class Workplace:
         Raises StoreError, WeightsError or ConfigError that name the file or the parameter.
         """
         config = self._config
-        limit_torch(config.adaptation.resources, config.segmenter.device)
+        learn_modestly(config.adaptation.resources, config.segmenter.device)
         from sam_adapt_ros.adaptation.adapter import Adapter
 
         try:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -317,44 +313,3 @@ def test_when_frames_run_dry_only_an_observer_makes_do_with_those_that_there_are
         other.run_dry()
         time.sleep(0.1)
         assert fake.rounds == 0
-
-
-# Modesty --------------------------------------------------------------------------------------------------------------
-
-
-def test_the_process_takes_its_place_behind_others() -> None:
-    """In a process of its own that leads its session; with a thread from before."""
-    code = """
-import json, os, threading
-from pathlib import Path
-import cv2, torch, sam_adapt_ros.segmentation.segmenter  # while it is fast
-from sam_adapt_ros.config import ResourceConfig
-from sam_adapt_ros.nodes.modesty import be_modest, limit_torch
-stop, seen = threading.Event(), {}
-thread = threading.Thread(target=stop.wait); thread.start()
-resources = ResourceConfig(threads=1, nice=7)
-be_modest(resources)
-be_modest(ResourceConfig(threads=1, nice=3))  # never back
-limit_torch(resources, "cpu")
-later = threading.Thread(target=lambda: seen.update(later=os.getpriority(os.PRIO_PROCESS, 0)))
-later.start()
-later.join()
-seen["all"] = [os.getpriority(os.PRIO_PROCESS, int(t.name)) for t in Path("/proc/self/task").iterdir()]
-seen["threads"] = [torch.get_num_threads(), cv2.getNumThreads(), os.environ["OMP_NUM_THREADS"]]
-group = Path("/proc/self/autogroup")
-seen["group"] = group.read_text() if group.exists() else ""
-stop.set()
-print(json.dumps(seen))
-"""
-    environment = {name: value for name, value in os.environ.items() if not name.endswith("NUM_THREADS")}
-    ran = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, start_new_session=True, env=environment
-    )
-    assert ran.returncode == 0, ran.stderr
-    seen = json.loads(ran.stdout)
-    assert seen["all"]
-    assert set(seen["all"]) == {7}
-    assert seen["later"] == 7
-    assert seen["threads"] == [1, 1, "1"]
-    if seen["group"]:
-        assert seen["group"].split()[-2:] == ["nice", "7"]
