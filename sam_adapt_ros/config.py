@@ -396,7 +396,7 @@ class RoundConfig(Section):
     scene: NonNegative = 0.22  # frames whose mean colour is farther from the present ones' are of another scene, and
     # neither learned from nor judged by until it returns; 0: all frames count
     start: Literal["source", "current"] = "source"  # whose weights the student may start from
-    blends: list[Fraction] = [0.5, 1.0]  # candidates: shares of the way from the student's start to the student
+    point_shares: list[Fraction] = [0.5, 1.0]  # candidates: how far the points go from the start to the student
     checkpoint_every: Count = 10  # steps of self-training
 
 

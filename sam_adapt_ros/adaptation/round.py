@@ -229,18 +229,14 @@ class Round:
         return (weighed, behaviour) if better else (state, plain)
 
     def _students(self, rest: State, start: State, student: State) -> dict[str, State]:
-        """By name, the least change first: of the student, and of its blends with what it started from, the image
-        branch with the rest's points, both branches, and the points alone. The gate judges by what a camera sees, and
-        the image branch has a say nowhere else."""
-        blends = {
-            "student" if share == 1 else f"blend {share:g}": interpolate(start, student, share)
-            for share in self.config.rounds.blends
-        }
-        return {
-            **{f"{name}, image only": assemble(blend, rest) for name, blend in blends.items()},
-            **blends,
-            **{f"{name}, points only": assemble(rest, blend) for name, blend in blends.items()},
-        }
+        """By name, the least change first: the student's image branch with the rest's points, with points so far of the
+        way from where it started to the student, and its points alone. The gate judges by what a camera sees, and the
+        image branch has a say nowhere else; of the points' way, more is not always better."""
+        candidates = {"student, image only": assemble(student, rest)}
+        for share in self.config.rounds.point_shares:
+            name = "student" if share == 1 else f"student, points {share:g}"
+            candidates[name] = assemble(student, interpolate(start, student, share))
+        return {**candidates, "student, points only": assemble(rest, student)}
 
     def _label_facts(self, labelled: Sequence[Sample], samples: Sequence[Sample]) -> dict[str, Any]:
         """Coverage of the pseudo-labels and, where the truth is known, for reports only, their precision."""
