@@ -15,7 +15,7 @@ from sam_adapt_ros.config import AugmentationConfig
 from sam_adapt_ros.frame import IGNORE
 from sam_adapt_ros.segmentation.augmentation import augment
 from sam_adapt_ros.segmentation.batch import Sample, collate
-from sam_adapt_ros.segmentation.calibration import Logits, Scales, fit_alone, fit_scales
+from sam_adapt_ros.segmentation.calibration import Logits, Scales, fit_scales
 from sam_adapt_ros.segmentation.confusion import Confusion
 from sam_adapt_ros.segmentation.fusion import Fusion, fuse
 from sam_adapt_ros.segmentation.network import Network
@@ -114,17 +114,8 @@ def behave(image: Opinions, points: Opinions, fusion: Fusion, scales: Scales = S
 
 def weigh(image: Opinions, points: Opinions, labels: Sequence[NDArray[np.uint8]]) -> Scales:
     """The scales by which these branches together explain the labels, (P,) by frame, best."""
-    return fit_scales(_plain(image, points), labels)
-
-
-def weigh_alone(image: Opinions, points: Opinions, labels: Sequence[NDArray[np.uint8]]) -> Scales:
-    """The scales by which each of these branches alone explains the labels, (P,) by frame, best."""
-    return fit_alone(_plain(image, points), labels)
-
-
-def _plain(image: Opinions, points: Opinions) -> list[Logits]:
     plain = zip((both[0] for both in image.image), (both[0] for both in points.points), points.seen, strict=True)
-    return [Logits(*frame) for frame in plain]
+    return fit_scales([Logits(*frame) for frame in plain], labels)
 
 
 def agreement(first: NDArray[np.uint8], second: NDArray[np.uint8], classes: int) -> NDArray[np.float64]:

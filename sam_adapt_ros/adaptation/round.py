@@ -21,7 +21,6 @@ from sam_adapt_ros.adaptation.examination import (
     is_finite,
     listen,
     weigh,
-    weigh_alone,
     with_state,
 )
 from sam_adapt_ros.adaptation.gate import Decision, Gate, Measures, References
@@ -133,7 +132,6 @@ class Round:
         candidates["start"] = start
         if not self.observing:
             self.phase = "training"
-            start = heard.each_alone(start)
             student = self._train(with_state(self.source, start), labelled, checkpoint, pause)
             candidates |= self._students(in_use if at_home else source_state, start, student)
         candidates["normalization"] = normalized  # what learning must beat is taken only where nothing comes near it
@@ -205,7 +203,7 @@ class Round:
                     training.save(checkpoint)
         except FloatingPointError:
             return {name: tensor * float("nan") for name, tensor in training.student.state_dict().items()}
-        return dict(training.average.state_dict())
+        return training.result
 
     def _best_start(self, bases: Sequence[State], heard: _Listener, references: References) -> State:
         """Of every pair of branches the one that agrees best with the teacher on held-out frames; of equals the first.
@@ -287,11 +285,6 @@ class _Listener:
         image, points = self._opinions(state, "image."), self._opinions(state, "points.")
         scales = weigh(image, points, self._teacher)
         return scaled(state, scales), behave(image, points, self._fusion, scales)
-
-    def each_alone(self, state: State) -> State:
-        """The state with its branches as sure as each of them is right: how they are trained."""
-        labels = [sample.labels for sample in self._samples if sample.labels is not None]
-        return scaled(state, weigh_alone(self._opinions(state, "image."), self._opinions(state, "points."), labels))
 
     def _opinions(self, state: State, branch: str) -> Opinions:
         for known, opinions in self._known:

@@ -22,7 +22,6 @@ from sam_adapt_ros.evaluation.evaluate import evaluate
 from sam_adapt_ros.masks.generators import build
 from sam_adapt_ros.pseudo_labels import LabelStatistics
 from sam_adapt_ros.segmentation import Segmenter, load_segmenter
-from sam_adapt_ros.segmentation.calibration import fit_scales, listen, scaled
 from sam_adapt_ros.town.drive import frames as render
 
 logger = logging.getLogger(__name__)
@@ -55,7 +54,7 @@ def compare_recipes(
     """One round of learning a recipe, shift and seed, on the frames that the buffer keeps of a drive.
 
     config: of segmenter and buffer. recipes: configurations by name. output: a JSON file, rewritten after each.
-    The gate is left out: it would hide what a recipe that it refuses is worth.
+    The gate is left out, and the weighing of branches that it decides on: they would hide what a recipe is worth.
     """
     source, config = load_segmenter(config)
     rows: list[Row] = []
@@ -92,7 +91,7 @@ def _student(
     normalized = recovery.normalization_only(source, samples, config).network
     teacher = Teacher(config, source.taxonomy, build(config.masks))
     networks = [normalized, source.network] if adaptation.teacher.source_votes else [normalized]
-    labels, _, opinions = teacher.label(networks, training, held_out)
+    labels = teacher.label(networks, training, held_out).training
     statistics = LabelStatistics(len(source.taxonomy))
     labelled = with_labels(samples, labels)
     for sample, truth in zip(labelled, samples, strict=True):
@@ -101,12 +100,7 @@ def _student(
     run = SelfTraining(normalized, labelled, adaptation.self_training)
     while not run.finished:
         run.step()
-    network = run.average
-    if adaptation.calibrate:
-        judged = recovery.to_samples(held_out, source)
-        known = [opinion[sample.rows] for opinion, sample in zip(opinions, judged, strict=True)]
-        network = with_state(network, scaled(network.state_dict(), fit_scales(listen(network, judged), known)))
-    student = Segmenter(network, source.taxonomy, config.segmenter, "student")
+    student = Segmenter(with_state(normalized, run.result), source.taxonomy, config.segmenter, "student")
     return student, statistics.coverage, statistics.precision
 
 
