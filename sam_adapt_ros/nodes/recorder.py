@@ -12,18 +12,14 @@ from functools import partial
 from pathlib import Path
 from types import TracebackType
 
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.context import Context
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
-from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import PointCloud2
 
 from sam_adapt_ros.bags.writer import BagWriter, Storage, Version
 from sam_adapt_ros.errors import BagError
-from sam_adapt_ros.nodes import dds
+from sam_adapt_ros.nodes.companion import Companion
 from sam_adapt_ros.nodes.inputs import type_name
 
 logger = logging.getLogger(__name__)
@@ -40,8 +36,8 @@ TOPICS: Mapping[str, type] = {
 DEPTH = 50
 
 
-class Recorder:
-    """Records from the moment it is entered, in threads of its own; a context manager.
+class Recorder(Companion):
+    """Records from the moment it is entered.
 
     Leaving it ends the bag; leaving it by an exception removes it. Clouds are recorded at their header's stamp, and
     everything else at the newest stamp a cloud has had, so that the bag's time is the sensors'.
@@ -50,6 +46,8 @@ class Recorder:
     topics: name -> message class. path, storage, version, force: as for ``BagWriter``.
     Raises BagError when the bag cannot be written.
     """
+
+    name = "recorder"
 
     def __init__(
         self,
@@ -70,27 +68,13 @@ class Recorder:
         self._failure: BagError | None = None
 
     def __enter__(self) -> Recorder:
-        dds.use_profile()
         self._writer.__enter__()
-        self._context = Context()
-        rclpy.init(context=self._context, signal_handler_options=SignalHandlerOptions.NO)
-        self._node = Node("recorder", context=self._context, use_global_arguments=False, start_parameter_services=False)
-        for topic, kind in self._topics.items():
-            take = partial(self._take, topic, kind)
-            self._node.create_subscription(kind, topic, take, QoSProfile(depth=DEPTH), raw=True)
-        self._executor = SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(self._node)
-        self._thread = threading.Thread(target=self._executor.spin, name="recorder", daemon=True)
-        self._thread.start()
-        return self
+        return super().__enter__()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._executor.shutdown(timeout_sec=5.0)
-        self._thread.join(5.0)
-        self._node.destroy_node()
-        rclpy.try_shutdown(context=self._context)
+        super().__exit__(kind, error, trace)
         self._writer.__exit__(kind, error, trace)
 
     def wait(
@@ -135,6 +119,10 @@ class Recorder:
                 max(0.0, deadline - time.monotonic()),
             )
         return ended
+
+    def _open(self, node: Node) -> None:
+        for topic, kind in self._topics.items():
+            node.create_subscription(kind, topic, partial(self._take, topic, kind), QoSProfile(depth=DEPTH), raw=True)
 
     def _take(self, topic: str, kind: type, data: bytes) -> None:
         stamped = kind is PointCloud2

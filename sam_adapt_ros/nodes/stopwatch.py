@@ -4,36 +4,33 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Any
 
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.context import Context
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.serialization import deserialize_message
-from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool
 
 from sam_adapt_ros.messages import stamp_ns
-from sam_adapt_ros.nodes import dds
+from sam_adapt_ros.nodes.companion import Companion
 from sam_adapt_ros.nodes.diagnostics import read_diagnostics
 from sam_adapt_ros.nodes.recorder import DEPTH, LABELS, STATUS
 
 ANSWER_TIMEOUT_S = 60.0
 
 
-class Stopwatch:
-    """Listens in a thread of its own while it is entered; a context manager.
+class Stopwatch(Companion):
+    """Listens while it is entered.
 
     sent, labelled: by sweep's stamp, when the sweep was published and when its labels had come. phases: when the
     adapter reported which phase, in order. All times are nanoseconds of the system's clock, taken by the middleware's
     own threads: this process may be late to look at a message, the times are not.
     """
+
+    name = "stopwatch"
 
     def __init__(self, sweeps: str) -> None:
         """sweeps: the LiDAR's topic."""
@@ -41,31 +38,6 @@ class Stopwatch:
         self.labelled: dict[int, int] = {}
         self.phases: list[tuple[int, str]] = []
         self._sweeps = sweeps
-
-    def __enter__(self) -> Stopwatch:
-        dds.use_profile()
-        self._context = Context()
-        rclpy.init(context=self._context, signal_handler_options=SignalHandlerOptions.NO)
-        self._node = Node(
-            "stopwatch", context=self._context, use_global_arguments=False, start_parameter_services=False
-        )
-        self._listen(self._sweeps, PointCloud2, self._take_sweep, raw=True)
-        self._listen(LABELS, PointCloud2, self._take_labels, raw=True)
-        self._listen(STATUS, DiagnosticArray, self._take_status)
-        self._pausing = self._node.create_client(SetBool, "/adapter/pause")
-        self._executor = SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(self._node)
-        self._thread = threading.Thread(target=self._executor.spin, name="stopwatch", daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._executor.shutdown(timeout_sec=5.0)
-        self._thread.join(5.0)
-        self._node.destroy_node()
-        rclpy.try_shutdown(context=self._context)
 
     def pause(self, paused: bool) -> None:
         """Has the adapter pause learning, or go on with it. Raises TimeoutError when it does not answer."""
@@ -76,9 +48,15 @@ class Stopwatch:
         if not answered.wait(ANSWER_TIMEOUT_S):
             raise TimeoutError(f"{self._pausing.srv_name}: no answer within {ANSWER_TIMEOUT_S:g} s")
 
-    def _listen(self, topic: str, kind: type, take: Any, raw: bool = False) -> None:
-        """take: called with a message and the middleware's account of it."""
-        self._node.create_subscription(kind, topic, take, QoSProfile(depth=DEPTH), raw=raw)
+    def _open(self, node: Node) -> None:
+        def listen(topic: str, kind: type, take: Any, raw: bool = False) -> None:
+            """take: called with a message and the middleware's account of it."""
+            node.create_subscription(kind, topic, take, QoSProfile(depth=DEPTH), raw=raw)
+
+        listen(self._sweeps, PointCloud2, self._take_sweep, raw=True)
+        listen(LABELS, PointCloud2, self._take_labels, raw=True)
+        listen(STATUS, DiagnosticArray, self._take_status)
+        self._pausing = node.create_client(SetBool, "/adapter/pause")
 
     def _take_sweep(self, data: bytes, info: Mapping[str, Any]) -> None:
         self.sent[_stamp_ns(data)] = info["source_timestamp"]
