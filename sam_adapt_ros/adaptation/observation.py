@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sam_adapt_ros.adaptation.gate import Decision
+if TYPE_CHECKING:  # it imports torch, and the adapter lowers its priority before that
+    from sam_adapt_ros.adaptation.gate import Decision
 
 _PASSED_OVER = {
     "standing": "less than buffer.min_distance driven",

@@ -134,3 +134,8 @@ print(json.dumps(seen))
         assert all(before[path] > 1 for path in openblas), before
     assert set(after.values()) == {1}
     assert {elsewhere[path] for path in openblas} == {1}
+
+
+def test_the_adapter_is_imported_without_torch() -> None:
+    """Which is loaded once the process has taken its place, and no sooner."""
+    assert run("import json, sys, sam_adapt_ros.nodes.adapter; print(json.dumps('torch' in sys.modules))") is False
