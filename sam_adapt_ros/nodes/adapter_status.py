@@ -60,6 +60,7 @@ class LearningStatus:
         buffer, lacking, losses = adapter.buffer, adapter.lacking, adapter.losses
         values: dict[str, Any] = {
             "round": adapter.rounds,
+            "settled": int(self._learner.settled),
             "frames.training": len(buffer.training()),
             "frames.held_out": len(buffer.held_out()),
             "frames.min_frames": rounds.min_frames,

@@ -193,6 +193,12 @@ class Learner:
         return self._in_round
 
     @property
+    def settled(self) -> bool:
+        """Whether, no frames coming any more, it has nothing left to sum up either; of one that observes."""
+        adapter = self.adapter
+        return self._run_dry and adapter is not None and not self._in_round and not adapter.ready_at_end
+
+    @property
     def passed_over(self) -> Counter[str]:
         """Frames that this process offered to the buffer in vain, by the reason."""
         counts = Counter(self.adapter.buffer.counts) if self.adapter is not None else Counter()

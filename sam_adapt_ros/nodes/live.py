@@ -23,6 +23,7 @@ from sam_adapt_ros.evaluation.run_report import PICTURES, Sample, evenly_spaced,
 from sam_adapt_ros.evaluation.summary import Summary
 from sam_adapt_ros.evaluation.timeline import Labels
 from sam_adapt_ros.frame import Frame
+from sam_adapt_ros.nodes.adapter_listener import is_open
 from sam_adapt_ros.nodes.diagnostics import read_diagnostics
 from sam_adapt_ros.nodes.player import play
 from sam_adapt_ros.nodes.process import AdapterProcess, SegmenterProcess
@@ -122,7 +123,7 @@ class _Drive:
     def run(self, patience_s: float) -> None:
         if self.adapter is not None:
             # Else it would miss the first frames.
-            self._wait(lambda: "round" in self._learning(), START_TIMEOUT_S)
+            self._wait(lambda: is_open(self._learning()), START_TIMEOUT_S)
         self._play()
         if self.adapter is not None:
             number = self._learning().get("round")

@@ -59,6 +59,7 @@ def play(
     wait_for: Sequence[str] = (),
     subscriber: str = "",
     wait_timeout: float = 60.0,
+    ready: Callable[[], object] = lambda: None,
     stop: threading.Event | None = None,
 ) -> Played:
     """Publishes a bag's messages from a node named ``player``, in a context of its own.
@@ -66,7 +67,7 @@ def play(
     rate: times the recorded speed. loop: how often it is played; 0: until ``stop``. clock: ``/clock`` is published.
     topics: only these; None: all whose message package is installed.
     wait_for: topics that must have a subscriber before it starts, waited for at most ``wait_timeout`` seconds.
-    subscriber: name of the node that this must be; "": any.
+    subscriber: name of the node that this must be; "": any. ready: called then; it starts when this returns.
     Raises BagError when the bag cannot be read, holds nothing to publish, or nobody subscribed in time.
     """
     if rate <= 0:
@@ -78,7 +79,7 @@ def play(
     try:
         with _open(Path(bag)) as reader:
             return _Player(node, reader, rate, clock, topics, stop or threading.Event()).run(
-                loop, wait_for, subscriber, wait_timeout
+                loop, wait_for, subscriber, wait_timeout, ready
             )
     except (AnyReaderError, OSError) as error:
         raise BagError(f"{bag}: {error}") from None
@@ -110,8 +111,11 @@ class _Player:
         if not self._publishers:
             raise BagError(f"{reader.paths[0]}: nothing to publish (topics: {', '.join(reader.topics) or 'none'})")
 
-    def run(self, loop: int, wait_for: Sequence[str], subscriber: str, wait_timeout: float) -> Played:
+    def run(
+        self, loop: int, wait_for: Sequence[str], subscriber: str, wait_timeout: float, ready: Callable[[], object]
+    ) -> Played:
         self._wait_for_subscribers(wait_for, subscriber, wait_timeout)
+        ready()
         start = time.monotonic()
         rounds = 0
         while not self._stop.is_set() and (loop == 0 or rounds < loop):

@@ -7,10 +7,10 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sam_adapt_ros.bags.writer import CALIBRATION_FILE
 from sam_adapt_ros.config import Config
@@ -18,9 +18,17 @@ from sam_adapt_ros.errors import SamAdaptError
 from sam_adapt_ros.nodes import process
 from sam_adapt_ros.nodes.process import AdapterProcess, SegmenterProcess
 
+if TYPE_CHECKING:
+    from sam_adapt_ros.nodes.adapter_listener import AdapterListener
+
 logger = logging.getLogger(__name__)
 
 OFF = "off"
+OPEN_TIMEOUT_S = 60.0
+"""So long a bag waits for an adapter that is to observe it."""
+PHASE_TIMEOUT_S = 60.0
+"""Bag played, so long an adapter that observes is waited for in one phase of its last round."""
+REMINDER_S = 10.0
 
 
 def run(
@@ -43,7 +51,8 @@ def run(
 
     Both are started again should they die; that the adapter does, or cannot even start, never ends the run.
     params_file: a preset's name or a YAML file. mode, weights, sam_checkpoint, store: as for ``with_arguments``.
-    use_sim_time: None: when a bag is played. until_played: ends when the bag does. Returns the exit code.
+    use_sim_time: None: when a bag is played. until_played: ends when the bag does and, in mode ``observe``, the adapter
+    has summed it up. Returns the exit code.
     Raises ConfigError when the parameters do not fit, BagError when the bag cannot be played.
     """
     config = with_arguments(Config.load(params_file, dict(overrides or {})), mode, weights, sam_checkpoint, store)
@@ -55,7 +64,7 @@ def run(
         signal.signal(number, lambda *_: stop.set())
     segmenter = SegmenterProcess(config, use_sim_time=simulated, namespace=namespace, log_level=log_level)
     adapter = AdapterProcess(config, use_sim_time=simulated, namespace=namespace, log_level=log_level)
-    playing = _Playing(bag, config, rate, loop, stop) if bag is not None else None
+    playing = _Playing(bag, config, namespace, rate, loop, until_played, stop) if bag is not None else None
     started = time.monotonic()
     with ExitStack() as ended_together:
         ended_together.enter_context(segmenter)
@@ -64,7 +73,6 @@ def run(
             ended_together.callback(segmenter.ask_to_stop)
         while not stop.wait(0.1):
             if playing is not None and playing.ended:
-                logger.info("the bag has been played")
                 if until_played or playing.failure:
                     break
                 playing = None
@@ -120,12 +128,23 @@ def with_calibration_of(config: Config, bag: str | Path) -> Config:
 
 
 class _Playing:
-    """A bag being played in a thread."""
+    """A bag being played in a thread, from when the nodes are ready to, if asked for, when they are done with it."""
 
-    def __init__(self, bag: str | Path, config: Config, rate: float, loop: int, stop: threading.Event) -> None:
+    def __init__(
+        self,
+        bag: str | Path,
+        config: Config,
+        namespace: str,
+        rate: float,
+        loop: int,
+        until_played: bool,
+        stop: threading.Event,
+    ) -> None:
         self.failure: SamAdaptError | None = None
         self._arguments: dict[str, Any] = {"rate": rate, "loop": loop, "clock": True, "stop": stop}
-        self._bag, self._lidar = bag, config.lidar.topic
+        self._bag, self._lidar, self._namespace = bag, config.lidar.topic, namespace
+        self._observed = bool(config.adaptation.store.folder) and config.adaptation.mode == "observe"
+        self._until_played, self._stop = until_played, stop
         self._thread = threading.Thread(target=self._play, name="player", daemon=True)
         self._thread.start()
 
@@ -134,10 +153,60 @@ class _Playing:
         return not self._thread.is_alive()
 
     def _play(self) -> None:
+        from sam_adapt_ros.nodes.adapter_listener import AdapterListener
         from sam_adapt_ros.nodes.player import play
 
-        try:
-            # By its name: the adapter subscribes sooner, the segmenter has a model to load first.
-            play(self._bag, wait_for=[self._lidar], subscriber="segmenter", wait_timeout=120.0, **self._arguments)
-        except SamAdaptError as error:
-            self.failure = error
+        with AdapterListener(self._namespace) if self._observed else nullcontext() as adapter:
+            ready = (lambda: self._until_open(adapter)) if adapter is not None else (lambda: None)
+            try:
+                # By its name: the adapter subscribes sooner, the segmenter has a model to load first.
+                play(
+                    self._bag,
+                    wait_for=[self._lidar],
+                    subscriber="segmenter",
+                    wait_timeout=120.0,
+                    ready=ready,
+                    **self._arguments,
+                )
+            except SamAdaptError as error:
+                self.failure = error
+                return
+            logger.info("the bag has been played")
+            if adapter is not None and self._until_played:
+                self._until_settled(adapter)
+
+    def _until_open(self, adapter: AdapterListener) -> None:
+        """What came sooner would not be observed."""
+        from sam_adapt_ros.nodes.adapter_listener import is_open
+
+        if not self._wait(lambda: is_open(adapter.said), lambda: "to open its store", OPEN_TIMEOUT_S):
+            logger.warning("the adapter is not open after %g s: the bag is played all the same", OPEN_TIMEOUT_S)
+
+    def _until_settled(self, adapter: AdapterListener) -> None:
+        from sam_adapt_ros.nodes.adapter import RUN_DRY_S
+        from sam_adapt_ros.nodes.adapter_listener import is_settled
+
+        def what() -> str:
+            return f"to sum up what it observed ({adapter.said.get('phase', 'not heard of yet')})"
+
+        # Sooner it cannot know that nothing more comes, and what it says is about a pause on the way.
+        self._stop.wait(RUN_DRY_S)
+        if not self._wait(lambda: is_settled(adapter.said), what, PHASE_TIMEOUT_S):
+            logger.warning("the adapter has not come further in %g s: it is ended", PHASE_TIMEOUT_S)
+
+    def _wait(self, done: Callable[[], bool], what: Callable[[], str], patience_s: float) -> bool:
+        """Waits, saying what for, until it is done or to stop; False when that stays the same for too long."""
+        what_before, since = "", 0.0
+        said = -REMINDER_S
+        while not (done() or self._stop.is_set()):
+            now = time.monotonic()
+            if (it := what()) != what_before:
+                what_before, since = it, now
+                said = -REMINDER_S
+            if now - since > patience_s:
+                return False
+            if now - said > REMINDER_S:
+                said = now
+                logger.info("waiting for the adapter %s, %g s at most", it, patience_s)
+            self._stop.wait(0.1)
+        return True

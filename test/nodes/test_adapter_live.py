@@ -213,6 +213,7 @@ def test_observe_shows_what_it_would_have_learned_from_and_changes_nothing(
     assert 0 < status["decision"]["labels"]["coverage"] <= 1
     assert status["promotions"] == status["rejections"] == 0
     assert store_of(folder).list() == (store_of(folder).source(),)
+    until(lambda: rig.status["settled"], what="the end of the drive")
 
 
 def test_without_a_store_it_says_what_it_needs(start: Start) -> None:

@@ -298,18 +298,24 @@ def test_decisions_do_not_pile_up(learn: Callable[..., Any]) -> None:
 
 def test_when_frames_run_dry_only_an_observer_makes_do_with_those_that_there_are(learn: Callable[..., Any]) -> None:
     labels = np.zeros(3, np.uint8)
-    learning, fake = learn(FakeAdapter(steps=1), mode="observe")
+    learning, fake = learn(FakeAdapter(steps=10), mode="observe")
     learning.run_dry()
+    until(lambda: learning.settled, 5.0)
     learning.observe(None, labels)  # they had not run dry at all
+    assert not learning.settled
     fake.ready_at_end = True
     learning.pause(False)
     time.sleep(0.2)
     assert fake.rounds == 0
     learning.run_dry()
     until(lambda: fake.rounds == 1, 5.0)
+    assert not learning.settled
+    until(lambda: fake.decisions, 5.0)
+    until(lambda: learning.settled, 5.0)
     for mode in ("source_free", "with_source"):
         other, fake = learn(FakeAdapter(steps=1), mode=mode)
         fake.ready_at_end = True
         other.run_dry()
         time.sleep(0.1)
         assert fake.rounds == 0
+        assert not other.settled
