@@ -10,7 +10,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, TypeVar
 
@@ -58,19 +57,21 @@ class NodeProcess:
         self.process: subprocess.Popen | None = None
 
     def start(self) -> None:
-        handle, name = tempfile.mkstemp(prefix="sam_adapt_", suffix=".yaml")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
+        # Without a name: whoever is killed leaves nothing behind.
+        with tempfile.TemporaryFile("w+", encoding="utf-8") as file:
             yaml.safe_dump(parameter_file(self._config), file)
-        self._parameters = Path(name)
-        command = [sys.executable, "-m", f"sam_adapt_ros.nodes.{self.node}", "--ros-args", "--params-file", name]
-        self.process = subprocess.Popen(
-            [*command, *self._arguments],
-            env={**self._environment, SUPERVISOR: str(os.getpid())},
-            stdout=self._log,
-            stderr=subprocess.STDOUT if self._log is not None else None,
-            # Ctrl-C goes to the whole foreground group; the child is to get it once, from us.
-            start_new_session=True,
-        )
+            file.seek(0)
+            parameters = f"/dev/fd/{file.fileno()}"
+            command = [sys.executable, "-m", f"sam_adapt_ros.nodes.{self.node}", "--ros-args"]
+            self.process = subprocess.Popen(
+                [*command, "--params-file", parameters, *self._arguments],
+                env={**self._environment, SUPERVISOR: str(os.getpid())},
+                stdout=self._log,
+                stderr=subprocess.STDOUT if self._log is not None else None,
+                pass_fds=[file.fileno()],
+                # Ctrl-C goes to the whole foreground group; the child is to get it once, from us.
+                start_new_session=True,
+            )
 
     @property
     def exit_code(self) -> int | None:
@@ -92,7 +93,6 @@ class NodeProcess:
                 logger.warning("the %s does not end; killed", self.node)
                 self.process.kill()
                 self.process.wait()
-        self._parameters.unlink(missing_ok=True)
         return self.process.returncode
 
     def __enter__(self: P) -> P:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 import yaml
 from node_support import CAMERAS, Rig, make_config, until
 
+from sam_adapt_ros.config import Config
 from sam_adapt_ros.nodes import process
 from sam_adapt_ros.nodes.process import AdapterProcess, SegmenterProcess, parameter_file
 
@@ -193,6 +195,17 @@ def test_a_node_that_nobody_supervises_outlives_who_started_it(tmp_path: Path) -
         assert alive(pid)
     finally:
         os.kill(pid, signal.SIGKILL)
+
+
+def test_whoever_is_killed_leaves_no_parameters_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(AdapterProcess, "node", "no_such_node")
+    it = AdapterProcess(Config())
+    it.start()
+    try:
+        assert list(tmp_path.iterdir()) == []
+    finally:
+        it.stop()
 
 
 def test_one_that_keeps_dying_is_started_ever_more_seldom(
