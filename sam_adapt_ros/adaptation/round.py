@@ -128,8 +128,7 @@ class Round:
             bases += [in_use, renewed]
         start = self._best_start(bases, heard, references)
 
-        candidates = {"calibration": in_use} if self.config.calibrate else {}
-        candidates["start"] = start
+        candidates = {"start": start}
         if not self.observing:
             self.phase = "training"
             student = self._train(with_state(self.source, start), labelled, checkpoint, pause)

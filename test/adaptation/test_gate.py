@@ -68,10 +68,27 @@ def test_of_scores_that_cannot_be_told_apart_the_least_change_is_promoted(refere
     # One that is refused is not preferred for its place, and sets no standard either.
     some["both"] = None
     assert Gate(GateConfig(indifference=1.1 * apart), CLASSES).judge(some, references).promoted == "one branch"
+    # A greater change is not preferred either when the other modality does not hear of it.
+    mute = replace(behaviour(0.12, 40), image=some["one branch"].image, points=some["one branch"].points)
+    gate = Gate(GateConfig(indifference=0.9 * apart), CLASSES)
+    assert gate.judge({**some, "both": mute}, references).promoted == "one branch"
     # And when labelled frames speak against it, the next one gets its turn.
     some["both"] = behaviour(0.12, 40)
     replay = {"current": 0.8, "one branch": 0.5, "both": 0.8}.__getitem__
     assert Gate(GateConfig(indifference=1.1 * apart), CLASSES).judge(some, references, replay).promoted == "both"
+
+
+def test_what_the_other_modality_does_not_corroborate_is_refused(references: References) -> None:
+    current = references.current
+    points = replace(behaviour(0.15, 30), image=current.image, points=current.points)
+    decision = Gate(GateConfig(), CLASSES).judge({"points": points}, references)
+    assert not decision.promoted
+    assert [reason for reason in decision.verdicts[0].refused if "2d and 3d" in reason]
+    blind = replace(references, seen=np.zeros(COUNT, bool))
+    nothing = np.full(COUNT, 255, np.uint8)
+    points, unseen = replace(points, image=nothing), replace(current, image=nothing)
+    blind = replace(blind, source=unseen, current=unseen, normalization=replace(blind.normalization, image=nothing))
+    assert Gate(GateConfig(), CLASSES).judge({"points": points}, blind).promoted == "points"
 
 
 def test_the_same_again_is_not_promoted(gate: Gate, references: References) -> None:
