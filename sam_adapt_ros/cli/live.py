@@ -42,7 +42,9 @@ def run(
     bag: Annotated[Path | None, typer.Option(help="Play this bag, with /clock.")] = None,
     rate: Annotated[float, typer.Option(help="Times the recorded speed.")] = 1.0,
     loop: Annotated[int, typer.Option(help="How often the bag is played; 0: for ever.")] = 1,
-    until_played: Annotated[bool, typer.Option("--until-played", help="End when the bag does.")] = False,
+    until_played: Annotated[
+        bool, typer.Option("--until-played", help="End when the bag does, once it is summed up in mode observe.")
+    ] = False,
 ) -> None:
     """Start segmenter and adapter where there is no `ros2 launch`; the same as launch/adapt.launch.py."""
     from sam_adapt_ros.nodes.run import run
