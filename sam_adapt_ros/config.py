@@ -334,10 +334,9 @@ class GateConfig(Section):
     )
     tolerance: Fraction = 0.05  # how much the branches, or augmented and plain, may agree less than in use
     label_tolerance: Fraction = 0.05  # the same of the agreement with pseudo-labels over all points
-    min_gain: Fraction = 0.003  # by which agreement with pseudo-labels must rise where a camera sees
-    # By which 2D and 3D must agree better than those of what is in use, and of any lesser change; -1: they need not.
-    corroboration: Annotated[float, Field(ge=-1, le=1)] = 0.005
-    indifference: Fraction = 0.005  # by which the score of a greater change must be above a lesser one's
+    modality_weight: NonNegative = 0.25  # of the agreement of 2D and 3D in the score, beside that with pseudo-labels
+    # By which the score must rise: above that of what is in use, and of a greater change above that of a lesser one.
+    min_gain: Fraction = 0.01
     max_class_drop: Fraction = 0.08  # a class's consistency may fall by this much
     min_class_points: Count = 200  # pseudo-labels that a class needs to be judged
     replay_tolerance: Fraction = 0.02  # mean IoU that may be lost on labelled frames of the source, where there are any

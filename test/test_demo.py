@@ -24,7 +24,6 @@ QUICK = {
     **{f"gate.{name}": 1.0 for name in ("tolerance", "label_tolerance", "max_class_drop", "anchor_tolerance")},
     "gate.anchor_floor": 0.0,
     "gate.min_gain": 0.0,
-    "gate.corroboration": -1.0,
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -24,7 +24,8 @@ Numbers = dict[str, float]
 class Verdict:
     """What the gate thinks of one set of weights. refused: every criterion it fails, with its numbers; () when none.
 
-    score: agreement with the pseudo-labels from before the round, the higher the better. numbers: all measurements.
+    score: agreement with the pseudo-labels from before the round, and of the modalities, the higher the better.
+    numbers: all measurements.
     """
 
     name: str
@@ -94,10 +95,8 @@ class Gate:
     ) -> Decision:
         """candidates: by name, those first that change least; None for one whose weights are not finite.
 
-        Pseudo-labels are mostly what the point branch said: one that learned them agrees with them, right or wrong. But
-        the images do not take its word for it. So whatever is promoted must make 2D and 3D agree better, by
-        ``config.corroboration``; and a greater change is preferred to a lesser one only where it does so again, and
-        scores higher by ``config.indifference``: held-out frames are too few to tell nearer scores apart.
+        Of the candidates that pass, the first is promoted whose score is the best, but for ``config.min_gain``: held-
+        out frames are too few to tell nearer scores apart, and what was not changed has not become worse.
 
         replay: mean IoU on labelled frames of the candidate of that name, and of what is in use, ``current``; asked of
         those alone that could be promoted, in the order in which they would be.
@@ -113,13 +112,12 @@ class Gate:
         )
         verdicts = tuple(self._verdict(name, behaviour, measured, baselines) for name, behaviour in candidates.items())
         best = None
-        passed = [verdict for verdict in verdicts if verdict.passed]
-        while passed and best is None:
-            preferred = self._preferred(passed)
-            replayed = preferred if replay is None else self._replayed(preferred, replay)
-            verdicts = tuple(replayed if each is preferred else each for each in verdicts)
-            passed.remove(preferred)
-            best = replayed if replayed.passed else None
+        for verdict in self._preferred(verdicts):
+            replayed = verdict if replay is None else self._replayed(verdict, replay)
+            verdicts = tuple(replayed if each is verdict else each for each in verdicts)
+            if replayed.passed:
+                best = replayed
+                break
         if best is None:
             reason = "; ".join(f"{verdict.name}: {verdict.refused[0]}" for verdict in verdicts) or "no candidates"
             return self._decided(Decision("", reason, verdicts, baselines))
@@ -135,28 +133,21 @@ class Gate:
             return Verdict(name, ("too few held-out points",), 0.0, {})
         numbers = measured.of(behaviour)
         current, source, normalization = (baseline.numbers for baseline in baselines)
-        home = name == "source"
+        # The source comes back as soon as what is in use is worth no more than it: where the scene is the source's own.
+        gain = 0.0 if name == "source" else self.config.min_gain
         refused = (
             *self._unlike_anchor(numbers, normalization),
             *self._collapsed(numbers, source, normalization),
-            *self._inconsistent(numbers, current, source, normalization, home),
+            *self._inconsistent(numbers, current, source, normalization, gain),
             *self._worse_in_a_class(numbers, current, normalization),
         )
         return Verdict(name, refused, numbers["score"], numbers)
 
-    def _preferred(self, passed: Sequence[Verdict]) -> Verdict:
-        """Of those that passed, the one to be promoted."""
-        chosen = passed[0]
-        for verdict in passed[1:]:
-            worth = verdict.score - chosen.score > self.config.indifference
-            if worth and not self._unheard(verdict.numbers, chosen.numbers):
-                chosen = verdict
-        return chosen
-
-    def _unheard(self, numbers: Numbers, other: Numbers) -> bool:
-        """Whether 2D and 3D do not agree better than those of the other; without cameras nobody can tell."""
-        corroborated = numbers["modalities"] - other["modalities"] > self.config.corroboration
-        return "kappa" in numbers and not corroborated
+    def _preferred(self, verdicts: tuple[Verdict, ...]) -> list[Verdict]:
+        """Those that passed, in the order in which they would be promoted."""
+        passed = [verdict for verdict in verdicts if verdict.passed]
+        enough = max((verdict.score for verdict in passed), default=0.0) - self.config.min_gain
+        return sorted(passed, key=lambda verdict: max(0.0, enough - verdict.score))
 
     def _replayed(self, verdict: Verdict, replay: Callable[[str], float]) -> Verdict:
         own, usual = replay(verdict.name), replay("current")
@@ -200,18 +191,11 @@ class Gate:
         return tuple(found)
 
     def _inconsistent(
-        self, numbers: Numbers, current: Numbers, source: Numbers, normalization: Numbers, home: bool
+        self, numbers: Numbers, current: Numbers, source: Numbers, normalization: Numbers, gain: float
     ) -> tuple[str, ...]:
-        """home: it is the source, which comes back as soon as what is in use is worth no more than it: where the scene
-        is the source's own."""
         config, found = self.config, []
-        gain = 0.0 if home else config.min_gain
         if numbers.get("kappa", 1.0) < config.min_kappa:
             found.append(f"consistency: 2d and 3d agree by chance (kappa {numbers['kappa']:.3f})")
-        if not home and self._unheard(numbers, current):
-            found.append(
-                f"consistency: 2d and 3d agree on {numbers['modalities']:.3f}, in use {current['modalities']:.3f}"
-            )
         found += [
             f"consistency: {key} {numbers[key]:.3f}, in use {current[key]:.3f}"
             for key, tolerance in (
@@ -292,8 +276,10 @@ class Measures:
             judged = np.nan_to_num(values[self._judged])
             numbers[key] = float(judged.mean()) if len(judged) else 0.0
         # Where a camera sees, masks have mended the labels; elsewhere they only repeat what the teacher was sure of.
+        # They are mostly the point branch's words, and one that learned them agrees with them, right or wrong. Whether
+        # a branch has gained shows by its agreement with the other one: each sees what the other does not.
         judged_by = "labels_seen" if seen.any() else "labels"
-        numbers["score"] = numbers[judged_by]
+        numbers["score"] = numbers[judged_by] + self._config.modality_weight * numbers["modalities"]
         mean = np.nan_to_num(consistencies[judged_by])
         numbers |= {f"class/{name}": float(mean[place]) for place, name in enumerate(names) if self._judged[place]}
         return numbers

@@ -125,7 +125,6 @@ def _config(plan: Plan, store: Path) -> Config:
         "tolerance": 1.0,
         "label_tolerance": 1.0,
         "min_gain": 0.0,
-        "corroboration": -1.0,
         "max_class_drop": 1.0,
     }
     held_out = plan.buffer // 5

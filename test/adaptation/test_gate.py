@@ -62,33 +62,25 @@ def test_of_scores_that_cannot_be_told_apart_the_least_change_is_promoted(refere
     scores = {verdict.name: verdict.score for verdict in Gate(GateConfig(), CLASSES).judge(some, references).verdicts}
     apart = scores["both"] - scores["one branch"]
     assert 0 < apart < scores["both"] - scores["neither"]
-    for indifference, expected in ((0.9 * apart, "both"), (1.1 * apart, "one branch"), (0.0, "both")):
-        gate = Gate(GateConfig(indifference=indifference), CLASSES)
+    for min_gain, expected in ((0.9 * apart, "both"), (1.1 * apart, "one branch"), (0.0, "both")):
+        gate = Gate(GateConfig(min_gain=min_gain), CLASSES)
         assert gate.judge(some, references).promoted == expected
     # One that is refused is not preferred for its place, and sets no standard either.
     some["both"] = None
-    assert Gate(GateConfig(indifference=1.1 * apart), CLASSES).judge(some, references).promoted == "one branch"
-    # A greater change is not preferred either when the other modality does not hear of it.
-    mute = replace(behaviour(0.12, 40), image=some["one branch"].image, points=some["one branch"].points)
-    gate = Gate(GateConfig(indifference=0.9 * apart), CLASSES)
-    assert gate.judge({**some, "both": mute}, references).promoted == "one branch"
+    assert Gate(GateConfig(min_gain=1.1 * apart), CLASSES).judge(some, references).promoted == "one branch"
     # And when labelled frames speak against it, the next one gets its turn.
     some["both"] = behaviour(0.12, 40)
     replay = {"current": 0.8, "one branch": 0.5, "both": 0.8}.__getitem__
-    assert Gate(GateConfig(indifference=1.1 * apart), CLASSES).judge(some, references, replay).promoted == "both"
+    assert Gate(GateConfig(min_gain=1.1 * apart), CLASSES).judge(some, references, replay).promoted == "both"
 
 
-def test_what_the_other_modality_does_not_corroborate_is_refused(references: References) -> None:
-    current = references.current
-    points = replace(behaviour(0.15, 30), image=current.image, points=current.points)
-    decision = Gate(GateConfig(), CLASSES).judge({"points": points}, references)
-    assert not decision.promoted
-    assert [reason for reason in decision.verdicts[0].refused if "2d and 3d" in reason]
-    blind = replace(references, seen=np.zeros(COUNT, bool))
-    nothing = np.full(COUNT, 255, np.uint8)
-    points, unseen = replace(points, image=nothing), replace(current, image=nothing)
-    blind = replace(blind, source=unseen, current=unseen, normalization=replace(blind.normalization, image=nothing))
-    assert Gate(GateConfig(), CLASSES).judge({"points": points}, blind).promoted == "points"
+def test_of_equal_agreement_with_pseudo_labels_the_better_corroborated_is_promoted(references: References) -> None:
+    better = behaviour(0.12, 40)
+    alone = replace(better, image=references.current.image, points=references.current.points)
+    corroborated = replace(alone, image=better.image)
+    some = {"alone": alone, "corroborated": corroborated}
+    assert Gate(GateConfig(), CLASSES).judge(some, references).promoted == "corroborated"
+    assert Gate(GateConfig(modality_weight=0.0), CLASSES).judge(some, references).promoted == "alone"
 
 
 def test_the_same_again_is_not_promoted(gate: Gate, references: References) -> None:

@@ -45,7 +45,6 @@ OPEN_GATE: dict[str, object] = {
     "tolerance": 1.0,
     "label_tolerance": 1.0,
     "min_gain": 0.0,
-    "corroboration": -1.0,
     "max_class_drop": 1.0,
     "min_class_points": 1,
 }
