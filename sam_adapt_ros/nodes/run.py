@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 OFF = "off"
-OPEN_TIMEOUT_S = 60.0
-"""So long a bag waits for an adapter that is to observe it."""
+OPEN_TIMEOUT_S = 180.0
+"""So long a bag waits for an adapter that is to observe it, and that takes its time where others take the processor."""
 PHASE_TIMEOUT_S = 60.0
 """Bag played, so long an adapter that observes is waited for in one phase of its last round."""
 REMINDER_S = 10.0
@@ -184,10 +184,11 @@ class _Playing:
 
     def _until_settled(self, adapter: AdapterListener) -> None:
         from sam_adapt_ros.nodes.adapter import RUN_DRY_S
-        from sam_adapt_ros.nodes.adapter_listener import is_settled
+        from sam_adapt_ros.nodes.adapter_listener import is_open, is_settled
 
         def what() -> str:
-            return f"to sum up what it observed ({adapter.said.get('phase', 'not heard of yet')})"
+            phase = adapter.said.get("phase") if is_open(adapter.said) else "its store is not open"
+            return f"to sum up what it observed ({phase})"
 
         # Sooner it cannot know that nothing more comes, and what it says is about a pause on the way.
         self._stop.wait(RUN_DRY_S)

@@ -119,7 +119,7 @@ def test_an_adapter_that_says_nothing_is_not_waited_for_long(
     until(lambda: playing.ended, what="end")
     assert nodes.sweeps == FRAMES
     assert "not open after 0.5 s: the bag is played all the same" in caplog.text
-    assert "(not heard of yet), 0.5 s at most" in caplog.text
+    assert "(its store is not open), 0.5 s at most" in caplog.text
     assert "has not come further in 0.5 s: it is ended" in caplog.text
 
 
