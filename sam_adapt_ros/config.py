@@ -258,10 +258,10 @@ class BufferConfig(Section):
 
     max_frames: Annotated[int, Field(ge=2)] = 200  # training and held-out together
     max_megabytes: Positive = 512.0
-    held_out: Annotated[float, Field(ge=0, le=0.5)] = 0.25  # share of places, and of both limits, kept for the gate
+    held_out: Annotated[float, Field(ge=0, le=0.5)] = 0.2  # share of places, and of both limits, kept for the gate
     min_distance: NonNegative = 1.0  # driven between two frames that are kept
-    block: Positive = 10.0  # side of the squares on the map that are learned from or held out as a whole
-    gap: NonNegative = 1.5  # between any frame learned from, ever, and any held out
+    block: Positive = 15.0  # side of the squares on the map that are learned from or held out as a whole
+    gap: NonNegative = 2.5  # between any frame learned from, ever, and any held out
     nominal_speed: Positive = 8.0  # m/s assumed between frames without odometry
     distance_scale: Positive = 30.0  # frames this far apart count as much as entirely different predictions
     novelty: NonNegative = 2.0  # weight of how different predictions and images are, beside distance
@@ -334,9 +334,7 @@ class GateConfig(Section):
     )
     tolerance: Fraction = 0.05  # how much the branches, or augmented and plain, may agree less than in use
     label_tolerance: Fraction = 0.05  # the same of the agreement with pseudo-labels over all points
-    modality_weight: NonNegative = 0.25  # of the agreement of 2D and 3D in the score, beside that with pseudo-labels
-    # By which the score must rise: above that of what is in use, and of a greater change above that of a lesser one.
-    min_gain: Fraction = 0.01
+    min_gain: Fraction = 0.003  # by which agreement with pseudo-labels must rise where a camera sees
     max_class_drop: Fraction = 0.08  # a class's consistency may fall by this much
     min_class_points: Count = 200  # pseudo-labels that a class needs to be judged
     replay_tolerance: Fraction = 0.02  # mean IoU that may be lost on labelled frames of the source, where there are any
@@ -397,7 +395,7 @@ class RoundConfig(Section):
     scene: NonNegative = 0.22  # frames whose mean colour is farther from the present ones' are of another scene, and
     # neither learned from nor judged by until it returns; 0: all frames count
     start: Literal["source", "current"] = "source"  # whose weights the student may start from
-    point_shares: list[Fraction] = [0.5, 1.0]  # candidates: how far the points go from the start to the student
+    blends: list[Fraction] = [0.5, 1.0]  # candidates: shares of the way from the student's start to the student
     checkpoint_every: Count = 10  # steps of self-training
 
 

@@ -71,7 +71,7 @@ def train_oracle(
     run = SelfTraining(start, samples, training)
     while not run.finished:
         run.step()
-    network = with_state(source.network, run.result)
+    network = run.average
     # As the source was, and as candidates are: its branches weighed against each other, here by the truth.
     some = [sample for sample in samples[::6] if sample.labels is not None]
     scales = fit_scales(listen(network, some), [sample.labels for sample in some if sample.labels is not None])

@@ -24,8 +24,7 @@ Numbers = dict[str, float]
 class Verdict:
     """What the gate thinks of one set of weights. refused: every criterion it fails, with its numbers; () when none.
 
-    score: agreement with the pseudo-labels from before the round, and of the modalities, the higher the better.
-    numbers: all measurements.
+    score: agreement with the pseudo-labels from before the round, the higher the better. numbers: all measurements.
     """
 
     name: str
@@ -93,13 +92,10 @@ class Gate:
         references: References,
         replay: Callable[[str], float] | None = None,
     ) -> Decision:
-        """candidates: by name, those first that change least; None for one whose weights are not finite.
-
-        Of the candidates that pass, the first is promoted whose score is the best, but for ``config.min_gain``: held-
-        out frames are too few to tell nearer scores apart, and what was not changed has not become worse.
+        """candidates: by name; None for one whose weights are not finite. Ties go to the first.
 
         replay: mean IoU on labelled frames of the candidate of that name, and of what is in use, ``current``; asked of
-        those alone that could be promoted, in the order in which they would be.
+        those alone that could be promoted, the best first.
         """
         measured = Measures(references, self.classes, self.config)
         baselines = tuple(
@@ -112,12 +108,11 @@ class Gate:
         )
         verdicts = tuple(self._verdict(name, behaviour, measured, baselines) for name, behaviour in candidates.items())
         best = None
-        for verdict in self._preferred(verdicts):
-            replayed = verdict if replay is None else self._replayed(verdict, replay)
-            verdicts = tuple(replayed if each is verdict else each for each in verdicts)
-            if replayed.passed:
-                best = replayed
-                break
+        for verdict in sorted(verdicts, key=lambda verdict: -verdict.score):
+            if verdict.passed and best is None:
+                replayed = verdict if replay is None else self._replayed(verdict, replay)
+                verdicts = tuple(replayed if each is verdict else each for each in verdicts)
+                best = replayed if replayed.passed else None
         if best is None:
             reason = "; ".join(f"{verdict.name}: {verdict.refused[0]}" for verdict in verdicts) or "no candidates"
             return self._decided(Decision("", reason, verdicts, baselines))
@@ -142,12 +137,6 @@ class Gate:
             *self._worse_in_a_class(numbers, current, normalization),
         )
         return Verdict(name, refused, numbers["score"], numbers)
-
-    def _preferred(self, verdicts: tuple[Verdict, ...]) -> list[Verdict]:
-        """Those that passed, in the order in which they would be promoted."""
-        passed = [verdict for verdict in verdicts if verdict.passed]
-        enough = max((verdict.score for verdict in passed), default=0.0) - self.config.min_gain
-        return sorted(passed, key=lambda verdict: max(0.0, enough - verdict.score))
 
     def _replayed(self, verdict: Verdict, replay: Callable[[str], float]) -> Verdict:
         own, usual = replay(verdict.name), replay("current")
@@ -276,10 +265,8 @@ class Measures:
             judged = np.nan_to_num(values[self._judged])
             numbers[key] = float(judged.mean()) if len(judged) else 0.0
         # Where a camera sees, masks have mended the labels; elsewhere they only repeat what the teacher was sure of.
-        # They are mostly the point branch's words, and one that learned them agrees with them, right or wrong. Whether
-        # a branch has gained shows by its agreement with the other one: each sees what the other does not.
         judged_by = "labels_seen" if seen.any() else "labels"
-        numbers["score"] = numbers[judged_by] + self._config.modality_weight * numbers["modalities"]
+        numbers["score"] = numbers[judged_by]
         mean = np.nan_to_num(consistencies[judged_by])
         numbers |= {f"class/{name}": float(mean[place]) for place, name in enumerate(names) if self._judged[place]}
         return numbers

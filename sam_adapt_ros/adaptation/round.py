@@ -14,15 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sam_adapt_ros.adaptation.buffer import FrameSequence
-from sam_adapt_ros.adaptation.examination import (
-    Behaviour,
-    Opinions,
-    behave,
-    is_finite,
-    listen,
-    weigh,
-    with_state,
-)
+from sam_adapt_ros.adaptation.examination import Behaviour, Opinions, behave, is_finite, listen, weigh, with_state
 from sam_adapt_ros.adaptation.gate import Decision, Gate, Measures, References
 from sam_adapt_ros.adaptation.interpolation import assemble, interpolate
 from sam_adapt_ros.adaptation.normalization import displacement, renormalized
@@ -128,12 +120,12 @@ class Round:
             bases += [in_use, renewed]
         start = self._best_start(bases, heard, references)
 
-        candidates = {"start": start}
+        candidates = {"calibration": in_use} if self.config.calibrate else {}
+        candidates |= {"normalization": normalized, "start": start}
         if not self.observing:
             self.phase = "training"
             student = self._train(with_state(self.source, start), labelled, checkpoint, pause)
             candidates |= self._students(in_use if at_home else source_state, start, student)
-        candidates["normalization"] = normalized  # what learning must beat is taken only where nothing comes near it
 
         self.phase = "judging"
         behaviours: dict[str, Behaviour | None] = {} if current is None else {"source": references.source}
@@ -202,7 +194,7 @@ class Round:
                     training.save(checkpoint)
         except FloatingPointError:
             return {name: tensor * float("nan") for name, tensor in training.student.state_dict().items()}
-        return training.result
+        return dict(training.average.state_dict())
 
     def _best_start(self, bases: Sequence[State], heard: _Listener, references: References) -> State:
         """Of every pair of branches the one that agrees best with the teacher on held-out frames; of equals the first.
@@ -226,14 +218,15 @@ class Round:
         return (weighed, behaviour) if better else (state, plain)
 
     def _students(self, rest: State, start: State, student: State) -> dict[str, State]:
-        """By name, the least change first: the student's image branch with the rest's points, with points so far of the
-        way from where it started to the student, and its points alone. The gate judges by what a camera sees, and the
-        image branch has a say nowhere else; of the points' way, more is not always better."""
-        candidates = {"student, image only": assemble(student, rest)}
-        for share in self.config.rounds.point_shares:
-            name = "student" if share == 1 else f"student, points {share:g}"
-            candidates[name] = assemble(student, interpolate(start, student, share))
-        return {**candidates, "student, points only": assemble(rest, student)}
+        """By name: the student, blends of it with what it started from, and single branches with the rest's other."""
+        candidates = {}
+        for share in self.config.rounds.blends:
+            blend = interpolate(start, student, share)
+            name = "student" if share == 1 else f"blend {share:g}"
+            candidates[name] = blend
+            candidates[f"{name}, image only"] = assemble(blend, rest)
+            candidates[f"{name}, points only"] = assemble(rest, blend)
+        return candidates
 
     def _label_facts(self, labelled: Sequence[Sample], samples: Sequence[Sample]) -> dict[str, Any]:
         """Coverage of the pseudo-labels and, where the truth is known, for reports only, their precision."""
@@ -270,7 +263,7 @@ class _Listener:
         fusion: Fusion,
         pause: Pause,
     ) -> None:
-        """samples: labelled by the teacher. opinions: (P,) by sample, what the teacher says of all of its points."""
+        """opinions: (P,) by sample, what the teacher says of its points."""
         self._network, self._samples, self._teacher, self._config = network, samples, opinions, config
         self._fusion, self._pause = fusion, pause
         self._known: list[tuple[State, Opinions]] = []

@@ -17,13 +17,10 @@ from sam_adapt_ros.config import SelfTrainingConfig
 from sam_adapt_ros.segmentation import checkpoint
 from sam_adapt_ros.segmentation.batch import Sample
 from sam_adapt_ros.segmentation.batches import BatchStream, count_classes
-from sam_adapt_ros.segmentation.calibration import Scales, fit_alone, listen, scaled
 from sam_adapt_ros.segmentation.network import Network
 from sam_adapt_ros.segmentation.training import hash_seed, supervised_losses
 
 Losses = dict[str, float]
-
-_LISTENED_TO = 8  # samples: two numbers do not take more to know
 
 
 class SelfTraining:
@@ -33,7 +30,6 @@ class SelfTraining:
     source: labelled samples of the source domain, of which each batch gets so many more that they are ``source_share``
     of it, in frames as in the loss.
     Statistics of normalization stay as they are: they were estimated on all frames, a batch would only add noise.
-    Each branch is trained as sure of itself as it is right (``fit_alone``), and ``result`` is as sure as the start was.
     """
 
     def __init__(
@@ -45,10 +41,7 @@ class SelfTraining:
         source_share: float = 0.5,
     ) -> None:
         self.config = config
-        self._surety = _surety_alone(start, samples)
-        alone = copy.deepcopy(start)
-        alone.load_state_dict(scaled(start.state_dict(), self._surety))
-        self.networks = nn.ModuleDict({"student": alone, "average": copy.deepcopy(alone)})
+        self.networks = nn.ModuleDict({"student": copy.deepcopy(start), "average": copy.deepcopy(start)})
         self.student.requires_grad_(True)
         self.average.requires_grad_(False).eval()
         if config.parameters == "affine":
@@ -72,13 +65,8 @@ class SelfTraining:
 
     @property
     def average(self) -> Network:
-        """The exponential moving average of the student's weights: steadier than these."""
+        """The exponential moving average of the student's weights: the EMA teacher, and the steadier result."""
         return self.networks["average"]  # type: ignore[return-value]
-
-    @property
-    def result(self) -> dict[str, Tensor]:
-        """The average's state, each branch with the say that it had in the start."""
-        return scaled(self.average.state_dict(), Scales(*(1 / scale for scale in self._surety)))
 
     @property
     def finished(self) -> bool:
@@ -128,14 +116,6 @@ class SelfTraining:
         decay = min(self.config.ema_decay, self.done / (self.done + 9))
         for slow, fast in zip(self.average.parameters(), self.student.parameters(), strict=True):
             slow.lerp_(fast, 1 - decay)
-
-
-def _surety_alone(start: Network, samples: Sequence[Sample]) -> Scales:
-    """The scales by which each branch of the network is as sure as it is right, by some of the labelled samples."""
-    labelled = [sample for sample in samples if sample.labels is not None]
-    some = labelled[:: -(-len(labelled) // _LISTENED_TO) or 1]
-    labels = [sample.labels for sample in some if sample.labels is not None]
-    return fit_alone(listen(copy.deepcopy(start).eval(), some), labels)
 
 
 class _Labelled:

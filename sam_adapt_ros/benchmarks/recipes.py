@@ -12,7 +12,6 @@ import numpy as np
 
 from sam_adapt_ros import recovery
 from sam_adapt_ros.adaptation.buffer import FrameBuffer, FrameSequence
-from sam_adapt_ros.adaptation.examination import with_state
 from sam_adapt_ros.adaptation.frame_summary import summarize as summarize_frame
 from sam_adapt_ros.adaptation.self_training import SelfTraining
 from sam_adapt_ros.adaptation.teacher import Teacher, with_labels
@@ -100,7 +99,7 @@ def _student(
     run = SelfTraining(normalized, labelled, adaptation.self_training)
     while not run.finished:
         run.step()
-    student = Segmenter(with_state(normalized, run.result), source.taxonomy, config.segmenter, "student")
+    student = Segmenter(run.average, source.taxonomy, config.segmenter, "student")
     return student, statistics.coverage, statistics.precision
 
 

@@ -52,28 +52,8 @@ def fit_scales(logits: Sequence[Logits], labels: Sequence[NDArray[np.uint8]]) ->
     keeps its scale.
     """
     known = [torch.from_numpy(row.astype(np.int64)) for row in labels]
-    return _fit(_seen(logits, known), _unseen(logits, known))
-
-
-def fit_alone(logits: Sequence[Logits], labels: Sequence[NDArray[np.uint8]]) -> Scales:
-    """The scales by which each branch alone explains the labels best: what it should be as sure of as it is right.
-
-    A branch that was scaled to be one voice of two is less sure than that, and would learn surety first when it is
-    trained by itself. labels: as for ``fit_scales``.
-    """
-    known = [torch.from_numpy(row.astype(np.int64)) for row in labels]
-    image, points, truth = _seen(logits, known)
-    _, others, others_truth = _unseen(logits, known)
-    everywhere = torch.cat([points, others]) if len(truth) else others
-    return _fit(
-        _Group(image, torch.zeros_like(image), truth),
-        _Group(torch.zeros_like(everywhere), everywhere, torch.cat([truth, others_truth])),
-    )
-
-
-def _fit(*groups: _Group) -> Scales:
-    known = [group for group in groups if len(group.truth) >= _FEWEST_POINTS]
-    if not known:
+    groups = [group for group in (_seen(logits, known), _unseen(logits, known)) if len(group.truth) >= _FEWEST_POINTS]
+    if not groups:
         return Scales()
     logarithms = torch.zeros(2, requires_grad=True)
     optimizer = torch.optim.LBFGS([logarithms], max_iter=50, line_search_fn="strong_wolfe")
@@ -82,7 +62,7 @@ def _fit(*groups: _Group) -> Scales:
         optimizer.zero_grad()
         scale = logarithms.clamp(-_WIDEST, _WIDEST).exp()
         total = 1e-4 * logarithms.square().sum()
-        for group in known:
+        for group in groups:
             # Logits are log-probabilities up to a constant a point, which falls out: this is the product of experts.
             total = total + F.cross_entropy(scale[0] * group.image + scale[1] * group.points, group.truth)
         total.backward()

@@ -147,7 +147,7 @@ def test_observing_is_everything_but_training(adapted: Adapter, dusk: list[Frame
     assert decision.facts["labels"] == adapted.decisions[0].facts["labels"]
     assert decision.facts["labels"]["precision"] > 0.5
     assert decision.facts["normalization"]["image"] > decision.facts["normalization"]["points"] > 0
-    assert {verdict.name for verdict in decision.verdicts} == {"normalization", "start"}
+    assert {verdict.name for verdict in decision.verdicts} == {"calibration", "normalization", "start"}
     would = decision.facts["would_promote"]
     assert would in {"calibration", "normalization", "start"}
     assert decision.facts["steps"] == 0

@@ -57,32 +57,6 @@ def test_the_best_of_several_is_promoted(gate: Gate, references: References) -> 
     assert [verdict.passed for verdict in decision.verdicts] == [True, True, False]
 
 
-def test_of_scores_that_cannot_be_told_apart_the_least_change_is_promoted(references: References) -> None:
-    some = {"one branch": behaviour(0.14, 30), "both": behaviour(0.12, 40), "neither": behaviour(0.2, 50)}
-    scores = {verdict.name: verdict.score for verdict in Gate(GateConfig(), CLASSES).judge(some, references).verdicts}
-    apart = scores["both"] - scores["one branch"]
-    assert 0 < apart < scores["both"] - scores["neither"]
-    for min_gain, expected in ((0.9 * apart, "both"), (1.1 * apart, "one branch"), (0.0, "both")):
-        gate = Gate(GateConfig(min_gain=min_gain), CLASSES)
-        assert gate.judge(some, references).promoted == expected
-    # One that is refused is not preferred for its place, and sets no standard either.
-    some["both"] = None
-    assert Gate(GateConfig(min_gain=1.1 * apart), CLASSES).judge(some, references).promoted == "one branch"
-    # And when labelled frames speak against it, the next one gets its turn.
-    some["both"] = behaviour(0.12, 40)
-    replay = {"current": 0.8, "one branch": 0.5, "both": 0.8}.__getitem__
-    assert Gate(GateConfig(min_gain=1.1 * apart), CLASSES).judge(some, references, replay).promoted == "both"
-
-
-def test_of_equal_agreement_with_pseudo_labels_the_better_corroborated_is_promoted(references: References) -> None:
-    better = behaviour(0.12, 40)
-    alone = replace(better, image=references.current.image, points=references.current.points)
-    corroborated = replace(alone, image=better.image)
-    some = {"alone": alone, "corroborated": corroborated}
-    assert Gate(GateConfig(), CLASSES).judge(some, references).promoted == "corroborated"
-    assert Gate(GateConfig(modality_weight=0.0), CLASSES).judge(some, references).promoted == "alone"
-
-
 def test_the_same_again_is_not_promoted(gate: Gate, references: References) -> None:
     assert not gate.judge({"same": references.current}, references).promoted
 

@@ -4,12 +4,10 @@ import pytest
 import torch
 from learning_support import drive, source_network, to_samples
 
-from sam_adapt_ros.adaptation.examination import with_state
 from sam_adapt_ros.adaptation.normalization import layers
 from sam_adapt_ros.adaptation.self_training import SelfTraining
 from sam_adapt_ros.config import SelfTrainingConfig
 from sam_adapt_ros.errors import WeightsError
-from sam_adapt_ros.segmentation.calibration import Scales, scaled
 
 CONFIG = SelfTrainingConfig(steps=8, batch_size=2, learning_rate=2e-3, lambda_xm=0.1, class_balance=0.5)
 
@@ -69,27 +67,10 @@ def test_true_labels_are_learned_and_the_statistics_stay(samples: list) -> None:
 def test_affine_trains_the_normalization_layers_alone(samples: list) -> None:
     training = run(SelfTraining(source_network(), samples, CONFIG.model_copy(update={"parameters": "affine"})))
     trained = {f"{name}.{kind}" for name, _ in layers(source_network()) for kind in ("weight", "bias")}
-    before, after = source_network().state_dict(), training.result
-    changed = {name for name in before if not torch.allclose(after[name], before[name], rtol=1e-5)}
+    after = training.student.state_dict()
+    changed = {name for name, tensor in source_network().state_dict().items() if not torch.equal(after[name], tensor)}
     assert changed
     assert changed <= trained
-
-
-def test_a_branch_that_whispers_is_trained_like_one_that_shouts_and_whispers_again(samples: list) -> None:
-    plain = source_network()
-    quiet = with_state(plain, scaled(plain.state_dict(), Scales(0.2, 3.0)))
-    expected, found = (run(SelfTraining(network, samples, CONFIG)) for network in (plain, quiet))
-    for losses, others in zip(expected.losses, found.losses, strict=True):
-        assert others == pytest.approx(losses, rel=0.02)
-    whispering = scaled(expected.result, Scales(0.2, 3.0))
-    for name, tensor in found.result.items():
-        assert torch.allclose(tensor, whispering[name], rtol=0.05, atol=2e-3), name
-
-
-def test_before_the_first_step_the_result_is_the_start(samples: list) -> None:
-    start = source_network().state_dict()
-    for name, tensor in SelfTraining(source_network(), samples, CONFIG).result.items():
-        assert torch.allclose(tensor, start[name], rtol=1e-6), name
 
 
 def test_nothing_labelled_is_nothing_to_do(samples: list) -> None:

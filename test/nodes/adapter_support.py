@@ -67,7 +67,7 @@ def adapter_config(weights: Path, calibration: Path, store: Path, **adaptation: 
         "rounds.min_held_out": 3,
         "rounds.new_frames": 6,
         "rounds.checkpoint_every": 1,
-        "rounds.point_shares": [1.0],
+        "rounds.blends": [1.0],
         "self_training.steps": 3,
         "self_training.batch_size": 2,
         **{f"gate.{name}": value for name, value in OPEN_GATE.items()},

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sam_adapt_ros.frame import IGNORE
-from sam_adapt_ros.segmentation.calibration import Logits, Scales, fit_alone, fit_scales, scaled
+from sam_adapt_ros.segmentation.calibration import Logits, Scales, fit_scales, scaled
 from sam_adapt_ros.segmentation.fusion import Product
 
 CLASSES, POINTS, SEEN = 5, 4000, 2500
@@ -62,24 +62,6 @@ def test_no_other_scales_explain_the_labels_better():
     assert loss(found) <= min(map(loss, grid)) + 1e-3
 
 
-def test_alone_each_branch_is_as_sure_as_it_is_right_whatever_the_other_says():
-    logits, truth = street(0.5)
-
-    def loss(branch, scale):
-        rows = torch.from_numpy(truth.astype(np.int64))
-        said, known = (logits.image, rows[logits.seen]) if branch == "image" else (logits.points, rows)
-        return float(torch.nn.functional.cross_entropy(scale * said, known))
-
-    found = fit_alone([logits], [truth])
-    for branch, scale in found._asdict().items():
-        assert loss(branch, scale) <= min(loss(branch, each) for each in np.geomspace(0.05, 20, 60)) + 1e-4
-    nonsense = Logits(logits.image, torch.randn_like(logits.points), logits.seen)
-    assert fit_alone([nonsense], [truth]).image == pytest.approx(found.image, rel=1e-2)
-    # Undone before they are found again: the shares of a pair that was weighed do not matter.
-    weighed = Logits(logits.image * 0.3, logits.points * 2.0, logits.seen)
-    assert fit_alone([weighed], [truth]) == pytest.approx((found.image / 0.3, found.points / 2.0), rel=2e-2)
-
-
 def test_frames_count_together_and_unknown_points_not_at_all():
     logits, truth = street(0.4)
     half = np.flatnonzero(np.arange(POINTS) < POINTS // 2)
@@ -106,10 +88,9 @@ def test_with_too_little_known_everything_stays():
     assert fit_scales([], []) == Scales()
     assert fit_scales([logits], [np.full(POINTS, IGNORE, np.uint8)]) == Scales()
     none = Logits(torch.zeros(0, CLASSES), logits.points, torch.zeros(0, dtype=torch.int64))
-    for fit in (fit_scales, fit_alone):
-        blind = fit([none], [truth])
-        assert blind.image == pytest.approx(1.0)
-        assert blind.points != pytest.approx(1.0, rel=0.05)
+    blind = fit_scales([none], [truth])
+    assert blind.image == pytest.approx(1.0)
+    assert blind.points != pytest.approx(1.0, rel=0.05)
 
 
 @settings(max_examples=25, deadline=None)
