@@ -11,7 +11,6 @@ from rich.table import Table
 from sam_adapt_ros.cli.app import (
     ConfigName,
     Mode,
-    Output,
     Overrides,
     Recipe,
     app,
@@ -71,7 +70,7 @@ def bench_recipes(
     ),
     shifts: Annotated[str, typer.Option(help="Domains of the town.")] = "night,abroad,sparse",
     seeds: Annotated[str, typer.Option(help="Of the drives; unseen ones are 5 higher.")] = "110-112",
-    output: Output = Path("out/bench_recipes.json"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="JSON file.")] = Path("out/bench_recipes.json"),
 ) -> None:
     """Compare what recipes make of the same frames, without a gate, on unseen drives through the town."""
     from sam_adapt_ros.benchmarks import recipes as comparison
