@@ -247,7 +247,7 @@ def test_kills_at_random_instants_leave_the_store_whole_and_learning_resumes(
     child = start()
     until(lambda: "round" in rig.status, what="the store to be opened")
     assert rig.status["frames"]["training"] + rig.status["frames"]["held_out"] > 0
-    rig.drive_until(lambda: "decision" in rig.status, 180.0, "a round's end")  # learning has what nobody else wants
+    rig.drive_until(lambda: "decision" in rig.status, what="a round's end")
     assert len(rig.weights) > seen
     assert child.end() == 0
     assert store.verify() == []
