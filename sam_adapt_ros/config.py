@@ -335,7 +335,7 @@ class GateConfig(Section):
     tolerance: Fraction = 0.05  # how much the branches, or augmented and plain, may agree less than in use
     label_tolerance: Fraction = 0.05  # the same of the agreement with pseudo-labels over all points
     min_gain: Fraction = 0.003  # by which agreement with pseudo-labels must rise where a camera sees
-    max_class_drop: Fraction = 0.08  # a class's consistency may fall by this much
+    max_class_drop: Fraction = 0.08  # so far a class may lie below the best of those compared with
     min_class_points: Count = 200  # pseudo-labels that a class needs to be judged
     replay_tolerance: Fraction = 0.02  # mean IoU that may be lost on labelled frames of the source, where there are any
 

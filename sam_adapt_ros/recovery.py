@@ -66,13 +66,16 @@ def normalization_only(source: Segmenter, samples: Sequence[Sample], config: Con
 def train_oracle(
     source: Segmenter, samples: Sequence[Sample], config: Config, training: SelfTrainingConfig = ORACLE_TRAINING
 ) -> Segmenter:
-    """The source network trained on with the true labels of the domain: what labels would give."""
+    """The source network trained on with the true labels of the domain: what labels would give.
+
+    Every sixth sample is kept out of the training: as the source was, and as candidates are, the oracle's branches are
+    weighed against each other, by the truth, and on what was trained on they would seem surer than they are.
+    """
     start = normalization_only(source, samples[::3], config).network
-    run = SelfTraining(start, samples, training)
+    run = SelfTraining(start, [sample for place, sample in enumerate(samples) if place % 6], training)
     while not run.finished:
         run.step()
     network = run.average
-    # As the source was, and as candidates are: its branches weighed against each other, here by the truth.
     some = [sample for sample in samples[::6] if sample.labels is not None]
     scales = fit_scales(listen(network, some), [sample.labels for sample in some if sample.labels is not None])
     network = with_state(network, scaled(network.state_dict(), scales))

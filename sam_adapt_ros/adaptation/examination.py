@@ -67,7 +67,8 @@ def listen(
     pause: Callable[[], None] = lambda: None,
 ) -> Opinions:
     """What a network says of the samples; every network gets the same augmentations. pause: called frame by frame."""
-    augmentation = augmentation.model_copy(update={"sector": 1.0})  # every point stays in its place
+    # Every point stays in its place and in its image.
+    augmentation = augmentation.model_copy(update={"sector": 1.0, "crop_image": 1.0})
     device = next(network.parameters()).device
     network.eval()
     seen, image, points = [], [], []

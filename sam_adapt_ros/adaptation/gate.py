@@ -94,8 +94,8 @@ class Gate:
     ) -> Decision:
         """candidates: by name; None for one whose weights are not finite. Ties go to the first.
 
-        replay: mean IoU on labelled frames of the candidate of that name, and of what is in use, ``current``; asked of
-        those alone that could be promoted, the best first.
+        replay: mean IoU on labelled frames of the candidate of that name, and of ``current`` and ``source``; asked of
+        those candidates alone that could be promoted, the best first.
         """
         measured = Measures(references, self.classes, self.config)
         baselines = tuple(
@@ -134,15 +134,17 @@ class Gate:
             *self._unlike_anchor(numbers, normalization),
             *self._collapsed(numbers, source, normalization),
             *self._inconsistent(numbers, current, source, normalization, gain),
-            *self._worse_in_a_class(numbers, current, normalization),
+            *self._worse_in_a_class(numbers, current, source, normalization),
         )
         return Verdict(name, refused, numbers["score"], numbers)
 
     def _replayed(self, verdict: Verdict, replay: Callable[[str], float]) -> Verdict:
-        own, usual = replay(verdict.name), replay("current")
-        numbers = {**verdict.numbers, "replay": own, "replay/current": usual}
+        # The source's, too: else every promotion might lose a little more.
+        own, current, source = (replay(name) for name in (verdict.name, "current", "source"))
+        usual = max(current, source)
+        numbers = {**verdict.numbers, "replay": own, "replay/current": current, "replay/source": source}
         worse = own < usual - self.config.replay_tolerance
-        refused = (f"replay: mIoU {own:.3f} on labelled frames, in use {usual:.3f}",) if worse else ()
+        refused = (f"replay: mIoU {own:.3f} on labelled frames, was {usual:.3f}",) if worse else ()
         return replace(verdict, refused=refused, numbers=numbers)
 
     def _unlike_anchor(self, numbers: Numbers, normalization: Numbers) -> tuple[str, ...]:
@@ -201,20 +203,20 @@ class Gate:
                 found.append(f"consistency: {numbers['score']:.3f}, {name} {other['score']:.3f}")
         return tuple(found)
 
-    def _worse_in_a_class(self, numbers: Numbers, current: Numbers, normalization: Numbers) -> tuple[str, ...]:
+    def _worse_in_a_class(self, numbers: Numbers, *others: Numbers) -> tuple[str, ...]:
         found = []
         for name in self.classes:
             key = f"class/{name}"
-            usual = min((other[key] for other in (current, normalization) if key in other), default=None)
+            usual = max((other[key] for other in others if key in other), default=None)
             own = numbers.get(key, 0.0)
             if usual is not None and own < usual - self.config.max_class_drop:
                 found.append(f"class: {name}: consistency {own:.3f}, was {usual:.3f}")
         return tuple(found)
 
     def _decided(self, decision: Decision) -> Decision:
-        logger.info(
-            "gate: %s (%s)", f"{decision.promoted} promoted" if decision.promoted else "refused", decision.reason
-        )
+        # Not "promoted": that is for who asks to do, and who only observes does not.
+        passes = f"{decision.promoted} passes" if decision.promoted else "nothing passes"
+        logger.info("gate: %s (%s)", passes, decision.reason)
         for verdict in decision.verdicts:
             for reason in verdict.refused:
                 logger.debug("gate: %s: %s", verdict.name, reason)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -72,11 +72,12 @@ def renormalized(
     samples: Sequence[Sample],
     config: NormalizationConfig,
     pause: Callable[[], None] = lambda: None,
+    origin: Mapping[str, Tensor] | None = None,
 ) -> State:
-    """The network's state with its normalization statistics moved towards those of the samples.
+    """The network's state with its normalization statistics moved from the origin's towards those of the samples.
 
-    Statistics are interpolated by ``config.image`` and ``config.points``: 0 keeps the network's, 1 takes the samples'.
-    A branch that sees nothing of the samples keeps its own. pause: called batch by batch.
+    Statistics are interpolated by ``config.image`` and ``config.points``: 0 takes the origin's, 1 the samples'. A
+    branch that sees nothing of the samples keeps its own. pause: called batch by batch. origin: None: the network's.
     """
     state = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
     shares = {"image": config.image, "points": config.points}
@@ -86,7 +87,8 @@ def renormalized(
         share = shares[layer.partition(".")[0]]
         unbiased = moments.variance * (moments.count / max(moments.count - 1, 1))
         for kind, value in (("running_mean", moments.mean), ("running_var", unbiased)):
-            state[f"{layer}.{kind}"].lerp_(value.float(), share)
+            name = f"{layer}.{kind}"
+            state[name] = torch.lerp((state if origin is None else origin)[name], value.float(), share)
     return state
 
 

@@ -95,10 +95,13 @@ class Round:
         samples, judged = (self._samples(frames, pause) for frames in (training, held_out))
         source_state = dict(self.source.state_dict())
         normalized = renormalized(self.source, samples, self.config.normalization, pause)
-        in_use = source_state if current is None else dict(current)
+        device = next(self.source.parameters()).device
+        in_use = source_state if current is None else {name: tensor.to(device) for name, tensor in current.items()}
         renewed = normalized
         if current is not None and at_home:
-            renewed = renormalized(with_state(self.source, in_use), samples, self.config.normalization, pause)
+            # From the source's statistics, not from those in use: else their share would grow from round to round.
+            network = with_state(self.source, in_use)
+            renewed = renormalized(network, samples, self.config.normalization, pause, source_state)
 
         self.phase = "labelling"
         if not plan.labels:

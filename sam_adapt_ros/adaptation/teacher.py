@@ -81,7 +81,9 @@ class Teacher:
         )
 
     def _listen(self, networks: Sequence[Network], frames: Sequence[Frame], pause: Pause) -> list[_Heard]:
-        segmenters = [Segmenter(copy.deepcopy(network), self.taxonomy, self.config.segmenter) for network in networks]
+        # How many threads learning takes is not the segmenter's to say.
+        settings = self.config.segmenter.model_copy(update={"threads": 0})
+        segmenters = [Segmenter(copy.deepcopy(network), self.taxonomy, settings) for network in networks]
         votes = bool(self.config.adaptation.teacher.vote_cell)
         heard = []
         for frame in frames:

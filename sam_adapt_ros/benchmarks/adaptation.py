@@ -146,7 +146,10 @@ def train_oracle(config: Config, shift: str, protocol: Protocol) -> Segmenter:
 
 
 def summarize(results: Sequence[Result]) -> dict[str, dict[str, float]]:
-    """Mean and standard deviation over seeds, by shift."""
+    """Mean and standard deviation over seeds, by shift; of ``recovered``, over the seeds that lose anything to it.
+
+    recovered_of_means: what is recovered of the mean loss, which seeds that lose little have little part in.
+    """
     names = ("miou_source", "miou_normalization_only", "miou_final", "miou_oracle", "miou_online", "recovered")
     table: dict[str, dict[str, float]] = {}
     for shift in dict.fromkeys(result.shift for result in results):
@@ -154,7 +157,12 @@ def summarize(results: Sequence[Result]) -> dict[str, dict[str, float]]:
         table[shift] = {}
         for name in names:
             values = np.array([getattr(row, name) for row in rows])
-            table[shift][name], table[shift][f"{name}_spread"] = float(values.mean()), float(values.std())
+            values = values[np.isfinite(values)]
+            mean, spread = (float(values.mean()), float(values.std())) if len(values) else (np.nan, np.nan)
+            table[shift][name], table[shift][f"{name}_spread"] = mean, spread
+        table[shift]["recovered_of_means"] = recovery.recovered(
+            *(table[shift][f"miou_{name}"] for name in ("source", "final", "oracle"))
+        )
         table[shift]["worst_change"] = min(row.miou_final - row.miou_source for row in rows)
         table[shift]["worst_change_all_points"] = min(
             row.all_points["final"] - row.all_points["source"] for row in rows

@@ -17,6 +17,7 @@ from sam_adapt_ros.adaptation.self_training import SelfTraining
 from sam_adapt_ros.adaptation.teacher import Teacher, with_labels
 from sam_adapt_ros.benchmarks.adaptation import Protocol
 from sam_adapt_ros.config import Config
+from sam_adapt_ros.errors import ConfigError
 from sam_adapt_ros.evaluation.evaluate import evaluate
 from sam_adapt_ros.masks.generators import build
 from sam_adapt_ros.pseudo_labels import LabelStatistics
@@ -53,8 +54,13 @@ def compare_recipes(
     """One round of learning a recipe, shift and seed, on the frames that the buffer keeps of a drive.
 
     config: of segmenter and buffer. recipes: configurations by name. output: a JSON file, rewritten after each.
-    The gate is left out, and the weighing of branches that it decides on: they would hide what a recipe is worth.
+    The gate is left out, and all that is decided by held-out frames: the weighing of branches, blends, and which
+    statistics the student starts from (here the re-estimated ones). They would hide what a recipe's labels are worth.
+    Raises ConfigError for a recipe that learns from the source's frames, which are left out, too.
     """
+    for name, settings in recipes.items():
+        if settings.adaptation.mode == "with_source":
+            raise ConfigError(f"recipe {name}: mode source_free expected, got with_source")
     source, config = load_segmenter(config)
     rows: list[Row] = []
     total = len(shifts) * len(seeds) * (1 + len(recipes))
@@ -100,7 +106,7 @@ def _student(
     while not run.finished:
         run.step()
     student = Segmenter(run.average, source.taxonomy, config.segmenter, "student")
-    return student, statistics.coverage, statistics.precision
+    return (student, statistics.coverage, statistics.precision) if run.done else (student, 0.0, 0.0)
 
 
 def summarize(rows: Sequence[Row]) -> dict[str, dict[str, dict[str, float]]]:

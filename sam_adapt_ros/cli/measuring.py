@@ -53,10 +53,12 @@ def bench_adaptation(
     with progress_bar("adapting") as progress:
         results = adaptation.bench_adaptation(settings, shifts.split(","), parse_seeds(seeds), chosen, output, progress)
     names = ("miou_source", "miou_normalization_only", "miou_final", "miou_oracle", "recovered")
-    table = Table("shift", *names, "worst change")
+    worst = ("worst_change", "worst_change_all_points")
+    table = Table("shift", *names, "of the means", "worst change", "of all points")
     for shift, row in adaptation.summarize(results).items():
         cells = (f"{row[name]:.3f} ± {row[f'{name}_spread']:.3f}" for name in names)
-        table.add_row(shift, *cells, f"{row['worst_change']:+.3f}")
+        others = (f"{row['recovered_of_means']:.2f}", *(f"{row[name]:+.3f}" for name in worst))
+        table.add_row(shift, *cells, *others)
     console.print(table)
     say_written(output)
 

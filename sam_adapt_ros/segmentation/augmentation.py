@@ -32,9 +32,10 @@ def augment(sample: Sample, config: AugmentationConfig, rng: np.random.Generator
         width = round(config.crop_image * image.shape[1])
         left = int(rng.random() * (image.shape[1] - width + 1))
         images[index] = image[:, left : left + width]
-        own = np.flatnonzero(sample.camera == index)
-        uv[own, 0] -= left
-        camera[own[(uv[own, 0] < -0.5) | (uv[own, 0] >= width - 0.5)]] = -1  # cropped away: as if no camera saw them
+        if width < image.shape[1]:  # else a flipped point at the very border might leave it by rounding
+            own = np.flatnonzero(sample.camera == index)
+            uv[own, 0] -= left
+            camera[own[(uv[own, 0] < -0.5) | (uv[own, 0] >= width - 0.5)]] = -1  # as if no camera saw them
     stacked = np.stack(images) if images else sample.images
     return replace(sample, points=points, camera=camera, uv=uv, images=stacked)
 

@@ -55,6 +55,20 @@ def test_statistics_are_those_of_all_values_that_a_layer_meets(frames: list) -> 
             )
 
 
+def test_shares_are_of_the_way_from_the_origin(frames: list) -> None:
+    """However often statistics have been moved already."""
+    samples, network = to_samples(frames), source_network()
+    config = NormalizationConfig(image=0.0, points=0.25)
+    once = renormalized(network, samples, config)
+    moved = source_network()
+    moved.load_state_dict(once)
+    again = renormalized(moved, samples, config, origin=network.state_dict())
+    further = renormalized(moved, samples, config)
+    for name in (f"{layer}.running_mean" for layer, _ in layers(network)):
+        torch.testing.assert_close(again[name], once[name])
+        assert torch.equal(further[name], once[name]) == name.startswith("image."), name
+
+
 def test_nothing_else_changes(frames: list) -> None:
     network = source_network()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}

@@ -188,3 +188,12 @@ def test_cropping_keeps_points_on_their_pixels(tiny: ArchitectureConfig, make_fr
         np.testing.assert_array_equal(cropped.camera == 0, inside)
         np.testing.assert_allclose(cropped.uv[inside, 0], sample.uv[inside, 0] - left)
         assert 0 < inside.sum() < (sample.camera == 0).sum()
+
+
+def test_no_point_leaves_its_image_by_a_flip(tiny: ArchitectureConfig, make_frame: MakeFrame) -> None:
+    """Not even at the border, where rounding moves it."""
+    sample = Sample.from_frame(make_frame(), tiny)
+    own = np.flatnonzero(sample.camera == 0)
+    sample.uv[own, 0] = np.nextafter(np.float32(-0.5), np.float32(0))
+    flipped = augment(sample, STILL.model_copy(update={"flip_image": 1.0}), np.random.default_rng(0))
+    np.testing.assert_array_equal(flipped.camera, sample.camera)
