@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from sam_adapt_ros.adaptation.buffer import FrameBuffer
 from sam_adapt_ros.adaptation.files import store_errors
@@ -24,7 +25,7 @@ from sam_adapt_ros.adaptation.store import WeightStore
 from sam_adapt_ros.adaptation.teacher import Teacher
 from sam_adapt_ros.adaptation.version import Record, Version
 from sam_adapt_ros.config import Config
-from sam_adapt_ros.errors import StoreError
+from sam_adapt_ros.errors import StoreError, WeightsError
 from sam_adapt_ros.frame import IGNORE, Frame
 from sam_adapt_ros.masks.generators import MaskGenerator, build
 from sam_adapt_ros.segmentation import weights as weights_files
@@ -154,7 +155,7 @@ class Adapter:
         assert self._plan is not None
         plan = self._plan
         training, held_out = pick(self.buffer.training(), plan.training), pick(self.buffer.held_out(), plan.held_out)
-        in_use = None if current.name == self.store.source().name else weights_files.load(current.path).state
+        in_use = None if current.name == self.store.source().name else self._load(current)
         checkpoint = None if self.folder is None else self.folder / "training.safetensors"
         try:
             at_home = self.schedule.is_of(training, current.record.gate.get("tone"))
@@ -166,7 +167,7 @@ class Adapter:
         decision = self._settle(outcome, current, len(training))
         self._forget_plan()
         self.schedule.drift.learned()
-        self._log(decision)
+        self._log(decision, plan.kept_before)
         return decision
 
     def save(self) -> None:
@@ -193,6 +194,14 @@ class Adapter:
     def _recipe_text(self) -> str:
         return json.dumps(self._recipe, sort_keys=True)
 
+    def _load(self, current: Version) -> dict[str, Tensor]:
+        """The weights in use. Raises StoreError when they are damaged, and sets them aside: the store rolls back."""
+        try:
+            return dict(weights_files.load(current.path).state)
+        except WeightsError as error:
+            kept = self.store.quarantine(current, str(error))
+            raise StoreError("damaged", f"{error}; set aside as {kept}") from error
+
     def _begin(self, current: Version) -> None:
         cause = self._plan.cause if self._plan else self.cause or "end"
         drift = " ".join(f"{name} {far:.2f}" for name, far in self.schedule.drift.found.items())
@@ -201,7 +210,8 @@ class Adapter:
         training, held_out = self.schedule.scene()
         self.schedule.began()
         self._forget_plan()
-        self._plan = Plan(self.rounds, current.name, self._recipe_text, cause, training.keys, held_out.keys, {}, {})
+        keys, kept = (training.keys, held_out.keys), self.buffer.counts["kept"]
+        self._plan = Plan(self.rounds, current.name, self._recipe_text, cause, *keys, {}, {}, kept)
 
     def _keep(self, plan: Plan) -> None:
         self._plan = plan
@@ -232,7 +242,10 @@ class Adapter:
             if error.reason not in ("refused", "moved_on"):
                 raise
             return Decision("", str(error), decision.verdicts, decision.baselines, decision.facts)
-        self.store.prune(self.config.store.keep)
+        try:
+            self.store.prune(self.config.store.keep)
+        except StoreError as error:
+            logger.warning("old versions stay: %s", error)  # what was promoted is in use all the same
         return decision
 
     def _weights(self, outcome: Outcome, current: Version, frames: int) -> Weights:
@@ -253,10 +266,9 @@ class Adapter:
             parent=current.name,
         )
 
-    def _log(self, decision: Decision) -> None:
+    def _log(self, decision: Decision, kept_before: int) -> None:
         self.decisions.append(decision)
         if self.folder is not None:
-            kept_before = self.buffer.counts["kept"] - self.schedule.kept
             facts = {"round": self.rounds, "kept_before": kept_before, **decision.as_dict()}
             line = json.dumps(facts, default=str) + "\n"
             with store_errors(self.folder), (self.folder / _LOG).open("a", encoding="utf-8") as file:
@@ -274,6 +286,7 @@ class Adapter:
             kept = max(0, self.buffer.counts["kept"] - kept_before)
             self._plan = Plan.load(folder / "plan.npz")
             self.rounds = self._plan.number
+            kept = max(0, self.buffer.counts["kept"] - self._plan.kept_before)
         except StoreError as error:
             if error.reason == "refused":
                 raise

@@ -20,7 +20,7 @@ Labels = NDArray[np.uint8]
 @dataclass(frozen=True, eq=False)
 class Plan:
     """number: of the round. current: name of the version that was in use. recipe: what it is run with, as text.
-    cause: why it began.
+    cause: why it began. kept_before: how many frames the buffer had ever kept by then.
 
     training, held_out: keys of the buffer's frames. labels: by key, (N,) uint8 pseudo-labels of the frame's points.
     opinions: by key of the held-out frames, (N,) uint8, what the teacher says of every point, sure or not.
@@ -34,6 +34,7 @@ class Plan:
     held_out: tuple[int, ...]
     labels: dict[int, Labels]
     opinions: dict[int, Labels]
+    kept_before: int = 0
 
     def save(self, path: Path) -> None:
         """Raises StoreError that names the file."""
@@ -43,7 +44,8 @@ class Plan:
             **{f"labels_{key}": labels for key, labels in self.labels.items()},
             **{f"opinions_{key}": labels for key, labels in self.opinions.items()},
         }
-        facts = {"number": self.number, "current": self.current, "recipe": self.recipe, "cause": self.cause}
+        names = ("number", "current", "recipe", "cause", "kept_before")
+        facts = {name: getattr(self, name) for name in names}
         save_arrays(path, arrays, facts)
 
     @classmethod
@@ -54,9 +56,9 @@ class Plan:
             training, held_out = (tuple(arrays[name].tolist()) for name in ("training", "held_out"))
             labels = {key: arrays[f"labels_{key}"] for key in (*training, *held_out)}
             opinions = {key: arrays[f"opinions_{key}"] for key in held_out}
-            number = int(facts["number"])
+            number, kept_before = int(facts["number"]), int(facts["kept_before"])
             current, recipe, cause = (str(facts[name]) for name in ("current", "recipe", "cause"))
-            return cls(number, current, recipe, cause, training, held_out, labels, opinions)
+            return cls(number, current, recipe, cause, training, held_out, labels, opinions, kept_before)
         except (KeyError, TypeError, ValueError) as error:
             raise StoreError("damaged", f"{path}: not a round's plan ({type(error).__name__}: {error})") from None
 

@@ -88,13 +88,14 @@ class Quarantine:
         kept = {*files, *map(_note, files), *(path.with_suffix(RECORD_SUFFIX) for path in files)}
         if self.folder.is_dir():
             for path in self.folder.iterdir():
-                if path not in kept:
+                if path not in kept and path.is_file():
                     path.unlink()
 
     def _files(self) -> list[Path]:
         if not self.folder.is_dir():
             return []
-        files = [path for path in self.folder.iterdir() if path.suffix != RECORD_SUFFIX and not is_temporary(path)]
+        weights = (path for path in self.folder.iterdir() if path.suffix != RECORD_SUFFIX and not is_temporary(path))
+        files = [path for path in weights if path.is_file()]
         # By when they were set aside: a moved version keeps its own, older modification time.
         return sorted(files, key=lambda path: (path.stat().st_ctime_ns, path.name))
 

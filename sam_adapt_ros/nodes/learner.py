@@ -31,6 +31,8 @@ FIRST_BACK_OFF_S, LONGEST_BACK_OFF_S = 5.0, 300.0
 SAVE_PERIOD_S = 15.0
 """Outside rounds, a kill costs no more than the frames that were kept for so long."""
 _IDLE_S = 1.0
+_PASSING = {"disk_full", "read_only", "locked", "missing", "io", "damaged"}
+"""Reasons why a store cannot be used that may be gone in a moment."""
 _KEPT_DECISIONS = 20
 
 
@@ -218,7 +220,10 @@ class Learner:
             try:
                 self._step()
             except SamAdaptError as error:
-                self._unusable(error)
+                if self.adapter is None or (isinstance(error, StoreError) and error.reason in _PASSING):
+                    self._unusable(error)
+                else:
+                    self._failed(error)
             except Exception as error:
                 self._failed(error)
             self._commands.wait(_IDLE_S)
@@ -292,7 +297,7 @@ class Learner:
             logger.error("learning is paused: %s", error)
         self._problem = str(error)
         self._retry_at = time.monotonic() + RETRY_S
-        if isinstance(error, StoreError) and error.reason == "missing":
+        if isinstance(error, StoreError) and error.reason == "missing" and not self.workplace.there:
             # Somebody has removed the store under us, and our state with it: opened anew, it begins with the source.
             self.workplace.close()
             self.adapter = None
@@ -301,7 +306,10 @@ class Learner:
         self._failures += 1
         self.counts["failures"] += 1
         delay = min(FIRST_BACK_OFF_S * 2 ** (self._failures - 1), LONGEST_BACK_OFF_S)
-        logger.exception("learning failed, it goes on in %g s", delay)
+        if isinstance(error, SamAdaptError):
+            logger.error("learning failed, it goes on in %g s: %s", delay, error)
+        else:
+            logger.exception("learning failed, it goes on in %g s", delay)
         self._failure = f"{type(error).__name__}: {error}"
         self._retry_at = time.monotonic() + delay
         if self._failures > 1 and self.adapter is not None:

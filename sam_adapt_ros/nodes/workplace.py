@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
+import os
 from typing import TYPE_CHECKING
 
 from sam_adapt_ros import resources
 from sam_adapt_ros.adaptation import WeightStore
-from sam_adapt_ros.adaptation.files import locked, store_errors, write_atomically
+from sam_adapt_ros.adaptation.files import is_temporary, locked, store_errors, write_atomically
+from sam_adapt_ros.adaptation.pointer import POINTER_FILE
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import StoreError
 from sam_adapt_ros.nodes.modesty import learn_modestly
@@ -45,17 +48,25 @@ class Workplace:
             source = resources.find(config.segmenter.weights, "resource")
         except FileNotFoundError as error:
             raise StoreError("missing", f"segmenter.weights: {error}") from None
-        self.store.initialize(source)
         with store_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as stack:
             stack.enter_context(locked(self.folder / ".lock", timeout_s=0.0))
+            with store_errors(self.folder):
+                for path in filter(is_temporary, self.folder.iterdir()):
+                    path.unlink(missing_ok=True)  # of a process that was killed
+            self.store.initialize(source)
             adapter = Adapter(config, self.store, self.folder)
             self._held.enter_context(stack.pop_all())
         before = f"round {adapter.rounds}" if adapter.rounds else "no round"
         mode, where = config.adaptation.mode, self.store.folder
         logger.info("learning (%s) in %s: %d frames and %s from before", mode, where, len(adapter.buffer), before)
         return adapter
+
+    @property
+    def there(self) -> bool:
+        """Whether the store has something in use."""
+        return (self.store.folder / POINTER_FILE).exists()
 
     def close(self) -> None:
         """Leaves it to the next process."""
@@ -67,10 +78,12 @@ class Workplace:
         Raises StoreError.
         """
         size = 2 * self.store.source().path.stat().st_size
-        for folder in (self.store.folder, self.folder):
-            path = folder / ".room.tmp"
-            with store_errors(folder):
-                try:
-                    write_atomically(path, bytes(size))
-                finally:
-                    path.unlink(missing_ok=True)
+        path = self.folder / "room.tmp"
+        with store_errors(self.store.folder):
+            disk = os.statvfs(self.folder)
+            if disk.f_bavail * disk.f_frsize < 2 * size:  # others are not to meet the disk full on our account
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            try:
+                write_atomically(path, bytes(size))
+            finally:
+                path.unlink(missing_ok=True)

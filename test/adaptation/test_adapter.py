@@ -19,6 +19,8 @@ from learning_support import (
 from sam_adapt_ros.adaptation.adapter import Adapter, Stopped
 from sam_adapt_ros.adaptation.observation import findings
 from sam_adapt_ros.adaptation.source_frames import SourceSamples
+from sam_adapt_ros.config import Config
+from sam_adapt_ros.errors import StoreError
 from sam_adapt_ros.evaluation.evaluate import evaluate
 from sam_adapt_ros.frame import Frame
 from sam_adapt_ros.segmentation import Segmenter
@@ -217,6 +219,8 @@ def test_stopped_and_resumed_by_other_processes_equals_unbroken(
     assert decision.promoted == adapted.decisions[-1].promoted
     assert all(torch.equal(tensor, tensors(adapted)[name]) for name, tensor in tensors(broken).items())
     assert not (state / "plan.npz").exists()
+    assert not broken.ready, "nothing has come since that round began"
+    assert not make_adapter(tmp_path, state=state).ready
 
 
 def test_a_rollback_during_the_round_is_respected(dusk: list[Frame], tmp_path: Path) -> None:
@@ -235,3 +239,35 @@ def test_a_rollback_during_the_round_is_respected(dusk: list[Frame], tmp_path: P
     decision = adapter.run_round(between)
     assert not decision.promoted
     assert "in use, not" in decision.reason
+
+
+def test_damaged_weights_in_use_are_set_aside_and_learning_goes_on(dusk: list[Frame], tmp_path: Path) -> None:
+    adapter = make_adapter(tmp_path)
+    watch(adapter, dusk)
+    adapter.run_round()
+    current = adapter.store.current()
+    assert current != adapter.store.source()
+    current.path.chmod(0o644)
+    current.path.write_bytes(current.path.read_bytes()[:-50])
+    adapter.request_round()
+    with pytest.raises(StoreError, match=f"{current.name}.*set aside as") as raised:
+        adapter.run_round()
+    assert raised.value.reason == "damaged"
+    assert adapter.store.current() == adapter.store.source()
+    assert adapter.run_round() is not None
+
+
+def test_a_recipe_may_crop_its_images(dusk: list[Frame], tmp_path: Path) -> None:
+    """What is held out is judged whole."""
+    adapter = make_adapter(tmp_path, learning_config(**{"self_training.augmentation.crop_image": 0.6}))
+    watch(adapter, dusk)
+    assert adapter.run_round() is not None
+
+
+def test_the_segmenters_threads_are_not_the_adapters(dusk: list[Frame], tmp_path: Path) -> None:
+    threads = torch.get_num_threads()
+    config = learning_config(**{"self_training.steps": 1})
+    adapter = make_adapter(tmp_path, Config.from_flat({**config.to_flat(), "segmenter.threads": threads + 3}))
+    watch(adapter, dusk)
+    adapter.run_round()
+    assert torch.get_num_threads() == threads

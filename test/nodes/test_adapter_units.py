@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -17,12 +19,13 @@ from hypothesis import strategies as st
 from node_support import until
 
 from sam_adapt_ros.adaptation.gate import Decision
-from sam_adapt_ros.errors import StoreError
-from sam_adapt_ros.nodes import commands, learner
+from sam_adapt_ros.errors import BagError, StoreError
+from sam_adapt_ros.nodes import commands, learner, workplace
 from sam_adapt_ros.nodes.commands import Commands
 from sam_adapt_ros.nodes.learner import Learner
 from sam_adapt_ros.nodes.observer import Pace
 from sam_adapt_ros.nodes.pairing import Pairing
+from sam_adapt_ros.nodes.workplace import Workplace
 
 # Pairing --------------------------------------------------------------------------------------------------------------
 
@@ -260,6 +263,43 @@ def test_a_store_error_pauses_until_the_store_can_be_written(learn: Callable[...
     until(lambda: learning.decision, 5.0)
     assert learning.problem == ""
     assert fake.abandoned == 0
+
+
+def test_an_error_that_lasts_is_not_tried_for_ever(learn: Callable[..., Any]) -> None:
+    fake = FakeAdapter()
+    fake.errors = [BagError("source: no such bag")] * 4
+    learning, _ = learn(fake)
+    asked = time.monotonic()
+    learning.trigger()
+    until(lambda: learning.decision, 10.0)
+    assert time.monotonic() - asked > 0.1 + 0.2 + 0.4 + 0.8
+    assert learning.counts == {"failures": 4, "promotions": 1}
+
+
+@pytest.fixture
+def place(weights: Path, calibration: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workplace]:
+    monkeypatch.setattr(workplace, "learn_modestly", lambda *_: None)  # the tests go on at their own priority
+    place = Workplace(adapter_config(weights, calibration, tmp_path / "store"))
+    yield place
+    place.close()
+
+
+def test_who_was_killed_leaves_nothing_in_the_way(place: Workplace) -> None:
+    place.folder.mkdir(parents=True)
+    left = place.folder / ".training.safetensors.77-0.tmp"
+    left.write_bytes(bytes(100))
+    place.open()
+    assert not left.exists()
+
+
+def test_a_disk_is_not_filled_to_see_whether_there_is_room(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    place.open()
+    place.check()
+    assert not (place.folder / "room.tmp").exists()
+    monkeypatch.setattr(workplace, "write_atomically", Mock(side_effect=AssertionError))
+    monkeypatch.setattr(os, "statvfs", lambda _: Mock(f_bavail=10, f_frsize=512))
+    with pytest.raises(StoreError, match=r"No space left on device \(disk_full\)"):
+        place.check()
 
 
 def test_a_pause_holds_the_round_and_reset_ends_it(learn: Callable[..., Any]) -> None:
