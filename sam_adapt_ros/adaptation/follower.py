@@ -52,6 +52,10 @@ class StoreFollower:
         self.running = version.name
         return version
 
+    def again(self) -> None:
+        """Has the next look say what is in use, be it new or not: it could not be taken."""
+        self._seen, self.running = None, ""
+
     def _failed(self, problem: str) -> None:
         if problem != self.problem:
             logger.warning("weight store: %s", problem)

@@ -116,6 +116,13 @@ class Watch:
         self._reference = []
         self._seen = 0
 
+    def interrupted(self) -> None:
+        """No frames came for a while: those before it and those after it do not show the same street."""
+        self._before = []
+        self._frames.clear()
+        if self.state == "trial":
+            self._seen = 0
+
     def observe(self, behaviour: FrameBehaviour) -> str | None:
         """A frame by the weights in use. Returns the reason, once, when they must go."""
         if self.state == "fallen":
@@ -125,7 +132,7 @@ class Watch:
             return None if self.state == "unwatched" else self._fall("not finite")
         self._frames.append(behaviour)
         self._seen += 1
-        if self.state == "unwatched" or self._seen < self._config.min_frames:
+        if self.state == "unwatched" or len(self._frames) < self._config.min_frames:
             return None
         faults = self._on_trial() if self.state == "trial" else self._on_guard()
         if faults:
@@ -140,9 +147,10 @@ class Watch:
 
     def _on_trial(self) -> list[str]:
         config, before, after = self._config, self._before, self._frames
-        faults = _collapsed(after, before, config.max_most, _BRANCHES)
         if not before:
-            return faults
+            # As on guard: nothing tells whether the weights or a covered camera make a branch see one thing.
+            return _collapsed(after, before, config.max_most, ["most_fused"])
+        faults = _collapsed(after, before, config.max_most, _BRANCHES)
         for name, tolerance in (("agreement", config.agreement_drop), ("confidence", config.confidence_drop)):
             usual, spread = _median(before, name), _spread(before, name)
             found, least = _median(after, name), usual - max(tolerance, config.spread * spread)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import math
+import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -20,6 +23,11 @@ if TYPE_CHECKING:
     from sam_adapt_ros.segmentation import Prediction
 
 logger = logging.getLogger(__name__)
+
+PAUSE_S = 10.0
+"""After so long without a frame the vehicle may be anywhere: new weights are not compared with what was before."""
+FIRST_DELAY_S, LONGEST_DELAY_S = 5.0, 300.0
+"""Until weights that could not be loaded are tried again."""
 
 
 class Following:
@@ -48,8 +56,10 @@ class Following:
         self._refusal = ""
         self._owed: tuple[str, str] | None = None  # a version and why the store has to roll it back
         self._found = self._asked = False
+        self._retry_at, self._delay = math.inf, FIRST_DELAY_S
         self._watch = Watch(config.adaptation.watch)
         self._watched = ""
+        self._last_frame = -math.inf
 
     def start(self) -> None:
         """Takes what the store has in use, or the nearest before it that is whole, before the first frame."""
@@ -68,6 +78,10 @@ class Following:
             self._watched = name
             source = name in ("", self._source)
             self._watch.begin(source=source, newer=(parse_name(name) or 0) > (parse_name(before) or 0))
+        now = time.monotonic()
+        if now - self._last_frame > PAUSE_S:
+            self._watch.interrupted()
+        self._last_frame = now
         reason = self._watch.observe(behaviour_of(prediction))
         if reason is not None:
             self._model.submit(partial(self._fall, name, reason))
@@ -100,13 +114,18 @@ class Following:
         if not self._found and not self._exists():
             return  # no store yet is nothing to complain about
         self._found = True
+        if time.monotonic() >= self._retry_at:
+            self._retry_at = math.inf
+            self._follower.again()
         # A version that is not there is none to the follower; at the start another one has to be found.
         if self._follower.poll() is not None or (at_once and self._follower.problem):
             self._changed(at_once)
-        if self._owed is not None and self._owed[0] == self._current:
-            self._roll_back_store(*self._owed)
-        else:
-            self._owed = None
+        if self._owed is not None:
+            with contextlib.suppress(StoreError):  # as long as that cannot be read, it stays owed
+                if self._owed[0] == self._reader.pointer().current:
+                    self._roll_back_store(*self._owed)
+                else:
+                    self._owed = None
 
     def _exists(self) -> bool:
         try:
@@ -138,19 +157,23 @@ class Following:
     def _is_target(self, name: str) -> bool:
         return name == (self._target or self._source)
 
-    def _load_first(self, names: Sequence[str], at_once: bool = False) -> bool:
-        """The first of the versions that can be loaded; what cannot is named as the problem."""
+    def _load_first(self, names: Sequence[str], at_once: bool = False) -> None:
+        """Takes the first of the versions that can be loaded. What cannot is named as the problem, and tried again
+        after a while, or when the pointer changes."""
+        self._retry_at = math.inf
         for name in names:
             if self._is_target(name):
-                return True
+                return
             try:
                 self._load(name, at_once)
-                return True
             except (SamAdaptError, OSError, RuntimeError) as error:
                 self._refuse(f"{name}: {error}")
-        # So that the next change of the pointer, to whatever, tries again.
-        self._follower.running = self._target or self._source
-        return False
+                self._follower.running = ""
+                self._retry_at = time.monotonic() + self._delay
+            else:
+                break
+        later = min(2 * self._delay, LONGEST_DELAY_S)
+        self._delay = FIRST_DELAY_S if self._retry_at == math.inf else later
 
     def _load(self, name: str, at_once: bool = False) -> None:
         is_source = name in ("", self._source)

@@ -194,6 +194,37 @@ def test_without_frames_before_only_a_collapse_counts() -> None:
     assert fall_within(watch, rng, 100, DAY, BAD["fused"][1]) is None
 
 
+def test_a_start_with_a_covered_camera_is_no_fall() -> None:
+    """Else version after version would be taken back, down to the source."""
+    rng = np.random.default_rng(12)
+    watch = Watch(CONFIG)
+    watch.begin(source=False, newer=True)
+    assert fall_within(watch, rng, 100, {**DAY, "agreement": (0.05, 0.02), "most_image": (1.0, 0.0)}) is None
+
+
+def test_after_a_pause_new_weights_are_not_measured_by_what_was_before() -> None:
+    rng = np.random.default_rng(13)
+    elsewhere = {**DAY, "agreement": (0.4, 0.02), "confidence": (0.85, 0.02)}
+    watch = exchanged(rng)
+    watch.interrupted()
+    assert fall_within(watch, rng, 100, elsewhere, HISTOGRAM[::-1]) is None
+    watch = exchanged(rng)
+    assert fall_within(watch, rng, CONFIG.min_frames + 1) is None
+    watch.interrupted()
+    assert watch.state == "trial"
+    assert fall_within(watch, rng, CONFIG.trial, elsewhere, HISTOGRAM[::-1]) is None
+    assert watch.state == "guard"
+
+
+def test_a_few_frames_after_a_pause_conclude_nothing() -> None:
+    rng = np.random.default_rng(14)
+    watch = guarded(rng)
+    watch.interrupted()
+    odd = {**DAY, "agreement": (0.0, 0.0), "confidence": (0.2, 0.0)}
+    assert fall_within(watch, rng, CONFIG.min_frames - 1, odd) is None
+    assert fall_within(watch, rng, 1, odd) is not None
+
+
 # Later ----------------------------------------------------------------------------------------------------------------
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,6 +44,7 @@ from sam_adapt_ros.adaptation.pointer import POINTER_FILE
 from sam_adapt_ros.frame import CameraView, Frame
 from sam_adapt_ros.geometry import invert
 from sam_adapt_ros.messages import read_labels
+from sam_adapt_ros.nodes import following
 from sam_adapt_ros.nodes import model as model_module
 from sam_adapt_ros.nodes.following import Following
 from sam_adapt_ros.nodes.labelling import Labelling
@@ -296,6 +298,68 @@ def test_what_could_not_be_loaded_is_tried_again_when_the_pointer_changes(
     car.settle()
     assert car.drive() == [version.name]
     assert car.following.problem == ""
+
+
+def test_what_could_not_be_loaded_is_tried_again_after_a_while(
+    store: WeightStore, source: Path, make_car: Callable[..., Car], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the GPU's memory was somebody else's for a moment."""
+    monkeypatch.setattr(following, "FIRST_DELAY_S", 0.2)
+    car = make_car()
+    version = promote(store, varied(source, 1))
+    load, failures = car.model.load, [RuntimeError("out of memory"), RuntimeError("out of memory")]
+
+    def fails_at_first(*arguments: Any) -> None:
+        if failures:
+            raise failures.pop()
+        load(*arguments)
+
+    monkeypatch.setattr(car.model, "load", fails_at_first)
+    car.settle()
+    car.settle()
+    assert car.drive() == [""]
+    assert len(failures) == 1
+    assert car.following.problem == f"{version.name}: out of memory"
+    time.sleep(0.25)
+    car.settle()
+    assert not failures
+    assert car.drive() == [""]
+    time.sleep(0.25)
+    car.settle()
+    assert car.drive() == [""], "the second time it waits for longer"
+    time.sleep(0.25)
+    car.settle()
+    assert car.drive() == [version.name]
+    assert car.following.problem == ""
+
+
+def test_what_could_not_be_loaded_is_forgotten_when_it_is_taken_back(
+    store: WeightStore, source: Path, make_car: Callable[..., Car]
+) -> None:
+    good = promote(store, varied(source, 1))
+    car = make_car()
+    _truncate(promote(store, varied(source, 2)))
+    car.settle()
+    assert car.following.problem
+    store.rollback()
+    car.settle()
+    assert car.drive() == [good.name]
+    assert car.following.problem == ""
+    assert car.following.report()["store_current"] == good.name
+
+
+def test_after_a_pause_weights_are_not_measured_by_what_was_before(
+    store: WeightStore, source: Path, make_car: Callable[..., Car], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupted = []
+    car = make_car()
+    monkeypatch.setattr(car.following._watch, "interrupted", lambda: interrupted.append(True))
+    car.drive(3)
+    assert len(interrupted) == 1, "before the first"
+    monkeypatch.setattr(following, "PAUSE_S", 0.1)
+    time.sleep(0.15)
+    car.drive()
+    assert len(interrupted) == 2
 
 
 def test_the_pointer_may_change_quickly(store: WeightStore, source: Path, make_car: Callable[..., Car]) -> None:
