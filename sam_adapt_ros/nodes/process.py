@@ -34,9 +34,13 @@ class NodeProcess:
     """A node as a child process; a context manager that ends it.
 
     node: its name, and its module's. log: file object for its output; None: it shares ours.
+    deaths: how often it ended without being asked to.
     """
 
     node = ""
+    deaths = 0
+    _started = _due = 0.0
+    _delay = FIRST_DELAY_S
 
     def __init__(
         self,
@@ -72,6 +76,27 @@ class NodeProcess:
                 # Ctrl-C goes to the whole foreground group; the child is to get it once, from us.
                 start_new_session=True,
             )
+        self._started, self._due = time.monotonic(), 0.0
+
+    def keep_running(self) -> None:
+        """Call it often: starts it again some time after its death, the later, the sooner it keeps dying."""
+        if self.exit_code is None:
+            return
+        now = time.monotonic()
+        if not self._due:
+            self.deaths += 1
+            self._put_off(f"it ended with code {self.exit_code}", settled=now - self._started > SETTLED_S)
+        elif now >= self._due:
+            self.stop()
+            try:
+                self.start()
+            except OSError as error:  # no memory, no process, no room for its parameters: all of it may pass
+                self._put_off(f"it could not be started: {error}")
+
+    def _put_off(self, why: str, *, settled: bool = False) -> None:
+        self._delay = FIRST_DELAY_S if settled or self.deaths == 1 else min(2 * self._delay, LONGEST_DELAY_S)
+        self._due = time.monotonic() + self._delay
+        logger.error("the %s is started again in %g s: %s", self.node, self._delay, why)
 
     @property
     def exit_code(self) -> int | None:
@@ -110,38 +135,7 @@ class SegmenterProcess(NodeProcess):
 
 
 class AdapterProcess(NodeProcess):
-    """Kept running by ``keep_running``: labels do not depend on it, so that its death is never anybody else's.
-
-    deaths: how often it ended without being asked to.
-    """
-
     node = "adapter"
-    deaths = 0
-    _started = _due = 0.0
-    _delay = FIRST_DELAY_S
-
-    def start(self) -> None:
-        super().start()
-        self._started, self._due = time.monotonic(), 0.0
-
-    def keep_running(self) -> None:
-        """Call it often: starts it again some time after its death, the later, the sooner it keeps dying."""
-        if self.exit_code is None:
-            return
-        now = time.monotonic()
-        if not self._due:
-            settled = now - self._started > SETTLED_S
-            self._delay = FIRST_DELAY_S if settled or not self.deaths else min(2 * self._delay, LONGEST_DELAY_S)
-            self._due = now + self._delay
-            self.deaths += 1
-            logger.error(
-                "the adapter ended with code %s; labelling goes on, it is started again in %g s",
-                self.exit_code,
-                self._delay,
-            )
-        elif now >= self._due:
-            self.stop()
-            self.start()
 
 
 def parameter_file(config: Config) -> dict[str, Any]:

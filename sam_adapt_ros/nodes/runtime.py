@@ -42,6 +42,7 @@ def run_node(
     ended = threading.Event()
     before = {number: signal.signal(number, lambda *_: ended.set()) for number in (signal.SIGINT, signal.SIGTERM)}
     forward_logging()
+    dds.free_memory_of_the_dead()
     if supervisor := os.environ.get(SUPERVISOR):
         threading.Thread(target=_end_with, args=(int(supervisor), ended), name="supervisor", daemon=True).start()
     code = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -10,13 +11,14 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import yaml
 from node_support import CAMERAS, Rig, make_config, until
 
 from sam_adapt_ros.config import Config
-from sam_adapt_ros.nodes import process
+from sam_adapt_ros.nodes import dds, process
 from sam_adapt_ros.nodes.process import AdapterProcess, SegmenterProcess, parameter_file
 
 NODE = [sys.executable, "-m", "sam_adapt_ros.nodes.segmenter", "--ros-args"]
@@ -225,3 +227,59 @@ def test_one_that_keeps_dying_is_started_ever_more_seldom(
     assert it.deaths == 4
     for delay, expected in zip(delays, (0.1, 0.2, 0.4, 0.4), strict=True):
         assert expected <= delay < expected + 0.3
+
+
+def test_one_that_cannot_be_started_again_is_tried_again(
+    weights: Path, calibration: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is no room for its parameters for a moment: whoever supervises lives on."""
+    monkeypatch.setattr(AdapterProcess, "node", "no_such_node")
+    monkeypatch.setattr(process, "FIRST_DELAY_S", 0.1)
+    with (tmp_path / "log").open("w") as log, AdapterProcess(make_config(weights, calibration, CAMERAS), log=log) as it:
+        until(lambda: it.exit_code is not None, 20.0)
+        first = it.process
+        with monkeypatch.context() as patch:
+            full = OSError(errno.ENOSPC, "No space left on device")
+            patch.setattr(process.tempfile, "TemporaryFile", Mock(side_effect=full))
+            for _ in range(8):
+                it.keep_running()
+                time.sleep(0.05)
+            assert it.process is first
+            assert process.tempfile.TemporaryFile.called
+        until(lambda: it.keep_running() or it.process is not first, 5.0)
+
+
+def segments() -> set[str]:
+    """Shared memory of DDS participants, by the names of the files that their owners lock."""
+    return {path.name for path in Path("/dev/shm").glob("fastrtps_*_el") if "port" not in path.name}
+
+
+def test_memory_of_the_killed_is_freed_and_that_of_the_living_is_not() -> None:
+    """70 MB each, with our profile: killed often enough, nodes would fill the memory of the machine."""
+    before = segments()
+    rig = Rig()
+    living = segments() - before
+    code = (
+        "import rclpy, time; from sam_adapt_ros.nodes import dds; dds.use_profile(); rclpy.init();"
+        "node = rclpy.create_node('short'); print('up', flush=True); time.sleep(60)"
+    )
+    ran = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    try:
+        assert ran.stdout is not None
+        assert ran.stdout.readline() == "up\n"
+        until(lambda: segments() - before - living, 10.0, "its memory")
+        killed = segments() - before - living
+        dds.free_memory_of_the_dead(young_s=0.0)
+        assert killed | living <= segments(), "all are alive"
+        ran.kill()
+        ran.wait()
+        dds.free_memory_of_the_dead(young_s=60.0)
+        assert killed <= segments(), "too young to be judged"
+        assert dds.free_memory_of_the_dead(young_s=0.0) >= len(killed)
+        assert not killed & segments()
+        assert not [name for name in killed if (Path("/dev/shm") / name.removesuffix("_el")).exists()]
+        assert living <= segments()
+        assert rig.publishers
+    finally:
+        ran.kill()
+        rig.close()
