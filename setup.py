@@ -90,6 +90,7 @@ setup(
             "segmenter = sam_adapt_ros.nodes.segmenter:main",
             "adapter = sam_adapt_ros.nodes.adapter:main",
             "player = sam_adapt_ros.nodes.player:main",
+            "await_adapter = sam_adapt_ros.nodes.adapter_listener:main",
         ],
     },
 )

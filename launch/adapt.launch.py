@@ -130,14 +130,24 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     if mode != "off":
         actions.append(Node(package=PACKAGE, executable="adapter", name="adapter", **common))
     if bag:
-        play = ExecuteProcess(cmd=["ros2", "bag", "play", bag, "--clock"], output="screen")
+        play: list[LaunchDescriptionEntity] = [
+            LogInfo(msg=f"playing {bag}"),
+            ExecuteProcess(cmd=["ros2", "bag", "play", bag, "--clock"], output="screen"),
+        ]
+        if (given(file, "adaptation.mode") if mode == "auto" else mode) == "observe":
+            # What is played before the adapter has opened its store would not be observed.
+            namespace = ["--namespace", LaunchConfiguration("namespace")]
+            listener = Node(
+                package=PACKAGE, executable="await_adapter", arguments=namespace, output="screen", on_exit=play
+            )
+            play = [listener]
         # Not before the segmenter listens: loading the model takes seconds.
         actions.append(
             RegisterEventHandler(
                 OnStateTransition(
                     target_lifecycle_node=segmenter,
                     goal_state="active",
-                    entities=[LogInfo(msg=f"playing {bag}"), play],
+                    entities=play,
                     handle_once=True,
                 )
             )

@@ -53,7 +53,8 @@ class BagReader:
 
     path: see ``BagSource``. config: names the topics; without a taxonomy, or one without the mapping that is asked for,
     ground truth is not read.
-    Raises BagError when the bag cannot be read or has no usable LiDAR topic; cameras that are not there are warned of.
+    Raises BagError when the bag cannot be read or has no usable LiDAR topic, or images of other
+    topics only; ``frames`` warns of what else is not there.
     """
 
     def __init__(self, path: str | Path, config: Config) -> None:
@@ -73,13 +74,11 @@ class BagReader:
 
     @property
     def inputs(self) -> Inputs:
-        """Which of the configuration's inputs the bag has. Raises BagError when the LiDAR is not among them."""
+        """Which of the configuration's inputs the bag has. Raises BagError when that is not enough."""
         if self._inputs is None:
             self._inputs = find_inputs(self._source.topics, self.config)
             if self._inputs.errors:
                 raise BagError(f"{self.path}: {'; '.join(self._inputs.errors)}")
-            for line in self._inputs.missing:
-                logger.warning("%s: %s", self.path, line)
         return self._inputs
 
     def topics(self) -> dict[str, Topic]:
@@ -110,6 +109,8 @@ class BagReader:
 
         only: numbers of the sweeps that are asked for, from 0; the images of others are not decoded. None: all.
         """
+        for line in self.inputs.missing:
+            logger.warning("%s: %s", self.path, line)
         return (assembled.frame for assembled in self.assembled(only))
 
     def assembled(self, only: Collection[int] | None = None) -> Iterator[Assembled]:

@@ -71,6 +71,11 @@ def find_inputs(topics: Mapping[str, Topic], config: Config) -> Inputs:
             inputs.infos.setdefault(camera.info, []).append(name)
         if camera.instances and find(f"cameras.{name}.instances", camera.instances, IMAGE, needed=False):
             inputs.instances[camera.instances] = name
+    others = [name for name, topic in topics.items() if topic.msgtype in IMAGE and topic.count]
+    if config.cameras and others and not inputs.images:
+        # A bag without any image may be meant; one whose images nobody looks at is another vehicle's.
+        expected = ", ".join(camera.image for camera in config.cameras.values())
+        inputs.errors.append(f"cameras: none of {expected}, but {', '.join(others[:6])}: another preset may fit (-c)")
     for topic, static in TF_TOPICS.items():
         if find("transforms", topic, TRANSFORMS, needed=False):
             inputs.transforms[topic] = static

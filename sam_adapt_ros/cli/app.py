@@ -114,5 +114,5 @@ def say_summary(summary: Any, output: Path) -> None:
         f"{facts['frames_labelled']} of {facts['frames_in']} frames labelled, dropped: {facts['dropped'] or 'none'}"
     )
     if "miou" in facts:
-        console.print("mean IoU: " + ", ".join(f"{name} {100 * value:.1f}" for name, value in facts["miou"].items()))
+        console.print("mean IoU: " + ", ".join(f"{name} {value:.3f}" for name, value in facts["miou"].items()))
     say_written(*(output / name for name in ("labels", "summary.json", "pictures", "report.html")))

@@ -108,10 +108,10 @@ def demo(
 
 
 def say_adaptation(facts: Mapping[str, Any]) -> None:
-    table = Table("mean IoU, %", "seen by a camera", "all points", "2d alone", "3d alone")
+    table = Table("mean IoU", "seen by a camera", "all points", "2d alone", "3d alone")
     for name, branches in facts["by_branch"].items():
         cells = (facts[name], facts["all_points"][name], branches["2d"], branches["3d"])
-        table.add_row(name.removeprefix("miou_"), *(f"{100 * cell:.1f}" for cell in cells))
+        table.add_row(name.removeprefix("miou_"), *(f"{cell:.3f}" for cell in cells))
     console.print(table)
     share = "nothing was lost" if facts["recovered"] is None else f"{facts['recovered']:.2f}"
     counts = ("promotions", "rejections", "rollbacks", "frames_dropped_by_swaps", "swap_ms")

@@ -38,7 +38,7 @@ def evaluate(
         result = evaluate_bags(bags, load_config(config, set), progress)
     table = Table("IoU", *result.confusion)
     for place, name in enumerate(result.taxonomy.classes):
-        table.add_row(name, *(f"{100 * confusion.iou()[place]:.1f}" for confusion in result.confusion.values()))
+        table.add_row(name, *(f"{confusion.iou()[place]:.3f}" for confusion in result.confusion.values()))
     table.add_section()
-    table.add_row("mean", *(f"{100 * result.miou(modality):.1f}" for modality in result.confusion))
+    table.add_row("mean", *(f"{result.miou(modality):.3f}" for modality in result.confusion))
     console.print(table)

@@ -7,10 +7,10 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sam_adapt_ros.bags.writer import CALIBRATION_FILE
 from sam_adapt_ros.config import Config
@@ -18,17 +18,9 @@ from sam_adapt_ros.errors import SamAdaptError
 from sam_adapt_ros.nodes import process
 from sam_adapt_ros.nodes.process import AdapterProcess, SegmenterProcess
 
-if TYPE_CHECKING:
-    from sam_adapt_ros.nodes.adapter_listener import AdapterListener
-
 logger = logging.getLogger(__name__)
 
 OFF = "off"
-OPEN_TIMEOUT_S = 180.0
-"""So long a bag waits for an adapter that is to observe it, and that takes its time where others take the processor."""
-PHASE_TIMEOUT_S = 60.0
-"""Bag played, so long an adapter that observes is waited for in one phase of its last round."""
-REMINDER_S = 10.0
 
 
 def run(
@@ -77,15 +69,10 @@ def run(
                     break
                 playing = None
             adapter.keep_running()
-            if segmenter.exit_code is None:
-                continue
-            if time.monotonic() - started < process.SETTLED_S:
-                stop.set()
+            if segmenter.exit_code is not None and time.monotonic() - started < process.SETTLED_S:
+                stop.set()  # it would only die again
                 return segmenter.exit_code or 1
-            logger.error("the segmenter ended with code %s; it is started again", segmenter.exit_code)
-            segmenter.stop()
-            started = time.monotonic()
-            segmenter.start()
+            segmenter.keep_running()
         stop.set()
         if playing is not None and playing.failure:
             raise playing.failure
@@ -157,7 +144,8 @@ class _Playing:
         from sam_adapt_ros.nodes.player import play
 
         with AdapterListener(self._namespace) if self._observed else nullcontext() as adapter:
-            ready = (lambda: self._until_open(adapter)) if adapter is not None else (lambda: None)
+            # What came before it is open would not be observed.
+            ready = (lambda: adapter.wait_until_open(self._stop)) if adapter is not None else (lambda: None)
             try:
                 # By its name: the adapter subscribes sooner, the segmenter has a model to load first.
                 play(
@@ -173,41 +161,4 @@ class _Playing:
                 return
             logger.info("the bag has been played")
             if adapter is not None and self._until_played:
-                self._until_settled(adapter)
-
-    def _until_open(self, adapter: AdapterListener) -> None:
-        """What came sooner would not be observed."""
-        from sam_adapt_ros.nodes.adapter_listener import is_open
-
-        if not self._wait(lambda: is_open(adapter.said), lambda: "to open its store", OPEN_TIMEOUT_S):
-            logger.warning("the adapter is not open after %g s: the bag is played all the same", OPEN_TIMEOUT_S)
-
-    def _until_settled(self, adapter: AdapterListener) -> None:
-        from sam_adapt_ros.nodes.adapter import RUN_DRY_S
-        from sam_adapt_ros.nodes.adapter_listener import is_open, is_settled
-
-        def what() -> str:
-            phase = adapter.said.get("phase") if is_open(adapter.said) else "its store is not open"
-            return f"to sum up what it observed ({phase})"
-
-        # Sooner it cannot know that nothing more comes, and what it says is about a pause on the way.
-        self._stop.wait(RUN_DRY_S)
-        if not self._wait(lambda: is_settled(adapter.said), what, PHASE_TIMEOUT_S):
-            logger.warning("the adapter has not come further in %g s: it is ended", PHASE_TIMEOUT_S)
-
-    def _wait(self, done: Callable[[], bool], what: Callable[[], str], patience_s: float) -> bool:
-        """Waits, saying what for, until it is done or to stop; False when that stays the same for too long."""
-        what_before, since = "", 0.0
-        said = -REMINDER_S
-        while not (done() or self._stop.is_set()):
-            now = time.monotonic()
-            if (it := what()) != what_before:
-                what_before, since = it, now
-                said = -REMINDER_S
-            if now - since > patience_s:
-                return False
-            if now - said > REMINDER_S:
-                said = now
-                logger.info("waiting for the adapter %s, %g s at most", it, patience_s)
-            self._stop.wait(0.1)
-        return True
+                adapter.wait_until_settled(self._stop)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from bag_factory import START, Drive, config
 
-from sam_adapt_ros.bags import BagWriter, bag_info
+from sam_adapt_ros.bags import BagReader, BagWriter, bag_info
 from sam_adapt_ros.errors import BagError
 
 
@@ -44,10 +44,31 @@ def test_what_is_missing_is_told(tmp_path: Path) -> None:
     assert "CAM_BACK: left out, camera_info" in text
 
 
+def test_what_is_missing_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write(tmp_path / "bag")
+    info = bag_info(tmp_path / "bag", config(cameras__CAM_FRONT__image="/front"))
+    assert len(info.missing) == 1
+    assert caplog.records == []
+    with BagReader(tmp_path / "bag", config(cameras__CAM_FRONT__image="/front")) as reader:
+        assert len(list(reader.frames())) == info.frames
+    assert [record.message for record in caplog.records] == [f"{tmp_path / 'bag'}: {info.missing[0]}"]
+
+
 def test_unusable_bag_is_described_all_the_same(tmp_path: Path) -> None:
     write(tmp_path / "bag")
     info = bag_info(tmp_path / "bag", config(lidar__topic="/points"))
     assert not info.usable and info.frames == 0 and "lidar: no topic /points" in info.missing[0]
+
+
+def test_a_bag_of_other_cameras_is_refused_and_one_without_any_is_not(tmp_path: Path) -> None:
+    write(tmp_path / "bag")
+    other = config(cameras__CAM_FRONT__image="/front", cameras__CAM_BACK__image="/back")
+    assert not bag_info(tmp_path / "bag", other).usable
+    expected = "cameras: none of /front, /back, but /CAM_BACK/image_rect_compressed"
+    with BagReader(tmp_path / "bag", other) as reader, pytest.raises(BagError, match=expected):
+        next(reader.frames())
+    write(tmp_path / "blind", images=False)
+    assert bag_info(tmp_path / "blind", other).usable
 
 
 def test_file_of_a_bag_and_what_is_none(tmp_path: Path) -> None:

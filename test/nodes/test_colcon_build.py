@@ -34,7 +34,7 @@ def install(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_executables_are_in_lib(install: Path) -> None:
     lib = install / "sam_adapt_ros" / "lib" / "sam_adapt_ros"
     executables = {path.name for path in lib.iterdir() if os.access(path, os.X_OK)}
-    assert executables == {"adapter", "segmenter", "player", "sam-adapt"}
+    assert executables == {"adapter", "await_adapter", "segmenter", "player", "sam-adapt"}
 
 
 def test_launch_config_and_rviz_files_are_in_share(install: Path) -> None:

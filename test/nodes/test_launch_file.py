@@ -62,7 +62,7 @@ def test_executables_are_console_scripts(tree: ast.Module) -> None:
     ours = [call for call in _calls(tree, "Node", "LifecycleNode") if _keyword(call, "package") == "PACKAGE"]
     launched = {str(_keyword(call, "executable")) for call in ours}
     installed = {e.name for e in entry_points(group="console_scripts") if e.value.startswith("sam_adapt_ros.")}
-    assert launched == {"segmenter", "adapter"}
+    assert launched == {"segmenter", "adapter", "await_adapter"}
     assert launched <= installed
     # `ros2 run` and `ros2 launch` look in lib/<package>.
     setup = configparser.ConfigParser()
@@ -230,5 +230,11 @@ def test_a_bag_is_observed_with_the_store_that_was_named(monkeypatch: pytest.Mon
         }
         assert node.kwargs["output"] == "both", "what they say is on the console, too"
     (handler,) = (a for a in actions if type(a).__name__ == "RegisterEventHandler")
-    played = handler.args[0].kwargs["entities"][-1]
+    (listener,) = handler.args[0].kwargs["entities"]
+    assert listener.kwargs["executable"] == "await_adapter"
+    assert listener.kwargs["arguments"][0] == "--namespace"
+    played = listener.kwargs["on_exit"][-1]
     assert played.kwargs["cmd"] == ["ros2", "bag", "play", str(tmp_path), "--clock"]
+
+    *_, handler = space["start"]({**arguments, **given, "mode": "source_free"})
+    assert handler.args[0].kwargs["entities"][-1].kwargs["cmd"] == played.kwargs["cmd"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +23,7 @@ from sensor_msgs.msg import PointCloud2
 from sam_adapt_ros.bags.writer import BagWriter
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.messages import encode_cloud
-from sam_adapt_ros.nodes import adapter, diagnostics, run
+from sam_adapt_ros.nodes import adapter, adapter_listener, diagnostics, run
 
 FRAMES = 3
 
@@ -113,8 +115,8 @@ def test_a_bag_that_is_observed_waits_for_the_adapter_at_both_ends(
 def test_an_adapter_that_says_nothing_is_not_waited_for_long(
     nodes: Nodes, bag: Path, config: Config, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "OPEN_TIMEOUT_S", 0.5)
-    monkeypatch.setattr(run, "PHASE_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(adapter_listener, "OPEN_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(adapter_listener, "PHASE_TIMEOUT_S", 0.5)
     playing = run._Playing(bag, config, "/car", 1.0, 1, True, threading.Event())
     until(lambda: playing.ended, what="end")
     assert nodes.sweeps == FRAMES
@@ -132,3 +134,19 @@ def test_other_bags_wait_for_no_adapter(
     until(lambda: playing.ended, what="end")
     assert nodes.sweeps == FRAMES
     assert "waiting for the adapter" not in caplog.text
+
+
+def test_the_launch_waits_by_a_process_of_its_own(nodes: Nodes) -> None:
+    waiting = subprocess.Popen(
+        [sys.executable, "-m", "sam_adapt_ros.nodes.adapter_listener", "--namespace", "car", "--ros-args"],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert waiting.stderr is not None
+        assert "waiting for the adapter to open its store" in waiting.stderr.readline()
+        assert waiting.poll() is None
+        nodes.say(phase="waiting", round=0)
+        assert waiting.wait(10.0) == 0
+    finally:
+        waiting.kill()
