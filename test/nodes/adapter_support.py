@@ -150,18 +150,18 @@ class AdapterRig(Rig):
             time.sleep(period)
 
     @contextmanager
-    def driving(self, period: float = 0.1) -> Iterator[None]:
-        """Drives on in the background."""
-        stop = threading.Event()
+    def driving(self, period: float = 0.1, labels: bool = True) -> Iterator[list[int]]:
+        """Drives on in the background; the stamps of the sweeps. labels: whether they come from here."""
+        stop, stamps = threading.Event(), []
 
         def run() -> None:
             while not stop.wait(period):
-                self.drive()
+                stamps.append(self.drive(labels=labels))
 
         thread = threading.Thread(target=run, daemon=True)
         thread.start()
         try:
-            yield
+            yield stamps
         finally:
             stop.set()
             thread.join()

@@ -19,6 +19,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import String
 
 from sam_adapt_ros.adaptation import Record, WeightStore
+from sam_adapt_ros.nodes.process import SegmenterProcess
 
 Start = Callable[..., AdapterChild]
 ROUND = {"normalizing", "labelling", "training", "judging"}
@@ -228,12 +229,16 @@ def test_without_a_store_it_says_what_it_needs(start: Start) -> None:
 
 
 @pytest.mark.parametrize("kills", [10, pytest.param(50, marks=[pytest.mark.soak, pytest.mark.timeout(1800)])])
-def test_kills_at_random_instants_leave_the_store_whole_and_learning_resumes(
-    rig: AdapterRig, start: Start, folder: Path, kills: int
+def test_kills_at_random_instants_leave_stream_and_store_whole_and_learning_resumes(
+    rig: AdapterRig, start: Start, folder: Path, weights: Path, calibration: Path, kills: int
 ) -> None:
     generator = random.Random(kills)
     store = store_of(folder)
-    with rig.driving():
+    log = (folder / "segmenter.log").open("w")
+    segmenter = SegmenterProcess(adapter_config(weights, calibration, folder / "store"), log=log)
+    with log, segmenter, rig.driving(period=0.2, labels=False) as stamps:
+        until(lambda: rig.labels, 60.0, "the first labels")
+        first = min(rig.labels)
         for number in range(kills):
             rig.status = {}
             child = start(wait=False)
@@ -243,6 +248,10 @@ def test_kills_at_random_instants_leave_the_store_whole_and_learning_resumes(
             assert child.end(signal.SIGKILL) == -signal.SIGKILL
             if (folder / "store" / "current").exists():
                 assert store.verify() == []
+        count = len(stamps)
+        until(lambda: stamps[count - 1] in rig.labels, what="labels of what was sent")
+        assert [stamp for stamp in stamps[:count] if stamp >= first and stamp not in rig.labels] == []
+        assert rig.report()["frames_labelled"] >= len(rig.labels) > 5 * kills
     seen = len(rig.weights)
     child = start()
     until(lambda: "round" in rig.status, what="the store to be opened")
