@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from sam_adapt_ros.evaluation.run_report import Sample, write_run_report
 from sam_adapt_ros.evaluation.summary import Summary
 from sam_adapt_ros.evaluation.timeline import Timeline
 from sam_adapt_ros.frame import Frame
-from sam_adapt_ros.replay import LABELS, Progress, read_through, write_labels
+from sam_adapt_ros.replay import LABELS, Progress, ending_early, read_through, write_labels
 from sam_adapt_ros.segmentation import Prediction, Segmenter, load_segmenter
 
 
@@ -50,14 +51,16 @@ class OnlineRun:
         self.adapter.observe(frame, prediction.labels, prediction.probability)
         return prediction
 
-    def learn(self, config: Config, *, at_end: bool = False) -> None:
-        """A round where one is due; what is promoted labels from the next frame on. at_end: also with little new."""
+    def learn(self, config: Config, *, at_end: bool = False, stopped: Callable[[], bool] = lambda: False) -> None:
+        """A round where one is due; what is promoted labels from the next frame on. at_end: also with little new.
+        stopped: asked between small pieces of work; true, the round is left."""
         if not (self.adapter.ready or (at_end and self.adapter.ready_at_end)):
             return
         start = time.perf_counter()
-        decision = self.adapter.run_round()
+        decision = self.adapter.run_round(stopped)
         self.seconds_learning += time.perf_counter() - start
-        assert decision is not None
+        if decision is None:
+            return
         self.decisions.append(decision)
         self.timeline.decide(decision.promoted, decision.reason)
         if decision.promoted:
@@ -80,6 +83,7 @@ def replay_adapting(
     """Labels every frame of ``bag``, ``passes`` times over, and learns in between.
 
     Leaves ``labels`` (a bag, of the last pass), ``store`` (weights), ``summary.json``, pictures and ``report.html``.
+    Interrupted (SIGINT), it ends with the frame or the round at hand, and leaves the same of what it has done.
     progress: called with (frames done, frames in all).
     Raises BagError, WeightsError, StoreError or CalibrationError that say what does not fit.
     """
@@ -89,23 +93,27 @@ def replay_adapting(
     summary = Summary(taxonomy)
     samples: list[Sample] = []
     start = time.perf_counter()
-    with BagWriter(output / "labels", force=force) as writer:
+    with BagWriter(output / "labels", force=force) as writer, ending_early() as stop:
         for number in range(passes):
+            if stop.is_set():
+                break
             last = number == passes - 1
             read = summary if last else Summary(taxonomy)
-            for frame, _, pictured in read_through(bag, config, read, _part(progress, number, passes)):
+            for frame, _, pictured in read_through(bag, config, read, _part(progress, number, passes), stop):
                 prediction = run.label(frame)
                 if last:
                     write_labels(writer, LABELS, frame, prediction.labels, prediction.probability, taxonomy)
                     summary.add(prediction.by_branch(), frame.ground_truth)
                     if pictured:
                         samples.append(Sample(frame, prediction.labels))
-                run.learn(config)
-        run.learn(config, at_end=True)
+                run.learn(config, stopped=stop.is_set)
+        if not stop.is_set():
+            run.learn(config, at_end=True, stopped=stop.is_set)
     summary.seconds = time.perf_counter() - start
     summary.facts = {
         "bag": str(bag),
         "mode": "replay --adapt",
+        "interrupted": stop.is_set(),
         "weights": run.source.version,
         "last_weights": run.segmenter.version,
         "device": str(run.source.device),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import queue
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -20,6 +23,8 @@ from sam_adapt_ros.frame import Frame
 from sam_adapt_ros.segmentation import load_segmenter
 from sam_adapt_ros.taxonomy import Taxonomy
 
+logger = logging.getLogger(__name__)
+
 T = TypeVar("T")
 Progress = Callable[[int, int], None]
 LABELS = "/segmentation/labels"
@@ -31,6 +36,7 @@ def replay(
 ) -> Summary:
     """Labels every frame of ``bag``; leaves ``labels`` (a bag), ``summary.json``, pictures and ``report.html``.
 
+    Interrupted (SIGINT), it ends with the frame at hand and leaves the same of what it has labelled.
     progress: called with (frames done, frames in all).
     Raises BagError, WeightsError or CalibrationError that say what does not fit.
     """
@@ -39,10 +45,10 @@ def replay(
     taxonomy = segmenter.taxonomy
     summary = Summary(taxonomy)
     samples: list[Sample] = []
-    with BagWriter(output / "labels", force=force) as writer:
+    with BagWriter(output / "labels", force=force) as writer, ending_early() as stop:
         segmenter.warm_up()
         start = time.perf_counter()
-        for frame, waited, pictured in read_through(bag, config, summary, progress):
+        for frame, waited, pictured in read_through(bag, config, summary, progress, stop):
             labelling = time.perf_counter()
             prediction = segmenter(frame)
             writing = time.perf_counter()
@@ -64,6 +70,7 @@ def replay(
     summary.facts = {
         "bag": str(bag),
         "mode": "replay",
+        "interrupted": stop.is_set(),
         "weights": segmenter.version,
         "device": str(segmenter.device),
         "fusion": config.segmenter.fusion,
@@ -80,18 +87,51 @@ class Step(NamedTuple):
     pictured: bool
 
 
-def read_through(bag: Path, config: Config, summary: Summary, progress: Progress | None = None) -> Iterator[Step]:
+@contextmanager
+def ending_early() -> Iterator[threading.Event]:
+    """An event that the first SIGINT sets, so that what has been done is not lost; the second one interrupts as ever.
+
+    Only the main thread is told of signals; elsewhere the event is never set.
+    """
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def end(*_: object) -> None:
+        logger.warning("interrupted: ending with what there is; once more ends at once")
+        stop.set()
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, end)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def read_through(
+    bag: Path,
+    config: Config,
+    summary: Summary,
+    progress: Progress | None = None,
+    stop: threading.Event | None = None,
+) -> Iterator[Step]:
     """The bag's frames, read ahead; the summary gets to know how many came in and what was dropped.
 
-    progress: called with (frames done, frames in all) after each.
+    progress: called with (frames done, frames in all) after each. stop: set, it ends with the frame at hand.
     """
     with BagReader(bag, config) as reader:
-        places = evenly_spaced(reader.sweeps, PICTURES)
+        places, frames_in = evenly_spaced(reader.sweeps, PICTURES), reader.sweeps
         for place, (frame, waited) in enumerate(ahead(reader.frames(), READ_AHEAD)):
             yield Step(frame, waited, place in places)
             if progress:
                 progress(place + 1, reader.sweeps)
-        summary.frames_in += reader.sweeps
+            if stop is not None and stop.is_set():
+                frames_in = place + 1 + sum(reader.dropped.values())
+                break
+        summary.frames_in += frames_in
         summary.dropped.update(reader.dropped)
         summary.camera_drops.update(reader.camera_drops)
 

@@ -1,6 +1,8 @@
 """A bag through the shipped segmenter in process: whole, repeatable, and read ahead of the model."""
 
 import json
+import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -31,6 +33,20 @@ def replayed(bag: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("replay")
     replay(bag, Config.load("town"), output)
     return output
+
+
+def test_what_was_done_before_an_interruption_is_kept(bag: Path, tmp_path: Path) -> None:
+    def interrupt(done: int, total: int) -> None:
+        if done == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    summary = replay(bag, Config.load("town"), tmp_path, progress=interrupt).as_dict()
+    assert summary["interrupted"]
+    assert summary["frames_in"] == summary["frames_labelled"] == 2
+    assert len(recorded_labels(tmp_path / "labels")) == 2
+    assert (tmp_path / "report.html").exists()
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def recorded_labels(bag: Path) -> dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]]:

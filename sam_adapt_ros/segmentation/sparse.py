@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import spconv.pytorch as spconv
 import torch
 from spconv.core import ConvAlgo
@@ -22,6 +24,9 @@ if not torch.cuda.is_available():
     # spconv's backward pass asks for the CUDA stream before it looks at the tensors' device, and fails where there
     # is no CUDA although the CPU path never uses the stream.
     _ops.get_current_stream = lambda: 0
+
+# spconv asks torch what newer versions would rather be asked otherwise; that is nothing a user could mend.
+logging.getLogger("torch.fx._symbolic_trace").addFilter(lambda record: "is_fx_tracing" not in record.getMessage())
 
 
 def set_algorithm(module: nn.Module, device: torch.device) -> None:

@@ -1,5 +1,7 @@
 import json
-from collections.abc import Iterator
+import os
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,8 @@ import yaml
 from learning_support import SHAPES, drive, learning_config, source_weights
 
 from sam_adapt_ros import adaptive_replay, replay, resources
+from sam_adapt_ros.adaptation.adapter import Adapter
+from sam_adapt_ros.adaptation.gate import Decision
 from sam_adapt_ros.config import Config, load_recipe
 from sam_adapt_ros.errors import ConfigError
 from sam_adapt_ros.evaluation.timeline import Timeline
@@ -110,3 +114,23 @@ def test_the_default_recipe_is_the_default() -> None:
 def test_an_unknown_recipe_is_named() -> None:
     with pytest.raises(ConfigError, match="nonsense"):
         load_recipe("nonsense")
+
+
+@pytest.mark.parametrize("passes", [1, 2])
+def test_an_interruption_in_a_round_leaves_a_report(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, passes: int
+) -> None:
+    monkeypatch.setattr(replay, "BagReader", FakeReader)
+    run_round = Adapter.run_round
+
+    def interrupted(adapter: Adapter, between: Callable[[], bool]) -> Decision | None:
+        os.kill(os.getpid(), signal.SIGINT)
+        return run_round(adapter, between)
+
+    monkeypatch.setattr(Adapter, "run_round", interrupted)
+    adaptive_replay.replay_adapting(Path("dusk"), config, tmp_path / "run", passes=passes)
+    facts = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert facts["interrupted"]
+    assert facts["adaptation"]["decisions"] == []
+    assert facts["frames_labelled"] < len(DUSK)
+    assert (tmp_path / "run" / "report.html").exists()
