@@ -60,7 +60,7 @@ def test_shares_are_of_the_way_from_the_origin(frames: list) -> None:
     samples, network = to_samples(frames), source_network()
     config = NormalizationConfig(image=0.0, points=0.25)
     once = renormalized(network, samples, config)
-    moved = source_network()
+    moved = copy.deepcopy(network)
     moved.load_state_dict(once)
     again = renormalized(moved, samples, config, origin=network.state_dict())
     further = renormalized(moved, samples, config)

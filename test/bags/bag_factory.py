@@ -82,7 +82,14 @@ class Drive:
         return np.random.default_rng(index).integers(0, 32, self.points).astype(np.uint8)
 
     def write(
-        self, writer: BagWriter, *, tf: bool = True, info: bool = True, odometry: bool = True, labels: bool = True
+        self,
+        writer: BagWriter,
+        *,
+        tf: bool = True,
+        info: bool = True,
+        odometry: bool = True,
+        labels: bool = True,
+        images: bool = True,
     ) -> None:
         statics = [("base_link", "LIDAR_TOP", T_BASE_LIDAR)]
         statics += [("base_link", name, T) for name, T in T_BASE_CAMERA.items()]
@@ -101,7 +108,9 @@ class Drive:
                     writer.write_camera_info(
                         f"/{name}/camera_info", sweep_ns - lag, name, CameraModel(WIDTH, HEIGHT, K)
                     )
-                writer.write_image_bytes(f"/{name}/image_rect_compressed", sweep_ns - lag, name, jpeg(index), "jpeg")
+                if images:
+                    topic = f"/{name}/image_rect_compressed"
+                    writer.write_image_bytes(topic, sweep_ns - lag, name, jpeg(index), "jpeg")
             self.write_sweep(writer, index)
             if labels:
                 ones = np.ones(self.points, np.float32)
