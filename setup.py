@@ -23,7 +23,7 @@ setup(
     maintainer_email="maintainers@sam-adapt-ros.dev",
     python_requires=">=3.10",
     packages=find_packages(include=[PACKAGE, f"{PACKAGE}.*"]),
-    package_data={PACKAGE: ["py.typed", "evaluation/*.j2"]},
+    package_data={PACKAGE: ["py.typed", "visualization/*.j2"]},
     zip_safe=False,
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
@@ -87,10 +87,10 @@ setup(
     entry_points={
         "console_scripts": [
             "sam-adapt = sam_adapt_ros.cli:main",
-            "segmenter = sam_adapt_ros.nodes.segmenter:main",
-            "adapter = sam_adapt_ros.nodes.adapter:main",
-            "player = sam_adapt_ros.nodes.player:main",
-            "await_adapter = sam_adapt_ros.nodes.adapter_listener:main",
+            "segmenter = sam_adapt_ros.nodes.segmenter_node:main",
+            "adapter = sam_adapt_ros.nodes.adapter_node:main",
+            "player = sam_adapt_ros.nodes.tools.player:main",
+            "await_adapter = sam_adapt_ros.nodes.tools.adapter_client:main",
         ],
     },
 )

@@ -1,8 +1,9 @@
 """Camera + LiDAR semantic segmentation for ROS 2 that adapts itself to new domains.
 
-Rooms, in the order data flows (a room imports only from rooms above it): ``config``, ``taxonomy``, ``frame``,
-``geometry``, ``messages``, ``bags``, ``town``, ``segmentation``, ``masks``, ``pseudo_labels``, ``evaluation``,
-``replay``, ``nodes``, ``cli``. Only ``nodes`` imports ``rclpy``.
+The folders are floors, from the ground up; each imports only from those before it: ``frame``, ``taxonomy``,
+``errors``, ``resources``, ``config``, ``io``, ``geometry``, ``messages``, ``bags``, ``datasets``, ``simulation``,
+``segmentation``, ``evaluation``, ``training``, ``masks``, ``pseudo_labels``, ``adaptation``, ``visualization``,
+``nodes``, ``pipelines``, ``benchmarks``, ``cli``. Only ``nodes`` imports ``rclpy``.
 """
 
 import os

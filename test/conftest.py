@@ -8,6 +8,7 @@ os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from sam_adapt_ros import benchmarks
+from sam_adapt_ros.simulation import render_drive
 
 
 @pytest.fixture(scope="session")
@@ -17,3 +18,11 @@ def real_data() -> Path:
     if folder is None:
         pytest.skip("real data not found (set SAM_ADAPT_REAL_DATA, or put it in ../shared/data)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def night_bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three frames of a simulated drive by night."""
+    path = tmp_path_factory.mktemp("town") / "night"
+    render_drive("night", seed=8, frames=3, output=path)
+    return path

@@ -1,11 +1,11 @@
 """Learning while driving: the frame buffer and the weight store."""
 
-from sam_adapt_ros.adaptation.buffer import FrameBuffer, FrameSequence
-from sam_adapt_ros.adaptation.follower import StoreFollower
-from sam_adapt_ros.adaptation.frame_summary import FrameSummary, summarize
-from sam_adapt_ros.adaptation.store import WeightStore
-from sam_adapt_ros.adaptation.store_reader import StoreReader
-from sam_adapt_ros.adaptation.version import Record, Version
+from sam_adapt_ros.adaptation.buffer.frame_buffer import FrameBuffer, FrameSequence
+from sam_adapt_ros.adaptation.buffer.frame_summary import FrameSummary, summarize
+from sam_adapt_ros.adaptation.weight_store.store import WeightStore
+from sam_adapt_ros.adaptation.weight_store.store_reader import StoreReader
+from sam_adapt_ros.adaptation.weight_store.version import Record, Version
+from sam_adapt_ros.adaptation.weight_store.watcher import StoreFollower
 
 __all__ = [
     "FrameBuffer",

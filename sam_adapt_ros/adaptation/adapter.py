@@ -12,22 +12,22 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sam_adapt_ros.adaptation.buffer import FrameBuffer
-from sam_adapt_ros.adaptation.files import store_errors
-from sam_adapt_ros.adaptation.frame_summary import summarize
-from sam_adapt_ros.adaptation.gate import Decision
-from sam_adapt_ros.adaptation.plan import Plan, pick
-from sam_adapt_ros.adaptation.plausibility import Plausibility
+from sam_adapt_ros.adaptation.buffer.frame_buffer import FrameBuffer
+from sam_adapt_ros.adaptation.buffer.frame_checks import Plausibility
+from sam_adapt_ros.adaptation.buffer.frame_summary import summarize
+from sam_adapt_ros.adaptation.promotion.gate import Decision
 from sam_adapt_ros.adaptation.round import Outcome, Round
+from sam_adapt_ros.adaptation.round_state import Plan, pick
 from sam_adapt_ros.adaptation.schedule import Schedule
 from sam_adapt_ros.adaptation.source_frames import SourceFrames
-from sam_adapt_ros.adaptation.store import WeightStore
-from sam_adapt_ros.adaptation.teacher import Teacher
-from sam_adapt_ros.adaptation.version import Record, Version
+from sam_adapt_ros.adaptation.weight_store.store import WeightStore
+from sam_adapt_ros.adaptation.weight_store.version import Record, Version
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import StoreError, WeightsError
 from sam_adapt_ros.frame import IGNORE, Frame
+from sam_adapt_ros.io.files import store_errors
 from sam_adapt_ros.masks.generators import MaskGenerator, build
+from sam_adapt_ros.pseudo_labels.teacher import Teacher
 from sam_adapt_ros.segmentation import weights as weights_files
 from sam_adapt_ros.segmentation.fusion import FUSIONS
 from sam_adapt_ros.segmentation.segmenter import build_network, choose_device

@@ -13,23 +13,31 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sam_adapt_ros.adaptation.buffer import FrameSequence
-from sam_adapt_ros.adaptation.examination import Behaviour, Opinions, behave, is_finite, listen, weigh, with_state
-from sam_adapt_ros.adaptation.gate import Decision, Gate, Measures, References
-from sam_adapt_ros.adaptation.interpolation import assemble, interpolate
-from sam_adapt_ros.adaptation.normalization import displacement, renormalized
-from sam_adapt_ros.adaptation.observation import observed
-from sam_adapt_ros.adaptation.plan import Plan
+from sam_adapt_ros.adaptation.batchnorm import displacement, renormalized
+from sam_adapt_ros.adaptation.buffer.frame_buffer import FrameSequence
+from sam_adapt_ros.adaptation.promotion.candidate_evaluation import (
+    Behaviour,
+    Opinions,
+    behave,
+    is_finite,
+    listen,
+    weigh,
+    with_state,
+)
+from sam_adapt_ros.adaptation.promotion.gate import Decision, Gate, Measures, References
+from sam_adapt_ros.adaptation.round_state import Plan
+from sam_adapt_ros.adaptation.round_summary import observed
 from sam_adapt_ros.adaptation.self_training import SelfTraining
 from sam_adapt_ros.adaptation.source_frames import SourceFrames, labelled_miou
-from sam_adapt_ros.adaptation.teacher import Teacher, with_labels
+from sam_adapt_ros.adaptation.weight_averaging import assemble, interpolate
 from sam_adapt_ros.config import AdaptationConfig
 from sam_adapt_ros.errors import WeightsError
-from sam_adapt_ros.pseudo_labels import LabelStatistics
+from sam_adapt_ros.evaluation.label_statistics import LabelStatistics
+from sam_adapt_ros.pseudo_labels.teacher import Teacher, with_labels
 from sam_adapt_ros.segmentation.batch import Sample
-from sam_adapt_ros.segmentation.calibration import scaled
 from sam_adapt_ros.segmentation.fusion import Fusion
 from sam_adapt_ros.segmentation.network import Network
+from sam_adapt_ros.segmentation.temperature_scaling import scaled
 
 logger = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from sam_adapt_ros.adaptation.buffer import FrameBuffer, FrameSequence
-from sam_adapt_ros.adaptation.drift import DriftWatch
+from sam_adapt_ros.adaptation.buffer.frame_buffer import FrameBuffer, FrameSequence
+from sam_adapt_ros.adaptation.monitoring.drift_detector import DriftWatch
 from sam_adapt_ros.config import AdaptationConfig
 
 

@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sam_adapt_ros.adaptation.files import store_errors
-from sam_adapt_ros.adaptation.normalization import frozen_statistics, layers
+from sam_adapt_ros.adaptation.batchnorm import frozen_statistics, layers
 from sam_adapt_ros.config import SelfTrainingConfig
-from sam_adapt_ros.segmentation import checkpoint
+from sam_adapt_ros.io.files import store_errors
 from sam_adapt_ros.segmentation.batch import Sample
-from sam_adapt_ros.segmentation.batches import BatchStream, count_classes
 from sam_adapt_ros.segmentation.network import Network
-from sam_adapt_ros.segmentation.training import hash_seed, supervised_losses
+from sam_adapt_ros.training import checkpoint
+from sam_adapt_ros.training.batch_stream import BatchStream, count_classes
+from sam_adapt_ros.training.supervised import hash_seed, supervised_losses
 
 Losses = dict[str, float]
 

@@ -12,13 +12,13 @@ import torch
 from sam_adapt_ros.bags import BagReader
 from sam_adapt_ros.config import ArchitectureConfig, Config
 from sam_adapt_ros.errors import BagError, ConfigError, MessageError
+from sam_adapt_ros.evaluation.confusion import Confusion
 from sam_adapt_ros.frame import IGNORE
-from sam_adapt_ros.messages.cloud import read_labels
+from sam_adapt_ros.messages.point_cloud import read_labels
 from sam_adapt_ros.segmentation.batch import Sample
-from sam_adapt_ros.segmentation.calibration import listen
-from sam_adapt_ros.segmentation.confusion import Confusion
 from sam_adapt_ros.segmentation.fusion import Fusion, fuse
 from sam_adapt_ros.segmentation.network import Network
+from sam_adapt_ros.segmentation.temperature_scaling import listen
 from sam_adapt_ros.taxonomy import Taxonomy
 
 Pause = Callable[[], None]

@@ -9,9 +9,9 @@ from typing import Any
 
 import yaml
 
+from sam_adapt_ros.bags.message_reader import BagSource
 from sam_adapt_ros.bags.reader import BagReader
-from sam_adapt_ros.bags.roles import find_inputs
-from sam_adapt_ros.bags.source import BagSource
+from sam_adapt_ros.bags.topic_roles import find_inputs
 from sam_adapt_ros.bags.writer import CALIBRATION_FILE
 from sam_adapt_ros.config import Config
 

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sam_adapt_ros.geometry.camera import CameraModel, Distortion
 from sam_adapt_ros.geometry.transforms import quaternion_from_matrix
-from sam_adapt_ros.messages.cloud import CloudData
+from sam_adapt_ros.messages.point_cloud import CloudData
 
 Transform = tuple[str, str, NDArray[np.float64]]
 """Parent frame, child frame, (4, 4) ``T_parent_child``."""

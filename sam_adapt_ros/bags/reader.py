@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sam_adapt_ros.bags.roles import Inputs, find_inputs
-from sam_adapt_ros.bags.source import BagSource, RawMessage, Topic
+from sam_adapt_ros.bags.message_reader import BagSource, RawMessage, Topic
+from sam_adapt_ros.bags.topic_roles import Inputs, find_inputs
 from sam_adapt_ros.bags.writer import CALIBRATION_FILE
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import BagError, MessageError

@@ -22,8 +22,8 @@ from rosbags.typesys import Stores, get_typestore
 from sam_adapt_ros.bags.message_factory import MessageFactory, Transform
 from sam_adapt_ros.errors import BagError
 from sam_adapt_ros.geometry.camera import CameraModel
-from sam_adapt_ros.messages import calibration
-from sam_adapt_ros.messages.cloud import CloudData, encode_labels
+from sam_adapt_ros.messages import calibration_file as calibration
+from sam_adapt_ros.messages.point_cloud import CloudData, encode_labels
 
 CALIBRATION_FILE = calibration.FILE_NAME
 

@@ -12,16 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from sam_adapt_ros import recovery
-from sam_adapt_ros.adaptive_replay import OnlineRun
 from sam_adapt_ros.benchmarks import Figure
 from sam_adapt_ros.config import Config
-from sam_adapt_ros.drives import town_bag
-from sam_adapt_ros.evaluation.evaluate import Evaluation
-from sam_adapt_ros.evaluation.evaluate import evaluate as evaluate_frames
+from sam_adapt_ros.evaluation.segmentation_metrics import Evaluation
+from sam_adapt_ros.evaluation.segmentation_metrics import evaluate as evaluate_frames
 from sam_adapt_ros.frame import Frame
+from sam_adapt_ros.pipelines import recovery
+from sam_adapt_ros.pipelines.adaptive_replay import OnlineRun
+from sam_adapt_ros.pipelines.simulated_drives import town_bag
 from sam_adapt_ros.segmentation import Segmenter, load_segmenter
-from sam_adapt_ros.town.drive import frames as render
+from sam_adapt_ros.simulation.drive import frames as render
 
 logger = logging.getLogger(__name__)
 

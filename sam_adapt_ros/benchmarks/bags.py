@@ -8,9 +8,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from sam_adapt_ros.bags import BagReader, kitti_raw, nuscenes
+from sam_adapt_ros.bags import BagReader
 from sam_adapt_ros.benchmarks import Figure, real_data
 from sam_adapt_ros.config import Config
+from sam_adapt_ros.datasets import kitti_raw, nuscenes
 
 _TARGET = "<= 10 ms"
 _SAMPLE_INTERVAL_US = 500_000

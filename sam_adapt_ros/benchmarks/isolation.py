@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from sam_adapt_ros.benchmarks import Figure
 from sam_adapt_ros.config import Config
-from sam_adapt_ros.drives import town_bag
 from sam_adapt_ros.errors import SamAdaptError
+from sam_adapt_ros.pipelines.simulated_drives import town_bag
 
 if TYPE_CHECKING:
-    from sam_adapt_ros.nodes.stopwatch import Stopwatch
+    from sam_adapt_ros.nodes.tools.latency_probe import Stopwatch
 
 CORES = 2
 RATE = 0.5
@@ -60,8 +60,8 @@ def run(quick: bool = False) -> list[Figure]:
     Raises SamAdaptError when too few frames were labelled without learning, or with it.
     """
     plan = QUICK if quick else Plan()
-    from sam_adapt_ros.nodes.live import drive, keep_to_this_machine
-    from sam_adapt_ros.nodes.stopwatch import Stopwatch
+    from sam_adapt_ros.nodes.tools.latency_probe import Stopwatch
+    from sam_adapt_ros.pipelines.live_bag import drive, keep_to_this_machine
 
     bag = town_bag("night", 100, plan.frames)
     keep_to_this_machine()
@@ -162,7 +162,7 @@ class _Times:
     """Latencies in ms: ``without`` learning, ``learning``, and of all frames since learning began (``onwards``)."""
 
     def __init__(self, stopwatch: Stopwatch, resumed_ns: int) -> None:
-        from sam_adapt_ros.nodes.live import LEARNING
+        from sam_adapt_ros.pipelines.live_bag import LEARNING
 
         self.rounds = LEARNING
         self._phases = sorted(stopwatch.phases)

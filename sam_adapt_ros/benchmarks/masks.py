@@ -15,17 +15,17 @@ from numpy.typing import NDArray
 from segment_anything import sam_model_registry
 from segment_anything.modeling import Sam
 
-from sam_adapt_ros.bags.kitti_raw import read_calibration
 from sam_adapt_ros.benchmarks import Figure, real_data
 from sam_adapt_ros.config import MaskConfig, RegionsConfig, SamConfig, SamLidarConfig
+from sam_adapt_ros.datasets.kitti_raw import read_calibration
 from sam_adapt_ros.frame import CameraView
 from sam_adapt_ros.geometry import invert, project
 from sam_adapt_ros.masks import SeenPoints, build
-from sam_adapt_ros.masks.promptable import Decoded, LogitFrame, PointSampler
-from sam_adapt_ros.masks.regions import ImageRegions
+from sam_adapt_ros.masks.image_regions import ImageRegions
+from sam_adapt_ros.masks.promptable_model import Decoded, LogitFrame, PointSampler
 from sam_adapt_ros.masks.sam import AutomaticSam, SamEmbedding, SegmentAnything
-from sam_adapt_ros.masks.sam_lidar import LidarPromptedMasks
-from sam_adapt_ros.town.drive import Drive
+from sam_adapt_ros.masks.sam_lidar_prompts import LidarPromptedMasks
+from sam_adapt_ros.simulation.drive import Drive
 
 T = TypeVar("T")
 

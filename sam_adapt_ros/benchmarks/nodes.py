@@ -22,8 +22,8 @@ def run(quick: bool = False) -> list[Figure]:
     frames = 150 if quick else 1000
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
     os.environ["ROS_DOMAIN_ID"] = str(1 + secrets.randbelow(100))
-    from sam_adapt_ros.nodes.process import SegmenterProcess
-    from sam_adapt_ros.nodes.sensors import Sensors
+    from sam_adapt_ros.nodes.tools.node_process import SegmenterProcess
+    from sam_adapt_ros.nodes.tools.synthetic_sensors import Sensors
 
     points = np.resize(street(POINTS, 10).points, (POINTS, 3))
     image = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8)
@@ -79,8 +79,8 @@ def _weights(folder: Path) -> Path:
     """Of a network that any CPU runs at this rate: the node is measured, not the model (room ``segmentation``)."""
     from sam_adapt_ros.segmentation import weights as weights_files
     from sam_adapt_ros.segmentation.network import Network
-    from sam_adapt_ros.segmentation.training import load_architecture
     from sam_adapt_ros.taxonomy import Taxonomy
+    from sam_adapt_ros.training.supervised import load_architecture
 
     changes = {"image_height": 96, "image_width": 160, "point_levels": 2, "point_width": 4, "voxel_size": 0.4}
     architecture, classes = load_architecture("small").model_copy(update=changes), Taxonomy.load("town").classes

@@ -15,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import ConvexHull, QhullError
 
-from sam_adapt_ros.bags.nuscenes_tables import LIDAR, read_scenes
 from sam_adapt_ros.config import EnhancementConfig
+from sam_adapt_ros.datasets.nuscenes_tables import LIDAR, read_scenes
+from sam_adapt_ros.evaluation.label_statistics import LabelStatistics
 from sam_adapt_ros.frame import IGNORE, CameraView
 from sam_adapt_ros.geometry import CameraModel, invert, make_transform, project
-from sam_adapt_ros.pseudo_labels import LabelStatistics, enhance
+from sam_adapt_ros.pseudo_labels import enhance
 
 CONFIG = EnhancementConfig(
     min_points=3, min_purity=0.8, min_representativity=0.05, radius_per_metre=0.05, min_radius=0.3, max_radius=2.0

@@ -10,19 +10,19 @@ from pathlib import Path
 
 import numpy as np
 
-from sam_adapt_ros import recovery
-from sam_adapt_ros.adaptation.buffer import FrameBuffer, FrameSequence
-from sam_adapt_ros.adaptation.frame_summary import summarize as summarize_frame
+from sam_adapt_ros.adaptation.buffer.frame_buffer import FrameBuffer, FrameSequence
+from sam_adapt_ros.adaptation.buffer.frame_summary import summarize as summarize_frame
 from sam_adapt_ros.adaptation.self_training import SelfTraining
-from sam_adapt_ros.adaptation.teacher import Teacher, with_labels
 from sam_adapt_ros.benchmarks.adaptation import Protocol
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import ConfigError
-from sam_adapt_ros.evaluation.evaluate import evaluate
+from sam_adapt_ros.evaluation.label_statistics import LabelStatistics
+from sam_adapt_ros.evaluation.segmentation_metrics import evaluate
 from sam_adapt_ros.masks.generators import build
-from sam_adapt_ros.pseudo_labels import LabelStatistics
+from sam_adapt_ros.pipelines import recovery
+from sam_adapt_ros.pseudo_labels.teacher import Teacher, with_labels
 from sam_adapt_ros.segmentation import Segmenter, load_segmenter
-from sam_adapt_ros.town.drive import frames as render
+from sam_adapt_ros.simulation.drive import frames as render
 
 logger = logging.getLogger(__name__)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from sam_adapt_ros.bags import kitti_raw
 from sam_adapt_ros.benchmarks import Figure, real_data
 from sam_adapt_ros.config import Config
-from sam_adapt_ros.replay import replay
+from sam_adapt_ros.datasets import kitti_raw
+from sam_adapt_ros.pipelines.replay import replay
 
 DRIVE = Path("kitti_raw/2011_09_26/2011_09_26_drive_9001_sync")
 

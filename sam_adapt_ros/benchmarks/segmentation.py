@@ -8,13 +8,13 @@ import time
 import numpy as np
 
 from sam_adapt_ros.benchmarks import Figure
-from sam_adapt_ros.evaluation.evaluate import evaluate
+from sam_adapt_ros.evaluation.segmentation_metrics import evaluate
 from sam_adapt_ros.frame import CameraView, Frame
 from sam_adapt_ros.geometry.camera import CameraModel
 from sam_adapt_ros.segmentation import Segmenter
 from sam_adapt_ros.segmentation.network import Network, load_architecture
+from sam_adapt_ros.simulation.drive import frames
 from sam_adapt_ros.taxonomy import Taxonomy
-from sam_adapt_ros.town.drive import frames
 
 DOMAINS = ("day", "night", "sparse", "abroad")
 TEST_SEEDS = (100, 101, 102)

@@ -13,15 +13,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sam_adapt_ros.adaptation.gate import Decision
-from sam_adapt_ros.adaptive_replay import OnlineRun
+from sam_adapt_ros.adaptation.promotion.gate import Decision
 from sam_adapt_ros.benchmarks.adaptation import with_source_drives
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import ConfigError
-from sam_adapt_ros.evaluation.evaluate import evaluate
+from sam_adapt_ros.evaluation.segmentation_metrics import evaluate
 from sam_adapt_ros.frame import Frame
+from sam_adapt_ros.pipelines.adaptive_replay import OnlineRun
 from sam_adapt_ros.segmentation import Segmenter
-from sam_adapt_ros.town.drive import frames as render
+from sam_adapt_ros.simulation.drive import frames as render
 
 logger = logging.getLogger(__name__)
 

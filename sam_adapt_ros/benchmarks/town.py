@@ -7,7 +7,7 @@ import time
 import numpy as np
 
 from sam_adapt_ros.benchmarks import Figure
-from sam_adapt_ros.town import DOMAINS, Drive
+from sam_adapt_ros.simulation import DOMAINS, Drive
 
 
 def run(quick: bool = False) -> list[Figure]:

@@ -6,9 +6,9 @@ import math
 from typing import NamedTuple
 
 from sam_adapt_ros.benchmarks import Figure
+from sam_adapt_ros.benchmarks.ablation import Ablation, Result, ablate
 from sam_adapt_ros.config import Config
-from sam_adapt_ros.drives import town_drives
-from sam_adapt_ros.evaluation.ablation import Ablation, Result, ablate
+from sam_adapt_ros.pipelines.simulated_drives import town_drives
 
 DOMAINS = "night,abroad,sparse"
 SEEDS, FRAMES = "110-112", 30

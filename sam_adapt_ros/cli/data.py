@@ -44,7 +44,7 @@ def convert_nuscenes(
     force: Force = False,
 ) -> None:
     """nuScenes (with lidarseg labels where installed) to rosbag2."""
-    from sam_adapt_ros.bags import nuscenes
+    from sam_adapt_ros.datasets import nuscenes
 
     with progress_bar("converting") as progress:
         bags = nuscenes.convert(
@@ -70,7 +70,7 @@ def convert_kitti_raw(
     force: Force = False,
 ) -> None:
     """A drive of KITTI raw to rosbag2."""
-    from sam_adapt_ros.bags import kitti_raw
+    from sam_adapt_ros.datasets import kitti_raw
 
     with progress_bar("converting") as progress:
         bag = kitti_raw.convert(
@@ -114,7 +114,7 @@ def town(
     force: Force = False,
 ) -> None:
     """Render a drive through the procedural town, with exact labels."""
-    from sam_adapt_ros.town import render_drive
+    from sam_adapt_ros.simulation import render_drive
 
     with progress_bar("rendering") as progress:
         render_drive(domain, seed, frames, output, progress, force, storage, period)

@@ -47,7 +47,7 @@ def run(
     ] = False,
 ) -> None:
     """Start segmenter and adapter where there is no `ros2 launch`; the same as launch/adapt.launch.py."""
-    from sam_adapt_ros.nodes.run import run
+    from sam_adapt_ros.nodes.tools.launcher import run
 
     code = run(
         config,
@@ -79,7 +79,7 @@ def play(
     ] = [],
 ) -> None:
     """Publish a bag over DDS where there is no `ros2 bag play`."""
-    from sam_adapt_ros.nodes.player import play
+    from sam_adapt_ros.nodes.tools.player import play
 
     played = play(bag, rate=rate, loop=loop, clock=clock, topics=topics or None, wait_for=wait_for)
     console.print(f"{sum(played.published.values())} messages in {played.seconds:.1f} s")
@@ -96,7 +96,7 @@ def demo(
 
     Without learning: a drive by day.
     """
-    from sam_adapt_ros.demo import Plan, adapt_live, label_live
+    from sam_adapt_ros.pipelines.demo import Plan, adapt_live, label_live
 
     config = load_config("town", set)
     if adapt:

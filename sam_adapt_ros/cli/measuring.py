@@ -42,7 +42,7 @@ def bench_adaptation(
 ) -> None:
     """Measure what adaptation recovers of domain shifts, on unseen drives through the town."""
     from sam_adapt_ros.benchmarks import adaptation
-    from sam_adapt_ros.drives import parse_seeds
+    from sam_adapt_ros.pipelines.simulated_drives import parse_seeds
 
     settings = load_config(config, with_mode(set, mode), recipe)
     if stream:
@@ -76,7 +76,7 @@ def bench_recipes(
 ) -> None:
     """Compare what recipes make of the same frames, without a gate, on unseen drives through the town."""
     from sam_adapt_ros.benchmarks import recipes as comparison
-    from sam_adapt_ros.drives import parse_seeds
+    from sam_adapt_ros.pipelines.simulated_drives import parse_seeds
 
     chosen = {name: load_config(config, set, name) for name in recipes.split(",")}
     with progress_bar("comparing") as progress:
@@ -94,7 +94,7 @@ def bench_recipes(
 
 def _bench_streams(config: Config, names: str, shifts: str, seeds: str, frames: int, output: Path) -> None:
     from sam_adapt_ros.benchmarks import stream
-    from sam_adapt_ros.drives import parse_seeds
+    from sam_adapt_ros.pipelines.simulated_drives import parse_seeds
 
     protocol = stream.StreamProtocol(frames=frames)
     with progress_bar("driving") as progress:

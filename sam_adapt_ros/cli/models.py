@@ -18,7 +18,7 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
 ) -> None:
     """Train a segmenter on labelled source bags."""
-    from sam_adapt_ros.segmentation.training import train
+    from sam_adapt_ros.training.supervised import train
 
     with progress_bar("training") as progress:
         result = train(load_config(config, set), resume, progress)
@@ -32,7 +32,7 @@ def evaluate(
     set: Overrides = [],
 ) -> None:
     """IoU a class of the image branch (2d), the point branch (3d) and both together (fused)."""
-    from sam_adapt_ros.evaluation.evaluate import evaluate_bags
+    from sam_adapt_ros.evaluation.segmentation_metrics import evaluate_bags
 
     with progress_bar("evaluating") as progress:
         result = evaluate_bags(bags, load_config(config, set), progress)

@@ -39,8 +39,8 @@ def replay(
     recipe: Recipe = "",
 ) -> None:
     """Label a bag in process, as fast as it goes; leaves the labelled bag, summary.json, pictures and a report."""
-    from sam_adapt_ros.adaptive_replay import replay_adapting
-    from sam_adapt_ros.replay import replay
+    from sam_adapt_ros.pipelines.adaptive_replay import replay_adapting
+    from sam_adapt_ros.pipelines.replay import replay
 
     with progress_bar("adapting" if adapt else "labelling") as progress:
         settings = load_config(config, with_mode(set, mode), recipe)
@@ -62,8 +62,8 @@ def pseudo_label(
     force: Force = False,
 ) -> None:
     """Pseudo-label a bag by selection, masks, MLA and GAPP; leaves the labels as a bag, summary, pictures, report."""
-    from sam_adapt_ros.evaluation.pseudo_label_report import stage_rows
-    from sam_adapt_ros.pseudo_labelling import pseudo_label
+    from sam_adapt_ros.pipelines.pseudo_label import pseudo_label
+    from sam_adapt_ros.visualization.pseudo_label_report import stage_rows
 
     with progress_bar("pseudo-labelling") as progress:
         summary = pseudo_label(bag, load_config(config, set), output, force=force, progress=progress)
@@ -91,8 +91,8 @@ def ablate(
     swept: Annotated[bool, typer.Option("--sweep/--no-sweep", help="Sweep every threshold, too.")] = True,
 ) -> None:
     """Measure what each part of the pseudo-labels is worth, and sweep every threshold."""
-    from sam_adapt_ros.drives import town_drives
-    from sam_adapt_ros.evaluation import ablation
+    from sam_adapt_ros.benchmarks import ablation
+    from sam_adapt_ros.pipelines.simulated_drives import town_drives
 
     if bool(bags) == bool(domain):
         raise typer.BadParameter("either bags or --domain expected")

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sam_adapt_ros.evaluation.summary import Summary
+from sam_adapt_ros.evaluation.label_statistics import LabelStatistics
+from sam_adapt_ros.evaluation.run_summary import Summary
 from sam_adapt_ros.frame import IGNORE, Frame
-from sam_adapt_ros.pseudo_labels import LabelStatistics, PseudoLabels
 from sam_adapt_ros.segmentation import Prediction
 from sam_adapt_ros.taxonomy import Taxonomy
+
+if TYPE_CHECKING:
+    from sam_adapt_ros.pseudo_labels import PseudoLabels
 
 SCOPES = ("seen", "all")
 """Points that some camera sees, which masks can reach; all points of the sweep."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sam_adapt_ros.config import MaskConfig
 from sam_adapt_ros.errors import MaskError
 from sam_adapt_ros.frame import CameraView
-from sam_adapt_ros.masks.cache import CachedGenerator
+from sam_adapt_ros.masks.mask_cache import CachedGenerator
 from sam_adapt_ros.masks.mask_set import MaskSet, SeenPoints
 
 
@@ -42,19 +42,19 @@ class Combined:
 
 
 def _segments(config: MaskConfig) -> MaskGenerator:
-    from sam_adapt_ros.masks.segments import LidarSegments
+    from sam_adapt_ros.masks.lidar_segments import LidarSegments
 
     return LidarSegments(config.segments, config.min_points)
 
 
 def _regions(config: MaskConfig) -> MaskGenerator:
-    from sam_adapt_ros.masks.regions import ImageRegions
+    from sam_adapt_ros.masks.image_regions import ImageRegions
 
     return ImageRegions(config.regions, config.min_points)
 
 
 def _instances(config: MaskConfig) -> MaskGenerator:
-    from sam_adapt_ros.masks.instances import TrueInstances
+    from sam_adapt_ros.masks.true_instances import TrueInstances
 
     return TrueInstances(config.min_points)
 
@@ -67,7 +67,7 @@ def _sam(config: MaskConfig) -> MaskGenerator:
 
 def _sam_lidar(config: MaskConfig) -> MaskGenerator:
     from sam_adapt_ros.masks.sam import SegmentAnything, load_sam
-    from sam_adapt_ros.masks.sam_lidar import LidarPromptedMasks
+    from sam_adapt_ros.masks.sam_lidar_prompts import LidarPromptedMasks
 
     return LidarPromptedMasks(SegmentAnything(load_sam(config.sam)), config.sam, config.sam_lidar, config.min_points)
 

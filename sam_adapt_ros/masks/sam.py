@@ -18,7 +18,7 @@ from sam_adapt_ros.errors import MaskError
 from sam_adapt_ros.frame import CameraView
 from sam_adapt_ros.masks.image_masks import ImageMasks
 from sam_adapt_ros.masks.mask_set import MaskSet, SeenPoints
-from sam_adapt_ros.masks.promptable import Decoded, LogitFrame
+from sam_adapt_ros.masks.promptable_model import Decoded, LogitFrame
 
 
 def load_sam(config: SamConfig) -> Sam:

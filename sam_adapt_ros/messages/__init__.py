@@ -1,9 +1,10 @@
 """ROS message layouts <-> arrays, without ROS: whatever has the messages' attributes will do (rclpy, rosbags)."""
 
-from sam_adapt_ros.messages.assembler import Assembled, FrameAssembler
-from sam_adapt_ros.messages.calibration import Calibration, CameraCalibration
+from sam_adapt_ros.messages.calibration_file import Calibration, CameraCalibration
 from sam_adapt_ros.messages.camera_info import camera_from_info, optical_from_info
-from sam_adapt_ros.messages.cloud import (
+from sam_adapt_ros.messages.frame_assembler import Assembled, FrameAssembler
+from sam_adapt_ros.messages.image import decode_image, decode_instances
+from sam_adapt_ros.messages.point_cloud import (
     Cloud,
     CloudData,
     LabelCloudData,
@@ -12,10 +13,9 @@ from sam_adapt_ros.messages.cloud import (
     read_labels,
     read_points,
 )
-from sam_adapt_ros.messages.image import decode_image, decode_instances
 from sam_adapt_ros.messages.stamps import stamp_ns
 from sam_adapt_ros.messages.synchronizer import Match, Synchronizer
-from sam_adapt_ros.messages.transforms import feed_odometry, feed_tf
+from sam_adapt_ros.messages.transform_messages import feed_odometry, feed_tf
 
 __all__ = [
     "Assembled",

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sam_adapt_ros.config import SyncConfig
-from sam_adapt_ros.messages.image_track import Image, ImageTrack, Presence
+from sam_adapt_ros.messages.image_queue import Image, ImageTrack, Presence
 
 SECOND = 1_000_000_000
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from sam_adapt_ros.segmentation.heads import BranchOutput, DualHeads
-from sam_adapt_ros.segmentation.sparse import NATIVE, set_algorithm, spconv
+from sam_adapt_ros.segmentation.sparse_convolution import NATIVE, set_algorithm, spconv
 
 
 def _normalized(channels: int) -> list[nn.Module]:

@@ -21,7 +21,7 @@ from sam_adapt_ros.segmentation import weights as weights_files
 from sam_adapt_ros.segmentation.batch import Batch, Sample, collate
 from sam_adapt_ros.segmentation.fusion import FUSIONS, fuse, probabilities
 from sam_adapt_ros.segmentation.network import Network, NetworkOutput
-from sam_adapt_ros.segmentation.sparse import HAS_CUDA
+from sam_adapt_ros.segmentation.sparse_convolution import HAS_CUDA
 from sam_adapt_ros.segmentation.weights import Weights
 from sam_adapt_ros.taxonomy import Taxonomy
 

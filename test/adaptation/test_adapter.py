@@ -17,11 +17,11 @@ from learning_support import (
 )
 
 from sam_adapt_ros.adaptation.adapter import Adapter, Stopped
-from sam_adapt_ros.adaptation.observation import findings
+from sam_adapt_ros.adaptation.round_summary import findings
 from sam_adapt_ros.adaptation.source_frames import SourceSamples
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import StoreError
-from sam_adapt_ros.evaluation.evaluate import evaluate
+from sam_adapt_ros.evaluation.segmentation_metrics import evaluate
 from sam_adapt_ros.frame import Frame
 from sam_adapt_ros.segmentation import Segmenter
 from sam_adapt_ros.segmentation import weights as weights_files

@@ -4,7 +4,7 @@ import pytest
 import torch
 from learning_support import drive, source_network, to_samples
 
-from sam_adapt_ros.adaptation.normalization import layers
+from sam_adapt_ros.adaptation.batchnorm import layers
 from sam_adapt_ros.adaptation.self_training import SelfTraining
 from sam_adapt_ros.config import SelfTrainingConfig
 from sam_adapt_ros.errors import WeightsError

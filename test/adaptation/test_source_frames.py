@@ -12,8 +12,8 @@ from sam_adapt_ros.bags import BagReader, BagWriter
 from sam_adapt_ros.config import ArchitectureConfig, Config, SelfTrainingConfig
 from sam_adapt_ros.errors import BagError, ConfigError
 from sam_adapt_ros.segmentation.fusion import FUSIONS
+from sam_adapt_ros.simulation import render_drive
 from sam_adapt_ros.taxonomy import Taxonomy
-from sam_adapt_ros.town import render_drive
 
 TOWN = Taxonomy.load("town")
 SMALL = ArchitectureConfig(image_height=48, image_width=96)
@@ -104,7 +104,7 @@ def test_a_bag_whose_labels_belong_to_no_sweep_is_refused(tmp_path: Path) -> Non
     frame = drive(1)[0]
     with BagWriter(tmp_path / "bag") as writer:
         x, y, z = frame.points.T
-        from sam_adapt_ros.messages.cloud import encode_cloud
+        from sam_adapt_ros.messages.point_cloud import encode_cloud
 
         writer.write_cloud("/LIDAR_TOP", 10**18, "LIDAR_TOP", encode_cloud({"x": x, "y": y, "z": z}))
         sure = np.ones(len(x), np.float32)

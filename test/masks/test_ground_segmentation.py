@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sam_adapt_ros.config import SegmentsConfig
-from sam_adapt_ros.masks.ground import ground_height, is_ground
+from sam_adapt_ros.masks.ground_segmentation import ground_height, is_ground
 
 CONFIG = SegmentsConfig()
 

@@ -11,8 +11,8 @@ from pycocotools import mask as coco
 from sam_adapt_ros.config import MaskConfig, RegionsConfig, SamLidarConfig
 from sam_adapt_ros.errors import MaskError
 from sam_adapt_ros.masks import SeenPoints, build
-from sam_adapt_ros.masks.cache import CachedGenerator, _settings
 from sam_adapt_ros.masks.image_masks import ImageMasks
+from sam_adapt_ros.masks.mask_cache import CachedGenerator, _settings
 
 
 def same(first, second):

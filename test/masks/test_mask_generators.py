@@ -12,8 +12,8 @@ from sam_adapt_ros.config import MaskConfig, RegionsConfig, SegmentsConfig
 from sam_adapt_ros.errors import MaskError
 from sam_adapt_ros.geometry import project
 from sam_adapt_ros.masks import SeenPoints, build
-from sam_adapt_ros.masks.regions import ImageRegions
-from sam_adapt_ros.masks.segments import LidarSegments, _hull_areas, _without_repeats
+from sam_adapt_ros.masks.image_regions import ImageRegions
+from sam_adapt_ros.masks.lidar_segments import LidarSegments, _hull_areas, _without_repeats
 
 
 @settings(max_examples=20, deadline=None)

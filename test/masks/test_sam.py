@@ -9,9 +9,9 @@ from torchvision.ops import nms
 from sam_adapt_ros.config import MaskConfig, SamConfig, SamLidarConfig
 from sam_adapt_ros.errors import MaskError
 from sam_adapt_ros.masks import SeenPoints, build
-from sam_adapt_ros.masks.promptable import Decoded, LogitFrame
+from sam_adapt_ros.masks.promptable_model import Decoded, LogitFrame
 from sam_adapt_ros.masks.sam import AutomaticSam, SegmentAnything, load_sam
-from sam_adapt_ros.masks.sam_lidar import LidarPromptedMasks
+from sam_adapt_ros.masks.sam_lidar_prompts import LidarPromptedMasks
 
 LIDAR = SamLidarConfig(prompts=24, prompts_per_batch=10)
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import interpolate
 
-from sam_adapt_ros.masks.promptable import LogitFrame, PointSampler
+from sam_adapt_ros.masks.promptable_model import LogitFrame, PointSampler
 from sam_adapt_ros.masks.sam import SegmentAnything, load_sam
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from node_support import CAMERAS, Rig, make_config, save_calibration, save_weights
 
-from sam_adapt_ros.nodes.process import SegmenterProcess
+from sam_adapt_ros.nodes.tools.node_process import SegmenterProcess
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ import yaml
 
 from sam_adapt_ros import resources
 from sam_adapt_ros.config import Config
-from sam_adapt_ros.nodes.run import OFF, with_arguments
+from sam_adapt_ros.nodes.tools.launcher import OFF, with_arguments
 
 FILE = resources.share_directory() / "launch" / "adapt.launch.py"
 ARGUMENTS = {
@@ -93,7 +93,7 @@ def test_parameters_are_the_schemas(tree: ast.Module) -> None:
 
 def test_files_and_node_names_are_right(tree: ast.Module) -> None:
     from sam_adapt_ros.bags.writer import CALIBRATION_FILE
-    from sam_adapt_ros.nodes.dds import PROFILE_VARIABLES
+    from sam_adapt_ros.nodes.fastdds import PROFILE_VARIABLES
 
     strings = _strings(tree)
     assert set(PROFILE_VARIABLES) <= strings

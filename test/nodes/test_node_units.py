@@ -36,18 +36,21 @@ from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import ConfigError, WeightsError
 from sam_adapt_ros.frame import Frame
 from sam_adapt_ros.messages import FrameAssembler, Match, read_labels
-from sam_adapt_ros.nodes import dds, diagnostics, extrinsics, filters
-from sam_adapt_ros.nodes.deadline import DeadlineTimer
-from sam_adapt_ros.nodes.gate import PATIENCE, Gate
-from sam_adapt_ros.nodes.inputs import TopicFilter, type_name
-from sam_adapt_ros.nodes.model import Model
+from sam_adapt_ros.nodes import fastdds as dds
+from sam_adapt_ros.nodes.diagnostics import segmenter_status as diagnostics
+from sam_adapt_ros.nodes.diagnostics.stream_statistics import Statistics
+from sam_adapt_ros.nodes.input import message_filters as filters
+from sam_adapt_ros.nodes.input import transform_listener as extrinsics
+from sam_adapt_ros.nodes.input.calibration_wait import PATIENCE, Gate
+from sam_adapt_ros.nodes.input.deadline_timer import DeadlineTimer
+from sam_adapt_ros.nodes.input.subscriptions import TopicFilter, type_name
+from sam_adapt_ros.nodes.input.synchronizer import LidarSynchronizer
+from sam_adapt_ros.nodes.input.work_queue import Worker
 from sam_adapt_ros.nodes.parameters import CHANGEABLE, Parameters
-from sam_adapt_ros.nodes.process import parameter_file
-from sam_adapt_ros.nodes.publishers import byte_array, label_cloud, topic_token
-from sam_adapt_ros.nodes.run import with_calibration_of
-from sam_adapt_ros.nodes.statistics import Statistics
-from sam_adapt_ros.nodes.synchronizer import LidarSynchronizer
-from sam_adapt_ros.nodes.worker import Worker
+from sam_adapt_ros.nodes.segmenter.hot_swap import Model
+from sam_adapt_ros.nodes.segmenter.publishers import byte_array, label_cloud, topic_token
+from sam_adapt_ros.nodes.tools.launcher import with_calibration_of
+from sam_adapt_ros.nodes.tools.node_process import parameter_file
 from sam_adapt_ros.taxonomy import Taxonomy
 
 
@@ -227,7 +230,7 @@ def test_statistics_come_out_of_diagnostics_as_they_went_in() -> None:
 
 def test_rates_are_of_the_last_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr("sam_adapt_ros.nodes.statistics.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("sam_adapt_ros.nodes.diagnostics.stream_statistics.time.monotonic", lambda: now[0])
     statistics = Statistics()
     for _ in range(11):
         statistics.arrived()

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sam_adapt_ros.benchmarks.street import street
-from sam_adapt_ros.pseudo_labels import EnhancementConfig, Refusal, enhance, propagation
+from sam_adapt_ros.pseudo_labels import EnhancementConfig, Refusal, enhance
+from sam_adapt_ros.pseudo_labels import geometry_aware_propagation as propagation
 
 IGNORE = 255
 LENIENT = {"min_points": 3, "min_purity": 0.8}  # so that frames of a few points say something

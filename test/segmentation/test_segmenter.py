@@ -10,7 +10,7 @@ from sam_adapt_ros.frame import Frame
 from sam_adapt_ros.geometry.projection import assign_cameras
 from sam_adapt_ros.segmentation.network import Network, load_architecture
 from sam_adapt_ros.segmentation.segmenter import Segmenter
-from sam_adapt_ros.segmentation.sparse import HAS_CUDA
+from sam_adapt_ros.segmentation.sparse_convolution import HAS_CUDA
 from sam_adapt_ros.taxonomy import Taxonomy
 
 MakeFrame = Callable[..., Frame]

@@ -1,0 +1,294 @@
+"""The frame buffer: a bounded cover of the drive to learn from, and a part of it that is never learned from."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sam_adapt_ros.adaptation.buffer.diversity import Cover, Entry, Traits
+from sam_adapt_ros.adaptation.buffer.frame_summary import FrameSummary, tone
+from sam_adapt_ros.adaptation.buffer.spatial_split import Places
+from sam_adapt_ros.adaptation.buffer.stored_frame import ImageStorage, StoredFrame, load_arrays, save_arrays
+from sam_adapt_ros.config import BufferConfig
+from sam_adapt_ros.errors import StoreError
+from sam_adapt_ros.frame import Frame
+from sam_adapt_ros.io.files import is_temporary, store_errors
+
+logger = logging.getLogger(__name__)
+
+_INDEX = "index.npz"
+_FORMAT = 1
+_LONGEST_STEP_S = 1.0  # without odometry, a longer pause is no drive
+_FAR = 1e9  # metres on the map between positions by odometry and those by time
+
+
+class FrameSequence(Sequence[Frame]):
+    """Frames of the buffer as they were when it was asked for; each is decompressed when it is taken.
+
+    keys: one a frame, never given to another one: what is worked out of a frame can be kept by it.
+    """
+
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        self._entries = tuple(entries)
+        self.keys = tuple(entry.key for entry in self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @overload
+    def __getitem__(self, place: int) -> Frame: ...
+    @overload
+    def __getitem__(self, place: slice) -> FrameSequence: ...
+    def __getitem__(self, place: int | slice) -> Frame | FrameSequence:
+        if isinstance(place, slice):
+            return FrameSequence(self._entries[place])
+        return self._entries[place].frame.decode()
+
+    def only(self, places: Sequence[int]) -> FrameSequence:
+        """The frames at the given places, in that order."""
+        return FrameSequence([self._entries[place] for place in places])
+
+    def alike(self, to: NDArray[np.float64], within: float) -> FrameSequence:
+        """The frames whose images' mean colour, RGB from 0 to 1, is that near to ``to``, (3,)."""
+        apart = [np.linalg.norm(tone(entry.traits.descriptor) - to) / np.sqrt(3) for entry in self._entries]
+        return self.only([place for place, distance in enumerate(apart) if distance <= within])
+
+    @property
+    def tone(self) -> list[float]:
+        """The median over the frames of their images' mean colour, RGB from 0 to 1; empty without frames."""
+        tones = [tone(entry.traits.descriptor) for entry in self._entries]
+        return np.median(tones, axis=0).tolist() if tones else []
+
+    @property
+    def histogram(self) -> NDArray[np.float64]:
+        """(C,) mean shares of the classes that were predicted when the frames came; empty without frames."""
+        return np.mean([entry.traits.histogram for entry in self._entries] or [np.zeros(0)], axis=0)
+
+
+class FrameBuffer:
+    """Keeps frames by distance driven, novelty and class balance, within limits on their number and bytes.
+
+    A share of the places driven through is held out: no frame ever returned by ``training`` is nearer to one of
+    ``held_out`` than ``config.gap`` metres, whatever was dropped meanwhile. The choice depends on the drive and the
+    seed alone. Without odometry, distance is time at ``config.nominal_speed``, and a second lap is not recognized.
+
+    Kept of a frame: finite points (float32), labels, poses, compressed images. May be used from several threads.
+    counts: frames by what became of them: ``kept``, or why not: ``standing``, ``near_border``, ``redundant``,
+    ``too_large``, ``no_points``.
+    """
+
+    def __init__(self, config: BufferConfig) -> None:
+        self.config = config
+        self.counts: Counter[str] = Counter()
+        self._storage = ImageStorage(config.image_format, config.jpeg_quality, config.max_image_height)
+        self._lock = threading.RLock()
+        self._saved: tuple[Path, set[int]] | None = None
+        self._places = Places(config.held_out, config.block, config.gap, config.seed)
+        self._next_key = 0
+        self._offered = 0
+        self._travelled = 0.0  # metres
+        self._last: tuple[int, NDArray[np.float64] | None] | None = None  # stamp and position of the last frame
+        self.clear()
+
+    def clear(self) -> None:
+        """Forgets the frames. Places keep their kind, since the model may have learned from them."""
+        config = self.config
+        with self._lock:
+            held_out = max(1, round(config.max_frames * config.held_out)) if config.held_out else 0
+            total = int(config.max_megabytes * 1e6)
+            share = int(total * config.held_out)
+            self._covers = {
+                False: Cover(config, config.max_frames - held_out, total - share),
+                True: Cover(config, held_out, share),
+            }
+            self._considered_at = -np.inf  # metres travelled when a frame was last taken or found redundant
+
+    def add(self, frame: Frame, summary: FrameSummary) -> bool:
+        """Offers a frame; True when it is kept (for now: a better one may take its place)."""
+        with self._lock:
+            outcome = self._offer(frame, summary)
+            self.counts[outcome] += 1
+            return outcome == "kept"
+
+    def training(self) -> FrameSequence:
+        """What may be learned from, oldest first."""
+        with self._lock:
+            return FrameSequence(self._covers[False].entries)
+
+    def held_out(self) -> FrameSequence:
+        """What must not be learned from, oldest first."""
+        with self._lock:
+            return FrameSequence(self._covers[True].entries)
+
+    def __len__(self) -> int:
+        with self._lock:
+            return sum(len(cover.entries) for cover in self._covers.values())
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the frames; at most ``config.max_megabytes``."""
+        with self._lock:
+            return sum(cover.nbytes for cover in self._covers.values())
+
+    @property
+    def distance_driven(self) -> float:
+        """Metres."""
+        return self._travelled
+
+    # State ------------------------------------------------------------------------------------------------------------
+
+    def save(self, folder: str | Path) -> None:
+        """Writes the state to a folder: a file a frame, written once, and an index, replaced when all are there.
+
+        A kill at any instant leaves the state before or the new one. Raises StoreError that names the file.
+        """
+        folder = Path(folder)
+        with self._lock:
+            entries = {entry.key: (entry, kind) for kind, cover in self._covers.items() for entry in cover.entries}
+            arrays, facts = self._index(entries)
+            saved = self._saved[1] if self._saved and self._saved[0] == folder else set()
+        with store_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        for key in entries.keys() - saved:
+            entries[key][0].frame.save(_file(folder, key))
+        save_arrays(folder / _INDEX, arrays, facts)
+        with self._lock:
+            self._saved = (folder, set(entries))
+        _remove_others(folder, set(entries))
+
+    @classmethod
+    def load(cls, folder: str | Path, config: BufferConfig) -> FrameBuffer:
+        """The buffer that ``save`` wrote; frames whose files are damaged are left out, and logged.
+
+        Raises StoreError that names the file: ``missing``; ``damaged``; ``refused`` when places were held out by other
+        parameters than the configuration's, so that what was learned from would no longer be known.
+        """
+        folder = Path(folder)
+        arrays, facts = load_arrays(folder / _INDEX)
+        buffer = cls(config)
+        try:
+            if facts["format"] != _FORMAT:
+                raise StoreError("damaged", f"{folder / _INDEX}: format: {_FORMAT} expected, got {facts['format']!r}")
+            split = buffer._split()
+            if facts["split"] != split:
+                raise StoreError("refused", f"{folder / _INDEX}: split by {facts['split']}, not by {split}")
+            buffer._restore(folder, arrays, facts)
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise StoreError(
+                "damaged", f"{folder / _INDEX}: not a buffer's index ({type(error).__name__}: {error})"
+            ) from None
+        # What a kill left is of keys that are about to be given again.
+        with contextlib.suppress(StoreError):
+            _remove_others(folder, buffer._saved[1] if buffer._saved else set())
+        return buffer
+
+    # Inside -----------------------------------------------------------------------------------------------------------
+
+    def _offer(self, frame: Frame, summary: FrameSummary) -> str:
+        self._offered += 1
+        position = self._drive(frame)
+        if not np.isfinite(frame.points).all(1).any():
+            return "no_points"
+        if self._travelled - self._considered_at < self.config.min_distance:
+            return "standing"
+        held_out = self._places.is_held_out(position)
+        if held_out is None:
+            return "near_border"
+        self._considered_at = self._travelled
+        traits = Traits(position, summary.descriptor, summary.histogram, self._offered)
+        cover = self._covers[held_out]
+        if not cover.wants(traits):
+            return "redundant"
+        stored = StoredFrame.encode(frame, self._storage)
+        if stored.nbytes > cover.max_bytes:
+            return "too_large"
+        self._next_key += 1
+        return "kept" if cover.add(Entry(self._next_key, stored, traits)) else "redundant"
+
+    def _drive(self, frame: Frame) -> NDArray[np.float64]:
+        """Adds to the distance driven; returns the frame's position on the map, (2,) metres."""
+        pose = frame.T_odom_lidar
+        known = None if pose is None or not np.isfinite(pose).all() else np.array(pose[:3, 3], np.float64)
+        if self._last is not None:
+            stamp_ns, before = self._last
+            if known is not None and before is not None:
+                self._travelled += float(np.linalg.norm(known - before))
+            else:
+                seconds = np.clip((frame.stamp_ns - stamp_ns) / 1e9, 0, _LONGEST_STEP_S)
+                self._travelled += float(seconds) * self.config.nominal_speed
+        self._last = (frame.stamp_ns, known)
+        if known is not None:
+            return known[:2]
+        return np.array([_FAR + self._travelled, 0.0])
+
+    def _split(self) -> list[float]:
+        config = self.config
+        return [config.held_out, config.block, config.gap, config.seed]
+
+    def _index(self, entries: dict[int, tuple[Entry, bool]]) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        traits = [entry.traits for entry, _ in entries.values()]
+        arrays: dict[str, NDArray[Any]] = {
+            "keys": np.array(list(entries), np.int64),
+            "held_out": np.array([kind for _, kind in entries.values()], bool),
+            "offered": np.array([each.offered for each in traits], np.int64),
+            **{f"places_{name}": array for name, array in self._places.state().items()},
+        }
+        if traits:
+            for name in ("position", "descriptor", "histogram"):
+                arrays[name] = np.stack([getattr(each, name) for each in traits])
+        stamp_ns, position = self._last or (None, None)
+        facts = {
+            "format": _FORMAT,
+            "split": self._split(),
+            "next_key": self._next_key,
+            "offered": self._offered,
+            "travelled": self._travelled,
+            "considered_at": self._considered_at if np.isfinite(self._considered_at) else None,
+            "stamp_ns": stamp_ns,
+            "position": None if position is None else position.tolist(),
+            "counts": dict(self.counts),
+        }
+        return arrays, facts
+
+    def _restore(self, folder: Path, arrays: dict[str, NDArray[Any]], facts: dict[str, Any]) -> None:
+        names = ("squares", "entered")
+        self._places.restore({name: arrays[f"places_{name}"] for name in names})
+        self._next_key, self._offered, self._travelled = facts["next_key"], facts["offered"], facts["travelled"]
+        self._considered_at = -np.inf if facts["considered_at"] is None else facts["considered_at"]
+        position = None if facts["position"] is None else np.array(facts["position"], np.float64)
+        self._last = None if facts["stamp_ns"] is None else (facts["stamp_ns"], position)
+        self.counts = Counter(facts["counts"])
+        for place, key in enumerate(arrays["keys"].tolist()):
+            try:
+                frame = StoredFrame.load(_file(folder, key))
+            except StoreError as error:
+                logger.warning("frame left out of the buffer: %s", error)
+                continue
+            traits = Traits(
+                arrays["position"][place],
+                arrays["descriptor"][place],
+                arrays["histogram"][place],
+                int(arrays["offered"][place]),
+            )
+            self._covers[bool(arrays["held_out"][place])].add(Entry(key, frame, traits))
+        self._saved = (folder, {entry.key for cover in self._covers.values() for entry in cover.entries})
+
+
+def _file(folder: Path, key: int) -> Path:
+    return folder / f"frame-{key:08d}.npz"
+
+
+def _remove_others(folder: Path, keys: set[int]) -> None:
+    kept = {_file(folder, key) for key in keys}
+    with store_errors(folder):
+        for path in folder.iterdir():
+            if is_temporary(path) or (path.name.startswith("frame-") and path not in kept):
+                path.unlink(missing_ok=True)

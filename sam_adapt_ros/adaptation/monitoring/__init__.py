@@ -1,0 +1,1 @@
+"""Monitoring after a deployment (rollback) and of the domain (drift)."""

@@ -1,0 +1,93 @@
+"""Which of a bag's topics play which part, by the configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from sam_adapt_ros.bags.message_reader import Topic
+from sam_adapt_ros.config import Config
+
+POINT_CLOUD = ("sensor_msgs/msg/PointCloud2",)
+IMAGE = ("sensor_msgs/msg/CompressedImage", "sensor_msgs/msg/Image")
+CAMERA_INFO = ("sensor_msgs/msg/CameraInfo",)
+ODOMETRY = ("nav_msgs/msg/Odometry",)
+TRANSFORMS = ("tf2_msgs/msg/TFMessage", "tf/msg/tfMessage")
+
+TF_TOPICS = {"/tf": False, "/tf_static": True}
+"""Topic -> whether its transforms hold for all time."""
+
+
+@dataclass
+class Inputs:
+    """Topics found, by part.
+
+    lidar: topic. images: topic -> camera. infos: topic -> cameras. instances: topic -> camera.
+    transforms: TF topic -> static or not. odometry, ground_truth: topic or "".
+    found: one (part, topic, type) a topic. missing: one line each, for people. errors: what makes the bag unusable.
+    """
+
+    lidar: str
+    images: dict[str, str] = field(default_factory=dict)
+    infos: dict[str, list[str]] = field(default_factory=dict)
+    instances: dict[str, str] = field(default_factory=dict)
+    transforms: dict[str, bool] = field(default_factory=dict)
+    odometry: str = ""
+    ground_truth: str = ""
+    found: list[tuple[str, str, str]] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+    @property
+    def context_topics(self) -> set[str]:
+        """All but the sweeps and the images."""
+        topics = {*self.infos, *self.instances, *self.transforms, self.odometry, self.ground_truth}
+        return topics - {"", self.lidar, *self.images}
+
+
+def find_inputs(topics: Mapping[str, Topic], config: Config) -> Inputs:
+    """topics: the bag's, by name."""
+    inputs = Inputs(lidar=config.lidar.topic)
+
+    def find(part: str, topic: str, types: tuple[str, ...], needed: bool = True) -> bool:
+        if topic in topics and topics[topic].msgtype in types:
+            if topics[topic].count:
+                inputs.found.append((part, topic, topics[topic].msgtype))
+                return True
+            inputs.missing.append(f"{part}: {topic} has no messages")
+        elif topic in topics:
+            inputs.missing.append(f"{part}: {topic} is {topics[topic].msgtype}, {' or '.join(types)} expected")
+        elif needed:
+            inputs.missing.append(f"{part}: no topic {topic}{_suggest(topics, types)}")
+        return False
+
+    if not find("lidar", config.lidar.topic, POINT_CLOUD):
+        inputs.errors.append(inputs.missing[-1])
+    for name, camera in config.cameras.items():
+        if not find(f"cameras.{name}.image", camera.image, IMAGE):
+            continue
+        inputs.images[camera.image] = name
+        if camera.info and find(f"cameras.{name}.info", camera.info, CAMERA_INFO):
+            inputs.infos.setdefault(camera.info, []).append(name)
+        if camera.instances and find(f"cameras.{name}.instances", camera.instances, IMAGE, needed=False):
+            inputs.instances[camera.instances] = name
+    others = [name for name, topic in topics.items() if topic.msgtype in IMAGE and topic.count]
+    if config.cameras and others and not inputs.images:
+        # A bag without any image may be meant; one whose images nobody looks at is another vehicle's.
+        expected = ", ".join(camera.image for camera in config.cameras.values())
+        inputs.errors.append(f"cameras: none of {expected}, but {', '.join(others[:6])}: another preset may fit (-c)")
+    for topic, static in TF_TOPICS.items():
+        if find("transforms", topic, TRANSFORMS, needed=False):
+            inputs.transforms[topic] = static
+    odometry = config.transforms.odometry_topic
+    if odometry and find("transforms.odometry_topic", odometry, ODOMETRY, needed="/tf" not in inputs.transforms):
+        inputs.odometry = odometry
+    truth = config.ground_truth.topic
+    if truth and find("ground_truth", truth, POINT_CLOUD, needed=False):
+        inputs.ground_truth = truth
+    return inputs
+
+
+def _suggest(topics: Mapping[str, Topic], types: tuple[str, ...]) -> str:
+    fitting = [name for name, topic in topics.items() if topic.msgtype in types]
+    return f" (of this type: {', '.join(fitting[:6])})" if fitting else " (and none of this type)"

@@ -1,0 +1,108 @@
+"""Measured frames -> figures with confidence intervals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from sam_adapt_ros.benchmarks.ablation.measurement import Measured
+from sam_adapt_ros.evaluation.label_statistics import LabelStatistics
+
+RESAMPLES = 300
+CONFIDENCE = 0.95
+
+Pair = tuple[Measured, Measured]
+"""A variant, and selection alone, over the same frames."""
+METRICS: dict[str, Callable[[Pair], float]] = {
+    "coverage": lambda pair: pair[0].seen.coverage,
+    "precision": lambda pair: pair[0].seen.precision,
+    "recall": lambda pair: pair[0].seen.recall,
+    # Against selection alone: how many times the coverage, how many points (of 1) of precision.
+    "coverage_gain": lambda pair: _divide(pair[0].seen.coverage, pair[1].seen.coverage),
+    "precision_change": lambda pair: pair[0].seen.precision - pair[1].seen.precision,
+    "parallax_precision": lambda pair: math.nan if pair[0].parallax is None else pair[0].parallax.precision,
+}
+
+
+class Estimate(NamedTuple):
+    """A figure and its interval of 95 % confidence; NaN where it cannot be had."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def half_width(self) -> float:
+        return (self.high - self.low) / 2
+
+
+def estimates(drives: Sequence[Sequence[Measured]], baseline: Sequence[Sequence[Measured]]) -> dict[str, Estimate]:
+    """By the names of ``METRICS``.
+
+    drives: a variant's frames, by drive; baseline: those of selection alone.
+    Several drives: mean over drives (each counts the same), interval by Student's t. A single one: its value, interval
+    by bootstrap over its frames, which follow one another, so that it says nothing about other drives.
+    """
+    if len(drives) == 1 and len(drives[0]) > 1:
+        pairs = _resampled(drives[0], baseline[0])
+        whole = total(drives[0]), total(baseline[0])
+        return {name: _percentiles(metric(whole), [metric(pair) for pair in pairs]) for name, metric in METRICS.items()}
+    totals = [(total(mine), total(theirs)) for mine, theirs in zip(drives, baseline, strict=True)]
+    return {name: student([metric(pair) for pair in totals]) for name, metric in METRICS.items()}
+
+
+def student(values: Sequence[float]) -> Estimate:
+    """Mean of independent values and its interval by Student's t; NaN values are left out."""
+    known = np.array([value for value in values if not math.isnan(value)])
+    if not len(known):
+        return Estimate(math.nan, math.nan, math.nan)
+    mean = float(known.mean())
+    if len(known) == 1:
+        return Estimate(mean, math.nan, math.nan)
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(known) - 1) * known.std(ddof=1) / math.sqrt(len(known)))
+    return Estimate(mean, mean - half, mean + half)
+
+
+def total(frames: Sequence[Measured]) -> Measured:
+    """The counts of all frames together."""
+    return _weighted(frames, np.ones(len(frames), np.int64))
+
+
+def _resampled(mine: Sequence[Measured], theirs: Sequence[Measured]) -> list[Pair]:
+    """Pairs over frames drawn with replacement, the same frames for both; always the same draws."""
+    count = len(mine)
+    draws = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), RESAMPLES)
+    return [(_weighted(mine, weights), _weighted(theirs, weights)) for weights in draws]
+
+
+def _weighted(frames: Sequence[Measured], weights: NDArray[np.int64]) -> Measured:
+    seen = _sum([frame.seen for frame in frames], weights)
+    astray = [frame.parallax for frame in frames]
+    known = [(part, weight) for part, weight in zip(astray, weights, strict=True) if part is not None]
+    parallax = _sum([part for part, _ in known], np.array([weight for _, weight in known])) if known else None
+    return Measured(seen, parallax)
+
+
+def _sum(parts: Sequence[LabelStatistics], weights: NDArray[np.int64]) -> LabelStatistics:
+    result = LabelStatistics(len(parts[0].labelled))
+    result.points = int(np.dot(weights, [part.points for part in parts]))
+    result.labelled = np.tensordot(weights, np.stack([part.labelled for part in parts]), 1)
+    result.confusion = np.tensordot(weights, np.stack([part.confusion for part in parts]), 1)
+    return result
+
+
+def _percentiles(value: float, samples: Sequence[float]) -> Estimate:
+    known = [sample for sample in samples if not math.isnan(sample)]
+    if not known:
+        return Estimate(value, math.nan, math.nan)
+    low, high = np.percentile(known, [50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)])
+    return Estimate(value, float(low), float(high))
+
+
+def _divide(part: float, whole: float) -> float:
+    return part / whole if whole else math.nan

@@ -1,0 +1,202 @@
+"""``ablate``: drives -> the figures of every variant."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sam_adapt_ros.bags import BagReader
+from sam_adapt_ros.benchmarks.ablation.estimates import METRICS, Estimate, estimates, student, total
+from sam_adapt_ros.benchmarks.ablation.measurement import Bench, Measured
+from sam_adapt_ros.benchmarks.ablation.variants import Variant, rows, sweeps
+from sam_adapt_ros.config import Config
+from sam_adapt_ros.errors import BagError
+from sam_adapt_ros.frame import Frame
+from sam_adapt_ros.masks import MaskGenerator, build
+from sam_adapt_ros.segmentation import Segmenter, load_segmenter
+
+INSTANCES = "instances"
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """One variant on one group of drives (a domain's seeds): the frames as they were counted, by drive."""
+
+    group: str
+    variant: Variant
+    drives: tuple[tuple[Measured, ...], ...]
+    estimates: dict[str, Estimate]
+
+    def by_class(self, place: int) -> dict[str, Estimate]:
+        """coverage, precision and recall of one class, over the drives in which it occurs."""
+        totals = [total(frames).seen for frames in self.drives]
+        return {
+            name: student([float(getattr(statistics, f"{name}_by_class")[place]) for statistics in totals])
+            for name in ("coverage", "precision", "recall")
+        }
+
+    @property
+    def parallax_share(self) -> float:
+        """Share of the points that a camera sees which only parallax puts on a mask; NaN where not known."""
+        totals = [total(frames) for frames in self.drives]
+        astray = sum(measured.parallax.points for measured in totals if measured.parallax is not None)
+        points = sum(measured.seen.points for measured in totals if measured.parallax is not None)
+        return astray / points if points else math.nan
+
+
+@dataclass(eq=False)
+class Ablation:
+    """results: by group, each group's variants in the same order, selection alone first."""
+
+    classes: tuple[str, ...]
+    results: list[Result]
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def groups(self) -> dict[str, list[Result]]:
+        found: dict[str, list[Result]] = {}
+        for result in self.results:
+            found.setdefault(result.group, []).append(result)
+        return found
+
+    def find(self, group: str, name: str) -> Result:
+        """A row of the table. Raises KeyError."""
+        for result in self.results:
+            if result.group == group and result.variant.name == name and not result.variant.swept:
+                return result
+        raise KeyError(f"{group}: {name}")
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**self.facts, "results": [self._as_dict(result) for result in self.results]}
+
+    def write(self, folder: Path) -> None:
+        """``ablation.json``, with everything, and ``ablation.csv``, the table."""
+        (folder / "ablation.json").write_text(json.dumps(self.as_dict(), indent=1) + "\n", encoding="utf-8")
+        bounds = [f"{name}{end}" for name in METRICS for end in ("", "_low", "_high")]
+        with (folder / "ablation.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["group", "variant", "parameter", "value", *bounds])
+            for result in self.results:
+                variant = result.variant
+                numbers = [number for name in METRICS for number in result.estimates[name]]
+                writer.writerow([result.group, variant.name, variant.parameter, variant.value, *numbers])
+
+    def _as_dict(self, result: Result) -> dict[str, Any]:
+        variant = result.variant
+        return {
+            "group": result.group,
+            "variant": variant.name,
+            "parameter": variant.parameter or None,
+            "value": variant.value,
+            "generator": variant.generator or None,
+            **{name: _plain(estimate) for name, estimate in result.estimates.items()},
+            "classes": {
+                name: {metric: _plain(estimate) for metric, estimate in result.by_class(place).items()}
+                for place, name in enumerate(self.classes)
+            },
+        }
+
+
+def ablate(
+    drives: Mapping[str, Sequence[Path]],
+    config: Config,
+    generators: Sequence[str] = (),
+    *,
+    swept: bool = True,
+    progress: Callable[[int, int], None] | None = None,
+) -> Ablation:
+    """Measures every variant on bags, by group; the bags of a group are independent drives of one domain.
+
+    generators: mask generators to compare with the configured one; empty: ``regions``, and ``instances`` where the
+    bags have them. swept: whether every threshold is swept as well.
+    progress: called with (frames done, frames in all).
+    Raises BagError when there are no bags, or a bag without cameras; MaskError, WeightsError.
+    """
+    bags = [(group, bag) for group, paths in drives.items() for bag in paths]
+    if not bags:
+        raise BagError("no bags to ablate on")
+    segmenter, config = load_segmenter(config)
+    frames = {bag: _count_frames(bag, config) for _, bag in bags}
+    names = _generators(config, generators, [bag for _, bag in bags])
+    built = {name: build(config.masks.model_copy(update={"generator": name})) for name in names}
+    variants = rows(config.pseudo_labels, names)
+    if swept:
+        variants += sweeps(config.pseudo_labels, names[0])
+    start = time.perf_counter()
+    measured: dict[str, list[list[list[Measured]]]] = {}
+    done, everything = 0, sum(frames[bag] for _, bag in bags)
+    for group, bag in bags:
+        of_drive: list[list[Measured]] = []
+        with BagReader(bag, config) as reader:
+            for of_frame in _measure(reader.frames(), segmenter, variants, built, config):
+                of_drive.append(of_frame)
+                done += 1
+                if progress:
+                    progress(done, everything)
+        if not of_drive:
+            raise BagError(f"{bag}: no frames")
+        measured.setdefault(group, []).append(of_drive)
+    facts = {
+        "drives": {group: [str(bag) for bag in paths] for group, paths in drives.items()},
+        "frames": done,
+        "weights": segmenter.version,
+        "masks": names[0],
+        "seconds": round(time.perf_counter() - start, 1),
+        "configuration": config.pseudo_labels.model_dump(),
+    }
+    results = [result for group, of_group in measured.items() for result in _results(group, variants, of_group)]
+    return Ablation(segmenter.taxonomy.classes, results, facts)
+
+
+def _measure(
+    frames: Iterable[Frame],
+    segmenter: Segmenter,
+    variants: Sequence[Variant],
+    generators: Mapping[str, MaskGenerator],
+    config: Config,
+) -> Iterable[list[Measured]]:
+    bench = Bench(variants, generators, config.pseudo_labels.visibility, len(segmenter.taxonomy))
+    for frame in frames:
+        yield bench.measure(frame, segmenter(frame))
+
+
+def _results(group: str, variants: Sequence[Variant], drives: Sequence[Sequence[Sequence[Measured]]]) -> list[Result]:
+    """drives: by drive, by frame, by variant."""
+    by_variant = [tuple(tuple(frame[place] for frame in drive) for drive in drives) for place in range(len(variants))]
+    return [
+        Result(group, variant, mine, estimates(mine, by_variant[0]))
+        for variant, mine in zip(variants, by_variant, strict=True)
+    ]
+
+
+def _generators(config: Config, asked: Sequence[str], bags: Sequence[Path]) -> list[str]:
+    """The configured generator and those to compare it with."""
+    others = list(asked)
+    if not others:
+        others = ["regions"]
+        if all(_has_instances(bag, config) for bag in bags):
+            others.append(INSTANCES)
+    return list(dict.fromkeys([config.masks.generator, *others]))
+
+
+def _has_instances(bag: Path, config: Config) -> bool:
+    with BagReader(bag, config) as reader:
+        return set(reader.inputs.instances.values()) >= set(reader.inputs.images.values())
+
+
+def _count_frames(bag: Path, config: Config) -> int:
+    with BagReader(bag, config) as reader:
+        return reader.sweeps
+
+
+def _plain(estimate: Estimate) -> list[float] | None:
+    """[value, low, high] for JSON, which has no NaN."""
+    if math.isnan(estimate.value):
+        return None
+    return [estimate.value, *(None if math.isnan(bound) else bound for bound in estimate[1:])]  # type: ignore[list-item]

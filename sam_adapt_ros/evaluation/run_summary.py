@@ -1,0 +1,81 @@
+"""What a run amounted to: counts, latencies and, with ground truth, IoU. Written as ``summary.json``."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sam_adapt_ros.evaluation.segmentation_metrics import Evaluation
+from sam_adapt_ros.frame import IGNORE
+from sam_adapt_ros.taxonomy import Taxonomy
+
+
+class Summary:
+    """Gathers a run, frame by frame; live and offline runs fill the same one."""
+
+    def __init__(self, taxonomy: Taxonomy) -> None:
+        self.taxonomy = taxonomy
+        self.frames_in = 0
+        self.frames_labelled = 0
+        self.points = 0
+        self.points_seen_by_camera = 0
+        self.dropped: Counter[str] = Counter()
+        self.camera_drops: Counter[str] = Counter()
+        self.seconds = 0.0
+        self.latencies: dict[str, list[float]] = {}
+        self.latency_ms: dict[str, dict[str, float]] = {}
+        self.evaluation = Evaluation(taxonomy)
+        self.facts: dict[str, Any] = {}
+
+    def add(self, labels: Mapping[str, NDArray[np.uint8]], truth: NDArray[np.uint8] | None) -> None:
+        """One labelled frame: (N,) class ids by branch; in ``2d`` 255 marks the points that no camera sees."""
+        self.frames_labelled += 1
+        self.points += len(labels["fused"])
+        if "2d" in labels:
+            self.points_seen_by_camera += int(np.count_nonzero(labels["2d"] != IGNORE))
+        if truth is not None:
+            self.evaluation.add_labels(truth, labels)
+
+    def add_latencies(self, seconds_by_stage: Mapping[str, float]) -> None:
+        for stage, seconds in seconds_by_stage.items():
+            self.latencies.setdefault(stage, []).append(seconds)
+
+    @property
+    def has_ground_truth(self) -> bool:
+        return bool(self.evaluation.confusion["fused"].points)
+
+    def percentiles(self) -> dict[str, dict[str, float]]:
+        """Milliseconds by stage: of the latencies added here, or as a live node reported them."""
+        measured = {stage: _percentiles(values) for stage, values in self.latencies.items()}
+        return {**self.latency_ms, **measured}
+
+    def as_dict(self) -> dict[str, Any]:
+        result: dict[str, Any] = {
+            **self.facts,
+            "frames_in": self.frames_in,
+            "frames_labelled": self.frames_labelled,
+            "dropped": dict(self.dropped),
+            "camera_images_unused": dict(self.camera_drops),
+            "points": self.points,
+            "points_seen_by_camera": self.points_seen_by_camera,
+            "seconds": round(self.seconds, 3),
+            "fps": round(self.frames_labelled / self.seconds, 3) if self.seconds else 0.0,
+            "latency_ms": self.percentiles(),
+        }
+        if self.has_ground_truth:
+            result |= self.evaluation.summary()
+        return result
+
+    def write(self, path: Path) -> None:
+        path.write_text(json.dumps(self.as_dict(), indent=2) + "\n", encoding="utf-8")
+
+
+def _percentiles(seconds: list[float]) -> dict[str, float]:
+    p50, p90, p99 = np.percentile(np.asarray(seconds) * 1e3, [50, 90, 99])
+    return {"p50": round(float(p50), 3), "p90": round(float(p90), 3), "p99": round(float(p99), 3)}

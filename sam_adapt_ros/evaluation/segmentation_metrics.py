@@ -1,0 +1,106 @@
+"""Predictions against ground truth: confusion of the image branch, the point branch, and both together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sam_adapt_ros.bags import BagReader
+from sam_adapt_ros.config import Config
+from sam_adapt_ros.errors import BagError
+from sam_adapt_ros.evaluation.confusion import Confusion
+from sam_adapt_ros.frame import IGNORE, Frame
+from sam_adapt_ros.segmentation import Prediction, Segmenter, load_segmenter
+from sam_adapt_ros.taxonomy import Taxonomy
+
+MODALITIES = ("2d", "3d", "fused")
+
+
+@dataclass(eq=False)
+class Evaluation:
+    """Confusions by modality. ``2d`` is over the points that a camera sees, ``3d`` and ``fused`` over all points.
+
+    ``fused_seen`` is the fused prediction over the points that a camera sees, as in the published protocol.
+    frames: frames with ground truth that were counted.
+    """
+
+    taxonomy: Taxonomy
+    confusion: dict[str, Confusion] = field(default_factory=dict)
+    frames: int = 0
+
+    def __post_init__(self) -> None:
+        for name in (*MODALITIES, "fused_seen"):
+            self.confusion.setdefault(name, Confusion(self.taxonomy.classes))
+
+    def add(self, frame: Frame, prediction: Prediction) -> None:
+        """Counts one frame; one without ground truth is passed over."""
+        if frame.ground_truth is not None:
+            self.add_labels(frame.ground_truth, prediction.by_branch())
+
+    def add_labels(self, truth: NDArray[np.uint8], labels: Mapping[str, NDArray[np.uint8]]) -> None:
+        """Counts one frame. truth: (N,). labels: (N,) class ids by modality, 255 where the modality says nothing."""
+        self.frames += 1
+        for modality, predicted in labels.items():
+            known = predicted != IGNORE
+            self.confusion[modality].add(truth[known], predicted[known])
+        if "2d" in labels:
+            seen = (labels["2d"] != IGNORE) & (labels["fused"] != IGNORE)
+            self.confusion["fused_seen"].add(truth[seen], labels["fused"][seen])
+
+    def miou(self, modality: str = "fused") -> float:
+        """Mean IoU of ``2d``, ``3d``, ``fused`` or ``fused_seen``."""
+        return self.confusion[modality].miou()
+
+    def summary(self) -> dict[str, Any]:
+        """What ``summary.json`` has: mean IoU and IoU a class (None where a class does not occur), by modality."""
+        iou = {
+            modality: {
+                name: None if np.isnan(value) else float(value)
+                for name, value in zip(self.taxonomy.classes, self.confusion[modality].iou(), strict=True)
+            }
+            for modality in self.confusion
+        }
+        return {
+            "frames": self.frames,
+            "miou": {modality: _number(self.miou(modality)) for modality in self.confusion},
+            "iou": iou,
+            "confusion": {modality: counts.matrix.tolist() for modality, counts in self.confusion.items()},
+        }
+
+
+def evaluate(
+    frames: Iterable[Frame], segmenter: Segmenter, progress: Callable[[int], None] | None = None
+) -> Evaluation:
+    """Labels every frame and compares. progress: called with the number of frames done."""
+    evaluation = Evaluation(segmenter.taxonomy)
+    for done, frame in enumerate(frames, 1):
+        evaluation.add(frame, segmenter(frame))
+        if progress:
+            progress(done)
+    return evaluation
+
+
+def evaluate_bags(
+    bags: Iterable[Path], config: Config, progress: Callable[[int, int], None] | None = None
+) -> Evaluation:
+    """``evaluate`` over bags with ground truth. progress: called with (frames done, frames in all) of each bag."""
+    segmenter, config = load_segmenter(config)
+    evaluation = Evaluation(segmenter.taxonomy)
+    for bag in bags:
+        with BagReader(bag, config) as reader:
+            for done, frame in enumerate(reader.frames(), 1):
+                evaluation.add(frame, segmenter(frame))
+                if progress:
+                    progress(done, reader.sweeps)
+    if not evaluation.frames:
+        raise BagError(f"{', '.join(map(str, bags))}: no ground truth on {config.ground_truth.topic}")
+    return evaluation
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else value

@@ -1,0 +1,119 @@
+"""SAM prompted by LiDAR points, with nothing ever upsampled.
+
+A blind grid spends most of its prompts on sky and on pixels that no point falls on, and brings every candidate to the
+image's size only to ask which points are on it. Here the prompts are points, spread over image and depth, more where
+no mask is yet and where labels are missing; IoU, stability, boxes and areas are taken from the decoder's low-resolution
+logits, and the logits are sampled at the points' pixels, exactly as upsampling would have it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from segment_anything.utils.amg import batched_mask_to_box
+from torchvision.ops import nms
+
+from sam_adapt_ros.config import SamConfig, SamLidarConfig
+from sam_adapt_ros.frame import IGNORE, CameraView
+from sam_adapt_ros.masks.mask_set import MaskSet, SeenPoints
+from sam_adapt_ros.masks.prompt_sampling import PromptSpread
+from sam_adapt_ros.masks.promptable_model import Decoded, PointSampler, PromptableModel
+
+BATCH_CPU = 16
+BATCH_CUDA = 64
+
+
+class _Candidates(NamedTuple):
+    """One batch's masks that passed the thresholds: membership (M, V) bool, area (M,), quality (M,), box (M, 4)."""
+
+    membership: torch.Tensor
+    area: torch.Tensor
+    quality: torch.Tensor
+    box: torch.Tensor
+
+
+class LidarPromptedMasks:
+    """The ``sam_lidar`` generator.
+
+    A mask's area is that of its low-resolution cells, each worth the image pixels it stands for. Masks come by falling
+    predicted IoU, their score.
+    """
+
+    name = "sam_lidar"
+
+    def __init__(
+        self, model: PromptableModel, thresholds: SamConfig, config: SamLidarConfig, min_points: int = 1
+    ) -> None:
+        self._model = model
+        self._thresholds = thresholds
+        self._config = config
+        self._min_points = min_points
+
+    def __call__(self, view: CameraView, seen: SeenPoints, labels: NDArray[np.uint8] | None = None) -> MaskSet:
+        if len(seen) == 0:
+            return MaskSet.empty(0)
+        return self.prompt(self._model.embed(view.image), view.image.shape[:2], seen, labels)
+
+    @torch.inference_mode()
+    def prompt(
+        self, embedding: object, size: tuple[int, int], seen: SeenPoints, labels: NDArray[np.uint8] | None = None
+    ) -> MaskSet:
+        """The masks of an image of (H, W) pixels that is already embedded."""
+        config = self._config
+        rows, columns = seen.pixels(*size)
+        spread = PromptSpread(seen.uv, seen.depth, size[1], config.depth_weight)
+        need = np.ones(len(seen), np.float32)
+        if labels is not None:
+            need[labels != IGNORE] = max(config.labelled_weight, 1e-6)
+        batch_size = config.prompts_per_batch or (BATCH_CUDA if self._model.device.type == "cuda" else BATCH_CPU)
+        found: list[_Candidates] = []
+        sampler: PointSampler | None = None
+        covered = np.zeros(len(seen), bool)
+        for start in range(0, config.prompts, batch_size):
+            weight = np.where(covered, np.float32(max(config.covered_weight, 1e-6)), np.float32(1)) * need
+            picked = spread.next(min(batch_size, config.prompts - start), weight)
+            if len(picked) == 0:
+                break
+            decoded = self._model.decode(embedding, seen.uv[picked])
+            if sampler is None:
+                shape = (int(decoded.logits.shape[-2]), int(decoded.logits.shape[-1]))
+                sampler = PointSampler(decoded.frame, rows, columns, shape, self._model.device)
+            candidates = self._filter(decoded, sampler)
+            covered |= candidates.membership.any(dim=0).cpu().numpy()
+            found.append(candidates)
+        return self._best(found, len(seen))
+
+    def _filter(self, decoded: Decoded, sampler: PointSampler) -> _Candidates:
+        """The candidates that the model thinks well of and that do not depend on the threshold, at the points."""
+        thresholds = self._thresholds
+        logits, quality = decoded.logits.flatten(0, 1), decoded.quality.flatten()
+        if thresholds.pred_iou_thresh > 0:
+            good = quality > thresholds.pred_iou_thresh
+            logits, quality = logits[good], quality[good]
+        visible = decoded.frame.visible(logits)
+        inner = (visible > thresholds.stability_score_offset).sum((-2, -1))
+        outer = (visible > -thresholds.stability_score_offset).sum((-2, -1))
+        on = visible > 0
+        # An empty mask has no box: without this, its (0, 0, 0, 0) would be one.
+        stable = (inner / outer.clamp(min=1) >= thresholds.stability_score_thresh) & on.any(-1).any(-1)
+        logits, quality, on = logits[stable], quality[stable], on[stable]
+        cells = decoded.frame.cell_areas(*decoded.logits.shape[-2:]).to(on.device)
+        box = batched_mask_to_box(on).float()
+        box[:, 2:] += 1  # from the last cell on it to its far edge
+        return _Candidates(sampler(logits) > 0, on.flatten(1).float() @ cells.flatten(), quality, box)
+
+    def _best(self, found: list[_Candidates], points: int) -> MaskSet:
+        """Without the candidates whose box a better one has."""
+        if not found:
+            return MaskSet.empty(points)
+        quality = torch.cat([each.quality for each in found])
+        kept = nms(torch.cat([each.box for each in found]), quality, self._thresholds.box_nms_thresh)
+        return MaskSet(
+            torch.cat([each.membership for each in found])[kept].cpu().numpy(),
+            torch.cat([each.area for each in found])[kept].cpu().numpy().astype(np.float64),
+            (self.name,) * len(kept),
+            quality[kept].cpu().numpy(),
+        ).holding(self._min_points)

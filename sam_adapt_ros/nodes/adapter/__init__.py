@@ -1,0 +1,1 @@
+"""The adapter node's parts: frame intake, training thread, requests, resource limits, state folder."""

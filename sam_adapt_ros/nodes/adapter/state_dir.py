@@ -1,0 +1,89 @@
+"""The adapter's place on disk: the weight store, and its own state inside of it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+from typing import TYPE_CHECKING
+
+from sam_adapt_ros import resources
+from sam_adapt_ros.adaptation import WeightStore
+from sam_adapt_ros.adaptation.weight_store.pointer import POINTER_FILE
+from sam_adapt_ros.config import Config
+from sam_adapt_ros.errors import StoreError
+from sam_adapt_ros.io.files import is_temporary, locked, store_errors, write_atomically
+from sam_adapt_ros.nodes.adapter.resource_limits import learn_modestly
+
+if TYPE_CHECKING:
+    from sam_adapt_ros.adaptation.adapter import Adapter
+
+logger = logging.getLogger(__name__)
+
+
+class Workplace:
+    """A weight store, and in ``<store>/adapter`` what an ``Adapter`` keeps from process to process.
+
+    The state belongs to that store's source model and was gathered for its weights, so whoever moves or deletes the
+    store moves or deletes it with it. One process at a time has it; a kill frees it.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self.store = WeightStore(config.adaptation.store.folder, config.adaptation.store.lock_timeout)
+        self.folder = self.store.folder / "adapter"
+        self._held = contextlib.ExitStack()
+
+    def open(self) -> Adapter:
+        """Makes what is missing, and goes on with what is there.
+
+        Raises StoreError, WeightsError or ConfigError that name the file or the parameter.
+        """
+        config = self._config
+        learn_modestly(config.adaptation.resources, config.segmenter.device)
+        from sam_adapt_ros.adaptation.adapter import Adapter
+
+        try:
+            source = resources.find(config.segmenter.weights, "resource")
+        except FileNotFoundError as error:
+            raise StoreError("missing", f"segmenter.weights: {error}") from None
+        with store_errors(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(locked(self.folder / ".lock", timeout_s=0.0))
+            with store_errors(self.folder):
+                for path in filter(is_temporary, self.folder.iterdir()):
+                    path.unlink(missing_ok=True)  # of a process that was killed
+            self.store.initialize(source)
+            adapter = Adapter(config, self.store, self.folder)
+            self._held.enter_context(stack.pop_all())
+        before = f"round {adapter.rounds}" if adapter.rounds else "no round"
+        mode, where = config.adaptation.mode, self.store.folder
+        logger.info("learning (%s) in %s: %d frames and %s from before", mode, where, len(adapter.buffer), before)
+        return adapter
+
+    @property
+    def there(self) -> bool:
+        """Whether the store has something in use."""
+        return (self.store.folder / POINTER_FILE).exists()
+
+    def close(self) -> None:
+        """Leaves it to the next process."""
+        self._held.close()
+
+    def check(self) -> None:
+        """Writes as much as a round may, and removes it: a round that fails at its end is computed in vain.
+
+        Raises StoreError.
+        """
+        size = 2 * self.store.source().path.stat().st_size
+        path = self.folder / "room.tmp"
+        with store_errors(self.store.folder):
+            disk = os.statvfs(self.folder)
+            if disk.f_bavail * disk.f_frsize < 2 * size:  # others are not to meet the disk full on our account
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            try:
+                write_atomically(path, bytes(size))
+            finally:
+                path.unlink(missing_ok=True)

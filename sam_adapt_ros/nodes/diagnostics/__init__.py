@@ -1,0 +1,1 @@
+"""What the nodes report on /diagnostics and /adaptation/status."""

@@ -1,0 +1,1 @@
+"""From topics to synchronized frames: subscriptions, synchronizer, transforms, frame stream."""

@@ -1,0 +1,127 @@
+"""A node's life as a process: starts, spins, and ends cleanly on SIGINT and SIGTERM."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import NoReturn, TypeVar
+
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.logging import get_logger
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+
+from sam_adapt_ros.errors import SamAdaptError
+from sam_adapt_ros.nodes import fastdds as dds
+from sam_adapt_ros.nodes.tools.node_process import STOP_TIMEOUT_S, SUPERVISOR
+
+logger = logging.getLogger(__name__)
+
+N = TypeVar("N", bound=Node)
+WATCH_PERIOD_S = 0.5
+"""How often a node looks whether the process that supervises it is still there."""
+
+
+def run_node(
+    make: Callable[[], N], start: Callable[[N], None], stop: Callable[[N], None], args: Sequence[str] | None
+) -> int:
+    """Returns the exit code: 0 after a signal or the end of its supervisor, 1 when starting or spinning failed.
+
+    make: makes the node. start: called before spinning, may raise SamAdaptError. stop: called with the node no longer
+    spinning, its publishers still alive. The signals are handled here, because rclpy's own handlers take the context
+    away while the last frame is still being published.
+    """
+    dds.use_profile()
+    rclpy.init(args=None if args is None else list(args), signal_handler_options=SignalHandlerOptions.NO)
+    ended = threading.Event()
+    before = {number: signal.signal(number, lambda *_: ended.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    forward_logging()
+    dds.free_memory_of_the_dead()
+    if supervisor := os.environ.get(SUPERVISOR):
+        threading.Thread(target=_end_with, args=(int(supervisor), ended), name="supervisor", daemon=True).start()
+    code = 0
+    executor = SingleThreadedExecutor()
+    node: N | None = None
+    spinner = threading.Thread(target=_spin, args=(executor, ended), name="executor", daemon=True)
+    try:
+        node = make()
+        executor.add_node(node)
+        start(node)
+        spinner.start()
+        ended.wait()
+        if getattr(executor, "failure", None) is not None:
+            code = 1
+    except SamAdaptError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        code = 1
+    finally:
+        executor.shutdown(timeout_sec=5.0)
+        if spinner.ident is not None:
+            spinner.join(5.0)
+        if node is not None:
+            stop(node)
+            node.destroy_node()
+        rclpy.try_shutdown()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return code
+
+
+def leave(code: int) -> NoReturn:
+    """Ends the process at once: everything is closed by now, and taking down an interpreter that has torch in it can
+    last longer than the five seconds that ``ros2 launch`` waits before it sends worse signals."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _end_with(supervisor: int, ended: threading.Event) -> None:
+    """Ends the node, cleanly if it can be, once the process that started it is no longer its parent."""
+    while os.getppid() == supervisor:
+        time.sleep(WATCH_PERIOD_S)
+    logger.error("the process that started this node (%d) is gone: it ends", supervisor)
+    ended.set()
+    time.sleep(STOP_TIMEOUT_S)
+    os._exit(1)
+
+
+def _spin(executor: SingleThreadedExecutor, ended: threading.Event) -> None:
+    try:
+        executor.spin()
+    except Exception as error:
+        executor.failure = error  # type: ignore[attr-defined]
+        get_logger("runtime").fatal(f"the executor ended: {type(error).__name__}: {error}")
+    finally:
+        ended.set()
+
+
+class _ToRos(logging.Handler):
+    """Python's log records, as the core writes them, into the ROS log."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        logger = get_logger(record.name)
+        text = self.format(record)
+        if record.levelno >= logging.ERROR:
+            logger.error(text)
+        elif record.levelno >= logging.WARNING:
+            logger.warning(text)
+        elif record.levelno >= logging.INFO:
+            logger.info(text)
+        else:
+            logger.debug(text)
+
+
+def forward_logging() -> None:
+    """Sends the package's own log records to the ROS log, once."""
+    ours = logging.getLogger("sam_adapt_ros")
+    if not any(isinstance(handler, _ToRos) for handler in ours.handlers):
+        ours.addHandler(_ToRos())
+        ours.setLevel(logging.INFO)
+        ours.propagate = False

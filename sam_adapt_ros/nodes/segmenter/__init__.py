@@ -1,0 +1,1 @@
+"""Inference, hot swap of weights, and what the segmenter node publishes."""

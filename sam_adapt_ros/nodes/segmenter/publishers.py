@@ -1,0 +1,110 @@
+"""What the segmenter node says: label clouds, and overlays where somebody looks."""
+
+from __future__ import annotations
+
+import array
+import re
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from sensor_msgs.msg import CompressedImage, PointCloud2, PointField
+from std_msgs.msg import Header
+
+from sam_adapt_ros.frame import CameraView, Frame
+from sam_adapt_ros.geometry import project
+from sam_adapt_ros.messages import encode_labels
+from sam_adapt_ros.taxonomy import Taxonomy
+from sam_adapt_ros.visualization.overlay import draw_overlay
+
+if TYPE_CHECKING:
+    from rclpy.node import Node
+
+    from sam_adapt_ros.segmentation import Prediction
+
+DEPTH = 10
+JPEG_QUALITY = 85
+
+
+class Outputs:
+    """The node's publishers. ``segmentation/labels`` is relative to the node's namespace."""
+
+    def __init__(self, node: Node, cameras: list[str]) -> None:
+        self._node = node
+        self._labels = node.create_publisher(PointCloud2, "segmentation/labels", DEPTH)
+        self._branches = {
+            "2d": node.create_publisher(PointCloud2, "~/labels_2d", DEPTH),
+            "3d": node.create_publisher(PointCloud2, "~/labels_3d", DEPTH),
+        }
+        self._overlays = {
+            name: node.create_publisher(CompressedImage, f"~/overlay/{topic_token(name)}/compressed", DEPTH)
+            for name in cameras
+        }
+
+    def publish_labels(self, frame: Frame, prediction: Prediction, taxonomy: Taxonomy) -> None:
+        """The frame's answer, at the sweep's own stamp and frame."""
+        self._labels.publish(label_cloud(frame, prediction.labels, prediction.probability, taxonomy))
+
+    def publish_extras(self, frame: Frame, prediction: Prediction, taxonomy: Taxonomy) -> None:
+        """Each branch's own labels and the overlays: computed only for who subscribes."""
+        asked = {name: p for name, p in self._branches.items() if p.get_subscription_count()}
+        if asked:
+            labels = prediction.by_branch()
+            probabilities = {"2d": prediction.image, "3d": prediction.points}
+            for name, publisher in asked.items():
+                probability = probabilities[name].max(axis=1, initial=0.0)
+                publisher.publish(label_cloud(frame, labels[name], probability, taxonomy))
+        for view in frame.views:
+            publisher = self._overlays[view.name]
+            if publisher.get_subscription_count():
+                publisher.publish(overlay_image(frame, view, prediction.labels, taxonomy))
+
+    def close(self) -> None:
+        for publisher in (self._labels, *self._branches.values(), *self._overlays.values()):
+            self._node.destroy_publisher(publisher)
+
+
+def topic_token(name: str) -> str:
+    """A camera's name as a part of a topic's name."""
+    token = re.sub(r"\W", "_", name, flags=re.ASCII)
+    return token if token[:1].isalpha() or token.startswith("_") else f"camera_{token}"
+
+
+def label_cloud(
+    frame: Frame, class_id: NDArray[np.uint8], probability: NDArray[np.float32], taxonomy: Taxonomy
+) -> PointCloud2:
+    """The frame's points with their classes as a message of one row."""
+    encoded = encode_labels(frame.points, class_id, probability, taxonomy.colors)
+    return PointCloud2(
+        header=header(frame.stamp_ns, frame.frame_id),
+        height=1,
+        width=encoded.width,
+        fields=[PointField(name=n, offset=o, datatype=d, count=c) for n, o, d, c in encoded.fields],
+        is_bigendian=False,
+        point_step=encoded.point_step,
+        row_step=encoded.point_step * encoded.width,
+        data=byte_array(encoded.data),
+        is_dense=bool(np.isfinite(frame.points).all()),
+    )
+
+
+def overlay_image(frame: Frame, view: CameraView, labels: NDArray[np.uint8], taxonomy: Taxonomy) -> CompressedImage:
+    """The camera's image with the points it sees, as JPEG."""
+    seen = project(frame.points, view)
+    drawn = draw_overlay(view.image, seen.uv[seen.valid], seen.depth[seen.valid], labels[seen.valid], taxonomy)
+    _, jpeg = cv2.imencode(".jpg", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    return CompressedImage(header=header(view.stamp_ns, view.name), format="jpeg", data=byte_array(jpeg))
+
+
+def header(stamp_ns: int, frame_id: str) -> Header:
+    message = Header(frame_id=frame_id)
+    message.stamp.sec, message.stamp.nanosec = divmod(stamp_ns, 1_000_000_000)
+    return message
+
+
+def byte_array(data: NDArray[Any]) -> array.array:
+    """As rclpy keeps ``uint8[]``; it takes this type without looking at every byte."""
+    result = array.array("B")
+    result.frombytes(np.ascontiguousarray(data).reshape(-1).view(np.uint8).data)
+    return result

@@ -1,0 +1,231 @@
+"""The segmenter and the weight store: takes what is promoted, watches it live, and goes back when it falls."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sam_adapt_ros.adaptation import StoreFollower, StoreReader, WeightStore
+from sam_adapt_ros.adaptation.monitoring.deployment_monitor import Watch, behaviour_of
+from sam_adapt_ros.adaptation.weight_store.pointer import POINTER_FILE, Pointer
+from sam_adapt_ros.adaptation.weight_store.version import hash_of, parse_name
+from sam_adapt_ros.config import Config
+from sam_adapt_ros.errors import SamAdaptError, StoreError
+from sam_adapt_ros.nodes.segmenter.hot_swap import Model
+
+if TYPE_CHECKING:
+    from sam_adapt_ros.segmentation import Prediction
+
+logger = logging.getLogger(__name__)
+
+PAUSE_S = 10.0
+"""After so long without a frame the vehicle may be anywhere: new weights are not compared with what was before."""
+FIRST_DELAY_S, LONGEST_DELAY_S = 5.0, 300.0
+"""Until weights that could not be loaded are tried again."""
+
+
+class Following:
+    """Keeps a model at what a store has in use, as long as the store is of the model's source.
+
+    The store may come into being later. ``observe`` runs in the inference thread, all that takes time in the model's
+    background thread. Whatever is wrong with the store, the model goes on with what it has.
+
+    rollbacks: how often weights fell here. rolled_back: the last of them and why.
+    """
+
+    def __init__(self, config: Config, model: Model) -> None:
+        """model: with ``segmenter.weights`` loaded; those are the source."""
+        settings = config.adaptation.store
+        self.folder = Path(settings.folder)
+        self.rollbacks = 0
+        self.rolled_back = ""
+        self._config, self._model = config, model
+        self._reader = StoreReader(self.folder)
+        self._store = WeightStore(self.folder, settings.lock_timeout)
+        self._follower = StoreFollower(self.folder)
+        self._source_hash = model.current.version[:8]
+        self._source = ""  # the source's name in the store
+        self._target = ""  # the version in use, or about to be; "" for the source
+        self._current = ""  # what the store has in use
+        self._refusal = ""
+        self._owed: tuple[str, str] | None = None  # a version and why the store has to roll it back
+        self._found = self._asked = False
+        self._retry_at, self._delay = math.inf, FIRST_DELAY_S
+        self._watch = Watch(config.adaptation.watch)
+        self._watched = ""
+        self._last_frame = -math.inf
+
+    def start(self) -> None:
+        """Takes what the store has in use, or the nearest before it that is whole, before the first frame."""
+        self._model.submit(partial(self._look, at_once=True)).result()
+
+    def look(self) -> None:
+        """Has the background look whether the store has changed."""
+        if not self._asked:
+            self._asked = True
+            self._model.submit(self._look)
+
+    def observe(self, prediction: Prediction) -> None:
+        """A frame that has been published, by the weights in use. Takes about 1.5 ms."""
+        name, before = self._model.name, self._watched
+        if name != before:
+            self._watched = name
+            source = name in ("", self._source)
+            self._watch.begin(source=source, newer=(parse_name(name) or 0) > (parse_name(before) or 0))
+        now = time.monotonic()
+        if now - self._last_frame > PAUSE_S:
+            self._watch.interrupted()
+        self._last_frame = now
+        reason = self._watch.observe(behaviour_of(prediction))
+        if reason is not None:
+            self._model.submit(partial(self._fall, name, reason))
+
+    def reconfigure(self, config: Config) -> None:
+        """Has the weights in use loaded again as ``config`` wants them."""
+        self._config = config
+        self._model.submit(self._reload)
+
+    @property
+    def problem(self) -> str:
+        """What is wrong with the store or what it has in use, "" when nothing is."""
+        return self._follower.problem or self._refusal
+
+    def report(self) -> dict[str, Any]:
+        """For the diagnostics."""
+        return {
+            "following": str(self.folder),
+            "store_current": self._current,
+            "running": self._model.name or self._source or "segmenter.weights",
+            "rollbacks": self.rollbacks,
+            "rolled_back": self.rolled_back,
+            "watch": self._watch.state,
+        }
+
+    # In the background ------------------------------------------------------------------------------------------------
+
+    def _look(self, at_once: bool = False) -> None:
+        self._asked = False
+        if not self._found and not self._exists():
+            return  # no store yet is nothing to complain about
+        self._found = True
+        if time.monotonic() >= self._retry_at:
+            self._retry_at = math.inf
+            self._follower.again()
+        # A version that is not there is none to the follower; at the start another one has to be found.
+        if self._follower.poll() is not None or (at_once and self._follower.problem):
+            self._changed(at_once)
+        if self._owed is not None:
+            with contextlib.suppress(StoreError):  # as long as that cannot be read, it stays owed
+                if self._owed[0] == self._reader.pointer().current:
+                    self._roll_back_store(*self._owed)
+                else:
+                    self._owed = None
+
+    def _exists(self) -> bool:
+        try:
+            (self.folder / POINTER_FILE).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError:
+            pass  # the follower says what is wrong with it
+        return True
+
+    def _changed(self, at_once: bool) -> None:
+        try:
+            pointer = self._reader.pointer()
+        except StoreError as error:
+            self._refuse(str(error))
+            return
+        self._current = pointer.current
+        if hash_of(pointer.source) != self._source_hash:
+            self._refuse(
+                f"{self.folder}: not followed: its source model is {pointer.source}, "
+                f"segmenter.weights is {self._source_hash} ({self._config.segmenter.weights})"
+            )
+            return
+        self._refusal, self._source = "", pointer.source
+        if not self._is_target(pointer.current):
+            # With frames flowing, what works is kept; at the start the nearest that works is taken.
+            self._load_first([pointer.current, *(_before(pointer) if at_once else ())], at_once)
+
+    def _is_target(self, name: str) -> bool:
+        return name == (self._target or self._source)
+
+    def _load_first(self, names: Sequence[str], at_once: bool = False) -> None:
+        """Takes the first of the versions that can be loaded. What cannot is named as the problem, and tried again
+        after a while, or when the pointer changes."""
+        self._retry_at = math.inf
+        for name in names:
+            if self._is_target(name):
+                return
+            try:
+                self._load(name, at_once)
+            except (SamAdaptError, OSError, RuntimeError) as error:
+                self._refuse(f"{name}: {error}")
+                self._follower.running = ""
+                self._retry_at = time.monotonic() + self._delay
+            else:
+                break
+        later = min(2 * self._delay, LONGEST_DELAY_S)
+        self._delay = FIRST_DELAY_S if self._retry_at == math.inf else later
+
+    def _load(self, name: str, at_once: bool = False) -> None:
+        is_source = name in ("", self._source)
+        weights = self._config.segmenter.weights if is_source else str(self.folder / name)
+        segmenter = self._config.segmenter.model_copy(update={"weights": weights})
+        config = self._config.model_copy(update={"segmenter": segmenter})
+        self._model.load(config, name, self._source_hash if is_source else hash_of(name), at_once)
+        self._target = name
+
+    def _reload(self) -> None:
+        try:
+            self._load(self._target)
+        except (SamAdaptError, OSError, RuntimeError) as error:
+            self._refuse(f"{self._target}: {error}")
+
+    def _fall(self, name: str, reason: str) -> None:
+        """First here, which is quick and needs nothing of the store; then in the store, for all who follow it."""
+        logger.error("weights %s fell: %s", name, reason)
+        if not self._is_target(name):
+            return  # something else is on its way already
+        self.rollbacks += 1
+        self.rolled_back = f"{name}: {reason}"
+        try:
+            pointer = self._reader.pointer()
+            names = [pointer.current, *_before(pointer)]
+        except StoreError:
+            names = []
+        self._load_first([version for version in (*names, self._source) if version != name])
+        self._roll_back_store(name, f"segmenter: {reason}")
+
+    def _roll_back_store(self, name: str, reason: str) -> None:
+        try:
+            self._store.rollback(reason, of=name)
+        except StoreError as error:
+            running = self._target or self._source
+            self._owed = (name, reason)
+            self._refuse(f"{name} fell and stays in use in the store, here it is {running}: {error}")
+        else:
+            if self._owed is not None:
+                self._owed, self._refusal = None, ""
+            self.look()
+
+    def _refuse(self, problem: str) -> None:
+        if problem != self._refusal:
+            logger.error("the weights in use stay: %s", problem)
+        self._refusal = problem
+
+
+def _before(pointer: Pointer) -> list[str]:
+    """What a rollback goes back to, nearest first."""
+    names = []
+    while pointer.previous:
+        pointer = pointer.rolled_back()
+        names.append(pointer.current)
+    return names

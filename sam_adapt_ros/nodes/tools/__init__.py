@@ -1,0 +1,1 @@
+"""Player, recorder, launcher and other helpers around the nodes."""

@@ -1,0 +1,50 @@
+"""A node beside whatever else a process does: in a context and a thread of its own."""
+
+from __future__ import annotations
+
+import threading
+from types import TracebackType
+from typing import TypeVar
+
+import rclpy
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+
+from sam_adapt_ros.nodes import fastdds as dds
+
+C = TypeVar("C", bound="Companion")
+
+
+class Companion:
+    """Speaks and listens while it is entered; a context manager. Its callbacks come from its own thread.
+
+    name: of the node.
+    """
+
+    name = ""
+
+    def __enter__(self: C) -> C:
+        dds.use_profile()
+        self._context = Context()
+        rclpy.init(context=self._context, signal_handler_options=SignalHandlerOptions.NO)
+        self._node = Node(self.name, context=self._context, use_global_arguments=False, start_parameter_services=False)
+        self._open(self._node)
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self._node)
+        self._thread = threading.Thread(target=self._executor.spin, name=self.name, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._executor.shutdown(timeout_sec=5.0)
+        self._thread.join(5.0)
+        self._node.destroy_node()
+        rclpy.try_shutdown(context=self._context)
+
+    def _open(self, node: Node) -> None:
+        """Makes what the node speaks and listens with."""
+        raise NotImplementedError

@@ -1,0 +1,246 @@
+"""Publishes a bag over DDS, where there is no ``ros2 bag play``: the recorded bytes, at the recorded pace."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import rclpy
+from rclpy.context import Context
+from rclpy.duration import Duration
+from rclpy.node import Node
+from rclpy.publisher import Publisher
+from rclpy.signals import SignalHandlerOptions
+from rclpy.utilities import remove_ros_args
+from rosbags.convert.converter import is_same_wireformat, migrate_bytes
+from rosbags.highlevel import AnyReader, AnyReaderError
+from rosbags.interfaces import Connection
+from rosbags.typesys import Stores, get_typestore
+from rosgraph_msgs.msg import Clock
+
+from sam_adapt_ros.errors import BagError, SamAdaptError
+from sam_adapt_ros.nodes import fastdds as dds
+from sam_adapt_ros.nodes.tools.message_types import message_class, qos_of
+
+logger = logging.getLogger(__name__)
+
+CLOCK_HZ = 100.0
+SETTLE_S = 0.3
+"""Between the last subscriber's appearing and the first message: the subscriber's side has to know, too."""
+
+
+@dataclass
+class Played:
+    """What was published (messages by topic), and what was not (topic -> why)."""
+
+    published: Counter[str] = field(default_factory=Counter)
+    skipped: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
+    stopped: bool = False
+
+
+def play(
+    bag: str | Path,
+    *,
+    rate: float = 1.0,
+    loop: int = 1,
+    clock: bool = False,
+    topics: Sequence[str] | None = None,
+    wait_for: Sequence[str] = (),
+    subscriber: str = "",
+    wait_timeout: float = 60.0,
+    ready: Callable[[], object] = lambda: None,
+    stop: threading.Event | None = None,
+) -> Played:
+    """Publishes a bag's messages from a node named ``player``, in a context of its own.
+
+    rate: times the recorded speed. loop: how often it is played; 0: until ``stop``. clock: ``/clock`` is published.
+    topics: only these; None: all whose message package is installed.
+    wait_for: topics that must have a subscriber before it starts, waited for at most ``wait_timeout`` seconds.
+    subscriber: name of the node that this must be; "": any. ready: called then; it starts when this returns.
+    Raises BagError when the bag cannot be read, holds nothing to publish, or nobody subscribed in time.
+    """
+    if rate <= 0:
+        raise BagError(f"rate: a positive number expected, got {rate}")
+    dds.use_profile()
+    context = Context()
+    rclpy.init(context=context, signal_handler_options=SignalHandlerOptions.NO)
+    node = Node("player", context=context, use_global_arguments=False, start_parameter_services=False)
+    try:
+        with _open(Path(bag)) as reader:
+            return _Player(node, reader, rate, clock, topics, stop or threading.Event()).run(
+                loop, wait_for, subscriber, wait_timeout, ready
+            )
+    except (AnyReaderError, OSError) as error:
+        raise BagError(f"{bag}: {error}") from None
+    finally:
+        node.destroy_node()
+        rclpy.try_shutdown(context=context)
+
+
+class _Player:
+    def __init__(
+        self,
+        node: Node,
+        reader: AnyReader,
+        rate: float,
+        clock: bool,
+        topics: Sequence[str] | None,
+        stop: threading.Event,
+    ) -> None:
+        self._node, self._reader, self._rate, self._stop = node, reader, rate, stop
+        self._clock = node.create_publisher(Clock, "/clock", 10) if clock else None
+        self._played = Played()
+        self._publishers: dict[str, Publisher] = {}
+        self._convert: dict[str, Callable[[Any], Any]] = {}
+        for connection in reader.connections:
+            if topics is None or connection.topic in topics:
+                self._advertise(connection)
+        for topic, reason in self._played.skipped.items():
+            logger.warning("%s is not played: %s", topic, reason)
+        if not self._publishers:
+            raise BagError(f"{reader.paths[0]}: nothing to publish (topics: {', '.join(reader.topics) or 'none'})")
+
+    def run(
+        self, loop: int, wait_for: Sequence[str], subscriber: str, wait_timeout: float, ready: Callable[[], object]
+    ) -> Played:
+        self._wait_for_subscribers(wait_for, subscriber, wait_timeout)
+        ready()
+        start = time.monotonic()
+        rounds = 0
+        while not self._stop.is_set() and (loop == 0 or rounds < loop):
+            self._play_once()
+            rounds += 1
+        for publisher in self._publishers.values():
+            publisher.wait_for_all_acked(Duration(seconds=2.0))
+        self._played.seconds = time.monotonic() - start
+        self._played.stopped = self._stop.is_set()
+        return self._played
+
+    def _advertise(self, connection: Connection) -> None:
+        topic, name = connection.topic, connection.msgtype
+        if topic in self._publishers:
+            return
+        kind = message_class(name)
+        if kind is None:
+            self._played.skipped[topic] = f"no message package for {name} is installed"
+            return
+        recorded = getattr(connection.ext, "offered_qos_profiles", None) or []
+        self._publishers[topic] = self._node.create_publisher(kind, topic, qos_of(topic, recorded))
+        self._convert[topic] = bytes if self._reader.is2 else self._from_ros1(name)
+
+    def _from_ros1(self, name: str) -> Callable[[Any], Any]:
+        """Converts a message of a ROS 1 bag to ROS 2's layout and field names."""
+        source, target = self._reader.typestore, get_typestore(Stores.LATEST)
+        if is_same_wireformat(source, target, name, name):
+            return lambda data: bytes(target.ros1_to_cdr(data, name))
+        migrate = partial(migrate_bytes, source, target, name, name, {}, src_is2=False, dst_is2=True)
+        return lambda data: bytes(migrate(data))
+
+    def _wait_for_subscribers(self, topics: Sequence[str], name: str, timeout: float) -> None:
+        unknown = [topic for topic in topics if topic not in self._publishers]
+        if unknown:
+            raise BagError(f"{self._reader.paths[0]}: {', '.join(unknown)}: not among the topics that are played")
+        deadline = time.monotonic() + timeout
+        alone = list(topics)
+        said = 0.0
+        while alone and not self._stop.is_set():
+            alone = [topic for topic in alone if not self._is_heard(topic, name)]
+            if time.monotonic() > deadline and alone:
+                raise BagError(f"nobody subscribed to {', '.join(alone)} within {timeout:g} s")
+            if alone and time.monotonic() - said > 5.0:
+                said = time.monotonic()
+                logger.info("waiting for subscribers of %s", ", ".join(alone))
+            self._stop.wait(0.05)
+        self._stop.wait(SETTLE_S)
+
+    def _is_heard(self, topic: str, name: str) -> bool:
+        if not name:
+            return self._publishers[topic].get_subscription_count() > 0
+        return any(info.node_name == name for info in self._node.get_subscriptions_info_by_topic(topic))
+
+    def _play_once(self) -> None:
+        connections = [c for c in self._reader.connections if c.topic in self._publishers]
+        start: tuple[float, int] | None = None
+        for connection, timestamp, data in self._reader.messages(connections):
+            if start is None:
+                start = (time.monotonic(), timestamp)
+            self._sleep_until(timestamp, *start)
+            if self._stop.is_set():
+                return
+            topic = connection.topic
+            self._publishers[topic].publish(self._convert[topic](data))
+            self._played.published[topic] += 1
+
+    def _sleep_until(self, timestamp: int, start: float, start_timestamp: int) -> None:
+        """Sleeps until the message's turn; the clock ticks meanwhile, and once more at the turn itself."""
+        due = start + (timestamp - start_timestamp) * 1e-9 / self._rate
+        while not self._stop.is_set() and (left := due - time.monotonic()) > 0:
+            if self._clock is None:
+                self._stop.wait(left)
+                continue
+            self._tick(start_timestamp + round((time.monotonic() - start) * self._rate * 1e9))
+            self._stop.wait(min(left, 1.0 / CLOCK_HZ))
+        self._tick(timestamp)
+
+    def _tick(self, now_ns: int) -> None:
+        if self._clock is not None:
+            message = Clock()
+            message.clock.sec, message.clock.nanosec = divmod(now_ns, 1_000_000_000)
+            self._clock.publish(message)
+
+
+def _open(bag: Path) -> AnyReader:
+    if not bag.exists():
+        raise BagError(f"{bag}: no such bag")
+    try:
+        return AnyReader([bag], default_typestore=get_typestore(Stores.LATEST))
+    except AnyReaderError as error:
+        raise BagError(f"{bag}: {error}") from None
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Console entry point: ``player BAG [--rate R] [--loop N] [--clock] [--topics …] [--wait-for …]``."""
+    parser = argparse.ArgumentParser(prog="player", description=play.__doc__.splitlines()[0] if play.__doc__ else "")
+    parser.add_argument("bag", type=Path)
+    parser.add_argument("--rate", type=float, default=1.0, help="times the recorded speed")
+    parser.add_argument("--loop", type=int, default=1, help="how often; 0: until interrupted")
+    parser.add_argument("--clock", action="store_true", help="publish /clock")
+    parser.add_argument("--topics", nargs="+", help="only these")
+    parser.add_argument("--wait-for", nargs="+", default=(), help="topics that must have a subscriber before it starts")
+    parser.add_argument("--wait-timeout", type=float, default=60.0, help="seconds")
+    given = parser.parse_args(remove_ros_args(list(sys.argv if args is None else ["player", *args]))[1:])
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        played = play(
+            given.bag,
+            rate=given.rate,
+            loop=given.loop,
+            clock=given.clock,
+            topics=given.topics,
+            wait_for=given.wait_for,
+            wait_timeout=given.wait_timeout,
+            stop=stop,
+        )
+    except SamAdaptError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    logger.info("%d messages in %.1f s", sum(played.published.values()), played.seconds)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

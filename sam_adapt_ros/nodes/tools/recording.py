@@ -1,0 +1,77 @@
+"""What the nodes said during a drive, read back from the bag that ``Recorder`` made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sam_adapt_ros.bags import BagSource
+from sam_adapt_ros.messages import read_labels, stamp_ns
+from sam_adapt_ros.nodes.diagnostics.segmenter_status import read_diagnostics
+from sam_adapt_ros.nodes.tools.recorder import DIAGNOSTICS, LABELS, STATUS
+
+BRANCH_TOPICS = {"fused": LABELS, "2d": "/segmenter/labels_2d", "3d": "/segmenter/labels_3d"}
+
+Report = dict[str, Any]
+
+
+@dataclass
+class Recording:
+    """labels: by sweep's stamp and branch, (N,) class ids. segmenter, adapter: what they reported, with the newest
+    sweep's stamp by then."""
+
+    labels: dict[int, dict[str, NDArray[np.uint8]]] = field(default_factory=dict)
+    segmenter: list[tuple[int, Report]] = field(default_factory=list)
+    adapter: list[tuple[int, Report]] = field(default_factory=list)
+
+    @classmethod
+    def load(cls, path: Path) -> Recording:
+        """Raises BagError."""
+        recording = cls()
+        branches = {topic: branch for branch, topic in BRANCH_TOPICS.items()}
+        with BagSource(path) as source:
+            for message in source.messages():
+                decoded = message.decode()
+                if message.topic in branches:
+                    _, class_id, _ = read_labels(decoded)
+                    recording.labels.setdefault(stamp_ns(decoded.header), {})[branches[message.topic]] = class_id
+                elif message.topic == DIAGNOSTICS:
+                    if report := read_diagnostics(decoded):
+                        recording.segmenter.append((message.log_time_ns, report))
+                elif message.topic == STATUS:
+                    recording.adapter.append((message.log_time_ns, read_diagnostics(decoded, "adapter")))
+        return recording
+
+    @property
+    def seconds(self) -> float:
+        """From the first labelled sweep to the last, by their stamps."""
+        return (max(self.labels) - min(self.labels)) / 1e9 if self.labels else 0.0
+
+    def frames_before(self, time_ns: int) -> int:
+        """How many labelled sweeps are no later."""
+        return sum(stamp <= time_ns for stamp in self.labels)
+
+    def moments(self, counter: str) -> list[tuple[int, Report]]:
+        """When a counter of the adapter's rose, once a step, and what was reported then."""
+        found, before = [], 0
+        for time_ns, report in self.adapter:
+            now = report.get(counter, 0)
+            # A process that was started again counts anew.
+            found += [(time_ns, report)] * (now - before if now >= before else now)
+            before = now
+        return found
+
+    def lost_in_swaps(self, sweeps: Iterable[int]) -> list[int]:
+        """Those of the sweeps (by stamp) that got no labels while the segmenter exchanged its weights: from the report
+        before an exchange to the second one after it."""
+        times = [time_ns for time_ns, _ in self.segmenter]
+        swaps = [report.get("swaps", 0) for _, report in self.segmenter]
+        exchanged = [place for place in range(1, len(swaps)) if swaps[place] > swaps[place - 1]]
+        windows = [(times[place - 1], times[min(place + 1, len(times) - 1)]) for place in exchanged]
+        unlabelled = (stamp for stamp in sweeps if "fused" not in self.labels.get(stamp, {}))
+        return [stamp for stamp in unlabelled if any(start <= stamp <= end for start, end in windows)]

@@ -1,0 +1,90 @@
+"""A camera and a LiDAR that say the same again and again, so as to measure the segmenter under their load."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray
+from nav_msgs.msg import Odometry
+from numpy.typing import NDArray
+from rclpy.node import Node
+from sensor_msgs.msg import Image, PointCloud2, PointField
+
+from sam_adapt_ros.messages import stamp_ns
+from sam_adapt_ros.nodes.diagnostics.segmenter_status import read_diagnostics
+from sam_adapt_ros.nodes.segmenter.publishers import byte_array
+from sam_adapt_ros.nodes.tools.background_node import Companion
+from sam_adapt_ros.nodes.tools.recorder import DIAGNOSTICS, LABELS
+
+START_TIMEOUT_S = 120.0
+LAST_WORDS_S = 10.0
+
+
+class Sensors(Companion):
+    """Publishes sweeps (``/points``), raw images (``/image``) and odometry, and hears labels and diagnostics.
+
+    ages_ms: of the labels when they came, since their sweep's stamp.
+    """
+
+    name = "sensors"
+
+    def __init__(self, points: NDArray[np.floating], image: NDArray[np.uint8]) -> None:
+        """points: (N, 3) metres. image: (H, W, 3) BGR."""
+        fields = [PointField(name=name, offset=4 * place, datatype=7, count=1) for place, name in enumerate("xyz")]
+        data = byte_array(points.astype("<f4"))
+        self._sweep = PointCloud2(
+            height=1, width=len(points), fields=fields, point_step=12, row_step=len(data), data=data
+        )
+        self._sweep.header.frame_id = "lidar"
+        height, width, _ = image.shape
+        self._image = Image(height=height, width=width, encoding="bgr8", step=3 * width, data=byte_array(image))
+        self._image.header.frame_id = "camera"
+        self._pose = Odometry(child_frame_id="base_link")
+        self._pose.header.frame_id = "odom"
+        self._pose.pose.pose.orientation.w = 1.0
+        self.ages_ms: list[float] = []
+        self._diagnostics: dict[str, Any] = {}
+
+    def wait_for_segmenter(self) -> None:
+        """Until somebody listens. Raises TimeoutError."""
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not all(publisher.get_subscription_count() for publisher, _ in self._spoken):
+            if time.monotonic() > deadline:
+                raise TimeoutError("the segmenter did not start")
+            time.sleep(0.1)
+        time.sleep(0.5)
+
+    def drive(self, frames: int, rate: float, warm_up: int) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Sends so many frames, ``rate`` a second; returns the last diagnostics, and those after ``warm_up`` frames."""
+        warm: dict[str, Any] = {}
+        start = time.monotonic()
+        for frame in range(frames):
+            time.sleep(max(0.0, start + frame / rate - time.monotonic()))
+            if frame == warm_up:
+                warm = self._diagnostics
+            stamp = divmod(time.time_ns(), 1_000_000_000)
+            for publisher, message in self._spoken:
+                message.header.stamp.sec, message.header.stamp.nanosec = stamp
+                publisher.publish(message)
+        deadline = time.monotonic() + LAST_WORDS_S
+        while len(self.ages_ms) < frames and time.monotonic() < deadline:
+            time.sleep(0.1)
+        time.sleep(2.0)  # for diagnostics that know of the last frame
+        return self._diagnostics, warm
+
+    def _open(self, node: Node) -> None:
+        self._spoken = [
+            (node.create_publisher(Odometry, "/odom", 10), self._pose),
+            (node.create_publisher(Image, "/image", 10), self._image),
+            (node.create_publisher(PointCloud2, "/points", 10), self._sweep),
+        ]
+        node.create_subscription(PointCloud2, LABELS, self._take_labels, 10)
+        node.create_subscription(DiagnosticArray, DIAGNOSTICS, self._take_diagnostics, 10)
+
+    def _take_labels(self, msg: PointCloud2) -> None:
+        self.ages_ms.append((time.time_ns() - stamp_ns(msg.header)) * 1e-6)
+
+    def _take_diagnostics(self, msg: DiagnosticArray) -> None:
+        self._diagnostics = read_diagnostics(msg) or self._diagnostics

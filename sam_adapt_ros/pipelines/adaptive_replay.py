@@ -1,0 +1,149 @@
+"""A bag through segmenter and adapter, in process: each frame is labelled before it is learned from."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sam_adapt_ros import resources
+from sam_adapt_ros.adaptation import WeightStore
+from sam_adapt_ros.adaptation.adapter import Adapter
+from sam_adapt_ros.adaptation.promotion.gate import Decision
+from sam_adapt_ros.bags import BagWriter
+from sam_adapt_ros.config import Config
+from sam_adapt_ros.evaluation.run_summary import Summary
+from sam_adapt_ros.frame import Frame
+from sam_adapt_ros.pipelines.replay import LABELS, Progress, ending_early, read_through, write_labels
+from sam_adapt_ros.segmentation import Prediction, Segmenter, load_segmenter
+from sam_adapt_ros.visualization.adaptation_report import adaptation_sections
+from sam_adapt_ros.visualization.before_after import BeforeAfter
+from sam_adapt_ros.visualization.run_report import Sample, write_run_report
+from sam_adapt_ros.visualization.timeline import Timeline
+
+
+@dataclass(eq=False)
+class OnlineRun:
+    """A stream of frames, labelled by the weights in use while these change. ``source`` is the model as shipped."""
+
+    adapter: Adapter
+    source: Segmenter
+    segmenter: Segmenter
+    timeline: Timeline
+    seconds_learning: float = 0.0
+    decisions: list[Decision] = field(default_factory=list)
+
+    @classmethod
+    def begin(cls, config: Config, store: Path) -> tuple[OnlineRun, Config]:
+        """With an empty store of its own in the folder. Raises WeightsError, StoreError."""
+        source, config = load_segmenter(config)
+        weights = WeightStore(store, config.adaptation.store.lock_timeout)
+        weights.initialize(resources.find(config.segmenter.weights, "resource"))
+        adapter = Adapter(config, weights, taxonomy=source.taxonomy)
+        return cls(adapter, source, source, Timeline(source.taxonomy)), config
+
+    def label(self, frame: Frame) -> Prediction:
+        """By the weights in use; the frame is then offered to learn from."""
+        prediction = self.segmenter(frame)
+        shipped = prediction if self.segmenter is self.source else self.source(frame)
+        self.timeline.add(frame, prediction.by_branch(), shipped.by_branch())
+        self.adapter.observe(frame, prediction.labels, prediction.probability)
+        return prediction
+
+    def learn(self, config: Config, *, at_end: bool = False, stopped: Callable[[], bool] = lambda: False) -> None:
+        """A round where one is due; what is promoted labels from the next frame on. at_end: also with little new.
+        stopped: asked between small pieces of work; true, the round is left."""
+        if not (self.adapter.ready or (at_end and self.adapter.ready_at_end)):
+            return
+        start = time.perf_counter()
+        decision = self.adapter.run_round(stopped)
+        self.seconds_learning += time.perf_counter() - start
+        if decision is None:
+            return
+        self.decisions.append(decision)
+        self.timeline.decide(decision.promoted, decision.reason)
+        if decision.promoted:
+            current = self.adapter.store.current()
+            shipped = current.name == self.adapter.store.source().name
+            self.segmenter = (
+                self.source if shipped else Segmenter.load(current.path, config.segmenter, self.source.taxonomy)
+            )
+
+
+def replay_adapting(
+    bag: Path,
+    config: Config,
+    output: Path,
+    *,
+    passes: int = 1,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Summary:
+    """Labels every frame of ``bag``, ``passes`` times over, and learns in between.
+
+    Leaves ``labels`` (a bag, of the last pass), ``store`` (weights), ``summary.json``, pictures and ``report.html``.
+    Interrupted (SIGINT), it ends with the frame or the round at hand, and leaves the same of what it has done.
+    progress: called with (frames done, frames in all).
+    Raises BagError, WeightsError, StoreError or CalibrationError that say what does not fit.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    run, config = OnlineRun.begin(config, fresh_folder(output / "store"))
+    taxonomy = run.source.taxonomy
+    summary = Summary(taxonomy)
+    samples: list[Sample] = []
+    start = time.perf_counter()
+    with BagWriter(output / "labels", force=force) as writer, ending_early() as stop:
+        for number in range(passes):
+            if stop.is_set():
+                break
+            last = number == passes - 1
+            read = summary if last else Summary(taxonomy)
+            for frame, _, pictured in read_through(bag, config, read, _part(progress, number, passes), stop):
+                prediction = run.label(frame)
+                if last:
+                    write_labels(writer, LABELS, frame, prediction.labels, prediction.probability, taxonomy)
+                    summary.add(prediction.by_branch(), frame.ground_truth)
+                    if pictured:
+                        samples.append(Sample(frame, prediction.labels))
+                run.learn(config, stopped=stop.is_set)
+        if not stop.is_set():
+            run.learn(config, at_end=True, stopped=stop.is_set)
+    summary.seconds = time.perf_counter() - start
+    summary.facts = {
+        "bag": str(bag),
+        "mode": "replay --adapt",
+        "interrupted": stop.is_set(),
+        "weights": run.source.version,
+        "last_weights": run.segmenter.version,
+        "device": str(run.source.device),
+        "fusion": config.segmenter.fusion,
+        "adaptation": {
+            **run.timeline.as_dict(),
+            "passes": passes,
+            "seconds_learning": round(run.seconds_learning, 2),
+            "buffer": dict(run.adapter.buffer.counts),
+            "decisions": [decision.as_dict() for decision in run.decisions],
+        },
+    }
+    frames = [sample.frame for sample in samples]
+    shown = [BeforeAfter(frame, run.source(frame).by_branch(), run.segmenter(frame).by_branch()) for frame in frames]
+    (output / "pictures").mkdir(exist_ok=True)
+    sections = adaptation_sections(run.timeline, summary.facts["adaptation"], shown, output / "pictures")
+    write_run_report(summary, samples, output, title=f"Adapting on {bag.name}", sections=sections)
+    return summary
+
+
+def _part(progress: Progress | None, number: int, passes: int) -> Progress | None:
+    """Progress of one pass as a part of all."""
+    return None if progress is None else lambda done, sweeps: progress(number * sweeps + done, passes * sweeps)
+
+
+def fresh_folder(folder: Path) -> Path:
+    """An offline run starts from the source: what an earlier one left in the folder is moved aside, never removed."""
+    if folder.exists():
+        number = 1
+        while (aside := folder.with_name(f"{folder.name}.{number}")).exists():
+            number += 1
+        folder.rename(aside)
+    return folder

@@ -1,0 +1,222 @@
+"""A bag through the real nodes, over DDS: played, labelled, learned from, recorded, and summed up as a replay is."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sam_adapt_ros.bags import BagReader
+from sam_adapt_ros.config import Config
+from sam_adapt_ros.errors import BagError, SamAdaptError
+from sam_adapt_ros.evaluation.run_summary import Summary
+from sam_adapt_ros.frame import Frame
+from sam_adapt_ros.nodes.tools.adapter_client import is_open
+from sam_adapt_ros.nodes.tools.launcher import with_calibration_of
+from sam_adapt_ros.nodes.tools.node_process import AdapterProcess, SegmenterProcess
+from sam_adapt_ros.nodes.tools.player import play
+from sam_adapt_ros.nodes.tools.recorder import LABELS, STATUS, Recorder
+from sam_adapt_ros.nodes.tools.recording import Recording
+from sam_adapt_ros.segmentation import load_segmenter
+from sam_adapt_ros.visualization.run_report import PICTURES, Sample, evenly_spaced, write_run_report
+from sam_adapt_ros.visualization.timeline import Labels
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[int, int], None]
+START_TIMEOUT_S = 120.0
+IDLE_S = 10.0
+"""So long without a label after the bag has ended, and nothing more will come."""
+LEARNING = ("normalizing", "labelling", "training", "judging")
+"""Phases of a round."""
+
+
+def keep_to_this_machine() -> None:
+    """Keeps DDS on this machine and, unless a domain is set, in one of its own: other robots must not hear a demo."""
+    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    os.environ.setdefault("ROS_DOMAIN_ID", str(1 + secrets.randbelow(100)))
+
+
+def run_live(
+    bag: Path,
+    config: Config,
+    output: Path,
+    *,
+    rate: float = 1.0,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Summary:
+    """``drive``, and what became of it: ``summary.json``, pictures and ``report.html`` in ``output``."""
+    recording = drive(bag, config, output, rate=rate, force=force, progress=progress)
+    summary, samples = sum_up(recording, bag, config, rate)
+    write_run_report(summary, samples, output, title=f"{bag.name}, live")
+    return summary
+
+
+def drive(
+    bag: Path,
+    config: Config,
+    output: Path,
+    *,
+    rate: float = 1.0,
+    patience_s: float = 0.0,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Recording:
+    """Starts the segmenter and, where the configuration names a weight store, the adapter; plays the bag to them and
+    leaves ``labels`` (a bag), ``segmenter.log`` and ``adapter.log`` in ``output``.
+
+    rate: times the recorded speed. patience_s: how long, after the bag, a round of learning that is under way is waited
+    for. progress: called with (frames labelled, frames in all).
+    Raises BagError when the bag cannot be played or the segmenter ends before it.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    keep_to_this_machine()
+    config = _at_rate(with_calibration_of(config, bag), rate)
+    with BagReader(bag, config) as reader:
+        sweeps = reader.sweeps
+    with ExitStack() as stack:
+        logs = {
+            name: stack.enter_context((output / f"{name}.log").open("w", encoding="utf-8"))
+            for name in ("segmenter", "adapter")
+        }
+        recorder = stack.enter_context(Recorder(output / "labels", force=force))
+        segmenter = stack.enter_context(SegmenterProcess(config, use_sim_time=True, log=logs["segmenter"]))
+        adapter = None
+        if config.adaptation.store.folder:
+            adapter = stack.enter_context(AdapterProcess(config, use_sim_time=True, log=logs["adapter"]))
+            stack.callback(segmenter.ask_to_stop)
+        live = _Drive(bag, config, rate, sweeps, segmenter, adapter, recorder, progress)
+        live.run(patience_s)
+    return Recording.load(output / "labels")
+
+
+def _at_rate(config: Config, rate: float) -> Config:
+    """Played more slowly, images and poses come later after their sweep: they are waited for as much longer."""
+    flat = config.to_flat()
+    waits = ("sync.camera_timeout", "transforms.timeout")
+    return Config.from_flat({**flat, **{name: flat[name] * max(1.0, 1.0 / rate) for name in waits}})
+
+
+@dataclass
+class _Drive:
+    bag: Path
+    config: Config
+    rate: float
+    sweeps: int
+    segmenter: SegmenterProcess
+    adapter: AdapterProcess | None
+    recorder: Recorder
+    progress: Progress | None
+
+    def run(self, patience_s: float) -> None:
+        if self.adapter is not None:
+            # Else it would miss the first frames.
+            self._wait(lambda: is_open(self._learning()), START_TIMEOUT_S)
+        self._play()
+        if self.adapter is not None:
+            number = self._learning().get("round")
+            self._wait(lambda: self._round() != number, patience_s)
+
+    def _play(self) -> None:
+        stop, failures = threading.Event(), []
+
+        def play_bag() -> None:
+            topics = [self.config.lidar.topic, *(camera.image for camera in self.config.cameras.values())]
+            try:
+                play(
+                    self.bag,
+                    rate=self.rate,
+                    clock=True,
+                    wait_for=topics,
+                    subscriber="segmenter",
+                    wait_timeout=START_TIMEOUT_S,
+                    stop=stop,
+                )
+            except SamAdaptError as error:
+                failures.append(error)
+
+        player = threading.Thread(target=play_bag, name="player", daemon=True)
+        player.start()
+        try:
+            while True:
+                playing = player.is_alive()
+                ended = self.recorder.wait(
+                    {LABELS: self.sweeps}, idle_s=None if playing else IDLE_S, timeout_s=0.2 if playing else 2 * IDLE_S
+                )
+                if self.progress:
+                    self.progress(self.recorder.counts[LABELS], self.sweeps)
+                if failures:
+                    raise failures[0]
+                self._check()
+                if ended != "timeout" or not playing:
+                    return
+        finally:
+            stop.set()
+            player.join()
+
+    def _wait(self, condition: Callable[[], bool], timeout_s: float) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not condition() and time.monotonic() < deadline:
+            self._check()
+            time.sleep(0.2)
+
+    def _check(self) -> None:
+        """Raises BagError when the segmenter is no more."""
+        if self.segmenter.exit_code is not None:
+            raise BagError(f"{self.bag}: the segmenter ended with code {self.segmenter.exit_code}; its log says why")
+        if self.adapter is not None:
+            self.adapter.keep_running()
+
+    def _learning(self) -> dict[str, Any]:
+        """What the adapter said last."""
+        return self.recorder.diagnostics(STATUS, "adapter")
+
+    def _round(self) -> int | None:
+        """The number of the round that is under way."""
+        learning = self._learning()
+        return learning.get("round") if learning.get("phase") in LEARNING else None
+
+
+def sum_up(
+    recording: Recording,
+    bag: Path,
+    config: Config,
+    rate: float = 1.0,
+    each: Callable[[Frame, Labels], None] | None = None,
+) -> tuple[Summary, list[Sample]]:
+    """The recorded labels, judged by the bag's ground truth; pictures are of the bag's own frames.
+
+    each: called with every labelled frame and its labels.
+    """
+    segmenter, config = load_segmenter(config)  # for the taxonomy that the labels are of
+    summary, samples = Summary(segmenter.taxonomy), []
+    with BagReader(bag, config) as reader:
+        pictured = evenly_spaced(reader.sweeps, PICTURES)
+        for place, frame in enumerate(reader.frames()):
+            by_branch = recording.labels.get(frame.stamp_ns, {})
+            if "fused" in by_branch:
+                summary.add(by_branch, frame.ground_truth)
+                if each:
+                    each(frame, by_branch)
+                if place in pictured:
+                    samples.append(Sample(frame, by_branch["fused"]))
+        summary.frames_in = reader.sweeps
+    last = recording.segmenter[-1][1] if recording.segmenter else {}
+    summary.dropped.update(last.get("dropped", {}))
+    if unaccounted := summary.frames_in - summary.frames_labelled - sum(summary.dropped.values()):
+        summary.dropped["not_recorded"] = unaccounted
+    for camera, reasons in last.get("camera_drops", {}).items():
+        summary.camera_drops.update({f"{reason}.{camera}": count for reason, count in reasons.items()})
+    summary.latency_ms = last.get("latency_ms", {})
+    summary.seconds = recording.seconds / rate
+    summary.facts = {"bag": str(bag), "mode": "live over DDS", "rate": rate}
+    summary.facts |= {name: last[name] for name in ("weights", "version", "device") if name in last}
+    return summary, samples

@@ -1,0 +1,189 @@
+"""The ground: a winding street with cross streets, sidewalks and what lies beyond, and rays against it.
+
+Places are given by x (world) and d, metres to the left of the centre line, across it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sam_adapt_ros.simulation.domains import Looks
+from sam_adapt_ros.simulation.primitives import FloatArray
+
+Numbers = Any  # a float for a float, an array for an array
+
+ROAD, SIDEWALK, TERRAIN = 0, 1, 2  # class ids of the taxonomy, and rows of HEIGHTS
+HEIGHTS = np.array([0.0, 0.14, 0.18], np.float32)
+FIRST_GROUND_ID = 1  # instance 1 is the road; then three a block and side
+_STEP = 0.25
+MARGIN = 110.0
+"""Metres of street before the drive's start and after its end."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """The stretch between two cross streets. kinds: of the right and of the left side."""
+
+    number: int
+    start: float
+    end: float
+    kinds: tuple[str, str]
+    parking: bool
+
+
+class Street:
+    """One winding street along x, from -MARGIN to length + MARGIN."""
+
+    def __init__(self, length: float, looks: Looks, rng: np.random.Generator) -> None:
+        self.start, self.end = -MARGIN, length + MARGIN
+        self._x = np.arange(self.start, self.end, _STEP)
+        self._center = np.zeros_like(self._x)
+        for wavelength, amplitude in ((rng.uniform(150, 200), rng.uniform(6, 11)), (rng.uniform(60, 90), 1.2)):
+            self._center += amplitude * np.sin(2 * np.pi * (self._x / wavelength + rng.random()))
+        self._slope = np.gradient(self._center, _STEP)
+        self._arc = np.concatenate(([0.0], np.cumsum(np.hypot(_STEP, np.diff(self._center)))))
+        self._arc_at_zero = np.interp(0.0, self._x, self._arc)
+        self.half_width = rng.uniform(*looks.road_half_width)
+        self.crossings: list[tuple[float, float]] = []  # x and half width of each cross street
+        self.blocks: list[Block] = []
+        self._lay(looks, rng)
+        self._table_center = self._center.astype(np.float32)
+        self._table_cos = (1 / np.hypot(1, self._slope)).astype(np.float32)
+
+    def _lay(self, looks: Looks, rng: np.random.Generator) -> None:
+        """Draws the blocks and fills the tables of zone limits by side (0 right, 1 left) and x."""
+        n = len(self._x)
+        self._verge = np.full((2, n), self.half_width, np.float32)  # terrain between road and sidewalk ends here
+        self._walk = np.full((2, n), self.half_width, np.float32)  # the sidewalk ends here
+        self._beyond = np.full((2, n), TERRAIN, np.uint8)
+        self._crossing = np.zeros(n, np.uint8)  # 1: cross street, 2: its sidewalk
+        self._block = np.zeros(n, np.int32)
+        names, weights = list(looks.blocks), np.array(list(looks.blocks.values()))
+        x = self.start
+        while x < self.end:
+            end = x + rng.uniform(*looks.block_length)
+            kinds = tuple(str(k) for k in rng.choice(names, 2, p=weights / weights.sum()))
+            block = Block(len(self.blocks), x, end, (kinds[0], kinds[1]), bool(rng.random() < 0.6))
+            self.blocks.append(block)
+            inside = slice(*np.searchsorted(self._x, (x, end)))
+            self._block[inside] = block.number
+            for side, kind in enumerate(kinds):
+                verge = rng.uniform(1.0, 2.0) if kind != "downtown" and rng.random() < 0.6 else 0.0
+                self._verge[side, inside] += verge
+                self._walk[side, inside] += verge + rng.uniform(*looks.sidewalk_width)
+                self._beyond[side, inside] = {"downtown": SIDEWALK, "lot": ROAD}.get(kind, TERRAIN)
+            half = rng.uniform(3.2, 5.0)
+            middle = end + half + 2
+            self.crossings.append((middle, half))
+            offset = np.abs(self._x - middle)
+            self._crossing[offset < half + 2] = 2
+            self._crossing[offset < half] = 1
+            self._block[offset < half + 2] = block.number
+            x = middle + half + 2
+
+    def _index(self, x: NDArray) -> NDArray[np.int32]:
+        return np.clip((x - np.float32(self.start)) * np.float32(1 / _STEP), 0, len(self._x) - 1).astype(np.int32)
+
+    def lateral(self, x: NDArray, y: NDArray) -> FloatArray:
+        """World x, y -> d."""
+        i = self._index(x)
+        return (y - self._table_center[i]) * self._table_cos[i]
+
+    def zone(self, x: NDArray, y: NDArray) -> NDArray[np.uint8]:
+        """Class id of the ground at world x, y."""
+        i = self._index(x)
+        d = (y - self._table_center[i]) * self._table_cos[i]
+        side = (d > 0).astype(np.uint8)
+        d = np.abs(d)
+        zone = self._beyond[side, i]
+        zone = np.where(d < self._walk[side, i], np.uint8(SIDEWALK), zone)
+        zone = np.where(d < self._verge[side, i], np.uint8(TERRAIN), zone)
+        crossing = self._crossing[i]
+        zone = np.where(crossing == 2, np.uint8(SIDEWALK), zone)
+        return np.where((crossing == 1) | (d < self.half_width), np.uint8(ROAD), zone)
+
+    def instance(self, x: NDArray, y: NDArray, zone: NDArray[np.uint8]) -> NDArray[np.uint16]:
+        """Instance ids of the ground: the road is one, sidewalk and terrain (and lots) one a block and side."""
+        i = self._index(x)
+        d = (y - self._table_center[i]) * self._table_cos[i]
+        ids = FIRST_GROUND_ID + 1 + (self._block[i] * 2 + (d > 0)) * 3 + zone
+        lot = np.abs(d) >= self.half_width
+        on_road = (zone == ROAD) & ((self._crossing[i] == 1) | ~lot)
+        return np.where(on_road, FIRST_GROUND_ID, ids).astype(np.uint16)
+
+    @property
+    def next_instance(self) -> int:
+        """The first instance id that the ground does not use."""
+        return FIRST_GROUND_ID + 1 + 6 * (len(self.blocks) + 1)
+
+    def place(self, x: Numbers, d: Numbers) -> tuple[Numbers, Numbers, Numbers]:
+        """x and d, numbers or arrays -> world x, y and the street's heading there, radians."""
+        slope = np.interp(x, self._x, self._slope)
+        norm = np.hypot(1, slope)
+        y = np.interp(x, self._x, self._center)
+        return x - d * slope / norm, y + d / norm, np.arctan(slope)
+
+    def along(self, arc: Numbers) -> Numbers:
+        """Metres along the centre line from x = 0 -> x."""
+        return np.interp(arc + self._arc_at_zero, self._arc, self._x)
+
+    def arc(self, x: Numbers) -> Numbers:
+        """x -> metres along the centre line from x = 0."""
+        return np.interp(x, self._x, self._arc) - self._arc_at_zero
+
+    def verge_end(self, x: Numbers, side: Numbers) -> Numbers:
+        """Distance from the centre line at which the sidewalk begins; side: 0 right, 1 left."""
+        return self._verge[side, self._index(np.asarray(x))]
+
+    def walk_end(self, x: Numbers, side: Numbers) -> Numbers:
+        """Distance from the centre line at which the sidewalk ends."""
+        return self._walk[side, self._index(np.asarray(x))]
+
+    def to_crossing(self, x: NDArray) -> FloatArray:
+        """Metres from x to the edge of the nearest cross street, negative on it."""
+        middles, halves = np.array(self.crossings, np.float32).T
+        i = np.clip(np.searchsorted(middles, x), 1, len(middles) - 1)
+        return np.minimum(np.abs(x - middles[i]) - halves[i], np.abs(x - middles[i - 1]) - halves[i - 1])
+
+    def cast(
+        self, rays: FloatArray, origin: NDArray, limit: FloatArray
+    ) -> tuple[NDArray[np.int64], FloatArray, NDArray[np.uint8]]:
+        """Where rays (3, N) meet the ground before ``limit`` (N,): indices (M,), distances (M,), zones (M,).
+
+        The zones are steps of HEIGHTS; between two steps lies a vertical curb, found by bisection, which belongs to
+        the higher zone.
+        """
+        o = origin.astype(np.float32)
+        down = np.flatnonzero(rays[2] < -1e-4)
+        down = down[(HEIGHTS[-1] - o[2]) / rays[2, down] < limit[down]]
+        dx, dy, dz = rays[:, down]
+        free = (HEIGHTS[-1] - o[2]) / dz  # the ray is above ground up to here
+        distance = np.full(len(down), np.inf, np.float32)
+        zone = np.zeros(len(down), np.uint8)
+        active = np.arange(len(down))
+        for level in HEIGHTS[::-1]:
+            t = (level - o[2]) / dz[active]
+            below = self.zone(o[0] + t * dx[active], o[1] + t * dy[active])
+            met, curb = HEIGHTS[below] >= level, HEIGHTS[below] > level
+            distance[active[met]], zone[active[met]] = t[met], below[met]
+            rows = active[curb]
+            if len(rows):
+                distance[rows], zone[rows] = self._curb(dx[rows], dy[rows], dz[rows], o, free[rows], t[curb])
+            free[active] = t
+            active = active[~met]
+        before = distance < limit[down]
+        return down[before], distance[before], zone[before]
+
+    def _curb(
+        self, dx: FloatArray, dy: FloatArray, dz: FloatArray, o: FloatArray, free: FloatArray, buried: FloatArray
+    ) -> tuple[FloatArray, NDArray[np.uint8]]:
+        """Distances and zones of curbs between where rays are still free and where they are under ground."""
+        for _ in range(8):
+            t = (free + buried) / 2
+            under = HEIGHTS[self.zone(o[0] + t * dx, o[1] + t * dy)] > o[2] + t * dz
+            free, buried = np.where(under, free, t), np.where(under, t, buried)
+        return buried, self.zone(o[0] + buried * dx, o[1] + buried * dy)

@@ -1,0 +1,1 @@
+"""Losses, augmentation, batches, the training step, supervised training and its checkpoints."""

@@ -1,0 +1,76 @@
+"""One frame as labelled before and after learning: over the image, and where it is wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sam_adapt_ros.frame import IGNORE, Frame
+from sam_adapt_ros.geometry.projection import project
+from sam_adapt_ros.taxonomy import Taxonomy
+from sam_adapt_ros.visualization.overlay import draw_overlay
+from sam_adapt_ros.visualization.pictures import camera_overlay, label_view, legend, mosaic, titled
+from sam_adapt_ros.visualization.timeline import Labels
+
+Image = NDArray[np.uint8]
+
+WIDTH = 1440  # pixels, of three panels
+RIGHT, WRONG = (70, 150, 80), (255, 60, 60)
+
+
+@dataclass(frozen=True, eq=False)
+class BeforeAfter:
+    """A frame, and its (N,) class ids by branch, by the source and by the last weights."""
+
+    frame: Frame
+    before: Labels
+    after: Labels
+
+
+def before_after_picture(shown: BeforeAfter, taxonomy: Taxonomy) -> Image:
+    """Side by side: as shipped, by the last weights and, where it is known, the truth; of the fused prediction, then of
+    the image branch alone; below, where the fused one is wrong, in red, and what has changed."""
+    frame, truth = shown.frame, shown.frame.ground_truth
+    both = [("as shipped", shown.before), ("by the last weights", shown.after)]
+    if not frame.views:
+        panels = [titled(label_view(frame, labels["fused"], taxonomy), title) for title, labels in both]
+        return np.vstack([mosaic(panels, 2, WIDTH), legend(taxonomy, WIDTH)])
+    view = frame.views[0]
+    fused = [titled(camera_overlay(frame, view, labels["fused"], taxonomy), title) for title, labels in both]
+    image = [
+        titled(camera_overlay(frame, view, labels["2d"], taxonomy), f"{title}: the image branch alone")
+        for title, labels in both
+    ]
+    if truth is None:
+        return np.vstack([mosaic([*fused, *image], 2, WIDTH), legend(taxonomy, WIDTH)])
+    fused.append(titled(camera_overlay(frame, view, truth, taxonomy), "truth"))
+    image.append(titled(view.image, "the image"))
+    mistakes = [_mistakes(frame, labels["fused"], truth, title) for title, labels in both]
+    mistakes.append(_changes(frame, shown.before["fused"], shown.after["fused"], truth))
+    return np.vstack([mosaic([*fused, *image, *mistakes], 3, WIDTH), legend(taxonomy, WIDTH)])
+
+
+def _mistakes(frame: Frame, labels: NDArray[np.uint8], truth: NDArray[np.uint8], title: str) -> Image:
+    """The image, darkened, with right points green and wrong ones red."""
+    drawn, counts = _verdicts(frame, np.where(labels == truth, 0, 1), truth)
+    return titled(drawn, f"{title}: wrong in red, {100 * counts[1] / max(counts.sum(), 1):.1f} % of the points")
+
+
+def _changes(frame: Frame, before: NDArray[np.uint8], after: NDArray[np.uint8], truth: NDArray[np.uint8]) -> Image:
+    """The image, darkened, with the points that have become right in green and those that have become wrong in red."""
+    was_right, is_right = before == truth, after == truth
+    drawn, counts = _verdicts(frame, np.where(was_right == is_right, IGNORE, np.where(is_right, 0, 1)), truth)
+    return titled(drawn, f"mended: {counts[0]} points (green), spoiled: {counts[1]} (red)")
+
+
+def _verdicts(frame: Frame, verdict: NDArray[np.integer], truth: NDArray[np.uint8]) -> tuple[Image, NDArray[np.int64]]:
+    """verdict: (N,) 0: right, 1: wrong, 255: not drawn. Returns the image and how many points have 0 and 1."""
+    view = frame.views[0]
+    projection = project(frame.points, view)
+    shown = projection.valid & (truth != IGNORE) & (verdict != IGNORE)
+    colors = Taxonomy("verdicts", ("right", "wrong"), np.array([RIGHT, WRONG], np.uint8))
+    dark = (view.image * 0.5).astype(np.uint8)
+    drawn = draw_overlay(dark, projection.uv[shown], projection.depth[shown], verdict[shown].astype(np.uint8), colors)
+    return drawn, np.bincount(verdict[shown], minlength=2)

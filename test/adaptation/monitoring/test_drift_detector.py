@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+from learning_support import drive, make_frame
+
+from sam_adapt_ros.adaptation import FrameBuffer, summarize
+from sam_adapt_ros.adaptation.buffer.frame_summary import FrameSummary
+from sam_adapt_ros.adaptation.monitoring.drift_detector import DriftWatch
+from sam_adapt_ros.config import BufferConfig, DriftConfig
+
+CONFIG = DriftConfig(window=5)
+
+
+def summary(shares: tuple = (0.5, 0.3, 0.2), tone: tuple = (0.5, 0.5, 0.5)) -> FrameSummary:
+    colors = np.tile(tone, 16) / np.sqrt(48)
+    return FrameSummary(np.array(shares), np.r_[np.sqrt(shares) / np.sqrt(2), colors])
+
+
+def see(watch: DriftWatch, count: int, confidence: float = 0.9, **changes: tuple) -> DriftWatch:
+    for _ in range(count):
+        watch.observe(summary(**changes), confidence)
+    return watch
+
+
+def test_the_same_again_is_no_drift() -> None:
+    watch = see(DriftWatch(CONFIG), 4)
+    assert watch.distances == {}
+    see(watch, 30)
+    assert watch.distances == pytest.approx({"histogram": 0, "tone": 0, "confidence": 0}, abs=1e-9)
+    assert not watch.found
+
+
+@pytest.mark.parametrize(
+    ("change", "name", "far"),
+    [
+        ({"shares": (0.1, 0.3, 0.6)}, "histogram", 0.4),
+        ({"tone": (0.1, 0.1, 0.1)}, "tone", 0.4),
+        ({"confidence": 0.5}, "confidence", 0.4),
+    ],
+)
+def test_each_change_is_found_and_measured(change: dict, name: str, far: float) -> None:
+    watch = see(see(DriftWatch(CONFIG), 10), 5, **change)
+    assert watch.found == {name: pytest.approx(far)}
+
+
+def test_one_frame_is_no_drift_and_what_was_learned_is_none_any_more() -> None:
+    watch = see(see(DriftWatch(CONFIG), 10), 1, tone=(0.1, 0.1, 0.1))
+    assert not watch.found
+    see(watch, 5, tone=(0.1, 0.1, 0.1))
+    assert watch.found
+    watch.learned()
+    assert not watch.found
+    see(watch, 5, tone=(0.1, 0.1, 0.1))
+    assert not watch.found
+    assert "tone" in see(watch, 5).found  # and back
+
+
+def test_without_probability_confidence_is_not_judged() -> None:
+    watch = see(see(DriftWatch(CONFIG), 10, confidence=float("nan")), 5)
+    assert set(watch.distances) == {"histogram", "tone"}
+
+
+def test_the_present_tone_changes_from_one_scene_to_the_other_at_once() -> None:
+    watch = see(DriftWatch(CONFIG), 5, tone=(0.6, 0.6, 0.6))
+    for expected in (0.6, 0.6, 0.1, 0.1):
+        see(watch, 1, tone=(0.1, 0.1, 0.1))
+        np.testing.assert_allclose(watch.tone, expected)
+
+
+def test_frames_of_the_present_scene_are_told_by_their_colours() -> None:
+    buffer = FrameBuffer(BufferConfig(held_out=0.0, min_distance=0.0, gap=0.5))
+    frames = [*drive(4), *(make_frame(200 + n, dusk=True, at=100.0 + n) for n in range(3))]
+    summaries = [summarize(frame, frame.ground_truth, 3) for frame in frames]
+    for frame, each in zip(frames, summaries, strict=True):
+        assert buffer.add(frame, each)
+    stored = buffer.training()
+    by_day, by_dusk = (stored.alike(summaries[place].tone, 0.2) for place in (0, -1))
+    assert by_day.keys == stored.keys[:4]
+    assert by_dusk.keys == stored.keys[4:]
+    for frame, each in zip(frames, summaries, strict=True):
+        np.testing.assert_allclose(each.tone, frame.views[0].image.mean((0, 1)) / 255, atol=0.01)

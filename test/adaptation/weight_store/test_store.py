@@ -1,0 +1,361 @@
+import json
+import os
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from store_weights import make_weights
+
+from sam_adapt_ros.adaptation import Record, StoreFollower, WeightStore
+from sam_adapt_ros.errors import StoreError
+from sam_adapt_ros.io import files as files_module
+from sam_adapt_ros.segmentation import weights as weights_files
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = WeightStore(tmp_path / "store", lock_timeout_s=2)
+    store.initialize(make_weights(-1))
+    return store
+
+
+def add(store, seed, **record):
+    return store.add(make_weights(seed), Record(**record))
+
+
+def test_a_new_store_has_its_source_in_use(store):
+    source = store.source()
+    assert store.current() == source
+    assert store.previous() is None
+    assert source.name == f"v0000-{weights_files.load(source.path).version[:8]}.safetensors"
+    assert store.verify() == []
+
+
+def test_initialize_takes_the_same_source_twice_and_no_other(store, tmp_path):
+    file = tmp_path / "shipped.safetensors"
+    weights_files.save(file, make_weights(-1))
+    promoted = store.promote(add(store, 1))
+    assert store.initialize(file) == store.source()
+    assert store.current() == promoted
+    with pytest.raises(StoreError, match="another folder") as error:
+        store.initialize(make_weights(-2))
+    assert error.value.reason == "refused"
+
+
+def test_initialize_refuses_a_damaged_source_by_name(tmp_path):
+    file = tmp_path / "shipped.safetensors"
+    file.write_bytes(b"nonsense")
+    with pytest.raises(StoreError, match=r"shipped\.safetensors: header"):
+        WeightStore(tmp_path / "store").initialize(file)
+
+
+def test_an_empty_folder_is_no_store_yet(tmp_path):
+    store = WeightStore(tmp_path / "store")
+    for look in (store.current, store.previous, store.source, lambda: store.add(make_weights(1), Record())):
+        with pytest.raises(StoreError, match=str(tmp_path)) as error:
+            look()
+        assert error.value.reason == "missing"
+    assert store.list() == ()
+    assert len(store.verify()) == 1
+
+
+def test_add_records_and_does_not_use(store):
+    gate = {"miou": np.float32(0.5), "by_class": np.array([0.25, np.nan]), "passed": np.True_}
+    version = add(store, 1, parent=store.source().name, recipe={"lr": 1e-4}, frames=40, gate=gate)
+    assert store.current() == store.source()
+    assert version.number == 1
+    record = store.get(version.name).record
+    assert record.gate == {"miou": 0.5, "by_class": [0.25, None], "passed": True}
+    assert (record.parent, record.recipe, record.frames) == (store.source().name, {"lr": 1e-4}, 40)
+    assert record.size == version.path.stat().st_size
+    assert record.created.endswith("+00:00")
+    assert not version.path.stat().st_mode & 0o222
+    torch.testing.assert_close(weights_files.load(version.path).state, make_weights(1).state)
+
+
+def test_add_takes_a_state_dict_a_file_and_the_same_file_once(store, tmp_path):
+    from_state = store.add(make_weights(1).state, Record(parent="v0000"))
+    loaded = weights_files.load(from_state.path)
+    assert (loaded.taxonomy, loaded.parent) == ("town", "v0000")
+    file = tmp_path / "mine.safetensors"
+    weights_files.save(file, make_weights(2))
+    from_file = store.add(file, Record())
+    assert store.add(file, Record()) == from_file
+    assert file.exists()
+    assert [version.number for version in store.list()] == [0, 1, 2]
+
+
+def test_get_takes_the_beginning_of_a_name(store):
+    assert store.get("v0000") == store.source()
+    with pytest.raises(StoreError, match="not there"):
+        store.get("v0009")
+
+
+def test_promotions_and_rollbacks(store):
+    source, one, two, three = store.source(), *(add(store, seed) for seed in (1, 2, 3))
+    for version, previous in ((one, source), (two, one), (three, two)):
+        assert store.promote(version) == version
+        assert (store.current(), store.previous()) == (version, previous)
+    assert store.promote(three) == three  # again: nothing happens
+    assert store.previous() == two
+    assert store.rollback() == two
+    assert store.rollback() == one
+    assert store.rollback() == source
+    with pytest.raises(StoreError, match="is the source") as error:
+        store.rollback()
+    assert error.value.reason == "refused"
+
+
+def test_promoting_an_old_version_remembers_what_it_replaced(store):
+    one, two = (store.promote(add(store, seed)) for seed in (1, 2))
+    store.promote(one)
+    assert store.previous() == two
+    assert store.rollback() == two
+    assert store.previous() == store.source()
+
+
+def test_promoting_the_source_starts_anew(store):
+    store.promote(add(store, 1))
+    store.promote(store.source(), reason="reset")
+    assert store.previous() is None
+    assert store.pointer().reason == "reset"
+
+
+def test_two_who_see_one_fault_go_back_one_step(store):
+    one, two = (store.promote(add(store, seed)) for seed in (1, 2))
+    assert store.rollback(of=two) == one
+    assert store.rollback(of=two.name) == one
+
+
+def test_a_promotion_compared_with_what_is_no_longer_in_use_is_refused(store):
+    one, two = (add(store, seed) for seed in (1, 2))
+    store.promote(one, over=store.source())
+    with pytest.raises(StoreError, match="not v0000-something that it was compared with") as error:
+        store.promote(two, over="v0000-something")
+    assert error.value.reason == "moved_on"
+    assert store.current() == one
+
+
+def test_rollback_passes_over_what_is_damaged(store, caplog):
+    one, two, three = (store.promote(add(store, seed)) for seed in (1, 2, 3))
+    two.path.chmod(0o644)
+    two.path.write_bytes(b"x" + two.path.read_bytes()[1:])
+    assert store.rollback() == one
+    assert two.name in caplog.text
+    assert any(two.name in problem for problem in store.verify())
+    assert three in store.list()
+
+
+@pytest.mark.parametrize("keep", [0, 1, 2, 100])
+def test_prune_spares_source_current_and_previous(store, keep):
+    versions = [add(store, seed) for seed in range(8)]
+    for version in versions[:4]:
+        store.promote(version)
+    removed = store.prune(keep)
+    left = store.list()
+    expected = {store.source(), versions[2], versions[3], *versions[len(versions) - min(keep, 8) :]}
+    assert set(left) == expected
+    assert len(removed) == 9 - len(expected)
+    assert not any((store.folder / name).with_suffix(".json").exists() for name in removed)
+    assert store.verify() == []
+    assert store.rollback() == versions[2]
+    assert store.verify() == []  # the one before is not a version that was pruned
+    while store.rollback() != store.source():
+        assert store.verify() == []
+
+
+def test_numbers_of_pruned_versions_are_not_given_again(store):
+    last = add(store, 2)
+    store.prune(0)
+    assert add(store, 3).number == last.number + 1
+
+
+def test_pruning_bounds_the_quarantine(store, tmp_path):
+    for number in range(4):
+        file = tmp_path / f"{number}.safetensors"
+        file.write_bytes(b"junk")
+        store.quarantine(file, f"reason {number}")
+    store.prune(2)
+    assert [entry.reason for entry in store.quarantined] == ["reason 2", "reason 3"]
+    store.prune(0)
+    assert list(store.quarantined.folder.iterdir()) == []
+
+
+def test_quarantine_moves_a_version_and_rolls_back_from_it(store):
+    one, two = (store.promote(add(store, seed)) for seed in (1, 2))
+    kept = store.quarantine(two, "does not load on the GPU")
+    assert kept == store.folder / "quarantine" / two.name
+    assert store.current() == one
+    assert two.name in store.pointer().reason
+    assert [entry.reason for entry in store.quarantined] == ["does not load on the GPU"]
+    assert store.quarantine(store.source().path.with_name(one.name), "neither").exists()
+    assert store.current() == store.source()
+    assert store.verify() == []
+
+
+def test_quarantine_of_the_previous_leaves_the_one_before(store):
+    one, two, three = (store.promote(add(store, seed)) for seed in (1, 2, 3))
+    store.quarantine(two.name, "suspect")
+    assert (store.current(), store.previous()) == (three, one)
+
+
+def test_the_source_is_never_set_aside(store):
+    with pytest.raises(StoreError, match="never set aside"):
+        store.quarantine(store.source(), "whatever")
+    assert store.source().path.exists()
+
+
+def test_a_files_data_is_synced_before_its_name_and_the_folder_after(store, monkeypatch):
+    events = []
+    names = {}
+    real_open, real_fsync, real_replace = os.open, os.fsync, os.replace
+
+    def opened(path, *arguments, **keywords):
+        descriptor = real_open(path, *arguments, **keywords)
+        names[descriptor] = os.fspath(path)
+        return descriptor
+
+    monkeypatch.setattr(os, "open", opened)
+    monkeypatch.setattr(os, "fsync", lambda fd: (events.append(("fsync", names.get(fd, ""))), real_fsync(fd)))
+    monkeypatch.setattr(os, "replace", lambda a, b: (events.append(("replace", str(a), str(b))), real_replace(a, b)))
+    version = add(store, 1)
+    events.clear()
+    store.promote(version)
+    (temporary,) = (event[1] for event in events if event[0] == "replace")
+    assert events == [
+        ("fsync", temporary),
+        ("replace", temporary, str(store.folder / "current")),
+        ("fsync", str(store.folder)),
+    ]
+
+
+def test_the_lock_keeps_changes_apart_and_readers_out_of_it(store):
+    with files_module.locked(store.folder / ".lock", 1):
+        patient = WeightStore(store.folder, lock_timeout_s=0.05)
+        with pytest.raises(StoreError, match=r"\.lock: held by another process") as error:
+            patient.rollback()
+        assert error.value.reason == "locked"
+        assert patient.current() == store.source()
+        assert StoreFollower(store.folder).poll() == store.source()
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        (b"", "not a store's pointer"),
+        (b"{}", "format"),
+        (b'{"format": 9}', "format: 1 expected, got 9"),
+        (b"[1]", "not a store's pointer"),
+        (b'{"format": 1, "source": "../x", "current": "a", "history": []}', "names of files"),
+        (b"\xff\xfe", "not a store's pointer"),
+    ],
+)
+def test_a_damaged_pointer_is_named(store, content, word):
+    (store.folder / "current").write_bytes(content)
+    for look in (store.current, store.rollback):
+        with pytest.raises(StoreError, match=word) as error:
+            look()
+        assert error.value.reason == "damaged"
+        assert str(store.folder / "current") in str(error.value)
+    assert len(store.verify()) == 1
+    assert StoreFollower(store.folder).poll() is None
+
+
+# The follower --------------------------------------------------------------------------------------------------------
+
+
+def test_a_follower_tells_each_change_once(store):
+    follower = StoreFollower(store.folder)
+    assert follower.poll() == store.source()
+    assert follower.poll() is None
+    one, two = (add(store, seed) for seed in (1, 2))
+    assert follower.poll() is None
+    store.promote(one)
+    assert follower.poll() == one
+    store.promote(two)
+    store.rollback()
+    assert follower.poll() is None  # there and back between two looks
+    store.rollback()
+    assert follower.poll() == store.source()
+
+
+def test_two_followers_of_one_store_are_told_alike(store):
+    followers = [StoreFollower(store.folder, running=store.current().name) for _ in range(2)]
+    assert [follower.poll() for follower in followers] == [None, None]
+    one = store.promote(add(store, 1))
+    assert [follower.poll() for follower in followers] == [one, one]
+
+
+def test_a_follower_waits_for_a_store_and_survives_its_faults(tmp_path, caplog):
+    store = WeightStore(tmp_path / "late")
+    follower = StoreFollower(store.folder)
+    assert follower.poll() is None
+    assert follower.poll() is None
+    assert len(caplog.records) == 1
+    store.initialize(make_weights(-1))
+    assert follower.poll() == store.source()
+    assert follower.problem == ""
+    good = (store.folder / "current").read_bytes()
+    (store.folder / "current").write_bytes(good[:-20])
+    assert follower.poll() is None
+    assert "current" in follower.problem
+    one = add_after_repair(store, good)
+    assert follower.poll() == one
+
+
+def add_after_repair(store, pointer):
+    (store.folder / "current").write_bytes(pointer)
+    return store.promote(add(store, 1))
+
+
+def test_pointers_are_told_apart_even_when_the_clock_stands_still(store, monkeypatch):
+    monkeypatch.setattr(time, "time_ns", lambda: 1_000)
+    seen = set()
+    version = add(store, 1)
+    for _ in range(5):
+        store.promote(version)
+        seen.add((store.folder / "current").stat().st_mtime_ns)
+        store.rollback()
+        seen.add((store.folder / "current").stat().st_mtime_ns)
+    assert len(seen) == 10
+
+
+def test_an_idle_look_is_one_stat(store):
+    follower = StoreFollower(store.folder)
+    follower.poll()
+    start = time.perf_counter()
+    for _ in range(1000):
+        follower.poll()
+    assert (time.perf_counter() - start) / 1000 < 1e-3
+
+
+# Records -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"parent": ""}', b"\xff"])
+def test_a_damaged_record_is_named_and_its_version_not_listed(store, content):
+    version = add(store, 1)
+    version.path.with_suffix(".json").write_bytes(content)
+    assert store.list() == (store.source(),)
+    (problem,) = store.verify()
+    assert str(version.path.with_suffix(".json")) in problem
+
+
+def test_verify_reads_tensors_and_names(store):
+    version = add(store, 1)
+    other = version.path.with_name("v0007-00000000.safetensors")
+    other.write_bytes(version.path.read_bytes())
+    other.with_suffix(".json").write_bytes(version.path.with_suffix(".json").read_bytes())
+    (problem,) = store.verify()
+    assert "named for another content" in problem
+    (store.folder / "current").write_text(
+        json.dumps({**json.loads((store.folder / "current").read_text()), "current": "v0099-00000000.safetensors"})
+    )
+    assert any("current: v0099-00000000.safetensors is not there" in problem for problem in store.verify())
+
+
+def test_records_hold_what_is_given(store):
+    version = add(store, 1, created="2026-02-03T04:05:06+00:00")
+    assert store.get(version.name).record == replace(version.record, created="2026-02-03T04:05:06+00:00")

@@ -1,0 +1,81 @@
+"""The command line's own part: errors in one line, overrides, and that every command is there."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from store_weights import make_weights
+from typer.testing import CliRunner
+
+from sam_adapt_ros import __version__, cli
+from sam_adapt_ros.adaptation import Record, WeightStore
+
+COMMANDS = (
+    "convert",
+    "info",
+    "town",
+    "train",
+    "evaluate",
+    "replay",
+    "pseudo-label",
+    "ablate",
+    "run",
+    "play",
+    "demo",
+    "weights",
+)
+
+
+def test_every_command_is_listed() -> None:
+    result = CliRunner().invoke(cli.app, ["--help"])
+    assert result.exit_code == 0
+    for command in COMMANDS:
+        assert command in result.output
+
+
+def test_version() -> None:
+    assert CliRunner().invoke(cli.app, ["--version"]).output.strip() == __version__
+
+
+def test_our_errors_are_one_line(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "sam_adapt_ros.cli", "info", str(tmp_path / "nothing")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.strip() == f"error: {tmp_path / 'nothing'}: no such bag"
+    assert "Traceback" not in done.stdout
+
+
+def test_overrides_are_yaml_values() -> None:
+    assert cli.parse_overrides(["a.b=3", "c=[1, 2]", "d=x=y", "e="]) == {"a.b": 3, "c": [1, 2], "d": "x=y", "e": None}
+    with pytest.raises(typer.BadParameter, match="name=value"):
+        cli.parse_overrides(["a.b"])
+
+
+def test_weights_commands_show_and_change_a_store(tmp_path: Path) -> None:
+    store = WeightStore(tmp_path)
+    store.initialize(make_weights(0))
+    better = store.add(make_weights(1), Record(parent=store.source().name, frames=12, gate={"agreement": 0.9}))
+    store.promote(better)
+    runner = CliRunner()
+
+    def run(*arguments: str) -> str:
+        result = runner.invoke(cli.app, ["weights", *arguments], env={"COLUMNS": "200"})
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    listed = run("list", str(tmp_path))
+    assert better.name in listed
+    assert "source, previous" in listed
+    assert '"agreement": 0.9' in run("show", str(tmp_path))
+    assert store.source().name in run("show", str(tmp_path), "v0000")
+    assert run("verify", str(tmp_path)) == "whole\n"
+    assert store.source().name in run("rollback", str(tmp_path))
+    assert store.current() == store.source()
+    assert better.name in run("prune", str(tmp_path), "--keep", "0")
+    store.source().path.chmod(0o644)
+    store.source().path.write_bytes(b"cut")
+    broken = runner.invoke(cli.app, ["weights", "verify", str(tmp_path)])
+    assert broken.exit_code == 1
+    assert "bytes expected" in broken.output

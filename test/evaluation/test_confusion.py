@@ -1,0 +1,52 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sam_adapt_ros.evaluation.confusion import Confusion
+
+IDS = st.sampled_from([0, 1, 2, 3, 255])
+
+
+@given(st.lists(st.tuples(IDS, IDS), max_size=60))
+def test_iou_matches_sets(pairs: list[tuple[int, int]]) -> None:
+    truth = np.array([t for t, _ in pairs], np.uint8)
+    predicted = np.array([p for _, p in pairs], np.uint8)
+    confusion = Confusion(4)
+    half = len(pairs) // 2
+    confusion.add(truth[:half], predicted[:half])
+    confusion.add(truth[half:], predicted[half:])
+    counted = [(t, p) for t, p in pairs if t != 255]
+    for c in range(4):
+        both = sum(t == c and p == c for t, p in counted)
+        either = sum(t == c or p == c for t, p in counted)
+        value = confusion.iou()[c]
+        assert value == pytest.approx(both / either) if either else np.isnan(value)
+    assert confusion.points == len(counted)
+
+
+def test_mean_leaves_absent_classes_out_or_counts_them_as_zero() -> None:
+    confusion = Confusion(["a", "b", "c"])
+    confusion.add([0, 0, 1, 255], [0, 0, 1, 2])
+    assert confusion.miou() == 1
+    assert confusion.miou(absent_as_zero=True) == pytest.approx(2 / 3)
+    assert confusion.accuracy() == 1
+    assert np.isnan(Confusion(3).miou())
+
+
+def test_sum_equals_one_matrix_over_all() -> None:
+    rng = np.random.default_rng(0)
+    truth, predicted = rng.integers(0, 3, (2, 500))
+    whole, parts = Confusion(3), Confusion(3)
+    whole.add(truth, predicted)
+    for chunk in np.array_split(np.arange(500), 4):
+        part = Confusion(3)
+        part.add(truth[chunk], predicted[chunk])
+        parts += part
+    np.testing.assert_array_equal(whole.matrix, parts.matrix)
+
+
+@pytest.mark.parametrize(("truth", "predicted"), [([3], [0]), ([0], [7]), ([0, 1], [0])])
+def test_foreign_ids_and_shapes_are_refused(truth: list[int], predicted: list[int]) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        Confusion(3).add(truth, predicted)

@@ -1,0 +1,217 @@
+"""A bag out over DDS and back into a bag."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rclpy
+from node_support import SECOND, START_NS, Rig, as_bytes, cloud_message, until
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
+from rclpy.serialization import deserialize_message
+from rclpy.signals import SignalHandlerOptions
+from rosbags.highlevel import AnyReader
+from rosbags.rosbag1 import Writer
+from rosbags.typesys import Stores, get_typestore
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import CameraInfo, CompressedImage, PointCloud2
+
+from sam_adapt_ros.bags.writer import BagWriter
+from sam_adapt_ros.errors import BagError
+from sam_adapt_ros.messages import encode_cloud, stamp_ns
+from sam_adapt_ros.nodes.tools.message_types import message_class, qos_of
+from sam_adapt_ros.nodes.tools.player import play
+from sam_adapt_ros.nodes.tools.recorder import Recorder
+
+FRAMES = 10
+PERIOD_NS = SECOND // 20
+
+
+@pytest.fixture(scope="module")
+def bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten sweeps and images at 20 Hz, odometry, and TF, which has no wheel."""
+    path = tmp_path_factory.mktemp("bags") / "drive"
+    generator = np.random.default_rng(0)
+    with BagWriter(path) as writer:
+        writer.write_tf_static(START_NS, [("base_link", "lidar", np.eye(4))])
+        for frame in range(FRAMES):
+            stamp = START_NS + frame * PERIOD_NS
+            points = generator.normal(size=(100 + frame, 3)).astype(np.float32)
+            writer.write_cloud("/points", stamp, "lidar", encode_cloud(dict(zip("xyz", points.T, strict=True))))
+            writer.write_image_bytes("/image", stamp, "camera", generator.bytes(2000), "jpeg")
+            writer.write_odometry("/odom", stamp, "odom", "base_link", np.eye(4))
+    return path
+
+
+class Listener:
+    """Subscribes raw, so that bytes are compared."""
+
+    def __init__(self, topics: dict[str, type]) -> None:
+        self.messages: dict[str, list[bytes]] = {topic: [] for topic in topics}
+        self.times: list[float] = []
+        self._context = Context()
+        rclpy.init(context=self._context, signal_handler_options=SignalHandlerOptions.NO)
+        self._node = Node("listener", context=self._context, use_global_arguments=False)
+        for topic, kind in topics.items():
+            self._node.create_subscription(kind, topic, lambda m, t=topic: self._take(t, m), 1000, raw=True)
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self._node)
+        self._thread = threading.Thread(target=self._executor.spin, daemon=True)
+        self._thread.start()
+
+    def _take(self, topic: str, message: bytes) -> None:
+        self.messages[topic].append(message)
+        if topic == "/points":
+            self.times.append(time.monotonic())
+
+    def __enter__(self) -> Listener:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._executor.shutdown(timeout_sec=5.0)
+        self._thread.join(5.0)
+        self._node.destroy_node()
+        rclpy.try_shutdown(context=self._context)
+
+
+def recorded(bag: Path) -> dict[str, list[bytes]]:
+    messages: dict[str, list[bytes]] = {}
+    with AnyReader([bag]) as reader:
+        for connection, _, data in reader.messages():
+            messages.setdefault(connection.topic, []).append(bytes(data))
+    return messages
+
+
+def test_the_recorded_bytes_are_published_at_the_recorded_pace(bag: Path) -> None:
+    with Listener({"/points": PointCloud2, "/image": CompressedImage}) as listener:
+        played = play(bag, wait_for=["/points", "/image"])
+        until(lambda: len(listener.messages["/image"]) == FRAMES and len(listener.messages["/points"]) == FRAMES)
+    sent = recorded(bag)
+    assert listener.messages["/points"] == sent["/points"]
+    assert listener.messages["/image"] == sent["/image"]
+    assert played.published == Counter({"/points": FRAMES, "/image": FRAMES, "/odom": FRAMES})
+    if message_class("tf2_msgs/msg/TFMessage") is None:
+        assert "tf2_msgs" in played.skipped["/tf_static"]
+    duration = (FRAMES - 1) * PERIOD_NS / SECOND
+    assert listener.times[-1] - listener.times[0] == pytest.approx(duration, abs=0.3)
+    assert duration <= played.seconds < duration + 3.0
+
+
+def test_rate_loop_topics_and_clock(bag: Path) -> None:
+    clock: list[int] = []
+    with Listener({"/points": PointCloud2, "/clock": Clock}) as listener:
+        played = play(bag, rate=2.0, loop=3, clock=True, topics=["/points"], wait_for=["/points"])
+        until(lambda: len(listener.messages["/points"]) == 3 * FRAMES)
+    for message in listener.messages["/clock"]:
+        sec, nanosec = np.frombuffer(message, "<u4", 2, 4).tolist()
+        clock.append(sec * SECOND + nanosec)
+    assert played.published == Counter({"/points": 3 * FRAMES})
+    assert listener.messages["/points"] == 3 * recorded(bag)["/points"]
+    assert min(clock) == START_NS
+    assert max(clock) == START_NS + (FRAMES - 1) * PERIOD_NS
+    assert sum(np.diff(clock) < 0) == 2  # back to the start, twice
+    assert len(clock) > 3 * FRAMES  # it ticks between the messages as well
+
+
+def test_a_ros1_bag_is_played_in_ros2s_layout(tmp_path: Path) -> None:
+    store = get_typestore(Stores.ROS1_NOETIC)
+    types = store.types
+    header = types["std_msgs/msg/Header"](7, types["builtin_interfaces/msg/Time"](1, 2), "camera")
+    info = types["sensor_msgs/msg/CameraInfo"](
+        header, 4, 6, "plumb_bob", np.arange(5.0), np.arange(9.0), np.eye(3).reshape(9), np.arange(12.0), 0, 0,
+        types["sensor_msgs/msg/RegionOfInterest"](0, 0, 0, 0, False),
+    )  # fmt: skip
+    image = types["sensor_msgs/msg/CompressedImage"](header, "jpeg", np.arange(10, dtype=np.uint8))
+    with Writer(tmp_path / "old.bag") as writer:
+        for topic, message in (("/info", info), ("/image", image)):
+            connection = writer.add_connection(topic, message.__msgtype__, typestore=store)
+            writer.write(connection, SECOND, store.serialize_ros1(message, message.__msgtype__))
+    with Listener({"/info": CameraInfo, "/image": CompressedImage}) as listener:
+        play(tmp_path / "old.bag", wait_for=["/info", "/image"])
+        until(lambda: all(listener.messages.values()))
+    got_info = deserialize_message(listener.messages["/info"][0], CameraInfo)
+    assert (got_info.header.frame_id, got_info.header.stamp.sec, got_info.header.stamp.nanosec) == ("camera", 1, 2)
+    assert (got_info.height, got_info.width, got_info.distortion_model) == (4, 6, "plumb_bob")
+    np.testing.assert_array_equal(got_info.k, np.arange(9.0))
+    np.testing.assert_array_equal(got_info.d, np.arange(5.0))
+    np.testing.assert_array_equal(got_info.p, np.arange(12.0))
+    got_image = deserialize_message(listener.messages["/image"][0], CompressedImage)
+    assert got_image.format == "jpeg"
+    assert bytes(got_image.data) == bytes(range(10))
+
+
+def test_it_says_who_did_not_subscribe_and_what_it_cannot_play(bag: Path, tmp_path: Path) -> None:
+    with pytest.raises(BagError, match=r"nobody subscribed to /points within 0\.5 s"):
+        play(bag, wait_for=["/points"], wait_timeout=0.5)
+    with pytest.raises(BagError, match="/nothing"):
+        play(bag, wait_for=["/nothing"])
+    with pytest.raises(BagError, match="nothing to publish"):
+        play(bag, topics=["/nothing"])
+    with pytest.raises(BagError, match="no such bag"):
+        play(tmp_path / "none")
+    with pytest.raises(BagError, match="rate"):
+        play(bag, rate=0.0)
+    (tmp_path / "broken").mkdir()
+    with pytest.raises(BagError, match="broken"):
+        play(tmp_path / "broken")
+
+
+def test_it_can_be_stopped(bag: Path) -> None:
+    stop = threading.Event()
+    threading.Timer(0.8, stop.set).start()
+    played = play(bag, loop=0, stop=stop)
+    assert played.stopped
+    assert played.seconds < 5.0
+
+
+def test_quality_of_service_is_the_recorded_one(bag: Path) -> None:
+    with AnyReader([bag]) as reader:
+        profiles = {c.topic: qos_of(c.topic, c.ext.offered_qos_profiles) for c in reader.connections}
+    assert profiles["/tf_static"].durability == DurabilityPolicy.TRANSIENT_LOCAL
+    assert profiles["/points"].durability == DurabilityPolicy.VOLATILE
+    assert profiles["/points"].reliability == ReliabilityPolicy.RELIABLE
+    assert qos_of("/tf_static", []).durability == DurabilityPolicy.TRANSIENT_LOCAL
+    assert message_class("sensor_msgs/msg/PointCloud2") is PointCloud2
+    assert message_class("no_such_msgs/msg/Thing") is None
+    assert message_class("sensor_msgs/msg/NoSuchThing") is None
+
+
+def test_the_recorder_keeps_what_it_hears_and_ends_by_itself(tmp_path: Path) -> None:
+    rig = Rig()
+    try:
+        topics = {"/points": PointCloud2, "/side/image": CompressedImage}
+        sent = []
+        with Recorder(tmp_path / "recording", topics) as recorder:
+            until(lambda: rig.publishers["points"].get_subscription_count(), 20.0)
+            time.sleep(0.3)
+            for place in range(5):
+                sent.append(cloud_message(START_NS + place * SECOND, rig.points))
+                rig.publishers["points"].publish(sent[-1])
+            assert recorder.wait({"/points": 5}, timeout_s=20.0) == "complete"
+            assert recorder.wait({"/points": 6}, idle_s=0.3, timeout_s=20.0) == "idle"
+            assert recorder.wait({"/points": 6}, timeout_s=0.2) == "timeout"
+            assert not (tmp_path / "recording").exists()
+        with AnyReader([tmp_path / "recording"]) as reader:
+            found = list(reader.messages())
+            clouds = [reader.deserialize(data, connection.msgtype) for connection, _, data in found]
+        assert [timestamp for _, timestamp, _ in found] == [stamp_ns(message.header) for message in sent]
+        for cloud, message in zip(clouds, sent, strict=True):
+            assert as_bytes(cloud.data) == message.data
+    finally:
+        rig.close()
+
+
+def test_a_recording_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), Recorder(tmp_path / "recording"):
+        raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(BagError, match="taken"), Recorder(tmp_path / "taken"):
+        pass

@@ -1,0 +1,137 @@
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from learning_support import SHAPES, drive, learning_config, source_weights
+
+from sam_adapt_ros import resources
+from sam_adapt_ros.adaptation.adapter import Adapter
+from sam_adapt_ros.adaptation.promotion.gate import Decision
+from sam_adapt_ros.config import Config, load_recipe
+from sam_adapt_ros.errors import ConfigError
+from sam_adapt_ros.frame import IGNORE, Frame
+from sam_adapt_ros.pipelines import adaptive_replay, replay
+from sam_adapt_ros.segmentation import weights as weights_files
+from sam_adapt_ros.visualization.timeline import Timeline
+
+DUSK = drive(16, dusk=True)
+
+
+class FakeReader:
+    def __init__(self, path: Path, config: Config) -> None:
+        self.sweeps = len(DUSK)
+        self.dropped: dict[str, int] = {}
+        self.camera_drops: dict[str, int] = {}
+
+    def __enter__(self) -> "FakeReader":
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def frames(self) -> Iterator[Frame]:
+        yield from DUSK
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    taxonomy = {"name": "shapes", "classes": [{"name": name, "color": [9, 9, 9]} for name in SHAPES.classes]}
+    (tmp_path / "shapes.yaml").write_text(yaml.safe_dump(taxonomy))
+    weights_files.save(tmp_path / "source.safetensors", source_weights())
+    values = learning_config(**{"self_training.steps": 4}).to_flat()
+    given = {
+        "taxonomy": str(tmp_path / "shapes.yaml"),
+        "segmenter.weights": str(tmp_path / "source.safetensors"),
+        "masks.generator": "regions",
+        "adaptation.rounds.new_frames": 4,
+    }
+    return Config.from_flat({**values, **given})
+
+
+def test_a_bag_is_labelled_learned_from_and_reported(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replay, "BagReader", FakeReader)
+    output = tmp_path / "run"
+    adaptive_replay.replay_adapting(Path("dusk"), config, output, passes=2)
+    facts = json.loads((output / "summary.json").read_text())
+    learned = facts["adaptation"]
+    assert facts["frames_labelled"] == len(DUSK)  # of the last pass
+    assert learned["promotions"] + learned["rejections"] == len(learned["decisions"]) >= 1
+    assert 0 < learned["miou_source"] <= 1
+    assert learned["decisions"][0]["labels"]["coverage"] > 0
+    html = (output / "report.html").read_text()
+    for part in ("What was learned", "The gate", "Before and after", "normalization"):
+        assert part in html
+    adaptive_replay.replay_adapting(Path("dusk"), config, output, force=True)  # again: the old store is moved aside
+    assert (output / "store.1").is_dir()
+
+
+def test_frames_are_labelled_before_they_are_learned_from(config: Config, tmp_path: Path) -> None:
+    run, config = adaptive_replay.OnlineRun.begin(config, tmp_path / "store")
+    first = run.label(DUSK[0])
+    np.testing.assert_array_equal(first.labels, run.source(DUSK[0]).labels)
+    versions = set()
+    for frame in DUSK[1:]:
+        run.label(frame)
+        versions.add(run.segmenter.version)
+        run.learn(config)
+    assert run.timeline.events[0].frame > config.adaptation.rounds.min_frames
+    if run.timeline.events[0].promoted:
+        assert run.segmenter.version not in {run.source.version}
+
+
+def test_timeline_counts_what_both_branches_see() -> None:
+    timeline = Timeline(SHAPES)
+    truth = np.array([0, 1, 2, 1], np.uint8)
+    frame = Frame(0, "lidar", np.zeros((4, 3), np.float32), (), truth)
+    right = {"2d": np.array([0, 1, IGNORE, 1]), "3d": truth, "fused": truth}
+    wrong = {"2d": np.array([0, 1, IGNORE, 1]), "3d": np.array([1, 1, 2, 1]), "fused": np.array([1, 1, 2, 1])}
+    timeline.add(frame, *({name: ids.astype(np.uint8) for name, ids in labels.items()} for labels in (right, wrong)))
+    timeline.decide("", "no")
+    timeline.decide("student", "yes")
+    facts = timeline.as_dict()
+    assert (facts["promotions"], facts["rejections"]) == (1, 1)
+    assert facts["miou_online"] == 1.0
+    assert facts["miou_source"] == pytest.approx((0 + 2 / 3) / 2)
+    assert facts["consistency_source"] == pytest.approx(2 / 3)
+    assert facts["all_points"]["miou_source"] == pytest.approx((0 + 2 / 3 + 1) / 3)
+    assert timeline.curve("in use") == timeline.curve("source", "2d") == [1.0]
+
+
+@pytest.mark.parametrize("path", sorted((resources.share_directory() / "config/recipes").glob("*.yaml")), ids=str)
+def test_every_recipe_fits_the_schema(path: Path) -> None:
+    Config.load("town", load_recipe(path.stem))
+
+
+def test_the_default_recipe_is_the_default() -> None:
+    assert Config.load("town", load_recipe("default")) == Config.load("town")
+
+
+def test_an_unknown_recipe_is_named() -> None:
+    with pytest.raises(ConfigError, match="nonsense"):
+        load_recipe("nonsense")
+
+
+@pytest.mark.parametrize("passes", [1, 2])
+def test_an_interruption_in_a_round_leaves_a_report(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, passes: int
+) -> None:
+    monkeypatch.setattr(replay, "BagReader", FakeReader)
+    run_round = Adapter.run_round
+
+    def interrupted(adapter: Adapter, between: Callable[[], bool]) -> Decision | None:
+        os.kill(os.getpid(), signal.SIGINT)
+        return run_round(adapter, between)
+
+    monkeypatch.setattr(Adapter, "run_round", interrupted)
+    adaptive_replay.replay_adapting(Path("dusk"), config, tmp_path / "run", passes=passes)
+    facts = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert facts["interrupted"]
+    assert facts["adaptation"]["decisions"] == []
+    assert facts["frames_labelled"] < len(DUSK)
+    assert (tmp_path / "run" / "report.html").exists()

@@ -1,0 +1,79 @@
+"""The demo on a drive of some seconds: live, learned from, measured, told."""
+
+import html
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from sam_adapt_ros.adaptation import StoreReader
+from sam_adapt_ros.config import Config
+from sam_adapt_ros.pipelines.demo import Plan, adapt_live
+
+FRAMES = 12
+QUICK = {
+    "rounds.min_frames": 4,
+    "rounds.min_held_out": 1,
+    "rounds.new_frames": 100,  # one round
+    "buffer.held_out": 0.4,
+    "self_training.steps": 1,
+    "resources.nice": 0,
+    # Anything that is not broken may pass: what is looked at here is what comes of a promotion.
+    **{f"gate.{name}": 1.0 for name in ("tolerance", "label_tolerance", "max_class_drop", "anchor_tolerance")},
+    "gate.anchor_floor": 0.0,
+    "gate.min_gain": 0.0,
+}
+
+
+@contextmanager
+def stage(title: str) -> Iterator[Callable[[int, int], None]]:
+    yield lambda done, total: None
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("demo")
+    plan = Plan(frames=FRAMES, rate=0.4, unseen_frames=2, oracle_seeds=(80,), oracle_frames=2, oracle_steps=1)
+    config = Config.load("town", {f"adaptation.{name}": value for name, value in QUICK.items()})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(output / "cache"))
+        adapt_live(plan, config, output, stage)
+    return output
+
+
+def test_every_frame_is_accounted_for_while_it_learns(told: Path) -> None:
+    summary = json.loads((told / "summary.json").read_text())
+    assert summary["frames_labelled"] + sum(summary["dropped"].values()) == summary["frames_in"] == FRAMES
+    # A machine that is busy with other things does not keep the rate, and nothing else is dropped for.
+    assert set(summary["dropped"]) <= {"overload"}, (told / "segmenter.log").read_text()
+    assert summary["frames_labelled"] > FRAMES / 2
+
+
+def test_the_block_has_what_it_promises(told: Path) -> None:
+    block = json.loads((told / "summary.json").read_text())["adaptation"]
+    names = {"source", "online", "source_unseen", "normalization_only", "final", "oracle"}
+    for values in (block, block["all_points"]):
+        assert {name for name in values if name.startswith("miou_")} == {f"miou_{name}" for name in names}
+        assert all(0 < values[f"miou_{name}"] < 1 for name in names)
+        gap = values["miou_oracle"] - values["miou_source_unseen"]
+        if gap > 0:
+            gain = values["miou_final"] - values["miou_source_unseen"]
+            assert values["recovered"] == pytest.approx(gain / gap)
+        else:
+            assert values["recovered"] is None
+    assert block["promotions"] + block["rejections"] == len(block["decisions"]) == 1
+    assert block["rollbacks"] == 0
+    store = StoreReader(told / "store")
+    assert store.verify() == []
+    assert store.current().name == block["last_weights"]
+    assert bool(block["promotions"]) == (store.current().name != store.source().name)
+
+
+def test_the_report_tells_the_story_in_pictures(told: Path) -> None:
+    page = html.unescape((told / "report.html").read_text())
+    for part in ("What was learned", "Before and after", "The gate's log", "Round 1", "recovered"):
+        assert part in page
+    pictures = {path.name for path in (told / "pictures").iterdir()}
+    assert {"adaptation.png", "before_after_00.jpg", "overlay_00.jpg"} <= pictures

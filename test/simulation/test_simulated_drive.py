@@ -1,0 +1,190 @@
+"""Drives: exact labels, real parallax and motion, determinism, the shifts, and the bag that holds the same."""
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sam_adapt_ros.config import Config
+from sam_adapt_ros.errors import BagError, ConfigError
+from sam_adapt_ros.geometry import invert, transform_points
+from sam_adapt_ros.simulation import DOMAINS, Domain, Drive, frames, render_drive
+from sam_adapt_ros.simulation import drive as drive_module
+from sam_adapt_ros.simulation.street import HEIGHTS
+from sam_adapt_ros.simulation.trace import trace
+from sam_adapt_ros.taxonomy import Taxonomy
+
+ROAD, SIDEWALK, TERRAIN, POLE = 0, 1, 2, 7
+
+
+def equal(a: Any, b: Any) -> bool:
+    return a is not None and b is not None and np.array_equal(a, b)
+
+
+@pytest.fixture(scope="module")
+def day() -> Drive:
+    return Drive("day", seed=4, frames=40, period=0.5)
+
+
+def test_frames_are_the_same_for_the_same_seed_in_any_order(day: Drive) -> None:
+    again = Drive("day", seed=4, frames=40, period=0.5)
+    later, first = again.frame(3), again.frame(0)
+    for a, b in ((first, day.frame(0)), (later, day.frame(3))):
+        assert a.stamp_ns == b.stamp_ns
+        assert equal(a.points, b.points) and equal(a.ground_truth, b.ground_truth)
+        assert equal(a.views[0].image, b.views[0].image)
+        assert equal(a.views[0].instances, b.views[0].instances)
+    other = next(frames("day", 5, 1))
+    assert other.points.shape != first.points.shape or not equal(other.points, first.points)
+
+
+def test_all_classes_are_there_and_common_enough_to_learn(day: Drive) -> None:
+    counts = np.sum([np.bincount(day.record(i).sweep.class_id, minlength=8) for i in range(0, 40, 5)], axis=0)
+    assert len(counts) == len(Taxonomy.load("town"))
+    assert (counts / counts.sum() > 0.004).all(), counts
+
+
+def test_ground_points_lie_where_their_class_does(day: Drive) -> None:
+    """Labels against the world's own description, through T_odom_lidar: heights and zones at the points' places."""
+    r = day.record(6)
+    world = transform_points(r.T_odom_base @ day.lidar.T_base_lidar, r.sweep.points)
+    for class_id, slack in ((ROAD, 0.06), (SIDEWALK, 0.16)):  # a curb's face belongs to what it bounds
+        z = world[r.sweep.class_id == class_id, 2]
+        near = np.linalg.norm(r.sweep.points[r.sweep.class_id == class_id], axis=1) < 25
+        assert np.abs(z[near] - HEIGHTS[class_id]).max() < slack
+    assert (world[r.sweep.class_id > TERRAIN, 2] > -0.1).all()
+    met = trace(day.scene, 3.0, day.lidar.grid, day.T_odom_base(3.0) @ day.lidar.T_base_lidar)  # without noise
+    ground = met.class_id <= TERRAIN
+    x, y, z = met.origin[:, None] + met.directions[:, ground].astype(float) * met.distance[ground]
+    zone, near = met.class_id[ground], met.distance[ground] < 60
+    assert (day.scene.street.zone(x, y)[near] == zone[near]).mean() > 0.999
+    flat = np.abs(z - HEIGHTS[zone]) < 1e-3
+    assert flat[near].mean() > 0.9  # the rest are curbs' faces, below the surface they bound
+    assert (z[near] < HEIGHTS[zone[near]] + 1e-3).all() and (z[near] > -1e-3).all()
+
+
+def test_every_instance_has_one_class(day: Drive) -> None:
+    r = day.record(8)
+    table = day.scene.instance_class
+    assert equal(table[r.sweep.instance], r.sweep.class_id)
+    seen = trace(day.scene, 4.0, day.camera.grid, day.T_odom_base(4.0) @ day.camera.T_base_camera)
+    solid = seen.class_id != 255
+    assert equal(table[seen.instance[solid]], seen.class_id[solid])
+    assert (seen.instance[~solid] == 0).all() and (seen.instance[solid] > 0).all()
+    assert len(np.unique(r.instances)) > 25
+
+
+def test_points_project_onto_what_they_hit_or_onto_what_hides_it(day: Drive) -> None:
+    agree = hidden = total = wrong = 0
+    for index in (0, 9, 21, 33):
+        r, frame = day.record(index), day.frame(index)
+        view = frame.views[0]
+        points_camera = transform_points(view.T_camera_lidar, frame.points)
+        uv, depth, valid = view.camera.project(points_camera)
+        u, v = np.rint(uv[valid]).astype(int).T
+        t = (r.image_stamp_ns - drive_module._START_NS) / 1e9
+        pose = r.T_odom_base_image @ day.camera.T_base_camera
+        seen = trace(day.scene, t, day.camera.grid, pose)
+        z = (day.camera.grid.directions[2].ravel() * seen.distance).reshape(seen.shape)[v, u]
+        same = r.instances[v, u] == r.sweep.instance[valid]
+        nearer = z < depth[valid] - 0.3
+        agree, hidden, total = agree + same.sum(), hidden + (~same & nearer).sum(), total + len(u)
+        wrong += (~same & ~nearer).sum()
+    assert agree / total > 0.85
+    assert 0.01 < hidden / total < 0.12  # true parallax
+    assert wrong / total < 0.06  # outlines (one pixel is several centimetres) and ragged leaves
+
+
+def test_the_vehicle_and_the_traffic_move_and_the_images_have_their_own_stamps(day: Drive) -> None:
+    poses = [day.T_odom_base(0.5 * i) for i in range(40)]
+    steps = np.array([np.linalg.norm(b[:3, 3] - a[:3, 3]) for a, b in pairwise(poses)])
+    assert steps.min() > 2.0 and steps.max() < 6.0  # 4 to 12 m/s
+    headings = np.array([np.arctan2(T[1, 0], T[0, 0]) for T in poses])
+    assert np.ptp(headings) > 0.15
+    for T in poses:
+        np.testing.assert_allclose(T[:3, :3] @ T[:3, :3].T, np.eye(3), atol=1e-12)
+    frame = day.frame(5)
+    view = frame.views[0]
+    assert 10e6 < view.stamp_ns - frame.stamp_ns < 35e6
+    static = invert(day.camera.T_base_camera) @ day.lidar.T_base_lidar
+    moved = (view.T_camera_lidar - static)[:3, 3]
+    assert 0.05 < np.linalg.norm(moved) < 0.4  # metres driven between the two stamps
+    traffic = day.scene.traffic
+    speeds = np.linalg.norm(traffic.poses(3.0)[:, :2] - traffic.poses(2.0)[:, :2], axis=1)
+    assert len(traffic) == len(speeds)
+    assert ((speeds > 0.5) & (speeds < 2)).sum() > 20 and (speeds > 4).sum() > 5  # pedestrians and vehicles
+
+
+def test_the_ego_vehicle_meets_nothing(day: Drive) -> None:
+    for index in range(0, 40, 6):
+        sweep = day.record(index).sweep
+        base = transform_points(day.lidar.T_base_lidar, sweep.points)
+        body = (np.abs(base[:, 0]) < 2.2) & (np.abs(base[:, 1]) < 0.9) & (base[:, 2] > 0.3) & (base[:, 2] < 1.7)
+        assert not body.any()
+
+
+def test_shifts_change_what_they_say(day: Drive) -> None:
+    source = day.frame(0)
+    night, sparse, abroad = (Drive(d, 4, 4).frame(0) for d in ("night", "sparse", "abroad"))
+    assert night.views[0].image.mean() < 0.45 * source.views[0].image.mean()
+    assert len(sparse.points) < 0.55 * len(source.points)
+    assert sparse.views[0].camera.K[0, 0] != source.views[0].camera.K[0, 0]
+    assert Drive("abroad", 4, 2).scene.lane > 0 > day.scene.lane
+    assert abroad.views[0].image.mean() > 60
+    both = Drive("sparse+night", 4, 2)
+    assert both.domain.night and both.domain.lidar == Domain.parse("sparse").lidar
+    assert Domain.parse("night+sparse").camera == Domain.parse("sparse+night").camera
+
+
+@pytest.mark.parametrize("name", ["dusk", "", "day+", "night,sparse"])
+def test_unknown_domains_are_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="day, night, sparse, abroad"):
+        Drive(name, 0, 1)
+
+
+def test_drives_of_no_length_are_refused() -> None:
+    with pytest.raises(ValueError, match="at least one frame"):
+        frames("day", 0, 0)
+
+
+def test_the_bag_holds_what_the_process_renders(tmp_path: Path) -> None:
+    reader = pytest.importorskip("sam_adapt_ros.bags.reader")
+    done: list[tuple[int, int]] = []
+    render_drive("abroad", 9, 4, tmp_path / "town", progress=lambda *a: done.append(a))
+    assert done == [(i, 4) for i in range(1, 5)]
+    assert (tmp_path / "town" / "calibration.yaml").is_file()
+    with reader.BagReader(tmp_path / "town", Config.load("town")) as bag:
+        read = list(bag.frames())
+    rendered = list(frames("abroad", 9, 4))
+    assert [f.stamp_ns for f in read] == [f.stamp_ns for f in rendered]
+    for a, b in zip(read, rendered, strict=True):
+        assert a.frame_id == b.frame_id
+        assert equal(a.points, b.points) and equal(a.ground_truth, b.ground_truth)
+        assert a.instances is not None and equal(a.instances, b.instances)
+        (x,), (y,) = a.views, b.views
+        assert x.stamp_ns == y.stamp_ns and equal(x.image, y.image)
+        assert equal(x.instances, y.instances)
+        np.testing.assert_allclose(x.T_camera_lidar, y.T_camera_lidar, atol=1e-6)
+        assert a.T_odom_lidar is not None and b.T_odom_lidar is not None
+        np.testing.assert_allclose(a.T_odom_lidar, b.T_odom_lidar, atol=1e-6)
+        np.testing.assert_allclose(x.camera.K, y.camera.K)
+
+
+def test_an_existing_output_is_refused_and_an_interrupted_one_leaves_nothing(tmp_path: Path) -> None:
+    def interrupt(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        render_drive("day", 1, 2, tmp_path / "bag", progress=interrupt)
+    assert list(tmp_path.iterdir()) == []
+    render_drive("day", 1, 1, tmp_path / "bag", storage="sqlite3")
+    with pytest.raises(BagError, match="bag"):
+        render_drive("day", 1, 1, tmp_path / "bag")
+    render_drive("day", 1, 1, tmp_path / "bag", force=True)
+
+
+def test_domains_are_the_documented_ones() -> None:
+    assert DOMAINS == ("day", "night", "sparse", "abroad")
+    assert [Domain.parse(d).name for d in DOMAINS] == list(DOMAINS)

@@ -1,0 +1,152 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from torch.nn import functional
+
+from sam_adapt_ros.config import ArchitectureConfig, AugmentationConfig, Config, TrainingConfig
+from sam_adapt_ros.errors import ConfigError, WeightsError
+from sam_adapt_ros.evaluation.segmentation_metrics import evaluate
+from sam_adapt_ros.frame import Frame
+from sam_adapt_ros.segmentation import weights as files
+from sam_adapt_ros.segmentation.batch import Sample, collate
+from sam_adapt_ros.segmentation.network import Network
+from sam_adapt_ros.segmentation.segmenter import Segmenter
+from sam_adapt_ros.training import losses
+from sam_adapt_ros.training import supervised as training
+
+MakeFrame = Callable[..., Frame]
+TAXONOMY = {"name": "shapes", "classes": [{"name": n, "color": [0, 0, 0]} for n in ("ground", "wall", "box")]}
+
+
+@pytest.fixture
+def config(tmp_path: Path, tiny: ArchitectureConfig) -> Config:
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(tiny.model_dump() | {"point_features": "offset"}))
+    (tmp_path / "shapes.yaml").write_text(yaml.safe_dump(TAXONOMY))
+    return Config(
+        taxonomy=str(tmp_path / "shapes.yaml"),
+        training=TrainingConfig(
+            preset=str(tmp_path / "tiny.yaml"),
+            output=str(tmp_path / "run"),
+            iterations=120,
+            batch_size=4,
+            learning_rate=2e-2,
+            schedule="one_cycle",
+            checkpoint_every=60,
+            lambda_xm=0.5,
+            augmentation=AugmentationConfig(rotation_noise=0.02, color_jitter=0.2),
+        ),
+    )
+
+
+def changed(config: Config, **values: object) -> Config:
+    return config.model_copy(update={"training": config.training.model_copy(update=values)})
+
+
+@pytest.fixture(scope="module")
+def frames(make_frame: MakeFrame) -> list[Frame]:
+    return [make_frame(seed, points=600) for seed in range(6)]
+
+
+def test_training_learns_and_its_weights_segment(config: Config, frames: list[Frame], make_frame: MakeFrame) -> None:
+    steps: list[tuple[int, int]] = []
+    held_out = [make_frame(seed, points=600) for seed in (20, 21)]
+    result = training.train(config, frames=frames, validation=held_out, progress=lambda *step: steps.append(step))
+    assert steps == [(i, 120) for i in range(1, 121)]
+    assert [entry["iteration"] for entry in result.validation] == [60, 120]
+    weights = files.load(result.weights)
+    assert weights.version == result.version
+    assert weights.history[0]["frames"] == 6 and weights.history[0]["training"]["seed"] == 0
+    segmenter = Segmenter.load(result.weights, taxonomy=training.Taxonomy.load(config.taxonomy))
+    evaluation = evaluate(held_out, segmenter)
+    assert evaluation.frames == 2
+    best = max(entry["fused"] for entry in result.validation)
+    assert evaluation.miou("fused") == pytest.approx(best, abs=0.02)  # what training measured, but for float16
+    assert evaluation.miou("fused") > 0.7 and evaluation.miou("3d") > 0.7
+    summary = evaluation.summary()
+    assert set(summary["iou"]["fused"]) == {"ground", "wall", "box"} and summary["miou"]["2d"] > 0.4
+
+
+def test_a_resumed_run_ends_where_an_unbroken_one_does(config: Config, frames: list[Frame], tmp_path: Path) -> None:
+    short = changed(config, iterations=12, checkpoint_every=6)
+    whole = training.train(changed(short, output=str(tmp_path / "whole"), workers=0), frames=frames, validation=())
+    again = training.train(changed(short, output=str(tmp_path / "again")), frames=frames, validation=())
+    assert again.version == whole.version
+
+    class StoppedError(Exception):
+        pass
+
+    def stop(done: int, _: int) -> None:
+        if done == 9:
+            raise StoppedError
+
+    broken = changed(short, output=str(tmp_path / "broken"))
+    with pytest.raises(StoppedError):
+        training.train(broken, frames=frames, validation=(), progress=stop)
+    resumed: list[int] = []
+    result = training.train(
+        broken, resume=True, frames=frames, validation=(), progress=lambda done, _: resumed.append(done)
+    )
+    assert resumed == list(range(7, 13))
+    assert result.version == whole.version
+    first, second = (files.load(path.weights) for path in (whole, result))
+    assert all(torch.equal(first.state[name], second.state[name]) for name in first.state)
+    with pytest.raises(ConfigError, match=r"learning_rate: 0\.02 then, 0\.5 now"):
+        training.train(changed(broken, learning_rate=0.5), resume=True, frames=frames, validation=())
+    checkpoint = tmp_path / "broken" / "checkpoint.safetensors"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-50])
+    with pytest.raises(WeightsError, match=r"checkpoint\.safetensors"):
+        training.train(broken, resume=True, frames=frames, validation=())
+
+
+def test_nothing_to_learn_from_is_an_error(config: Config) -> None:
+    with pytest.raises(ConfigError, match=r"training\.bags"):
+        training.train(config, frames=(), validation=())
+
+
+def test_only_seen_points_as_published(config: Config, frames: list[Frame]) -> None:
+    samples = training.Trainer(changed(config, points="seen")).prepare(frames)
+    assert all((sample.camera >= 0).all() and len(sample.points) == len(sample.labels) for sample in samples)
+
+
+def test_losses_touch_the_heads_that_they_are_for(network: Network, frames: list[Frame]) -> None:
+    batch = collate([Sample.from_frame(frames[0], network.architecture)], network.architecture)
+    heads = {
+        "ce_2d": "image.heads.classify",
+        "ce_3d": "points.heads.classify",
+        "xm_2d": "image.heads.imitate",
+        "xm_3d": "points.heads.imitate",
+    }
+    for name, head in heads.items():
+        network.zero_grad(set_to_none=True)
+        training.supervised_losses(network(batch), batch, None, 1.0)[name].backward()
+        with_gradient = {key for key, p in network.named_parameters() if p.grad is not None and p.grad.any()}
+        assert {key for key in with_gradient if ".heads." in key} == {f"{head}.weight", f"{head}.bias"}
+        assert {key.split(".")[0] for key in with_gradient} == {head.split(".")[0]}
+
+
+def test_losses_match_their_formulas() -> None:
+    logits, other = torch.randn(5, 3), torch.randn(5, 3)
+    q, p = logits.softmax(1), other.softmax(1)
+    torch.testing.assert_close(losses.imitation(logits, other), (p * (p / q).log()).sum(1).mean())
+    labels = torch.tensor([0, 255, 2, 1, 255])
+    expected = functional.cross_entropy(logits[labels < 255], labels[labels < 255])
+    torch.testing.assert_close(losses.cross_entropy(logits, labels), expected)
+    assert losses.cross_entropy(logits, torch.full((5,), 255)) == 0
+    assert losses.cross_entropy(logits[:0], labels[:0]) == 0 and losses.imitation(logits[:0], other[:0]) == 0
+    weights = losses.class_weights(np.array([900, 90, 10, 0]))
+    raw = np.log(5 * 1001 / np.array([900, 90, 10, 1]))
+    np.testing.assert_allclose(weights, raw / raw.min(), rtol=1e-5)
+
+
+def test_schedules() -> None:
+    steps = TrainingConfig(iterations=100, learning_rate=1.0, milestones=[0.8, 0.9])
+    rates = [training.learning_rate(steps, i) for i in (0, 79, 80, 89, 90, 99)]
+    np.testing.assert_allclose(rates, [1, 1, 0.1, 0.1, 0.01, 0.01])
+    cycle = steps.model_copy(update={"schedule": "one_cycle"})
+    rates = [training.learning_rate(cycle, i) for i in range(100)]
+    assert max(rates) == rates[30] == pytest.approx(1)
+    assert (np.diff(rates[:31]) > 0).all() and (np.diff(rates[30:]) < 0).all()
