@@ -8,10 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sam_adapt_ros import resources
-from sam_adapt_ros.config import Config, flatten
+from sam_adapt_ros.config import PRESETS, Config, flatten
 from sam_adapt_ros.errors import ConfigError
-
-PRESETS = ("town", "nuscenes", "kitti")
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -1,0 +1,70 @@
+"""The one schema. ROS parameters, YAML files and the command line are three views of it.
+
+Only values that ROS parameters can hold are used (bool, int, float, str and lists of one of them), nested in sections
+whose dotted names are the parameter names: ``segmenter.device``, ``cameras.CAM_FRONT.image``. An empty string stands
+for "not given". Lengths are metres, times are seconds, angles are radians unless a name says otherwise.
+"""
+
+from sam_adapt_ros.config.adaptation import (
+    AdaptationConfig,
+    BufferConfig,
+    DriftConfig,
+    GateConfig,
+    NormalizationConfig,
+    PlausibilityConfig,
+    ResourceConfig,
+    RoundConfig,
+    SelfTrainingConfig,
+    SourceConfig,
+    StoreConfig,
+    TeacherConfig,
+    WatchConfig,
+)
+from sam_adapt_ros.config.masks import MaskConfig, RegionsConfig, SamConfig, SamLidarConfig, SegmentsConfig
+from sam_adapt_ros.config.presets import PRESETS, find_preset
+from sam_adapt_ros.config.pseudo_labels import EnhancementConfig, PseudoLabelConfig, SelectionConfig, VisibilityConfig
+from sam_adapt_ros.config.root import Config, flatten, load_recipe
+from sam_adapt_ros.config.section import Section
+from sam_adapt_ros.config.segmentation import ArchitectureConfig, SegmenterConfig
+from sam_adapt_ros.config.sensors import CameraConfig, GroundTruthConfig, LidarConfig, SyncConfig, TransformConfig
+from sam_adapt_ros.config.training import AugmentationConfig, TrainingConfig
+
+__all__ = [
+    "PRESETS",
+    "AdaptationConfig",
+    "ArchitectureConfig",
+    "AugmentationConfig",
+    "BufferConfig",
+    "CameraConfig",
+    "Config",
+    "DriftConfig",
+    "EnhancementConfig",
+    "GateConfig",
+    "GroundTruthConfig",
+    "LidarConfig",
+    "MaskConfig",
+    "NormalizationConfig",
+    "PlausibilityConfig",
+    "PseudoLabelConfig",
+    "RegionsConfig",
+    "ResourceConfig",
+    "RoundConfig",
+    "SamConfig",
+    "SamLidarConfig",
+    "Section",
+    "SegmenterConfig",
+    "SegmentsConfig",
+    "SelectionConfig",
+    "SelfTrainingConfig",
+    "SourceConfig",
+    "StoreConfig",
+    "SyncConfig",
+    "TeacherConfig",
+    "TrainingConfig",
+    "TransformConfig",
+    "VisibilityConfig",
+    "WatchConfig",
+    "find_preset",
+    "flatten",
+    "load_recipe",
+]

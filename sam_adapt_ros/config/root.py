@@ -1,0 +1,110 @@
+"""The whole configuration: reading files, recipes and flat names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, ValidationError
+
+from sam_adapt_ros import resources
+from sam_adapt_ros.config.adaptation import AdaptationConfig
+from sam_adapt_ros.config.masks import MaskConfig
+from sam_adapt_ros.config.pseudo_labels import PseudoLabelConfig
+from sam_adapt_ros.config.section import Section
+from sam_adapt_ros.config.segmentation import SegmenterConfig
+from sam_adapt_ros.config.sensors import CameraConfig, GroundTruthConfig, LidarConfig, SyncConfig, TransformConfig
+from sam_adapt_ros.config.training import TrainingConfig
+from sam_adapt_ros.errors import ConfigError
+
+
+class Config(Section):
+    taxonomy: str = ""  # a shipped class set or a YAML file; "": the one that the weights are of
+    lidar: LidarConfig = LidarConfig()
+    cameras: dict[str, CameraConfig] = Field({})
+    transforms: TransformConfig = TransformConfig()
+    sync: SyncConfig = SyncConfig()
+    ground_truth: GroundTruthConfig = GroundTruthConfig()
+    segmenter: SegmenterConfig = SegmenterConfig()
+    training: TrainingConfig = TrainingConfig()
+    masks: MaskConfig = MaskConfig()
+    pseudo_labels: PseudoLabelConfig = PseudoLabelConfig()
+    adaptation: AdaptationConfig = AdaptationConfig()
+
+    @classmethod
+    def load(cls, name: str | Path, overrides: dict[str, Any] | None = None) -> Config:
+        """Reads a preset's name (``town``, ``nuscenes``, ``kitti``) or a YAML file, ROS 2 parameter files included.
+
+        overrides: dotted name -> value, taking precedence.
+        Raises ConfigError that names the file and every field that does not fit.
+        """
+        name = str(name)
+        try:
+            path = resources.find(name if name.endswith((".yaml", ".yml")) else f"{name}.yaml", "config")
+        except FileNotFoundError as error:
+            raise ConfigError(f"configuration: {error}") from None
+        try:
+            data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{path}: not YAML: {error}") from None
+        if not isinstance(data, dict):
+            raise ConfigError(f"{path}: a mapping expected, got {type(data).__name__}")
+        return cls.from_flat({**flatten(_without_ros_header(data)), **(overrides or {})}, source=str(path))
+
+    @classmethod
+    def from_flat(cls, values: dict[str, Any], source: str = "parameters") -> Config:
+        """From dotted names, the form ROS parameters have. Raises ConfigError that names source and fields."""
+        nested: dict[str, Any] = {}
+        for name, value in values.items():
+            *parents, leaf = name.split(".")
+            section = nested
+            for parent in parents:
+                section = section.setdefault(parent, {})
+                if not isinstance(section, dict):
+                    raise ConfigError(f"{source}: {name}: {parent} is a value, not a section")
+            section[leaf] = value
+        try:
+            return cls.model_validate(nested)
+        except ValidationError as error:
+            lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {e['input']!r})" for e in error.errors()]
+            raise ConfigError(f"{source}: " + "; ".join(lines)) from None
+
+    def to_flat(self) -> dict[str, Any]:
+        """Dotted names -> values: what ``from_flat`` takes and what the nodes declare."""
+        return flatten(self.model_dump())
+
+
+def load_recipe(name: str | Path) -> dict[str, Any]:
+    """Dotted names -> values of a recipe, that override a configuration: ``config/recipes/<name>.yaml`` or a YAML file.
+
+    Raises ConfigError that names the file.
+    """
+    name = str(name)
+    try:
+        path = resources.find(name if name.endswith((".yaml", ".yml")) else f"{name}.yaml", "config/recipes")
+        data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except FileNotFoundError as error:
+        raise ConfigError(f"recipe: {error}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not YAML: {error}") from None
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: a mapping expected, got {type(data).__name__}")
+    return flatten(data)
+
+
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings -> dotted names."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        flat |= flatten(value, f"{name}.") if isinstance(value, dict) else {name: value}
+    return flat
+
+
+def _without_ros_header(data: dict[str, Any]) -> dict[str, Any]:
+    """The content of a ROS 2 parameter file (``/**: ros__parameters: ...``), or the mapping itself."""
+    for node in data.values():
+        if isinstance(node, dict) and "ros__parameters" in node:
+            return {key: value for key, value in node["ros__parameters"].items() if key != "use_sim_time"}
+    return data

@@ -1,0 +1,18 @@
+"""What every section of the schema shares."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A group of parameters; unknown names are errors, so that a typing slip is never silently a default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
