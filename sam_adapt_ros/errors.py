@@ -1,5 +1,9 @@
 """One error type a boundary; the message names the file, topic or field and what was expected."""
 
+from typing import Literal
+
+StoreErrorReason = Literal["disk_full", "read_only", "locked", "missing", "damaged", "refused", "moved_on", "io"]
+
 
 class SamAdaptError(Exception):
     """Base of every error that is the input's fault, not ours: shown to the user without a traceback."""
@@ -42,12 +46,11 @@ class MaskError(SamAdaptError):
 
 
 class StoreError(SamAdaptError):
-    """A store of weights or frames on disk cannot be read or written, or refuses what it is given.
+    """State on disk (weights, frames, a round) cannot be read or written, or a store refuses what it is given.
 
-    ``reason`` is a short snake_case word to tell cases by: ``disk_full``, ``read_only``, ``locked``, ``missing``,
-    ``damaged``, ``refused``, ``moved_on``, ``io``.
+    ``reason`` tells the cases apart; ``moved_on``: the weights that a candidate was compared with are no longer in use.
     """
 
-    def __init__(self, reason: str, message: str) -> None:
+    def __init__(self, reason: StoreErrorReason, message: str) -> None:
         super().__init__(message)
         self.reason = reason

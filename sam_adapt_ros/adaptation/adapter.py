@@ -25,7 +25,7 @@ from sam_adapt_ros.adaptation.weight_store.version import Record, Version
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import StoreError, WeightsError
 from sam_adapt_ros.frame import IGNORE, Frame
-from sam_adapt_ros.io.files import store_errors
+from sam_adapt_ros.io.store_errors import store_errors
 from sam_adapt_ros.masks.generators import MaskGenerator, build
 from sam_adapt_ros.pseudo_labels.teacher import Teacher
 from sam_adapt_ros.segmentation import weights as weights_files

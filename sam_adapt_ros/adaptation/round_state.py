@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam_adapt_ros.adaptation.buffer.frame_buffer import FrameBuffer, FrameSequence
-from sam_adapt_ros.adaptation.buffer.stored_frame import load_arrays, save_arrays
 from sam_adapt_ros.errors import StoreError
+from sam_adapt_ros.io.arrays import load_arrays, save_arrays
 
 Labels = NDArray[np.uint8]
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from sam_adapt_ros.adaptation.batchnorm import frozen_statistics, layers
 from sam_adapt_ros.config import SelfTrainingConfig
-from sam_adapt_ros.io.files import store_errors
+from sam_adapt_ros.io.store_errors import store_errors
 from sam_adapt_ros.segmentation.batch import Sample
 from sam_adapt_ros.segmentation.network import Network
 from sam_adapt_ros.training import checkpoint

@@ -10,10 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
-import tempfile
-import zipfile
-import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam_adapt_ros.config import MaskConfig
-from sam_adapt_ros.errors import MaskError
+from sam_adapt_ros.errors import MaskError, StoreError
 from sam_adapt_ros.frame import CameraView
+from sam_adapt_ros.io.arrays import Arrays, load_arrays, save_arrays
+from sam_adapt_ros.io.hashing import hash_file
 from sam_adapt_ros.masks.image_masks import ImageMasks
 from sam_adapt_ros.masks.mask_set import MaskSet, SeenPoints
 
@@ -30,7 +28,6 @@ if TYPE_CHECKING:
     from sam_adapt_ros.masks.generators import MaskGenerator
 
 FORMAT = 1
-DAMAGED = (OSError, EOFError, KeyError, ValueError, TypeError, zipfile.BadZipFile, zlib.error)
 
 logger = logging.getLogger(__name__)
 
@@ -75,33 +72,20 @@ class CachedGenerator:
                 digest.update(np.ascontiguousarray(array).data)
         return self._folder / f"{self.name}-{digest.hexdigest()}.npz"
 
-    def _read(self, path: Path) -> dict[str, NDArray[Any]] | None:
+    def _read(self, path: Path) -> Arrays | None:
         try:
-            with np.load(path, allow_pickle=False) as archive:
-                return {name: archive[name] for name in archive.files}
-        except FileNotFoundError:
-            return None
-        except DAMAGED as error:
-            logger.warning("%s: unreadable, made again (%s)", path, error)
+            return load_arrays(path)[0]
+        except StoreError as error:
+            if error.reason != "missing":
+                logger.warning("%s; the masks are made again", error)
             return None
 
-    def _write(self, path: Path, arrays: dict[str, NDArray[Any]]) -> None:
-        """Whole or not at all; a full disk costs the entry, not the frame."""
+    def _write(self, path: Path, arrays: Arrays) -> None:
+        """Writes an entry. A full disk costs the entry, not the frame."""
         try:
-            handle, temporary = tempfile.mkstemp(dir=self._folder, prefix=".", suffix=".npz")
-        except OSError as error:
-            logger.warning("%s: not kept (%s)", path, error)
-            return
-        try:
-            with os.fdopen(handle, "wb") as file:
-                np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-            Path(temporary).replace(path)
-        except OSError as error:
-            logger.warning("%s: not kept (%s)", path, error)
-            Path(temporary).unlink(missing_ok=True)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+            save_arrays(path, arrays, compress=True)
+        except StoreError as error:
+            logger.warning("masks not kept in the cache: %s", error)
 
 
 def _settings(name: str, config: MaskConfig) -> bytes:
@@ -111,32 +95,25 @@ def _settings(name: str, config: MaskConfig) -> bytes:
     for section in used.get(name, []):
         settings[section] = getattr(config, section).model_dump(exclude={"device", "checkpoint"})
     if "sam" in used.get(name, []):
-        settings["checkpoint"] = _file_digest(Path(config.sam.checkpoint).expanduser())
+        checkpoint = Path(config.sam.checkpoint).expanduser()
+        try:
+            settings["checkpoint"] = hash_file(checkpoint)
+        except OSError as error:
+            raise MaskError(f"masks.sam.checkpoint: {checkpoint}: {error.strerror}") from None
     return json.dumps(settings, sort_keys=True).encode()
 
 
-def _file_digest(path: Path) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    try:
-        with path.open("rb") as file:
-            while block := file.read(1 << 22):
-                digest.update(block)
-    except OSError as error:
-        raise MaskError(f"masks.sam.checkpoint: {path}: {error.strerror}") from None
-    return digest.hexdigest()
-
-
-def _image_masks(stored: dict[str, NDArray[Any]] | None, size: tuple[int, int], path: Path) -> ImageMasks | None:
+def _image_masks(stored: Arrays | None, size: tuple[int, int], path: Path) -> ImageMasks | None:
     if stored is None:
         return None
     try:
         return ImageMasks.from_arrays(stored, size)
-    except DAMAGED as error:
+    except (KeyError, ValueError, TypeError) as error:
         logger.warning("%s: not masks of a %s image, made again (%s)", path, size, error)
         return None
 
 
-def _mask_set(stored: dict[str, NDArray[Any]] | None, points: int, source: str, path: Path) -> MaskSet | None:
+def _mask_set(stored: Arrays | None, points: int, source: str, path: Path) -> MaskSet | None:
     if stored is None:
         return None
     try:
@@ -145,6 +122,6 @@ def _mask_set(stored: dict[str, NDArray[Any]] | None, points: int, source: str, 
             raise ValueError(f"bits {bits.dtype} {bits.shape} for {len(areas)} masks of {points} points")
         membership = np.unpackbits(bits, axis=1, count=points).astype(bool)
         return MaskSet(membership, areas, (source,) * len(areas), scores)
-    except DAMAGED as error:
+    except (KeyError, ValueError, TypeError) as error:
         logger.warning("%s: not masks of %d points, made again (%s)", path, points, error)
         return None

@@ -14,6 +14,7 @@ from sam_adapt_ros.errors import CalibrationError
 from sam_adapt_ros.geometry.camera import CameraModel, Distortion
 from sam_adapt_ros.geometry.poses import TransformTree
 from sam_adapt_ros.geometry.transforms import Transform, make_transform, quaternion_from_matrix
+from sam_adapt_ros.io.atomic_write import write_atomically
 
 FILE_NAME = "calibration.yaml"
 """Its name inside a bag's folder."""
@@ -69,9 +70,7 @@ class Calibration:
                 for name, camera in self.cameras.items()
             },
         }
-        temporary = path.with_name(f".{path.name}.tmp")
-        temporary.write_text(yaml.safe_dump(data, sort_keys=False, default_flow_style=None), encoding="utf-8")
-        temporary.replace(path)
+        write_atomically(path, yaml.safe_dump(data, sort_keys=False, default_flow_style=None).encode())
 
     @classmethod
     def load(cls, path: str | Path) -> Calibration:

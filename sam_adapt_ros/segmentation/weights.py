@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from sam_adapt_ros.config import ArchitectureConfig
 from sam_adapt_ros.errors import ConfigError, WeightsError
+from sam_adapt_ros.io.atomic_write import write_atomically
 from sam_adapt_ros.taxonomy import Taxonomy
 
 FORMAT = "1"
@@ -106,24 +106,6 @@ def check_architecture(path: str | Path, found: ArchitectureConfig, expected: Ar
     ]
     if different:
         raise WeightsError(f"{path}: architecture." + "; architecture.".join(different))
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """The file's old content or the new one survives whatever happens, never a mixture."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
 
 
 def _stored(path: Path, name: str, tensor: Tensor, half: bool) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from sam_adapt_ros.errors import ConfigError, WeightsError
-from sam_adapt_ros.segmentation.weights import write_atomically
+from sam_adapt_ros.io.atomic_write import write_atomically
 
 
 def save(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, counters: Mapping[str, Any]) -> None:

@@ -1,4 +1,5 @@
 import dataclasses
+import os
 from pathlib import Path
 
 import numpy as np
@@ -138,7 +139,7 @@ def test_a_failed_write_leaves_the_old_file(weights: Weights, saved: Path, monke
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
         files.save(saved, dataclasses.replace(weights, parent="other"))
     assert saved.read_bytes() == before

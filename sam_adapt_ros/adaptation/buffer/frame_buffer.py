@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 from sam_adapt_ros.adaptation.buffer.diversity import Cover, Entry, Traits
 from sam_adapt_ros.adaptation.buffer.frame_summary import FrameSummary, tone
 from sam_adapt_ros.adaptation.buffer.spatial_split import Places
-from sam_adapt_ros.adaptation.buffer.stored_frame import ImageStorage, StoredFrame, load_arrays, save_arrays
+from sam_adapt_ros.adaptation.buffer.stored_frame import ImageStorage, StoredFrame
 from sam_adapt_ros.config import BufferConfig
 from sam_adapt_ros.errors import StoreError
 from sam_adapt_ros.frame import Frame
-from sam_adapt_ros.io.files import is_temporary, store_errors
+from sam_adapt_ros.io.arrays import load_arrays, save_arrays
+from sam_adapt_ros.io.atomic_write import is_temporary
+from sam_adapt_ros.io.store_errors import store_errors
 
 logger = logging.getLogger(__name__)
 

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import json
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,13 +13,10 @@ from numpy.typing import NDArray
 from sam_adapt_ros.errors import CalibrationError, StoreError
 from sam_adapt_ros.frame import CameraView, Frame
 from sam_adapt_ros.geometry.camera import CameraModel, Distortion
-from sam_adapt_ros.io.files import store_errors, write_atomically
+from sam_adapt_ros.io.arrays import Arrays, load_arrays, save_arrays
 
 Bytes = NDArray[np.uint8]
-Arrays = dict[str, NDArray[Any]]
 _OVERHEAD = 2048  # bytes of Python objects a frame, about
-UNREADABLE = (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error)
-"""What ``numpy.load`` raises on damaged files."""
 
 
 @dataclass(frozen=True)
@@ -160,26 +153,3 @@ class StoredFrame:
 def _camera(view: dict[str, Any], K: NDArray[np.float64]) -> CameraModel:
     width, height = view["size"]
     return CameraModel(width, height, K, Distortion(view["distortion"]), tuple(view["D"]))
-
-
-def save_arrays(path: Path, arrays: Arrays, facts: dict[str, Any]) -> None:
-    """An npz with ``facts`` as JSON beside the arrays, written atomically. Raises StoreError that names the file."""
-    packed = io.BytesIO()
-    np.savez(packed, **arrays, facts=np.frombuffer(json.dumps(facts).encode(), np.uint8))  # type: ignore[arg-type]
-    with store_errors(path):
-        write_atomically(path, packed.getvalue())
-
-
-def load_arrays(path: Path) -> tuple[Arrays, dict[str, Any]]:
-    """What ``save_arrays`` wrote; never unpickles. Raises StoreError: ``missing``, or ``damaged``."""
-    if not path.exists():
-        raise StoreError("missing", f"{path}: not there")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        facts = json.loads(arrays.pop("facts").tobytes())
-        if not isinstance(facts, dict):
-            raise ValueError("facts: a mapping expected")
-        return arrays, facts
-    except UNREADABLE as error:
-        raise StoreError("damaged", f"{path}: cannot be read ({type(error).__name__}: {error})") from None

@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from sam_adapt_ros.errors import StoreError
-from sam_adapt_ros.io.files import write_atomically
+from sam_adapt_ros.io.atomic_write import write_atomically
 
 POINTER_FILE = "current"
 FORMAT = 1

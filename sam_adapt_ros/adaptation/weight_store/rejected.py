@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from sam_adapt_ros.adaptation.weight_store.staging import dump
 from sam_adapt_ros.adaptation.weight_store.version import RECORD_SUFFIX
 from sam_adapt_ros.errors import StoreError
-from sam_adapt_ros.io.files import is_temporary, store_errors, sync_folder, write_atomically
+from sam_adapt_ros.io.atomic_write import is_temporary, sync_folder, write_atomically
+from sam_adapt_ros.io.store_errors import store_errors
 
 if TYPE_CHECKING:
     from sam_adapt_ros.adaptation.weight_store.staging import Candidate

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sam_adapt_ros.errors import WeightsError
-from sam_adapt_ros.io.files import store_errors
+from sam_adapt_ros.io.atomic_write import write_atomically
+from sam_adapt_ros.io.store_errors import store_errors
 
 # The weights files' module imports torch, which takes seconds: only what reads tensors pays for it.
 if TYPE_CHECKING:
@@ -72,7 +71,9 @@ def stage(weights: Candidate, folder: Path, like: Path | None = None, parent: st
     path = folder / STAGED
     try:
         if isinstance(weights, str | Path):
-            _copy(Path(weights), path)
+            with store_errors(Path(weights)):
+                data = Path(weights).read_bytes()
+            write_atomically(path, data)
         else:
             if not isinstance(weights, weights_files.Weights):
                 if like is None:
@@ -94,12 +95,3 @@ def dump(weights: Weights | Mapping[str, Tensor], path: Path) -> None:
     except Exception as error:  # safetensors' own error type does not derive from a built-in one
         raise ValueError(f"{path}: {error}") from None
     path.write_bytes(data)
-
-
-def _copy(source: Path, target: Path) -> None:
-    with store_errors(source):
-        reader = source.open("rb")
-    with reader, store_errors(target), target.open("wb") as writer:
-        shutil.copyfileobj(reader, writer)
-        writer.flush()
-        os.fsync(writer.fileno())

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import logging
 import shutil
 from collections.abc import Iterator
@@ -38,7 +37,10 @@ from sam_adapt_ros.adaptation.weight_store.version import (
     parse_name,
 )
 from sam_adapt_ros.errors import StoreError, WeightsError
-from sam_adapt_ros.io.files import is_temporary, locked, store_errors, sync_folder, write_atomically
+from sam_adapt_ros.io.atomic_write import is_temporary, sync_folder, write_atomically
+from sam_adapt_ros.io.hashing import hash_file
+from sam_adapt_ros.io.lock import locked
+from sam_adapt_ros.io.store_errors import store_errors
 
 if TYPE_CHECKING:
     from sam_adapt_ros.adaptation.weight_store.staging import Candidate
@@ -196,13 +198,12 @@ class WeightStore(StoreReader):
 
     def _take(self, staged: Path, weights_version: str, record: Record) -> Version:
         """Gives a staged file its name, with its record written before, so that no version is without one."""
-        content = staged.read_bytes()
-        digest = hashlib.sha256(content).hexdigest()
+        digest = hash_file(staged)
         for version in self.list():
             if version.record.sha256 == digest and not self._problems(version.path):
                 return version
         created = record.created or datetime.now(timezone.utc).isoformat(timespec="seconds")
-        record = replace(record, created=created, sha256=digest, size=len(content))
+        record = replace(record, created=created, sha256=digest, size=staged.stat().st_size)
         path = self.folder / name_of(self._highest_number() + 1, weights_version)
         write_atomically(path.with_suffix(RECORD_SUFFIX), encode_record(record))
         staged.chmod(0o444)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +10,9 @@ from sam_adapt_ros.adaptation.weight_store.pointer import POINTER_FILE, Pointer,
 from sam_adapt_ros.adaptation.weight_store.rejected import Quarantine
 from sam_adapt_ros.adaptation.weight_store.version import Version, hash_of, parse_name, read_record
 from sam_adapt_ros.errors import StoreError, WeightsError
-from sam_adapt_ros.io.files import locked, store_errors
+from sam_adapt_ros.io.hashing import hash_file
+from sam_adapt_ros.io.lock import locked
+from sam_adapt_ros.io.store_errors import store_errors
 
 LOCK = ".lock"
 Problems = list[str]
@@ -101,14 +102,14 @@ class StoreReader:
         """What is wrong with a version. deep: reads the tensors as well."""
         try:
             record = read_record(path)
-            content = path.read_bytes()
+            size, digest = path.stat().st_size, hash_file(path)
         except StoreError as error:
             return [str(error)]
         except OSError as error:
             return [f"{path}: cannot be read: {error.strerror}"]
-        if len(content) != record.size:
-            return [f"{path}: {record.size} bytes expected, got {len(content)}"]
-        if hashlib.sha256(content).hexdigest() != record.sha256:
+        if size != record.size:
+            return [f"{path}: {record.size} bytes expected, got {size}"]
+        if digest != record.sha256:
             return [f"{path}: the content is damaged (it does not match the recorded SHA-256)"]
         if deep:
             from sam_adapt_ros.segmentation.weights import load

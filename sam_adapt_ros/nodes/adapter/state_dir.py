@@ -13,7 +13,9 @@ from sam_adapt_ros.adaptation import WeightStore
 from sam_adapt_ros.adaptation.weight_store.pointer import POINTER_FILE
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import StoreError
-from sam_adapt_ros.io.files import is_temporary, locked, store_errors, write_atomically
+from sam_adapt_ros.io.atomic_write import is_temporary, write_atomically
+from sam_adapt_ros.io.lock import locked
+from sam_adapt_ros.io.store_errors import store_errors
 from sam_adapt_ros.nodes.adapter.resource_limits import learn_modestly
 
 if TYPE_CHECKING:

@@ -1,5 +1,4 @@
 import json
-import os
 import time
 from dataclasses import replace
 
@@ -10,7 +9,7 @@ from store_weights import make_weights
 
 from sam_adapt_ros.adaptation import Record, StoreFollower, WeightStore
 from sam_adapt_ros.errors import StoreError
-from sam_adapt_ros.io import files as files_module
+from sam_adapt_ros.io.lock import locked
 from sam_adapt_ros.segmentation import weights as weights_files
 
 
@@ -207,34 +206,10 @@ def test_the_source_is_never_set_aside(store):
     assert store.source().path.exists()
 
 
-def test_a_files_data_is_synced_before_its_name_and_the_folder_after(store, monkeypatch):
-    events = []
-    names = {}
-    real_open, real_fsync, real_replace = os.open, os.fsync, os.replace
-
-    def opened(path, *arguments, **keywords):
-        descriptor = real_open(path, *arguments, **keywords)
-        names[descriptor] = os.fspath(path)
-        return descriptor
-
-    monkeypatch.setattr(os, "open", opened)
-    monkeypatch.setattr(os, "fsync", lambda fd: (events.append(("fsync", names.get(fd, ""))), real_fsync(fd)))
-    monkeypatch.setattr(os, "replace", lambda a, b: (events.append(("replace", str(a), str(b))), real_replace(a, b)))
-    version = add(store, 1)
-    events.clear()
-    store.promote(version)
-    (temporary,) = (event[1] for event in events if event[0] == "replace")
-    assert events == [
-        ("fsync", temporary),
-        ("replace", temporary, str(store.folder / "current")),
-        ("fsync", str(store.folder)),
-    ]
-
-
 def test_the_lock_keeps_changes_apart_and_readers_out_of_it(store):
-    with files_module.locked(store.folder / ".lock", 1):
+    with locked(store.folder / ".lock", 1):
         patient = WeightStore(store.folder, lock_timeout_s=0.05)
-        with pytest.raises(StoreError, match=r"\.lock: held by another process") as error:
+        with pytest.raises(StoreError, match=r"\.lock: another process has held the lock") as error:
             patient.rollback()
         assert error.value.reason == "locked"
         assert patient.current() == store.source()

@@ -1,0 +1,53 @@
+"""Atomic replacement of a file: written under a temporary name, synced to the disk, renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+from pathlib import Path
+
+_serial = itertools.count()
+
+
+def write_atomically(path: Path, data: bytes, mtime_ns: int | None = None) -> None:
+    """Replaces a file so that a kill or a power cut leaves its old content or the new one, never a mixture.
+
+    Args:
+        path: the file; its folder must exist.
+        mtime_ns: the modification time to give the file, set before it appears under its name; None for now.
+    Raises:
+        OSError: the file has its old content. Only a kill leaves a temporary file behind (see ``is_temporary``).
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{next(_serial)}.tmp")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        try:
+            remaining = memoryview(data)
+            while remaining:
+                remaining = remaining[os.write(descriptor, remaining) :]
+            if mtime_ns is not None:
+                os.utime(descriptor, ns=(mtime_ns, mtime_ns))
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether a file is one that a killed ``write_atomically`` left behind."""
+    return path.name.startswith(".") and path.name.endswith(".tmp")
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes renames and removals in a folder survive a power cut. Raises OSError."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
