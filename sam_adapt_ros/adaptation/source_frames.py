@@ -70,7 +70,7 @@ class SourceFrames:
                 f"adaptation.source: {bag}: taxonomy {taxonomy.name} has no mapping {truth.mapping!r} (known: {known})"
             )
         with BagReader(bag, self._config) as reader:
-            if not reader.inputs.ground_truth:
+            if not reader.roles.ground_truth:
                 raise BagError(f"adaptation.source: {bag}: no ground truth on {truth.topic or '(no topic is named)'}")
             try:
                 ids = np.unique(read_labels(next(reader.raw({truth.topic})).decode())[1])

@@ -1,8 +1,8 @@
 """Bag -> frames, frames -> bag, and data-set converters, one file each."""
 
 from sam_adapt_ros.bags.info import BagInfo, bag_info
-from sam_adapt_ros.bags.message_reader import BagSource, RawMessage, Topic
+from sam_adapt_ros.bags.message_reader import MessageReader, RawMessage, Topic
 from sam_adapt_ros.bags.reader import BagReader, Counts
 from sam_adapt_ros.bags.writer import BagWriter
 
-__all__ = ["BagInfo", "BagReader", "BagSource", "BagWriter", "Counts", "RawMessage", "Topic", "bag_info"]
+__all__ = ["BagInfo", "BagReader", "BagWriter", "Counts", "MessageReader", "RawMessage", "Topic", "bag_info"]

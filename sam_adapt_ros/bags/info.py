@@ -1,4 +1,4 @@
-"""What is in a bag, which of our inputs it has, and what its first frames lack."""
+"""What is in a bag, which of our roles it has, and what its first frames lack."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 import yaml
 
-from sam_adapt_ros.bags.message_reader import BagSource
+from sam_adapt_ros.bags.message_reader import MessageReader
 from sam_adapt_ros.bags.reader import BagReader
-from sam_adapt_ros.bags.topic_roles import find_inputs
+from sam_adapt_ros.bags.topic_roles import find_topic_roles
 from sam_adapt_ros.bags.writer import CALIBRATION_FILE
 from sam_adapt_ros.config import Config
 
@@ -34,7 +34,7 @@ class BagInfo:
     """What ``sam-adapt info`` shows.
 
     kind: ``rosbag2 mcap, version 9``, ``ROS 1``, ... size: bytes. duration: seconds.
-    found: (part of the configuration, topic, type). missing: inputs that are not there, and what the first frames
+    found: (part of the configuration, topic, type). missing: roles that are not there, and what the first frames
     lack, one line each. frames: sweeps in the bag, one frame each. usable: whether the first frames could be made.
     calibration: whether the bag carries a calibration file.
     """
@@ -56,12 +56,12 @@ class BagInfo:
 def bag_info(path: str | Path, config: Config) -> BagInfo:
     """Reads the bag's index, and its first frames for a trial. Raises BagError when the bag cannot be read."""
     path = Path(path)
-    with BagSource(path) as source:
+    with MessageReader(path) as source:
         topics, start_ns, end_ns = source.topics, source.start_ns, source.end_ns
     duration = (end_ns - start_ns) / 1e9
-    inputs = find_inputs(topics, config)
-    missing = list(inputs.missing)
-    usable = not inputs.errors
+    roles = find_topic_roles(topics, config)
+    missing = list(roles.missing)
+    usable = not roles.errors
     if usable:
         trial, usable = _try_frames(path, config)
         missing += trial
@@ -77,9 +77,9 @@ def bag_info(path: str | Path, config: Config) -> BagInfo:
             TopicInfo(topic.name, topic.msgtype, topic.count, _rate(topic.count, duration), topic.transient_local)
             for topic in topics.values()
         ],
-        found=inputs.found,
+        found=roles.found,
         missing=missing,
-        frames=topics[inputs.lidar].count if inputs.lidar in topics else 0,
+        frames=topics[roles.lidar].count if roles.lidar in topics else 0,
         usable=usable,
         calibration=path.is_dir() and (path / CALIBRATION_FILE).is_file(),
     )

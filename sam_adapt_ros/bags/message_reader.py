@@ -59,7 +59,7 @@ class RawMessage:
     msgtype: str
     log_time_ns: int
     data: bytes | memoryview
-    source: BagSource
+    source: MessageReader
 
     def decode(self) -> Any:
         """The message. Raises MessageError, reason ``undecodable``, when its bytes do not fit its type."""
@@ -70,7 +70,7 @@ class RawMessage:
         return self.data if self.source.is_ros2 else self.source.to_cdr(self)
 
 
-class BagSource:
+class MessageReader:
     """Reads one bag; a context manager.
 
     path: a rosbag2 folder, an ``.mcap`` or ``.db3`` file of one, or a ROS 1 ``.bag``.
@@ -87,7 +87,7 @@ class BagSource:
         with self._errors():
             self._reader = rosbag2.Reader(self.path) if self.is_ros2 else rosbag1.Reader(self.path)
 
-    def __enter__(self) -> BagSource:
+    def __enter__(self) -> MessageReader:
         with self._errors():
             self._reader.open()
         return self

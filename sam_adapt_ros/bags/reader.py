@@ -10,18 +10,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sam_adapt_ros.bags.message_reader import BagSource, RawMessage, Topic
-from sam_adapt_ros.bags.topic_roles import Inputs, find_inputs
+from sam_adapt_ros.bags.message_reader import MessageReader, RawMessage, Topic
+from sam_adapt_ros.bags.topic_roles import TopicRoles, find_topic_roles
 from sam_adapt_ros.bags.writer import CALIBRATION_FILE
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import BagError, MessageError
 from sam_adapt_ros.frame import Frame
 from sam_adapt_ros.messages import (
-    Assembled,
+    AssembledFrame,
     Calibration,
     FrameAssembler,
     Match,
-    Synchronizer,
+    TimeSynchronizer,
     feed_odometry,
     feed_tf,
     stamp_ns,
@@ -51,8 +51,8 @@ class Counts:
 class BagReader:
     """Gives a bag's frames; a context manager.
 
-    path: see ``BagSource``. config: names the topics; without a taxonomy, or one without the mapping that is asked for,
-    ground truth is not read.
+    path: see ``MessageReader``. config: names the topics; without a taxonomy, or one without the mapping that is
+    asked for, ground truth is not read.
     Raises BagError when the bag cannot be read or has no usable LiDAR topic, or images of other
     topics only; ``frames`` warns of what else is not there.
     """
@@ -62,8 +62,8 @@ class BagReader:
         self.config = config
         self.counts = Counts()
         self._taxonomy = self._load_taxonomy()
-        self._source = BagSource(path)
-        self._inputs: Inputs | None = None
+        self._source = MessageReader(path)
+        self._roles: TopicRoles | None = None
 
     def __enter__(self) -> BagReader:
         self._source.__enter__()
@@ -73,13 +73,13 @@ class BagReader:
         self._source.__exit__(*error)
 
     @property
-    def inputs(self) -> Inputs:
-        """Which of the configuration's inputs the bag has. Raises BagError when that is not enough."""
-        if self._inputs is None:
-            self._inputs = find_inputs(self._source.topics, self.config)
-            if self._inputs.errors:
-                raise BagError(f"{self.path}: {'; '.join(self._inputs.errors)}")
-        return self._inputs
+    def roles(self) -> TopicRoles:
+        """Which of the configuration's roles the bag has. Raises BagError when that is not enough."""
+        if self._roles is None:
+            self._roles = find_topic_roles(self._source.topics, self.config)
+            if self._roles.errors:
+                raise BagError(f"{self.path}: {'; '.join(self._roles.errors)}")
+        return self._roles
 
     def topics(self) -> dict[str, Topic]:
         """The bag's topics by name."""
@@ -88,7 +88,7 @@ class BagReader:
     @property
     def sweeps(self) -> int:
         """How many LiDAR messages the bag has."""
-        return self._source.topics[self.inputs.lidar].count
+        return self._source.topics[self.roles.lidar].count
 
     @property
     def dropped(self) -> Counter[str]:
@@ -109,14 +109,14 @@ class BagReader:
 
         only: numbers of the sweeps that are asked for, from 0; the images of others are not decoded. None: all.
         """
-        for line in self.inputs.missing:
+        for line in self.roles.missing:
             logger.warning("%s: %s", self.path, line)
         return (assembled.frame for assembled in self.assembled(only))
 
-    def assembled(self, only: Collection[int] | None = None) -> Iterator[Assembled]:
+    def assembled(self, only: Collection[int] | None = None) -> Iterator[AssembledFrame]:
         """As ``frames``, with what is to be said about each. Every call starts at the bag's beginning, counts anew."""
         self.counts = counts = Counts()
-        inputs = self.inputs
+        roles = self.roles
         matches: deque[Match] = deque()
         numbers = itertools.count()
 
@@ -124,16 +124,16 @@ class BagReader:
             if only is None or next(numbers) in only:
                 matches.append(match)
 
-        synchronizer = Synchronizer(
-            {name: self.config.cameras[name].time_offset for name in inputs.images.values()},
+        synchronizer = TimeSynchronizer(
+            {name: self.config.cameras[name].time_offset for name in roles.images.values()},
             self.config.sync,
             matched,
             lambda reason, _: counts.dropped.update([reason]),
         )
         # Two readers with their own places in the file, opened by whichever thread iterates (sqlite3 insists on it).
-        with BagSource(self.path) as source, BagSource(self.path) as ahead:
-            context = _Context(ahead, inputs, self._assembler(), counts)
-            for message in source.messages({inputs.lidar, *inputs.images}):
+        with MessageReader(self.path) as source, MessageReader(self.path) as ahead:
+            context = _Context(ahead, roles, self._assembler(), counts)
+            for message in source.messages({roles.lidar, *roles.images}):
                 now = message.log_time_ns
                 context.read_until(now + _LEAD_NS)
                 synchronizer.tick(now)
@@ -143,11 +143,11 @@ class BagReader:
                     self._count_undecodable(message, error)
                     continue
                 stamp = stamp_ns(decoded.header)
-                if message.topic == inputs.lidar:
+                if message.topic == roles.lidar:
                     counts.frames_in += 1
                     synchronizer.add_sweep(stamp, decoded, now)
                 else:
-                    synchronizer.add_image(inputs.images[message.topic], stamp, decoded, now)
+                    synchronizer.add_image(roles.images[message.topic], stamp, decoded, now)
                 yield from self._assemble(matches, context)
             synchronizer.flush()
             yield from self._assemble(matches, context)
@@ -173,7 +173,7 @@ class BagReader:
             assembler.set_calibration(Calibration.load(folder / CALIBRATION_FILE))
         return assembler
 
-    def _assemble(self, matches: deque[Match], context: _Context) -> Iterator[Assembled]:
+    def _assemble(self, matches: deque[Match], context: _Context) -> Iterator[AssembledFrame]:
         while matches:
             match = matches.popleft()
             self.counts.cameras.update(f"image_missing.{name}" for name in match.missing)
@@ -190,24 +190,24 @@ class BagReader:
 
     def _count_undecodable(self, message: RawMessage, error: MessageError) -> None:
         logger.warning("%s: message at %d left out: %s", self.path, message.log_time_ns, error)
-        if message.topic == self.inputs.lidar:
+        if message.topic == self.roles.lidar:
             self.counts.frames_in += 1
             self.counts.dropped[error.reason] += 1
         else:
-            self.counts.cameras[f"{error.reason}.{self.inputs.images[message.topic]}"] += 1
+            self.counts.cameras[f"{error.reason}.{self.roles.images[message.topic]}"] += 1
 
 
 class _Context:
     """What frames need besides sweeps and images, read ahead of them."""
 
-    def __init__(self, source: BagSource, inputs: Inputs, assembler: FrameAssembler, counts: Counts) -> None:
-        self._inputs = inputs
+    def __init__(self, source: MessageReader, roles: TopicRoles, assembler: FrameAssembler, counts: Counts) -> None:
+        self._roles = roles
         self._assembler = assembler
         self._counts = counts
         self._labels: OrderedDict[int, Any] = OrderedDict()
         self._instances: OrderedDict[tuple[str, int], Any] = OrderedDict()
         self._tf_children: set[str] = set()
-        self._messages = source.messages(inputs.context_topics)
+        self._messages = source.messages(roles.context_topics)
         self._next = next(self._messages, None)
 
     def read_until(self, log_time_ns: int) -> None:
@@ -220,7 +220,7 @@ class _Context:
                 self._refuse(error.reason, message.topic)
             self._next = next(self._messages, None)
 
-    def assemble(self, match: Match) -> Assembled:
+    def assemble(self, match: Match) -> AssembledFrame:
         """Raises MessageError when the sweep is unusable."""
         images = match.images
         instances = {name: self._instances.pop((name, stamp_ns(msg.header)), None) for name, (_, msg) in images.items()}
@@ -234,22 +234,22 @@ class _Context:
         )
 
     def _take(self, topic: str, msg: Any) -> None:
-        inputs = self._inputs
-        if topic in inputs.transforms:
+        roles = self._roles
+        if topic in roles.transforms:
             self._tf_children.update(transform.child_frame_id.lstrip("/") for transform in msg.transforms)
-            if feed_tf(self._assembler.tree, msg, static=inputs.transforms[topic]):
+            if feed_tf(self._assembler.tree, msg, static=roles.transforms[topic]):
                 self._refuse("transform", topic)
-        elif topic == inputs.odometry:
+        elif topic == roles.odometry:
             # TF is the authority on a frame that it knows: odometry may be of another origin.
             if msg.child_frame_id.lstrip("/") not in self._tf_children and feed_odometry(self._assembler.tree, msg):
                 self._refuse("transform", topic)
-        elif topic in inputs.infos:
-            for camera in inputs.infos[topic]:
+        elif topic in roles.infos:
+            for camera in roles.infos[topic]:
                 self._assembler.set_camera_info(camera, msg)
-        elif topic == inputs.ground_truth:
+        elif topic == roles.ground_truth:
             _keep(self._labels, stamp_ns(msg.header), msg)
-        elif topic in inputs.instances:
-            _keep(self._instances, (inputs.instances[topic], stamp_ns(msg.header)), msg)
+        elif topic in roles.instances:
+            _keep(self._instances, (roles.instances[topic], stamp_ns(msg.header)), msg)
 
     def _refuse(self, reason: str, topic: str) -> None:
         self._counts.messages[f"{reason}.{topic}"] += 1

@@ -19,7 +19,7 @@ TF_TOPICS = {"/tf": False, "/tf_static": True}
 
 
 @dataclass
-class Inputs:
+class TopicRoles:
     """Topics found, by part.
 
     lidar: topic. images: topic -> camera. infos: topic -> cameras. instances: topic -> camera.
@@ -45,47 +45,47 @@ class Inputs:
         return topics - {"", self.lidar, *self.images}
 
 
-def find_inputs(topics: Mapping[str, Topic], config: Config) -> Inputs:
+def find_topic_roles(topics: Mapping[str, Topic], config: Config) -> TopicRoles:
     """topics: the bag's, by name."""
-    inputs = Inputs(lidar=config.lidar.topic)
+    roles = TopicRoles(lidar=config.lidar.topic)
 
     def find(part: str, topic: str, types: tuple[str, ...], needed: bool = True) -> bool:
         if topic in topics and topics[topic].msgtype in types:
             if topics[topic].count:
-                inputs.found.append((part, topic, topics[topic].msgtype))
+                roles.found.append((part, topic, topics[topic].msgtype))
                 return True
-            inputs.missing.append(f"{part}: {topic} has no messages")
+            roles.missing.append(f"{part}: {topic} has no messages")
         elif topic in topics:
-            inputs.missing.append(f"{part}: {topic} is {topics[topic].msgtype}, {' or '.join(types)} expected")
+            roles.missing.append(f"{part}: {topic} is {topics[topic].msgtype}, {' or '.join(types)} expected")
         elif needed:
-            inputs.missing.append(f"{part}: no topic {topic}{_suggest(topics, types)}")
+            roles.missing.append(f"{part}: no topic {topic}{_suggest(topics, types)}")
         return False
 
     if not find("lidar", config.lidar.topic, POINT_CLOUD):
-        inputs.errors.append(inputs.missing[-1])
+        roles.errors.append(roles.missing[-1])
     for name, camera in config.cameras.items():
         if not find(f"cameras.{name}.image", camera.image, IMAGE):
             continue
-        inputs.images[camera.image] = name
+        roles.images[camera.image] = name
         if camera.info and find(f"cameras.{name}.info", camera.info, CAMERA_INFO):
-            inputs.infos.setdefault(camera.info, []).append(name)
+            roles.infos.setdefault(camera.info, []).append(name)
         if camera.instances and find(f"cameras.{name}.instances", camera.instances, IMAGE, needed=False):
-            inputs.instances[camera.instances] = name
+            roles.instances[camera.instances] = name
     others = [name for name, topic in topics.items() if topic.msgtype in IMAGE and topic.count]
-    if config.cameras and others and not inputs.images:
+    if config.cameras and others and not roles.images:
         # A bag without any image may be meant; one whose images nobody looks at is another vehicle's.
         expected = ", ".join(camera.image for camera in config.cameras.values())
-        inputs.errors.append(f"cameras: none of {expected}, but {', '.join(others[:6])}: another preset may fit (-c)")
+        roles.errors.append(f"cameras: none of {expected}, but {', '.join(others[:6])}: another preset may fit (-c)")
     for topic, static in TF_TOPICS.items():
         if find("transforms", topic, TRANSFORMS, needed=False):
-            inputs.transforms[topic] = static
+            roles.transforms[topic] = static
     odometry = config.transforms.odometry_topic
-    if odometry and find("transforms.odometry_topic", odometry, ODOMETRY, needed="/tf" not in inputs.transforms):
-        inputs.odometry = odometry
+    if odometry and find("transforms.odometry_topic", odometry, ODOMETRY, needed="/tf" not in roles.transforms):
+        roles.odometry = odometry
     truth = config.ground_truth.topic
     if truth and find("ground_truth", truth, POINT_CLOUD, needed=False):
-        inputs.ground_truth = truth
-    return inputs
+        roles.ground_truth = truth
+    return roles
 
 
 def _suggest(topics: Mapping[str, Topic], types: tuple[str, ...]) -> str:

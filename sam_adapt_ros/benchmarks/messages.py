@@ -12,7 +12,7 @@ from sam_adapt_ros.benchmarks import Figure, real_data
 from sam_adapt_ros.config import SyncConfig
 from sam_adapt_ros.frame import CameraView
 from sam_adapt_ros.geometry import CameraModel, Distortion, assign_cameras, make_transform, project, voxelize
-from sam_adapt_ros.messages import Match, Synchronizer, decode_image, encode_cloud, encode_labels, read_points
+from sam_adapt_ros.messages import Match, TimeSynchronizer, decode_image, encode_cloud, encode_labels, read_points
 
 POINTS = 34_688
 _FORWARD = np.array([[0.0, -1, 0], [0, 0, -1], [1, 0, 0]])  # LiDAR axes (x forward) -> optical axes
@@ -90,7 +90,7 @@ def _views(D: tuple[float, ...]) -> list[CameraView]:
 def _synchronizer_ms(sweeps: int) -> float:
     cameras = dict.fromkeys("abcdef", 0.0)
     matches: list[Match] = []
-    synchronizer = Synchronizer(cameras, SyncConfig(), matches.append, lambda reason, stamp: None)
+    synchronizer = TimeSynchronizer(cameras, SyncConfig(), matches.append, lambda reason, stamp: None)
     start = time.perf_counter()
     for k in range(1, sweeps + 1):
         stamp = k * 50_000_000

@@ -2,7 +2,7 @@
 
 from sam_adapt_ros.messages.calibration_file import Calibration, CameraCalibration
 from sam_adapt_ros.messages.camera_info import camera_from_info, optical_from_info
-from sam_adapt_ros.messages.frame_assembler import Assembled, FrameAssembler
+from sam_adapt_ros.messages.frame_assembler import AssembledFrame, FrameAssembler
 from sam_adapt_ros.messages.image import decode_image, decode_instances
 from sam_adapt_ros.messages.point_cloud import (
     Cloud,
@@ -13,12 +13,12 @@ from sam_adapt_ros.messages.point_cloud import (
     read_labels,
     read_points,
 )
-from sam_adapt_ros.messages.stamps import stamp_ns
-from sam_adapt_ros.messages.synchronizer import Match, Synchronizer
+from sam_adapt_ros.messages.stamps import serialized_stamp_ns, stamp_ns
+from sam_adapt_ros.messages.time_synchronizer import Match, TimeSynchronizer
 from sam_adapt_ros.messages.transform_messages import feed_odometry, feed_tf
 
 __all__ = [
-    "Assembled",
+    "AssembledFrame",
     "Calibration",
     "CameraCalibration",
     "Cloud",
@@ -26,7 +26,7 @@ __all__ = [
     "FrameAssembler",
     "LabelCloudData",
     "Match",
-    "Synchronizer",
+    "TimeSynchronizer",
     "camera_from_info",
     "decode_image",
     "decode_instances",
@@ -37,5 +37,6 @@ __all__ = [
     "optical_from_info",
     "read_labels",
     "read_points",
+    "serialized_stamp_ns",
     "stamp_ns",
 ]

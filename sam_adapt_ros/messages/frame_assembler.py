@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
-class Assembled:
+class AssembledFrame:
     """A frame and what is to be said about it.
 
     dropped: cameras that are left out -> reason (``image_…``, ``camera_info``, ``transform_…``).
@@ -123,7 +123,7 @@ class FrameAssembler:
         images: Mapping[str, tuple[int, Any]],
         ground_truth_msg: Any = None,
         instances: Mapping[str, Any] | None = None,
-    ) -> Assembled:
+    ) -> AssembledFrame:
         """One frame.
 
         stamp_ns, frame_id: the sweep's. images: camera -> (stamp on the LiDAR's clock, Image or CompressedImage).
@@ -156,7 +156,7 @@ class FrameAssembler:
             instances=None if ground_truth is None else _point_instances(ground_truth_msg),
         )
         self.counts.update(f"{reason}.{name}" for name, reason in [*report.dropped.items(), *report.warnings.items()])
-        return Assembled(frame, cloud, report.dropped, report.warnings, report.details)
+        return AssembledFrame(frame, cloud, report.dropped, report.warnings, report.details)
 
     def _view(
         self, name: str, stamp: int, msg: Any, sweep_ns: int, lidar: str, instances: Any, report: _Report

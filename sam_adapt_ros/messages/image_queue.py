@@ -20,7 +20,7 @@ class Image(NamedTuple):
     payload: Any
 
 
-class ImageTrack:
+class ImageQueue:
     """Recent images of one camera, by stamp.
 
     tolerance_ns: an image belongs to a sweep when their stamps differ by no more.
@@ -118,7 +118,7 @@ class ImageTrack:
             self._newest = self._images[-1].stamp_ns if self._images else None
 
 
-class Presence:
+class CameraLiveness:
     """Whether a camera is worth waiting for.
 
     It is silent once several sweeps waited in vain and for long no image came in time.

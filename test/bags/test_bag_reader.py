@@ -30,7 +30,7 @@ from rosbags.rosbag1 import Writer as Rosbag1Writer
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
-from sam_adapt_ros.bags import BagReader, BagSource, BagWriter
+from sam_adapt_ros.bags import BagReader, BagWriter, MessageReader
 from sam_adapt_ros.errors import BagError
 from sam_adapt_ros.geometry import CameraModel
 from sam_adapt_ros.messages import Calibration, CameraCalibration, encode_cloud
@@ -199,7 +199,7 @@ def test_ros1_bag_with_upper_case_camera_info(tmp_path: Path) -> None:
         for connection, stamp, data in reader.messages():
             raw = ros2.cdr_to_ros1(data, connection.msgtype)
             writer.write(connections[connection.topic], stamp, raw)
-    with BagSource(tmp_path / "ros1.bag") as source:
+    with MessageReader(tmp_path / "ros1.bag") as source:
         info = next(source.messages(["/CAM_FRONT/camera_info"])).decode()
         assert hasattr(info, "K") and not hasattr(info, "k")
         assert source.topics["/tf_static"].transient_local
@@ -220,7 +220,7 @@ def test_ros1_messages_play_as_ros2(tmp_path: Path) -> None:
         by_id = {c.id: writer.add_connection(c.topic, c.msgtype, typestore=store) for c in connections}
         for connection, stamp, data in reader.messages(connections):
             writer.write(by_id[connection.id], stamp, ros2.cdr_to_ros1(data, connection.msgtype))
-    with BagSource(tmp_path / "ros1.bag") as a, BagSource(tmp_path / "ros2") as b:
+    with MessageReader(tmp_path / "ros1.bag") as a, MessageReader(tmp_path / "ros2") as b:
         for topic in a.topics:
             ours, theirs = next(a.messages([topic])), next(b.messages([topic]))
             assert bytes(ours.cdr()) == bytes(theirs.cdr())
@@ -340,7 +340,7 @@ def test_upper_case_fields_left_by_conversion(tmp_path: Path) -> None:
     for name in "dkrp":
         msgdef = msgdef.replace(f"] {name}\n", f"] {name.upper()}\n")
     assert "float64[9] K" in msgdef
-    with BagSource(tmp_path / "bag") as source:
+    with MessageReader(tmp_path / "bag") as source:
         writer = Writer(tmp_path / "upper", version=9, storage_plugin=StoragePlugin.MCAP)
         with writer:
             for name, topic in source.topics.items():
@@ -432,7 +432,7 @@ def test_late_tf_and_labels_are_read_ahead(tmp_path: Path) -> None:
     """TF and labels that were recorded a second behind their sweep are used all the same."""
     write(tmp_path / "early")
     late = {"/tf", "/tf_static", "/ground_truth/labels", "/CAM_FRONT/camera_info"}
-    with BagSource(tmp_path / "early") as source, BagWriter(tmp_path / "late") as writer:
+    with MessageReader(tmp_path / "early") as source, BagWriter(tmp_path / "late") as writer:
         for message in source.messages():
             delay = SECOND if message.topic in late else 0
             writer.write(message.topic, message.data, message.log_time_ns + delay, msgtype=message.msgtype)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rosbags.rosbag2 import Writer
 from scipy.spatial.transform import Rotation
 
-from sam_adapt_ros.bags import BagSource, BagWriter
+from sam_adapt_ros.bags import BagWriter, MessageReader
 from sam_adapt_ros.errors import BagError
 from sam_adapt_ros.geometry import CameraModel, Distortion
 from sam_adapt_ros.messages import camera_from_info, decode_image, read_labels, stamp_ns
@@ -24,7 +24,7 @@ KINDS = [("mcap", 9), ("mcap", 8), ("sqlite3", 9), ("sqlite3", 8)]
 
 def read_all(path: Path) -> dict[str, list]:
     messages: dict[str, list] = {}
-    with BagSource(path) as source:
+    with MessageReader(path) as source:
         for message in source.messages():
             messages.setdefault(message.topic, []).append((message.log_time_ns, message.decode()))
     return messages
@@ -88,7 +88,7 @@ def test_metadata_has_the_qos_of_its_version(tmp_path: Path, storage, version) -
     assert qos["/tf_static"][0]["durability"] == transient
     assert qos["/LIDAR_TOP"][0]["durability"] == qos["/tf"][0]["durability"] == volatile
     assert {profile["reliability"] for (profile,) in qos.values()} == {reliable}
-    with BagSource(tmp_path / "bag") as source:
+    with MessageReader(tmp_path / "bag") as source:
         assert [name for name, topic in source.topics.items() if topic.transient_local] == ["/tf_static"]
 
 
@@ -167,7 +167,7 @@ def test_topic_keeps_its_type(tmp_path: Path) -> None:
 def test_serialized_messages_are_passed_on(tmp_path: Path) -> None:
     with BagWriter(tmp_path / "a") as writer:
         writer.write_image_bytes("/image", START, "CAM", jpeg(1), "jpeg")
-    with BagSource(tmp_path / "a") as source, BagWriter(tmp_path / "b", "sqlite3", 8) as writer:
+    with MessageReader(tmp_path / "a") as source, BagWriter(tmp_path / "b", "sqlite3", 8) as writer:
         for message in source.messages():
             writer.write(message.topic, message.cdr(), message.log_time_ns, msgtype=message.msgtype)
     ((_, image),) = read_all(tmp_path / "b")["/image"]

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from sam_adapt_ros.bags import BagReader, BagSource
+from sam_adapt_ros.bags import BagReader, MessageReader
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.datasets import kitti_raw
 from sam_adapt_ros.datasets.kitti_files import read_timestamps
@@ -66,7 +66,7 @@ def test_clip_projects_as_kitti_says(clip) -> None:
 
 def test_clip_is_passed_on_untouched(clip) -> None:
     drive, bag = clip
-    with BagSource(bag) as source:
+    with MessageReader(bag) as source:
         assert not {"/tf", "/odom", "/ground_truth/labels"} & set(source.topics)
         images = [message.decode() for message in source.messages(["/CAM_FRONT/image_rect_compressed"])]
         clouds = [read_points(message.decode()) for message in source.messages(["/LIDAR_TOP"])]
@@ -118,7 +118,7 @@ def test_poses_of_oxts_undo_the_motion(tmp_path: Path) -> None:
         T_base_lidar = np.eye(4)
         T_base_lidar[:3, 3] = -0.1, 0, kitti_raw.LIDAR_HEIGHT  # 10 m/s for 10 ms: the car has moved on
         assert np.abs(view.T_camera_lidar - T_camera_base @ T_base_lidar).max() < 1e-6
-    with BagSource(bag) as source:
+    with MessageReader(bag) as source:
         stamps = [stamp_ns(message.decode().header) for message in source.messages(["/odom"])]
     assert stamps == sorted(stamps) and len(stamps) == 8  # at every sensor stamp
 

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from sam_adapt_ros.bags import BagReader, BagSource, BagWriter
+from sam_adapt_ros.bags import BagReader, BagWriter, MessageReader
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.datasets import files, nuscenes, nuscenes_tables
 from sam_adapt_ros.errors import BagError
@@ -103,7 +103,7 @@ def test_keyframe_labels_are_the_raw_ids(keyframe) -> None:
     tables, bag = keyframe
     (file,) = (tables.root / "lidarseg" / "v1.0-mini").glob("*.bin")
     raw = np.frombuffer(file.read_bytes(), np.uint8)
-    with BagSource(bag) as source:
+    with MessageReader(bag) as source:
         (message,) = source.messages(["/ground_truth/labels"])
         labels = message.decode()
     points, class_id, probability = read_labels(labels)
@@ -116,7 +116,7 @@ def test_keyframe_labels_are_the_raw_ids(keyframe) -> None:
 
 def test_image_bytes_are_untouched_and_all_cloud_fields_kept(keyframe) -> None:
     tables, bag = keyframe
-    with BagSource(bag) as source:
+    with MessageReader(bag) as source:
         messages = {message.topic: message.decode() for message in source.messages()}
     for name in CAMERAS:
         image, info = messages[f"/{name}/image_rect_compressed"], messages[f"/{name}/camera_info"]
@@ -138,7 +138,7 @@ def test_image_bytes_are_untouched_and_all_cloud_fields_kept(keyframe) -> None:
 def test_poses_at_every_sensor_stamp(keyframe) -> None:
     tables, bag = keyframe
     stamps = sorted({row["timestamp"] * 1000 for name, (row, *_) in tables.data.items() if "RADAR" not in name})
-    with BagSource(bag) as source:
+    with MessageReader(bag) as source:
         tf = [message.decode() for message in source.messages(["/tf"])]
         odometry = [message.decode() for message in source.messages(["/odom"])]
         assert source.topics["/tf_static"].transient_local
@@ -150,7 +150,7 @@ def test_poses_at_every_sensor_stamp(keyframe) -> None:
 def test_calibration_file_alone_gives_the_same_geometry(keyframe, tmp_path: Path) -> None:
     """Where there is no TF: the calibration file and /odom."""
     tables, bag = keyframe
-    with BagSource(bag) as source, BagWriter(tmp_path / "bag") as writer:
+    with MessageReader(bag) as source, BagWriter(tmp_path / "bag") as writer:
         for message in source.messages():
             if "/tf" not in message.topic and "camera_info" not in message.topic:
                 writer.write(message.topic, message.data, message.log_time_ns, msgtype=message.msgtype)

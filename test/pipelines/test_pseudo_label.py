@@ -10,7 +10,7 @@ from noisy_segmenter import NoisySegmenter, load_noisy
 from typer.testing import CliRunner
 
 from sam_adapt_ros import cli
-from sam_adapt_ros.bags import BagReader, BagSource
+from sam_adapt_ros.bags import BagReader, MessageReader
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import BagError
 from sam_adapt_ros.frame import IGNORE, Frame
@@ -45,7 +45,7 @@ def output(night_bag: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def recorded(bag: Path) -> list[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
-    with BagSource(bag) as source:
+    with MessageReader(bag) as source:
         messages = [message.decode() for message in source.messages({TOPIC})]
     return [(stamp_ns(message.header), *read_labels(message)) for message in messages]
 

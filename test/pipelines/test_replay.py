@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sam_adapt_ros.bags import BagReader, BagSource
+from sam_adapt_ros.bags import BagReader, MessageReader
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import BagError, WeightsError
 from sam_adapt_ros.messages import read_labels, stamp_ns
@@ -50,7 +50,7 @@ def test_what_was_done_before_an_interruption_is_kept(bag: Path, tmp_path: Path)
 
 
 def recorded_labels(bag: Path) -> dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    with BagSource(bag) as source:
+    with MessageReader(bag) as source:
         decoded = [message.decode() for message in source.messages({"/segmentation/labels"})]
     return {stamp_ns(message.header): read_labels(message) for message in decoded}
 

@@ -187,7 +187,7 @@ def _generators(config: Config, asked: Sequence[str], bags: Sequence[Path]) -> l
 
 def _has_instances(bag: Path, config: Config) -> bool:
     with BagReader(bag, config) as reader:
-        return set(reader.inputs.instances.values()) >= set(reader.inputs.images.values())
+        return set(reader.roles.instances.values()) >= set(reader.roles.images.values())
 
 
 def _count_frames(bag: Path, config: Config) -> int:

@@ -13,7 +13,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import CalibrationError, MessageError, SamAdaptError
 from sam_adapt_ros.geometry.transforms import Transform
-from sam_adapt_ros.messages import Assembled, FrameAssembler, Match
+from sam_adapt_ros.messages import AssembledFrame, FrameAssembler, Match
 from sam_adapt_ros.nodes.diagnostics.stream_statistics import Statistics
 from sam_adapt_ros.nodes.input.calibration_wait import Gate
 from sam_adapt_ros.nodes.input.deadline_timer import DeadlineTimer
@@ -38,7 +38,7 @@ class Task:
 
     match: Match
     ready_ns: int
-    assemble: Callable[[], Assembled]
+    assemble: Callable[[], AssembledFrame]
     pose: Callable[[], Transform | None]
 
 
@@ -169,13 +169,13 @@ class FrameStream:
 
     # In the thread of who asks ----------------------------------------------------------------------------------------
 
-    def _assemble(self, match: Match) -> Assembled:
+    def _assemble(self, match: Match) -> AssembledFrame:
         sweep = match.sweep.msg
         assembled = self.assembler.assemble(match.stamp_ns, sweep.header.frame_id, sweep, match.images)
         self._note_cameras(match, assembled)
         return assembled
 
-    def _note_cameras(self, match: Match, assembled: Assembled) -> None:
+    def _note_cameras(self, match: Match, assembled: AssembledFrame) -> None:
         for camera in match.missing:
             self._statistics.drop_image(camera, "no_image")
         for camera, reason in assembled.dropped.items():

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sam_adapt_ros.config import SyncConfig
-from sam_adapt_ros.messages import Synchronizer, stamp_ns
+from sam_adapt_ros.messages import TimeSynchronizer, stamp_ns
 from sam_adapt_ros.nodes.input.deadline_timer import DeadlineTimer
 from sam_adapt_ros.nodes.input.message_filters import SimpleFilter
 
@@ -53,7 +53,7 @@ class LidarSynchronizer(SimpleFilter):
 
     @property
     def counts(self) -> Counter[str]:
-        """What happened to sweeps and images, as ``messages.Synchronizer`` counts it."""
+        """What happened to sweeps and images, as ``messages.TimeSynchronizer`` counts it."""
         return self._counted + self._core.counts
 
     def reconfigure(self, config: SyncConfig) -> None:
@@ -68,8 +68,8 @@ class LidarSynchronizer(SimpleFilter):
         self._core.flush()
         self._timer.close()
 
-    def _make(self, config: SyncConfig) -> Synchronizer:
-        return Synchronizer(self._offsets, config, self.signalMessage, self._on_drop)
+    def _make(self, config: SyncConfig) -> TimeSynchronizer:
+        return TimeSynchronizer(self._offsets, config, self.signalMessage, self._on_drop)
 
     def _add_sweep(self, msg: Any) -> None:
         now = time.monotonic_ns()

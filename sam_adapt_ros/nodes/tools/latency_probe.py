@@ -9,12 +9,10 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
-from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import PointCloud2
-from std_msgs.msg import Header
 from std_srvs.srv import SetBool
 
-from sam_adapt_ros.messages import stamp_ns
+from sam_adapt_ros.messages import serialized_stamp_ns
 from sam_adapt_ros.nodes.diagnostics.segmenter_status import read_diagnostics
 from sam_adapt_ros.nodes.tools.background_node import Companion
 from sam_adapt_ros.nodes.tools.recorder import DEPTH, LABELS, STATUS
@@ -59,16 +57,11 @@ class Stopwatch(Companion):
         self._pausing = node.create_client(SetBool, "/adapter/pause")
 
     def _take_sweep(self, data: bytes, info: Mapping[str, Any]) -> None:
-        self.sent[_stamp_ns(data)] = info["source_timestamp"]
+        self.sent[serialized_stamp_ns(data)] = info["source_timestamp"]
 
     def _take_labels(self, data: bytes, info: Mapping[str, Any]) -> None:
-        self.labelled[_stamp_ns(data)] = info["received_timestamp"]
+        self.labelled[serialized_stamp_ns(data)] = info["received_timestamp"]
 
     def _take_status(self, msg: DiagnosticArray, info: Mapping[str, Any]) -> None:
         # As of when it was said: it may be on its way for a while.
         self.phases.append((info["source_timestamp"], read_diagnostics(msg, "adapter").get("phase", "")))
-
-
-def _stamp_ns(data: bytes) -> int:
-    """Of a serialized message that begins with a header; the points are not looked at."""
-    return stamp_ns(deserialize_message(data, Header))

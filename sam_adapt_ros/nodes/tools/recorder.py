@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import struct
 import threading
 import time
 from collections import Counter
@@ -21,6 +20,7 @@ from sensor_msgs.msg import PointCloud2
 
 from sam_adapt_ros.bags.writer import BagWriter, Storage, Version
 from sam_adapt_ros.errors import BagError
+from sam_adapt_ros.messages import serialized_stamp_ns
 from sam_adapt_ros.nodes.diagnostics.segmenter_status import read_diagnostics
 from sam_adapt_ros.nodes.input.subscriptions import type_name
 from sam_adapt_ros.nodes.tools.background_node import Companion
@@ -136,7 +136,7 @@ class Recorder(Companion):
         stamped = kind is PointCloud2
         with self._changed:
             if stamped:
-                self._newest = max(self._newest, stamp := _stamp_ns(data))
+                self._newest = max(self._newest, stamp := serialized_stamp_ns(data))
                 self._last_message = time.monotonic()
             else:
                 stamp = self._newest
@@ -148,10 +148,3 @@ class Recorder(Companion):
             self.counts[topic] += 1
             self._latest[topic] = data
             self._changed.notify_all()
-
-
-def _stamp_ns(data: bytes) -> int:
-    """The stamp of a serialized message that begins with a header: four bytes of encapsulation, then sec, nanosec."""
-    order = "<" if data[1] & 1 else ">"
-    sec, nanosec = struct.unpack_from(f"{order}iI", data, 4)
-    return sec * 1_000_000_000 + nanosec

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sam_adapt_ros.bags import BagSource
+from sam_adapt_ros.bags import MessageReader
 from sam_adapt_ros.messages import read_labels, stamp_ns
 from sam_adapt_ros.nodes.diagnostics.segmenter_status import read_diagnostics
 from sam_adapt_ros.nodes.tools.recorder import DIAGNOSTICS, LABELS, STATUS
@@ -34,7 +34,7 @@ class Recording:
         """Raises BagError."""
         recording = cls()
         branches = {topic: branch for branch, topic in BRANCH_TOPICS.items()}
-        with BagSource(path) as source:
+        with MessageReader(path) as source:
             for message in source.messages():
                 decoded = message.decode()
                 if message.topic in branches:

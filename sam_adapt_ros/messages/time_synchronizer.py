@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sam_adapt_ros.config import SyncConfig
-from sam_adapt_ros.messages.image_queue import Image, ImageTrack, Presence
-
-SECOND = 1_000_000_000
+from sam_adapt_ros.geometry.poses import SECOND
+from sam_adapt_ros.messages.image_queue import CameraLiveness, Image, ImageQueue
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +36,7 @@ class _Sweep:
     decided: dict[str, Image | None] = field(default_factory=dict)  # by camera, once no better image can come
 
 
-class Synchronizer:
+class TimeSynchronizer:
     """Gives each sweep the nearest image of each camera, in the order of sweep stamps.
 
     A sweep is matched as soon as no camera can send a better image, and at the latest ``camera_timeout`` after it
@@ -73,10 +72,10 @@ class Synchronizer:
         self._max_backward = round(config.max_backward_jump * SECOND)
         self._queue_size = config.queue_size
         self._tracks = {
-            name: ImageTrack(round(config.camera_tolerance * SECOND), self._max_backward, 4 * config.queue_size)
+            name: ImageQueue(round(config.camera_tolerance * SECOND), self._max_backward, 4 * config.queue_size)
             for name in cameras
         }
-        self._presence = {name: Presence() for name in cameras}
+        self._presence = {name: CameraLiveness() for name in cameras}
         self._pending: deque[_Sweep] = deque()
         self._gone: deque[tuple[int, int, tuple[str, ...]]] = deque(maxlen=config.queue_size)  # stamp, arrival, missing
         self._newest: int | None = None  # newest sweep's stamp

@@ -7,7 +7,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from sam_adapt_ros.config import SyncConfig
-from sam_adapt_ros.messages import Match, Synchronizer
+from sam_adapt_ros.messages import Match, TimeSynchronizer
 
 MS = 1_000_000
 T0 = 1_532_402_927_000 * MS
@@ -22,7 +22,7 @@ class Run:
         self.drops: list[tuple[str, int]] = []
         self.now = 0
         cameras = cameras if isinstance(cameras, dict) else dict.fromkeys(cameras, 0.0)
-        self.synchronizer = Synchronizer(
+        self.synchronizer = TimeSynchronizer(
             cameras, config, lambda m: self.matches.append((self.now, m)), lambda *drop: self.drops.append(drop)
         )
 
@@ -393,7 +393,7 @@ def test_a_callback_that_fails_loses_nothing_else():
         if match.sweep == 1:
             raise RuntimeError("the node's fault")
 
-    synchronizer = Synchronizer({}, CONFIG, on_match, lambda *_: None)
+    synchronizer = TimeSynchronizer({}, CONFIG, on_match, lambda *_: None)
     for k in range(4):
         if k == 1:
             with pytest.raises(RuntimeError, match="the node's fault"):
@@ -411,7 +411,7 @@ def test_an_unknown_camera_is_a_programming_error():
 def test_threads():
     """One thread a stream, as with a multi-threaded executor."""
     matches, drops = [], []
-    synchronizer = Synchronizer(dict.fromkeys("ab", 0.0), CONFIG, matches.append, lambda *d: drops.append(d))
+    synchronizer = TimeSynchronizer(dict.fromkeys("ab", 0.0), CONFIG, matches.append, lambda *d: drops.append(d))
 
     def send(name):
         for k in range(500):
