@@ -11,11 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from sam_adapt_ros.branch import NETWORK_BRANCHES, Branch
 from sam_adapt_ros.config import NormalizationConfig
 from sam_adapt_ros.segmentation.batch import Batch, Sample, collate
-from sam_adapt_ros.segmentation.network import Network
-
-State = dict[str, Tensor]
+from sam_adapt_ros.segmentation.network import Network, State
 
 
 @dataclass
@@ -80,11 +79,11 @@ def renormalized(
     branch that sees nothing of the samples keeps its own. pause: called batch by batch. origin: None: the network's.
     """
     state = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
-    shares = {"image": config.image, "points": config.points}
+    shares = {Branch.IMAGE: config.image, Branch.POINTS: config.points}
     if not samples or not any(shares.values()):
         return state
     for layer, moments in measure(network, _batches(samples, network, config.batch_size, pause)).items():
-        share = shares[layer.partition(".")[0]]
+        share = shares[Branch.of_tensor(layer)]
         unbiased = moments.variance * (moments.count / max(moments.count - 1, 1))
         for kind, value in (("running_mean", moments.mean), ("running_var", unbiased)):
             name = f"{layer}.{kind}"
@@ -95,12 +94,12 @@ def renormalized(
 def displacement(before: State, after: State) -> dict[str, float]:
     """How far statistics moved, by branch: mean over the layers' channels of |difference of the means| in standard
     deviations of before."""
-    moved: dict[str, list[Tensor]] = {"image": [], "points": []}
+    moved: dict[str, list[Tensor]] = {branch.module: [] for branch in NETWORK_BRANCHES}
     for name in before:
         layer, _, kind = name.rpartition(".")
         if kind == "running_mean":
             deviation = before[f"{layer}.running_var"].clamp_min(1e-12).sqrt()
-            moved[layer.partition(".")[0]].append(((after[name] - before[name]).abs() / deviation).mean())
+            moved[Branch.of_tensor(layer).module].append(((after[name] - before[name]).abs() / deviation).mean())
     return {branch: float(torch.stack(found).mean()) for branch, found in moved.items() if found}
 
 

@@ -36,12 +36,11 @@ from sam_adapt_ros.evaluation.label_statistics import LabelStatistics
 from sam_adapt_ros.pseudo_labels.teacher import Teacher, with_labels
 from sam_adapt_ros.segmentation.batch import Sample
 from sam_adapt_ros.segmentation.fusion import Fusion
-from sam_adapt_ros.segmentation.network import Network
+from sam_adapt_ros.segmentation.network import Network, State
 from sam_adapt_ros.segmentation.temperature_scaling import scaled
 
 logger = logging.getLogger(__name__)
 
-State = dict[str, Tensor]
 Pause = Callable[[], None]
 
 

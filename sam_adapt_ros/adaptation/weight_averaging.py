@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-State = dict[str, Tensor]
+from sam_adapt_ros.branch import Branch
+from sam_adapt_ros.segmentation.network import State
 
 
 def interpolate(start: Mapping[str, Tensor], end: Mapping[str, Tensor], share: float) -> State:
@@ -26,4 +27,4 @@ def interpolate(start: Mapping[str, Tensor], end: Mapping[str, Tensor], share: f
 
 def assemble(image: Mapping[str, Tensor], points: Mapping[str, Tensor]) -> State:
     """One network's image branch with another's point branch."""
-    return {name: (image if name.startswith("image.") else points)[name].clone() for name in image}
+    return {name: (image if Branch.of_tensor(name) is Branch.IMAGE else points)[name].clone() for name in image}

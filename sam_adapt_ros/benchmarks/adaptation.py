@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from sam_adapt_ros.benchmarks import Figure
+from sam_adapt_ros.branch import NETWORK_BRANCHES
 from sam_adapt_ros.config import Config
-from sam_adapt_ros.evaluation.segmentation_metrics import Evaluation
+from sam_adapt_ros.evaluation.segmentation_metrics import FUSED_SEEN, Evaluation
 from sam_adapt_ros.evaluation.segmentation_metrics import evaluate as evaluate_frames
 from sam_adapt_ros.frame import Frame
 from sam_adapt_ros.pipelines import recovery
@@ -122,14 +123,17 @@ def measure(config: Config, shift: str, seed: int, oracle: Segmenter, protocol: 
         for name, segmenter in found.items():
             same = name == "final" and segmenter is run.source
             judged[name] = judged["source"] if same else evaluate_frames(unseen, segmenter)
-    main = {f"miou_{name}": evaluation.miou("fused_seen") for name, evaluation in judged.items()}
+    main = {f"miou_{name}": evaluation.miou(FUSED_SEEN) for name, evaluation in judged.items()}
     return Result(
         shift,
         seed,
         **main,
-        miou_online=run.timeline.online.miou("fused_seen"),
-        all_points={name: evaluation.miou("fused") for name, evaluation in judged.items()},
-        by_branch={name: {m: evaluation.miou(m) for m in ("2d", "3d")} for name, evaluation in judged.items()},
+        miou_online=run.timeline.online.miou(FUSED_SEEN),
+        all_points={name: evaluation.miou() for name, evaluation in judged.items()},
+        by_branch={
+            name: {branch: evaluation.miou(branch) for branch in NETWORK_BRANCHES}
+            for name, evaluation in judged.items()
+        },
         promotions=sum(bool(decision.promoted) for decision in run.decisions),
         rejections=sum(not decision.promoted for decision in run.decisions),
         decisions=[decision.as_dict() for decision in run.decisions],

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam_adapt_ros.benchmarks import Figure
+from sam_adapt_ros.branch import Branch
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import SamAdaptError
 from sam_adapt_ros.pipelines.simulated_drives import town_bag
@@ -71,7 +72,9 @@ def run(quick: bool = False) -> list[Figure]:
             schedule = _Schedule(stopwatch, plan.idle)
             recording = drive(bag, config, Path(folder), rate=RATE, force=True, progress=schedule)
     times = _Times(stopwatch, schedule.resumed_ns)
-    lost = {stamp: sent for stamp, sent in stopwatch.sent.items() if "fused" not in recording.labels.get(stamp, {})}
+    lost = {
+        stamp: sent for stamp, sent in stopwatch.sent.items() if Branch.FUSED not in recording.labels.get(stamp, {})
+    }
     lost_in_swaps = recording.lost_in_swaps(stopwatch.sent)
     return _figures(plan, times, lost, len(lost_in_swaps), recording.segmenter[-1][1], recording.adapter[-1][1])
 

@@ -14,10 +14,11 @@ from sam_adapt_ros.adaptation.buffer.frame_buffer import FrameBuffer, FrameSeque
 from sam_adapt_ros.adaptation.buffer.frame_summary import summarize as summarize_frame
 from sam_adapt_ros.adaptation.self_training import SelfTraining
 from sam_adapt_ros.benchmarks.adaptation import Protocol
+from sam_adapt_ros.branch import NETWORK_BRANCHES, Branch
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import ConfigError
 from sam_adapt_ros.evaluation.label_statistics import LabelStatistics
-from sam_adapt_ros.evaluation.segmentation_metrics import evaluate
+from sam_adapt_ros.evaluation.segmentation_metrics import FUSED_SEEN, evaluate
 from sam_adapt_ros.masks.generators import build
 from sam_adapt_ros.pipelines import recovery
 from sam_adapt_ros.pseudo_labels.teacher import Teacher, with_labels
@@ -26,7 +27,7 @@ from sam_adapt_ros.simulation.drive import frames as render
 
 logger = logging.getLogger(__name__)
 
-MODALITIES = ("fused_seen", "fused", "2d", "3d")
+KEYS = (FUSED_SEEN, Branch.FUSED, *NETWORK_BRANCHES)
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def compare_recipes(
                     recipe = recipe.model_copy(update={"taxonomy": config.taxonomy})
                     segmenter, coverage, precision = _student(source, recipe, buffer.training(), buffer.held_out())
                 judged = evaluate(unseen, segmenter)
-                miou = {modality: judged.miou(modality) for modality in MODALITIES}
+                miou = {key: judged.miou(key) for key in KEYS}
                 rows.append(Row(name, shift, seed, miou, coverage, precision))
                 logger.info("%s, seed %d, %s: %s", shift, seed, name, miou)
                 if output is not None:
@@ -117,9 +118,9 @@ def summarize(rows: Sequence[Row]) -> dict[str, dict[str, dict[str, float]]]:
     for name in dict.fromkeys(row.recipe for row in rows):
         for shift in dict.fromkeys(row.shift for row in rows if row.recipe == name):
             of = [row for row in rows if (row.recipe, row.shift) == (name, shift)]
-            gains = [row.miou["fused_seen"] - sources[shift, row.seed].miou["fused_seen"] for row in of]
+            gains = [row.miou[FUSED_SEEN] - sources[shift, row.seed].miou[FUSED_SEEN] for row in of]
             table.setdefault(name, {})[shift] = {
-                **{modality: float(np.mean([row.miou[modality] for row in of])) for modality in MODALITIES},
+                **{key: float(np.mean([row.miou[key] for row in of])) for key in KEYS},
                 "gain": float(np.mean(gains)),
                 "gain_spread": float(np.std(gains)),
                 "coverage": float(np.mean([row.coverage for row in of])),

@@ -8,6 +8,7 @@ import time
 import numpy as np
 
 from sam_adapt_ros.benchmarks import Figure
+from sam_adapt_ros.branch import Branch
 from sam_adapt_ros.evaluation.segmentation_metrics import evaluate
 from sam_adapt_ros.frame import CameraView, Frame
 from sam_adapt_ros.geometry.camera import CameraModel
@@ -50,11 +51,11 @@ def _quality(quick: bool) -> list[Figure]:
     seeds, count = (TEST_SEEDS[:1], 3) if quick else (TEST_SEEDS, 15)
     for domain in DOMAINS:
         results = [evaluate(frames(domain, seed, count, period=1.0), segmenter) for seed in seeds]
-        for modality in ("2d", "3d", "fused"):
-            scores = [result.miou(modality) for result in results]
-            target = ">= 0.80" if (domain, modality) == ("day", "fused") else ""
+        for branch in Branch:
+            scores = [result.miou(branch) for result in results]
+            target = ">= 0.80" if (domain, branch) == ("day", Branch.FUSED) else ""
             note = f"seeds {', '.join(f'{seed}: {score:.3f}' for seed, score in zip(seeds, scores, strict=True))}"
-            figures.append(Figure(f"town, {domain}, {modality}", float(np.mean(scores)), "mIoU", target, note))
+            figures.append(Figure(f"town, {domain}, {branch}", float(np.mean(scores)), "mIoU", target, note))
     return figures
 
 

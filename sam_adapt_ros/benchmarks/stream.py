@@ -17,7 +17,7 @@ from sam_adapt_ros.adaptation.promotion.gate import Decision
 from sam_adapt_ros.benchmarks.adaptation import with_source_drives
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import ConfigError
-from sam_adapt_ros.evaluation.segmentation_metrics import evaluate
+from sam_adapt_ros.evaluation.segmentation_metrics import FUSED_SEEN, evaluate
 from sam_adapt_ros.frame import Frame
 from sam_adapt_ros.pipelines.adaptive_replay import OnlineRun
 from sam_adapt_ros.segmentation import Segmenter
@@ -101,7 +101,7 @@ def drive_through(
     def judge(segmenter: Segmenter) -> dict[str, float]:
         if segmenter.version not in judged:
             judged[segmenter.version] = {
-                domain: evaluate(frames, segmenter).miou("fused_seen") for domain, frames in unseen.items()
+                domain: evaluate(frames, segmenter).miou(FUSED_SEEN) for domain, frames in unseen.items()
             }
         return judged[segmenter.version]
 

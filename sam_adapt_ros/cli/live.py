@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.table import Table
 
+from sam_adapt_ros.branch import Branch
 from sam_adapt_ros.cli.app import (
     Bag,
     ConfigName,
@@ -110,7 +111,7 @@ def demo(
 def say_adaptation(facts: Mapping[str, Any]) -> None:
     table = Table("mean IoU", "seen by a camera", "all points", "2d alone", "3d alone")
     for name, branches in facts["by_branch"].items():
-        cells = (facts[name], facts["all_points"][name], branches["2d"], branches["3d"])
+        cells = (facts[name], facts["all_points"][name], branches[Branch.IMAGE], branches[Branch.POINTS])
         table.add_row(name.removeprefix("miou_"), *(f"{cell:.3f}" for cell in cells))
     console.print(table)
     share = "nothing was lost" if facts["recovered"] is None else f"{facts['recovered']:.2f}"

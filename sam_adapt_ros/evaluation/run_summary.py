@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sam_adapt_ros.branch import Branch, BranchLabels
 from sam_adapt_ros.evaluation.segmentation_metrics import Evaluation
 from sam_adapt_ros.frame import IGNORE
 from sam_adapt_ros.taxonomy import Taxonomy
@@ -33,12 +34,12 @@ class Summary:
         self.evaluation = Evaluation(taxonomy)
         self.facts: dict[str, Any] = {}
 
-    def add(self, labels: Mapping[str, NDArray[np.uint8]], truth: NDArray[np.uint8] | None) -> None:
-        """One labelled frame: (N,) class ids by branch; in ``2d`` 255 marks the points that no camera sees."""
+    def add(self, labels: BranchLabels, truth: NDArray[np.uint8] | None) -> None:
+        """One labelled frame. truth: (N,) class ids, None without ground truth."""
         self.frames_labelled += 1
-        self.points += len(labels["fused"])
-        if "2d" in labels:
-            self.points_seen_by_camera += int(np.count_nonzero(labels["2d"] != IGNORE))
+        self.points += len(labels[Branch.FUSED])
+        if Branch.IMAGE in labels:
+            self.points_seen_by_camera += int(np.count_nonzero(labels[Branch.IMAGE] != IGNORE))
         if truth is not None:
             self.evaluation.add_labels(truth, labels)
 
@@ -48,7 +49,7 @@ class Summary:
 
     @property
     def has_ground_truth(self) -> bool:
-        return bool(self.evaluation.confusion["fused"].points)
+        return bool(self.evaluation.confusion[Branch.FUSED].points)
 
     def percentiles(self) -> dict[str, dict[str, float]]:
         """Milliseconds by stage: of the latencies added here, or as a live node reported them."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam_adapt_ros.bags import BagReader
+from sam_adapt_ros.branch import Branch, BranchLabels
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import BagError
 from sam_adapt_ros.evaluation.confusion import Confusion
@@ -18,14 +19,14 @@ from sam_adapt_ros.frame import IGNORE, Frame
 from sam_adapt_ros.segmentation import Prediction, Segmenter, load_segmenter
 from sam_adapt_ros.taxonomy import Taxonomy
 
-MODALITIES = ("2d", "3d", "fused")
+FUSED_SEEN = "fused_seen"
+"""Key of the fused prediction over the points that a camera sees, as in the published protocol."""
 
 
 @dataclass(eq=False)
 class Evaluation:
-    """Confusions by modality. ``2d`` is over the points that a camera sees, ``3d`` and ``fused`` over all points.
+    """Confusions by ``Branch`` (``2d`` over the points that a camera sees, the others over all) and ``FUSED_SEEN``.
 
-    ``fused_seen`` is the fused prediction over the points that a camera sees, as in the published protocol.
     frames: frames with ground truth that were counted.
     """
 
@@ -34,7 +35,7 @@ class Evaluation:
     frames: int = 0
 
     def __post_init__(self) -> None:
-        for name in (*MODALITIES, "fused_seen"):
+        for name in (*Branch, FUSED_SEEN):
             self.confusion.setdefault(name, Confusion(self.taxonomy.classes))
 
     def add(self, frame: Frame, prediction: Prediction) -> None:
@@ -42,34 +43,35 @@ class Evaluation:
         if frame.ground_truth is not None:
             self.add_labels(frame.ground_truth, prediction.by_branch())
 
-    def add_labels(self, truth: NDArray[np.uint8], labels: Mapping[str, NDArray[np.uint8]]) -> None:
-        """Counts one frame. truth: (N,). labels: (N,) class ids by modality, 255 where the modality says nothing."""
+    def add_labels(self, truth: NDArray[np.uint8], labels: BranchLabels) -> None:
+        """Counts one frame. truth: (N,) class ids, 255 where unknown."""
         self.frames += 1
-        for modality, predicted in labels.items():
+        for branch, predicted in labels.items():
             known = predicted != IGNORE
-            self.confusion[modality].add(truth[known], predicted[known])
-        if "2d" in labels:
-            seen = (labels["2d"] != IGNORE) & (labels["fused"] != IGNORE)
-            self.confusion["fused_seen"].add(truth[seen], labels["fused"][seen])
+            self.confusion[branch].add(truth[known], predicted[known])
+        if Branch.IMAGE in labels:
+            fused = labels[Branch.FUSED]
+            seen = (labels[Branch.IMAGE] != IGNORE) & (fused != IGNORE)
+            self.confusion[FUSED_SEEN].add(truth[seen], fused[seen])
 
-    def miou(self, modality: str = "fused") -> float:
-        """Mean IoU of ``2d``, ``3d``, ``fused`` or ``fused_seen``."""
-        return self.confusion[modality].miou()
+    def miou(self, key: str = Branch.FUSED) -> float:
+        """Mean IoU of a branch, or of ``FUSED_SEEN``."""
+        return self.confusion[key].miou()
 
     def summary(self) -> dict[str, Any]:
-        """What ``summary.json`` has: mean IoU and IoU a class (None where a class does not occur), by modality."""
+        """What ``summary.json`` has: mean IoU and IoU a class (None where a class does not occur), by key."""
         iou = {
-            modality: {
+            key: {
                 name: None if np.isnan(value) else float(value)
-                for name, value in zip(self.taxonomy.classes, self.confusion[modality].iou(), strict=True)
+                for name, value in zip(self.taxonomy.classes, self.confusion[key].iou(), strict=True)
             }
-            for modality in self.confusion
+            for key in self.confusion
         }
         return {
             "frames": self.frames,
-            "miou": {modality: _number(self.miou(modality)) for modality in self.confusion},
+            "miou": {key: _number(self.miou(key)) for key in self.confusion},
             "iou": iou,
-            "confusion": {modality: counts.matrix.tolist() for modality, counts in self.confusion.items()},
+            "confusion": {key: counts.matrix.tolist() for key, counts in self.confusion.items()},
         }
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sam_adapt_ros.bags import BagReader
+from sam_adapt_ros.branch import Branch, BranchLabels
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import BagError, SamAdaptError
 from sam_adapt_ros.evaluation.run_summary import Summary
@@ -26,7 +27,6 @@ from sam_adapt_ros.nodes.tools.recorder import LABELS, STATUS, Recorder
 from sam_adapt_ros.nodes.tools.recording import Recording
 from sam_adapt_ros.segmentation import load_segmenter
 from sam_adapt_ros.visualization.run_report import PICTURES, Sample, evenly_spaced, write_run_report
-from sam_adapt_ros.visualization.timeline import Labels
 
 logger = logging.getLogger(__name__)
 
@@ -190,7 +190,7 @@ def sum_up(
     bag: Path,
     config: Config,
     rate: float = 1.0,
-    each: Callable[[Frame, Labels], None] | None = None,
+    each: Callable[[Frame, BranchLabels], None] | None = None,
 ) -> tuple[Summary, list[Sample]]:
     """The recorded labels, judged by the bag's ground truth; pictures are of the bag's own frames.
 
@@ -202,12 +202,12 @@ def sum_up(
         pictured = evenly_spaced(reader.sweeps, PICTURES)
         for place, frame in enumerate(reader.frames()):
             by_branch = recording.labels.get(frame.stamp_ns, {})
-            if "fused" in by_branch:
+            if Branch.FUSED in by_branch:
                 summary.add(by_branch, frame.ground_truth)
                 if each:
                     each(frame, by_branch)
                 if place in pictured:
-                    samples.append(Sample(frame, by_branch["fused"]))
+                    samples.append(Sample(frame, by_branch[Branch.FUSED]))
         summary.frames_in = reader.sweeps
     last = recording.segmenter[-1][1] if recording.segmenter else {}
     summary.dropped.update(last.get("dropped", {}))

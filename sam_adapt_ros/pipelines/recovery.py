@@ -9,8 +9,9 @@ from typing import Any
 from sam_adapt_ros.adaptation.batchnorm import renormalized
 from sam_adapt_ros.adaptation.promotion.candidate_evaluation import with_state
 from sam_adapt_ros.adaptation.self_training import SelfTraining
+from sam_adapt_ros.branch import NETWORK_BRANCHES
 from sam_adapt_ros.config import Config, SelfTrainingConfig
-from sam_adapt_ros.evaluation.segmentation_metrics import Evaluation, evaluate
+from sam_adapt_ros.evaluation.segmentation_metrics import FUSED_SEEN, Evaluation, evaluate
 from sam_adapt_ros.frame import Frame
 from sam_adapt_ros.segmentation import Segmenter
 from sam_adapt_ros.segmentation.batch import Sample
@@ -36,13 +37,15 @@ def figures(evaluations: Mapping[str, Evaluation]) -> dict[str, Any]:
     With ``miou_source_unseen``, ``miou_final`` and ``miou_oracle`` among the names, also what was ``recovered``; None
     where the shift costs nothing.
     """
-    found = {name: evaluation.miou("fused_seen") for name, evaluation in evaluations.items()}
-    all_points = {name: evaluation.miou("fused") for name, evaluation in evaluations.items()}
+    found = {name: evaluation.miou(FUSED_SEEN) for name, evaluation in evaluations.items()}
+    all_points = {name: evaluation.miou() for name, evaluation in evaluations.items()}
     return {
         **found,
         "recovered": _share(found),
         "all_points": {**all_points, "recovered": _share(all_points)},
-        "by_branch": {name: {m: judged.miou(m) for m in ("2d", "3d")} for name, judged in evaluations.items()},
+        "by_branch": {
+            name: {branch: judged.miou(branch) for branch in NETWORK_BRANCHES} for name, judged in evaluations.items()
+        },
     }
 
 

@@ -65,7 +65,7 @@ def replay(
                 }
             )
             if pictured:
-                samples.append(Sample(frame, labels["fused"]))
+                samples.append(Sample(frame, prediction.labels))
         summary.seconds = time.perf_counter() - start
     summary.facts = {
         "bag": str(bag),

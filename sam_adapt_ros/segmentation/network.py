@@ -19,6 +19,9 @@ from sam_adapt_ros.segmentation.heads import BranchOutput
 from sam_adapt_ros.segmentation.image_branch import ImageBranch
 from sam_adapt_ros.segmentation.point_branch import PointBranch
 
+State = dict[str, Tensor]
+"""A network's state dict: tensors by name, those of a branch under ``Branch.module``."""
+
 
 @dataclass(frozen=True, eq=False)
 class NetworkOutput:

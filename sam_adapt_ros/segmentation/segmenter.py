@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sam_adapt_ros import resources
+from sam_adapt_ros.branch import Branch, BranchLabels
 from sam_adapt_ros.config import ArchitectureConfig, Config, SegmenterConfig
 from sam_adapt_ros.errors import ConfigError, WeightsError
 from sam_adapt_ros.frame import IGNORE, CameraView, Frame
@@ -47,14 +48,14 @@ class Prediction:
     seen: NDArray[np.bool_]
     timings: dict[str, float]
 
-    def by_branch(self) -> dict[str, NDArray[np.uint8]]:
-        """(N,) uint8 class ids that each branch says alone, and that are published: ``2d``, ``3d``, ``fused``.
+    def by_branch(self) -> BranchLabels:
+        """(N,) uint8 class ids predicted by each branch alone and by their fusion.
 
-        255: the point is not finite or, in ``2d``, no camera sees it.
+        255: the point is not finite or, for ``Branch.IMAGE``, no camera sees it.
         """
         image = np.where(self.seen, self.image.argmax(1), IGNORE).astype(np.uint8)
         points = np.where(self.labels != IGNORE, self.points.argmax(1), IGNORE).astype(np.uint8)
-        return {"2d": image, "3d": points, "fused": self.labels}
+        return {Branch.IMAGE: image, Branch.POINTS: points, Branch.FUSED: self.labels}
 
 
 class Segmenter:

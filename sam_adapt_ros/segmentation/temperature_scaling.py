@@ -20,9 +20,7 @@ from torch import Tensor
 
 from sam_adapt_ros.frame import IGNORE
 from sam_adapt_ros.segmentation.batch import Sample, collate
-from sam_adapt_ros.segmentation.network import Network
-
-State = dict[str, Tensor]
+from sam_adapt_ros.segmentation.network import Network, State
 
 _FEWEST_POINTS, _MOST_POINTS = 100, 50_000  # two numbers do not take more to know
 _WIDEST = math.log(20.0)  # a branch is never silenced, nor made a dictator

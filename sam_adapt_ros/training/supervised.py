@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sam_adapt_ros.branch import Branch
 from sam_adapt_ros.config import Config, TrainingConfig
 from sam_adapt_ros.errors import ConfigError, SamAdaptError
 from sam_adapt_ros.evaluation.confusion import Confusion
@@ -170,8 +171,8 @@ class Trainer:
             }
             state.validation.append(scores)
             logger.info("validation: %s", _format(scores))
-            better = scores["fused"] >= state.best
-            state.best = max(state.best, scores["fused"])
+            better = scores[Branch.FUSED] >= state.best
+            state.best = max(state.best, scores[Branch.FUSED])
         if better:
             entry = {
                 "step": "train",
@@ -240,14 +241,14 @@ def validate(
 
     said: by sample; scales: what the logits are multiplied by.
     """
-    counts = {name: Confusion(classes) for name in ("2d", "3d", "fused")}
+    counts = {branch: Confusion(classes) for branch in Branch}
     for (image, points, seen), sample in zip(said, samples, strict=True):
         labels = _labels(sample)
         fused = fuse(fusion, image * scales.image, points * scales.points, seen)
-        counts["2d"].add(labels[seen.numpy()], image.argmax(1).numpy())
-        counts["3d"].add(labels, points.argmax(1).numpy())
-        counts["fused"].add(labels, fused.argmax(1).numpy())
-    return {name: confusion.miou() for name, confusion in counts.items()}
+        counts[Branch.IMAGE].add(labels[seen.numpy()], image.argmax(1).numpy())
+        counts[Branch.POINTS].add(labels, points.argmax(1).numpy())
+        counts[Branch.FUSED].add(labels, fused.argmax(1).numpy())
+    return {branch: confusion.miou() for branch, confusion in counts.items()}
 
 
 def _labels(sample: Sample) -> NDArray[np.uint8]:

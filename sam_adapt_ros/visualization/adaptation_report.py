@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sam_adapt_ros.branch import NETWORK_BRANCHES
 from sam_adapt_ros.visualization.before_after import BeforeAfter, before_after_picture
 from sam_adapt_ros.visualization.pictures import save_image
 from sam_adapt_ros.visualization.report import Picture, Section, Table
@@ -58,7 +59,7 @@ def _figures(facts: Mapping[str, Any]) -> list[Table]:
                 name,
                 quality[name],
                 all_points.get(name),
-                *(by_branch.get(name, {}).get(branch) for branch in ("2d", "3d")),
+                *(by_branch.get(name, {}).get(branch) for branch in NETWORK_BRANCHES),
                 WHAT_IS_MEANT.get(name, ""),
             )
             for name in quality

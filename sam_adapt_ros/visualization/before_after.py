@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sam_adapt_ros.branch import Branch, BranchLabels
 from sam_adapt_ros.frame import IGNORE, Frame
 from sam_adapt_ros.geometry.projection import project
 from sam_adapt_ros.taxonomy import Taxonomy
 from sam_adapt_ros.visualization.overlay import draw_overlay
 from sam_adapt_ros.visualization.pictures import camera_overlay, label_view, legend, mosaic, titled
-from sam_adapt_ros.visualization.timeline import Labels
 
 Image = NDArray[np.uint8]
 
@@ -25,8 +25,8 @@ class BeforeAfter:
     """A frame, and its (N,) class ids by branch, by the source and by the last weights."""
 
     frame: Frame
-    before: Labels
-    after: Labels
+    before: BranchLabels
+    after: BranchLabels
 
 
 def before_after_picture(shown: BeforeAfter, taxonomy: Taxonomy) -> Image:
@@ -35,20 +35,20 @@ def before_after_picture(shown: BeforeAfter, taxonomy: Taxonomy) -> Image:
     frame, truth = shown.frame, shown.frame.ground_truth
     both = [("as shipped", shown.before), ("by the last weights", shown.after)]
     if not frame.views:
-        panels = [titled(label_view(frame, labels["fused"], taxonomy), title) for title, labels in both]
+        panels = [titled(label_view(frame, labels[Branch.FUSED], taxonomy), title) for title, labels in both]
         return np.vstack([mosaic(panels, 2, WIDTH), legend(taxonomy, WIDTH)])
     view = frame.views[0]
-    fused = [titled(camera_overlay(frame, view, labels["fused"], taxonomy), title) for title, labels in both]
+    fused = [titled(camera_overlay(frame, view, labels[Branch.FUSED], taxonomy), title) for title, labels in both]
     image = [
-        titled(camera_overlay(frame, view, labels["2d"], taxonomy), f"{title}: the image branch alone")
+        titled(camera_overlay(frame, view, labels[Branch.IMAGE], taxonomy), f"{title}: the image branch alone")
         for title, labels in both
     ]
     if truth is None:
         return np.vstack([mosaic([*fused, *image], 2, WIDTH), legend(taxonomy, WIDTH)])
     fused.append(titled(camera_overlay(frame, view, truth, taxonomy), "truth"))
     image.append(titled(view.image, "the image"))
-    mistakes = [_mistakes(frame, labels["fused"], truth, title) for title, labels in both]
-    mistakes.append(_changes(frame, shown.before["fused"], shown.after["fused"], truth))
+    mistakes = [_mistakes(frame, labels[Branch.FUSED], truth, title) for title, labels in both]
+    mistakes.append(_changes(frame, shown.before[Branch.FUSED], shown.after[Branch.FUSED], truth))
     return np.vstack([mosaic([*fused, *image, *mistakes], 3, WIDTH), legend(taxonomy, WIDTH)])
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from sam_adapt_ros.branch import Branch
 from sam_adapt_ros.evaluation.run_summary import Summary
-from sam_adapt_ros.evaluation.segmentation_metrics import MODALITIES
 from sam_adapt_ros.frame import Frame
 from sam_adapt_ros.visualization import plots
 from sam_adapt_ros.visualization.pictures import label_picture, overlay_picture, save_image
@@ -70,21 +70,20 @@ def flow_section(facts: dict) -> Section:
 
 
 def _quality(summary: Summary, pictures: Path) -> Section:
-    iou = {name: summary.evaluation.confusion[name].iou() for name in MODALITIES}
+    iou: dict[str, NDArray[np.float64]] = {branch: summary.evaluation.confusion[branch].iou() for branch in Branch}
     rows: list[tuple] = [
-        (name, *(float(iou[modality][place]) for modality in MODALITIES))
-        for place, name in enumerate(summary.taxonomy.classes)
+        (name, *(float(iou[branch][place]) for branch in Branch)) for place, name in enumerate(summary.taxonomy.classes)
     ]
-    rows.append(("mean", *(summary.evaluation.miou(modality) for modality in MODALITIES)))
+    rows.append(("mean", *(summary.evaluation.miou(branch) for branch in Branch)))
     return Section(
         "How good it is",
         text="2d is judged on the points that a camera sees, 3d and fused on all labelled points.",
-        tables=[Table(("IoU", *MODALITIES), rows)],
+        tables=[Table(("IoU", *Branch), rows)],
         pictures=[
             Picture(plots.plot_iou(iou, summary.taxonomy, pictures / "iou.png"), "IoU a class"),
             Picture(
                 plots.plot_confusion(
-                    summary.evaluation.confusion["fused"].matrix, summary.taxonomy, pictures / "confusion.png"
+                    summary.evaluation.confusion[Branch.FUSED].matrix, summary.taxonomy, pictures / "confusion.png"
                 ),
                 "Confusion of the fused prediction, percent of each true class",
             ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,18 +10,16 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
+from sam_adapt_ros.branch import NETWORK_BRANCHES, Branch, BranchLabels
 from sam_adapt_ros.evaluation.confusion import Confusion
-from sam_adapt_ros.evaluation.segmentation_metrics import Evaluation
+from sam_adapt_ros.evaluation.segmentation_metrics import FUSED_SEEN, Evaluation
 from sam_adapt_ros.frame import IGNORE, Frame
 from sam_adapt_ros.taxonomy import Taxonomy
 from sam_adapt_ros.visualization import plots
 
 WINDOW = 10
 """Frames that a mean IoU over the drive is taken over: one frame alone lacks classes."""
-
-Labels = Mapping[str, NDArray[np.uint8]]
 
 
 @dataclass(frozen=True)
@@ -46,21 +44,21 @@ class Timeline:
         self.events: list[Event] = []
         self.online, self.source = Evaluation(taxonomy), Evaluation(taxonomy)
         self.consistency: dict[str, list[float]] = {"in use": [], "source": []}
-        self._frames: dict[tuple[str, str], list[Confusion]] = {}
+        self._frames: dict[tuple[str, Branch], list[Confusion]] = {}
 
     def __len__(self) -> int:
         """Frames so far."""
         return len(self.consistency["in use"])
 
-    def add(self, frame: Frame, online: Labels, source: Labels) -> None:
+    def add(self, frame: Frame, online: BranchLabels, source: BranchLabels) -> None:
         """One frame's (N,) class ids by branch, by the weights in use and by the source's."""
         for name, labels, total in (("in use", online, self.online), ("source", source, self.source)):
-            seen = labels["2d"] != IGNORE
-            same = labels["2d"][seen] == labels["3d"][seen]
+            seen = labels[Branch.IMAGE] != IGNORE
+            same = labels[Branch.IMAGE][seen] == labels[Branch.POINTS][seen]
             self.consistency[name].append(float(same.mean()) if len(same) else float("nan"))
             if frame.ground_truth is not None:
                 total.add_labels(frame.ground_truth, labels)
-            for branch in ("fused", "2d"):
+            for branch in (Branch.FUSED, Branch.IMAGE):
                 confusion = Confusion(self.taxonomy.classes)
                 if frame.ground_truth is not None:
                     confusion.add(frame.ground_truth[seen], labels[branch][seen])
@@ -82,8 +80,8 @@ class Timeline:
         """What ``curve`` gives, in words."""
         return f"mean IoU over {WINDOW} frames" if self.has_ground_truth else "agreement of 2d and 3d"
 
-    def curve(self, name: str, branch: str = "fused") -> list[float]:
-        """By frame, of ``in use`` or ``source``, ``fused`` or ``2d`` alone: mean IoU over the last frames, of the
+    def curve(self, name: str, branch: Branch = Branch.FUSED) -> list[float]:
+        """By frame, of ``in use`` or ``source``, fused or the image branch alone: mean IoU over the last frames, of the
         points that a camera sees; without ground truth, consistency."""
         if not self.has_ground_truth:
             return self.consistency[name]
@@ -106,10 +104,10 @@ class Timeline:
         }
         if self.has_ground_truth:
             evaluations = {"miou_source": self.source, "miou_online": self.online}
-            facts |= {name: evaluation.miou("fused_seen") for name, evaluation in evaluations.items()}
-            facts["all_points"] = {name: evaluation.miou("fused") for name, evaluation in evaluations.items()}
+            facts |= {name: evaluation.miou(FUSED_SEEN) for name, evaluation in evaluations.items()}
+            facts["all_points"] = {name: evaluation.miou() for name, evaluation in evaluations.items()}
             facts["by_branch"] = {
-                name: {branch: evaluation.miou(branch) for branch in ("2d", "3d")}
+                name: {branch: evaluation.miou(branch) for branch in NETWORK_BRANCHES}
                 for name, evaluation in evaluations.items()
             }
         return facts
@@ -117,9 +115,9 @@ class Timeline:
 
 def plot_timeline(timeline: Timeline, path: Path) -> Path:
     """The curves of the source and of the weights in use, and every event; below, those of the image branch alone."""
-    branches = {"fused": timeline.measure}
+    branches = {Branch.FUSED: timeline.measure}
     if timeline.has_ground_truth:
-        branches["2d"] = "image branch alone"
+        branches[Branch.IMAGE] = "image branch alone"
     figure = Figure(figsize=(10, 1.2 + 2.8 * len(branches)))
     rows = figure.subplots(len(branches), sharex=True, squeeze=False)[:, 0]
     for axes, (branch, label) in zip(rows, branches.items(), strict=True):
@@ -132,7 +130,7 @@ def plot_timeline(timeline: Timeline, path: Path) -> Path:
     return plots.save(figure, path)
 
 
-def _plot_curves(axes: Axes, timeline: Timeline, branch: str) -> None:
+def _plot_curves(axes: Axes, timeline: Timeline, branch: Branch) -> None:
     source, in_use = np.array(timeline.curve("source", branch)), np.array(timeline.curve("in use", branch))
     frames = np.arange(1, len(timeline) + 1)
     axes.plot(frames, source, "--", color="tab:gray", label="as shipped", linewidth=1.6)

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from sam_adapt_ros.branch import Branch
 from sam_adapt_ros.config import WatchConfig
 from sam_adapt_ros.frame import IGNORE
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 State = Literal["unwatched", "trial", "guard", "fallen"]
 _COMPARED = 16_384
-_BRANCHES = {"most_image": "2d", "most_points": "3d", "most_fused": "fused"}
+_BRANCHES = {"most_image": Branch.IMAGE, "most_points": Branch.POINTS, "most_fused": Branch.FUSED}
 
 
 @dataclass(frozen=True, eq=False)

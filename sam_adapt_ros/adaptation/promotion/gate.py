@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam_adapt_ros.adaptation.promotion.candidate_evaluation import Behaviour, agreement
+from sam_adapt_ros.branch import NETWORK_BRANCHES, Branch
 from sam_adapt_ros.config import GateConfig
 from sam_adapt_ros.evaluation.confusion import Confusion
 from sam_adapt_ros.frame import IGNORE
@@ -168,7 +169,7 @@ class Gate:
         usual = min(source["entropy"], normalization["entropy"])
         if numbers["entropy"] < config.min_entropy * usual:
             found.append(f"collapse: entropy {numbers['entropy']:.4f}, {config.min_entropy:g} of {usual:.4f} expected")
-        for branch in ("2d", "3d"):
+        for branch in NETWORK_BRANCHES:
             if numbers[f"most/{branch}"] > config.max_most:
                 most = numbers[f"most/{branch}"]
                 found.append(f"collapse: {branch}: one class for {most:.3f} of the points, {config.max_most:g} at most")
@@ -258,7 +259,7 @@ class Measures:
         numbers: Numbers = {"entropy": float(behaviour.entropy.mean()) if len(behaviour.entropy) else 0.0}
         for name, share in zip(names, behaviour.histogram(count), strict=True):
             numbers[f"share/{name}"] = float(share)
-        for branch, labels in (("2d", behaviour.image), ("3d", behaviour.points)):
+        for branch, labels in ((Branch.IMAGE, behaviour.image), (Branch.POINTS, behaviour.points)):
             numbers[f"most/{branch}"] = _most(labels)
         numbers |= self._anchor(behaviour)
         if seen.any():

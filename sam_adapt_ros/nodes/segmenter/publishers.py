@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, PointCloud2, PointField
 from std_msgs.msg import Header
 
+from sam_adapt_ros.branch import Branch
 from sam_adapt_ros.frame import CameraView, Frame
 from sam_adapt_ros.geometry import project
 from sam_adapt_ros.messages import encode_labels
@@ -34,8 +35,8 @@ class Outputs:
         self._node = node
         self._labels = node.create_publisher(PointCloud2, "segmentation/labels", DEPTH)
         self._branches = {
-            "2d": node.create_publisher(PointCloud2, "~/labels_2d", DEPTH),
-            "3d": node.create_publisher(PointCloud2, "~/labels_3d", DEPTH),
+            Branch.IMAGE: node.create_publisher(PointCloud2, "~/labels_2d", DEPTH),
+            Branch.POINTS: node.create_publisher(PointCloud2, "~/labels_3d", DEPTH),
         }
         self._overlays = {
             name: node.create_publisher(CompressedImage, f"~/overlay/{topic_token(name)}/compressed", DEPTH)
@@ -51,7 +52,7 @@ class Outputs:
         asked = {name: p for name, p in self._branches.items() if p.get_subscription_count()}
         if asked:
             labels = prediction.by_branch()
-            probabilities = {"2d": prediction.image, "3d": prediction.points}
+            probabilities = {Branch.IMAGE: prediction.image, Branch.POINTS: prediction.points}
             for name, publisher in asked.items():
                 probability = probabilities[name].max(axis=1, initial=0.0)
                 publisher.publish(label_cloud(frame, labels[name], probability, taxonomy))

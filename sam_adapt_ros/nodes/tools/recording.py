@@ -11,11 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam_adapt_ros.bags import MessageReader
+from sam_adapt_ros.branch import Branch
 from sam_adapt_ros.messages import read_labels, stamp_ns
 from sam_adapt_ros.nodes.diagnostics.segmenter_status import read_diagnostics
 from sam_adapt_ros.nodes.tools.recorder import DIAGNOSTICS, LABELS, STATUS
 
-BRANCH_TOPICS = {"fused": LABELS, "2d": "/segmenter/labels_2d", "3d": "/segmenter/labels_3d"}
+BRANCH_TOPICS = {
+    Branch.FUSED: LABELS,
+    Branch.IMAGE: "/segmenter/labels_2d",
+    Branch.POINTS: "/segmenter/labels_3d",
+}
 
 Report = dict[str, Any]
 
@@ -25,7 +30,7 @@ class Recording:
     """labels: by sweep's stamp and branch, (N,) class ids. segmenter, adapter: what they reported, with the newest
     sweep's stamp by then."""
 
-    labels: dict[int, dict[str, NDArray[np.uint8]]] = field(default_factory=dict)
+    labels: dict[int, dict[Branch, NDArray[np.uint8]]] = field(default_factory=dict)
     segmenter: list[tuple[int, Report]] = field(default_factory=list)
     adapter: list[tuple[int, Report]] = field(default_factory=list)
 
@@ -73,5 +78,5 @@ class Recording:
         swaps = [report.get("swaps", 0) for _, report in self.segmenter]
         exchanged = [place for place in range(1, len(swaps)) if swaps[place] > swaps[place - 1]]
         windows = [(times[place - 1], times[min(place + 1, len(times) - 1)]) for place in exchanged]
-        unlabelled = (stamp for stamp in sweeps if "fused" not in self.labels.get(stamp, {}))
+        unlabelled = (stamp for stamp in sweeps if Branch.FUSED not in self.labels.get(stamp, {}))
         return [stamp for stamp in unlabelled if any(start <= stamp <= end for start, end in windows)]
