@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from sam_adapt_ros.frame import Frame
 from sam_adapt_ros.pipelines import recovery
 from sam_adapt_ros.pipelines.adaptive_replay import OnlineRun
 from sam_adapt_ros.pipelines.simulated_drives import town_bag
+from sam_adapt_ros.progress import Progress, no_progress
 from sam_adapt_ros.segmentation import Segmenter, load_segmenter
 from sam_adapt_ros.simulation.drive import frames as render
 
@@ -32,7 +33,6 @@ VALIDATION_SEEDS, TEST_SEEDS = (60, 61, 62), (110, 111, 112)
 ORACLE_SEEDS = (80, 81, 82)
 SOURCE_SEEDS = (1, 2)
 """Of the labelled drives by day that mode ``with_source`` learns from; the source model knows them."""
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def bench_adaptation(
     seeds: Sequence[int] = TEST_SEEDS,
     protocol: Protocol = Protocol(),
     output: Path | None = None,
-    progress: Progress | None = None,
+    progress: Progress = no_progress,
 ) -> list[Result]:
     """Adapts on a drive a shift and seed, and judges on unseen ones. output: a JSON file, rewritten after each."""
     config = with_source_drives(config)
@@ -89,8 +89,7 @@ def bench_adaptation(
             logger.info("%s, seed %d: %s", shift, seed, _line(results[-1]))
             if output is not None:
                 write_results(results, config, output)
-            if progress:
-                progress(len(results), len(shifts) * len(seeds))
+            progress(len(results), len(shifts) * len(seeds))
     return results
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from sam_adapt_ros.evaluation.label_statistics import LabelStatistics
 from sam_adapt_ros.evaluation.segmentation_metrics import FUSED_SEEN, evaluate
 from sam_adapt_ros.masks.generators import build
 from sam_adapt_ros.pipelines import recovery
+from sam_adapt_ros.progress import Progress, no_progress
 from sam_adapt_ros.pseudo_labels.teacher import Teacher, with_labels
 from sam_adapt_ros.segmentation import Segmenter, load_segmenter
 from sam_adapt_ros.simulation.drive import frames as render
@@ -50,7 +51,7 @@ def compare_recipes(
     seeds: Sequence[int],
     protocol: Protocol = Protocol(),
     output: Path | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = no_progress,
 ) -> list[Row]:
     """One round of learning a recipe, shift and seed, on the frames that the buffer keeps of a drive.
 
@@ -83,8 +84,7 @@ def compare_recipes(
                 logger.info("%s, seed %d, %s: %s", shift, seed, name, miou)
                 if output is not None:
                     write_rows(rows, output)
-                if progress:
-                    progress(len(rows), total)
+                progress(len(rows), total)
     return rows
 
 

@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +20,7 @@ from sam_adapt_ros.errors import ConfigError
 from sam_adapt_ros.evaluation.segmentation_metrics import FUSED_SEEN, evaluate
 from sam_adapt_ros.frame import Frame
 from sam_adapt_ros.pipelines.adaptive_replay import OnlineRun
+from sam_adapt_ros.progress import Progress, no_progress
 from sam_adapt_ros.segmentation import Segmenter
 from sam_adapt_ros.simulation.drive import frames as render
 
@@ -29,7 +30,6 @@ _APART_M = 1000.0  # from one drive's town to the next one's
 _APART_NS = 60_000_000_000
 _NEXT_SEED = 100  # from one drive's to the next one's: no stream meets the unseen drives, or another's
 _UNSEEN_SEED = 5
-Progress = Callable[[int, int], None]
 
 
 class Leg(NamedTuple):
@@ -90,7 +90,7 @@ def drive_through(
     legs: Sequence[Leg],
     drives: Iterable[Iterable[Frame]],
     unseen: dict[str, list[Frame]],
-    progress: Progress | None = None,
+    progress: Progress = no_progress,
 ) -> StreamResult:
     """Learns along the drives, and judges what is in use at the end of each on unseen drives by domain.
 
@@ -113,8 +113,7 @@ def drive_through(
         logger.info(
             "%s, seed %d: %s", *legs[leg], {domain: round(miou[-1], 4) for domain, miou in result.after.items()}
         )
-        if progress:
-            progress(leg + 1, len(legs))
+        progress(leg + 1, len(legs))
 
     def learn(leg: int, *, at_end: bool = False) -> None:
         known = len(run.decisions)
@@ -138,7 +137,7 @@ def long_stream(
     shift: str,
     seed: int,
     protocol: StreamProtocol = StreamProtocol(),
-    progress: Progress | None = None,
+    progress: Progress = no_progress,
 ) -> StreamResult:
     """Many drives through towns of one domain: what was learned of the first must not be lost on the others."""
     legs = [Leg(shift, seed + number * _NEXT_SEED) for number in range(protocol.drives)]
@@ -146,7 +145,7 @@ def long_stream(
 
 
 def return_to_day(
-    config: Config, seed: int, protocol: StreamProtocol = StreamProtocol(), progress: Progress | None = None
+    config: Config, seed: int, protocol: StreamProtocol = StreamProtocol(), progress: Progress = no_progress
 ) -> StreamResult:
     """Day, night, and day again."""
     legs = [Leg(domain, seed + number * _NEXT_SEED) for number, domain in enumerate(("day", "night", "day"))]
@@ -214,7 +213,7 @@ def bench_streams(
     seeds: Sequence[int] = (110,),
     protocol: StreamProtocol = StreamProtocol(),
     output: Path | None = None,
-    progress: Progress | None = None,
+    progress: Progress = no_progress,
 ) -> dict[str, Any]:
     """The named measurements; output: a JSON file, rewritten after each. Raises ConfigError for an unknown name."""
     unknown = sorted(set(names) - set(STREAMS))
@@ -266,7 +265,7 @@ def figures(found: dict[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def _through_the_town(
-    config: Config, legs: Sequence[Leg], unseen: Sequence[Leg], protocol: StreamProtocol, progress: Progress | None
+    config: Config, legs: Sequence[Leg], unseen: Sequence[Leg], protocol: StreamProtocol, progress: Progress
 ) -> StreamResult:
     held = {
         leg.domain: list(render(leg.domain, leg.seed, protocol.unseen_frames, protocol.unseen_period)) for leg in unseen

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,9 +11,9 @@ import typer
 import yaml
 from rich.console import Console
 from rich.logging import RichHandler
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from sam_adapt_ros import __version__
+from sam_adapt_ros.cli.progress_bar import console
 from sam_adapt_ros.config import Config, load_recipe
 from sam_adapt_ros.errors import SamAdaptError
 
@@ -25,7 +23,6 @@ app = typer.Typer(
     help="Camera + LiDAR semantic segmentation for ROS 2 that adapts itself to new domains.",
     pretty_exceptions_show_locals=False,
 )
-console = Console()
 
 Bag = Annotated[Path, typer.Argument(help="A rosbag2 folder, or a ROS 1 .bag file.", show_default=False)]
 ConfigName = Annotated[
@@ -52,7 +49,9 @@ Force = Annotated[bool, typer.Option("--force", help="Replace an existing output
 def main() -> None:
     """Console entry point: our own errors are one line, not a traceback."""
     logging.basicConfig(
-        level=logging.INFO, format="%(message)s", handlers=[RichHandler(show_path=False, show_time=False)]
+        level=logging.INFO,
+        format="%(message)s",
+        handlers=[RichHandler(console=console, show_path=False, show_time=False)],
     )
     try:
         app()
@@ -66,21 +65,6 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
     if version:
         console.print(__version__)
         raise typer.Exit
-
-
-@contextmanager
-def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar as the callback (done, total) that the rooms take."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task(title, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def load_config(name: str, overrides: list[str] | None = None, recipe: str = "") -> Config:

@@ -16,9 +16,9 @@ from sam_adapt_ros.cli.app import (
     app,
     console,
     load_config,
-    progress_bar,
     say_written,
 )
+from sam_adapt_ros.cli.progress_bar import progress_bar
 
 if TYPE_CHECKING:
     from sam_adapt_ros.bags.writer import Version

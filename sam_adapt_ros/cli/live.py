@@ -19,9 +19,9 @@ from sam_adapt_ros.cli.app import (
     console,
     load_config,
     parse_overrides,
-    progress_bar,
     say_summary,
 )
+from sam_adapt_ros.cli.progress_bar import progress_bar
 
 
 @app.command()

@@ -16,10 +16,10 @@ from sam_adapt_ros.cli.app import (
     app,
     console,
     load_config,
-    progress_bar,
     say_written,
     with_mode,
 )
+from sam_adapt_ros.cli.progress_bar import progress_bar
 from sam_adapt_ros.config import Config
 
 

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from sam_adapt_ros.cli.app import ConfigName, Overrides, app, console, load_config, progress_bar, say_written
+from sam_adapt_ros.cli.app import ConfigName, Overrides, app, console, load_config, say_written
+from sam_adapt_ros.cli.progress_bar import progress_bar
 
 
 @app.command()

@@ -19,11 +19,11 @@ from sam_adapt_ros.cli.app import (
     app,
     console,
     load_config,
-    progress_bar,
     say_summary,
     say_written,
     with_mode,
 )
+from sam_adapt_ros.cli.progress_bar import progress_bar
 
 
 @app.command()

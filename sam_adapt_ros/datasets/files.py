@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import shutil
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 from sam_adapt_ros.errors import BagError
-
-Progress = Callable[[int, int], None]
-"""Called with the bytes converted so far and in all."""
 
 _SPACE_FACTOR = 1.1  # messages are larger than the files they come from: headers, label clouds, the index
 _SPACE_SPARE = 64 << 20

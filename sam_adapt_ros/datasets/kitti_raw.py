@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam_adapt_ros.bags.writer import CALIBRATION_FILE, BagWriter, Storage, Version
-from sam_adapt_ros.datasets.files import Progress, check_space, image_size, read_file, total_size
+from sam_adapt_ros.datasets.files import check_space, image_size, read_file, total_size
 from sam_adapt_ros.datasets.kitti_files import field, read_calibration_file, read_timestamps, rigid
 from sam_adapt_ros.datasets.kitti_oxts import read_poses
 from sam_adapt_ros.errors import BagError, CalibrationError
@@ -24,6 +24,7 @@ from sam_adapt_ros.geometry.poses import PoseBuffer
 from sam_adapt_ros.geometry.transforms import invert, make_transform, quaternion_from_matrix
 from sam_adapt_ros.messages.calibration_file import Calibration, CameraCalibration
 from sam_adapt_ros.messages.point_cloud import encode_cloud
+from sam_adapt_ros.progress import Progress, no_progress
 
 LIDAR, ODOMETRY, BASE = "LIDAR_TOP", "odom", "base_link"
 LIDAR_HEIGHT = 1.73
@@ -47,11 +48,11 @@ def convert(
     storage: Storage = "mcap",
     bag_version: Version = 9,
     force: bool = False,
-    progress: Progress | None = None,
+    progress: Progress = no_progress,
 ) -> Path:
     """Writes one drive (``.../2011_09_26/2011_09_26_drive_0001_sync``) as a bag and gives its path.
 
-    The calibration is taken from the folder above the drive, where KITTI puts it.
+    The calibration is taken from the folder above the drive, where KITTI puts it. progress: in bytes.
     Raises BagError that names the missing or malformed file.
     """
     drive, output = Path(drive), Path(output)
@@ -72,8 +73,7 @@ def convert(
             else:
                 _write_image(writer, recording, data, sensors[CAMERAS[recording.sensor]])
             done += len(data)
-            if progress is not None:
-                progress(done, size)
+            progress(done, size)
         Calibration(LIDAR, BASE, ODOMETRY, _T_base_lidar(), sensors).save(writer.folder / CALIBRATION_FILE)
     return output
 

@@ -17,13 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam_adapt_ros.bags.writer import CALIBRATION_FILE, BagWriter, Storage, Version
-from sam_adapt_ros.datasets.files import Progress, check_space, image_size, read_file, total_size
+from sam_adapt_ros.datasets.files import check_space, image_size, read_file, total_size
 from sam_adapt_ros.datasets.nuscenes_tables import LIDAR, Recording, Scene, read_scenes
 from sam_adapt_ros.errors import BagError
 from sam_adapt_ros.geometry.camera import CameraModel
 from sam_adapt_ros.geometry.transforms import invert
 from sam_adapt_ros.messages.calibration_file import Calibration, CameraCalibration
 from sam_adapt_ros.messages.point_cloud import encode_cloud
+from sam_adapt_ros.progress import Progress, no_progress
 from sam_adapt_ros.taxonomy import Taxonomy
 
 if TYPE_CHECKING:
@@ -44,13 +45,14 @@ def convert(
     storage: Storage = "mcap",
     bag_version: Version = 9,
     force: bool = False,
-    progress: Progress | None = None,
+    progress: Progress = no_progress,
 ) -> list[Path]:
     """Writes one bag a scene: ``output`` itself for one scene, ``output/<scene>`` for several. Gives the bags.
 
     root: the data set's folder, with ``v1.0-*``, ``samples``, and ``sweeps`` and ``lidarseg`` where installed.
     scenes: names or patterns; none: all. sweeps: also what lies between the keyframes (20 Hz LiDAR, 12 Hz cameras).
     dataset_version: ``v1.0-mini`` and so on; "": the only one there.
+    progress: in bytes.
     Raises BagError that names the missing table or file; all of them are looked for before anything is written.
     """
     root, output = Path(root), Path(output)
@@ -71,13 +73,12 @@ class _Report:
     """Counts the bytes that were read."""
 
     size: int
-    progress: Progress | None
+    progress: Progress
     done: int = 0
 
     def add(self, count: int) -> None:
         self.done += count
-        if self.progress is not None:
-            self.progress(self.done, self.size)
+        self.progress(self.done, self.size)
 
 
 class _SceneWriter:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import BagError
 from sam_adapt_ros.evaluation.confusion import Confusion
 from sam_adapt_ros.frame import IGNORE, Frame
+from sam_adapt_ros.progress import Progress, no_progress
 from sam_adapt_ros.segmentation import Prediction, Segmenter, load_segmenter
 from sam_adapt_ros.taxonomy import Taxonomy
 
@@ -75,21 +76,15 @@ class Evaluation:
         }
 
 
-def evaluate(
-    frames: Iterable[Frame], segmenter: Segmenter, progress: Callable[[int], None] | None = None
-) -> Evaluation:
-    """Labels every frame and compares. progress: called with the number of frames done."""
+def evaluate(frames: Iterable[Frame], segmenter: Segmenter) -> Evaluation:
+    """Labels every frame and compares it with its ground truth."""
     evaluation = Evaluation(segmenter.taxonomy)
-    for done, frame in enumerate(frames, 1):
+    for frame in frames:
         evaluation.add(frame, segmenter(frame))
-        if progress:
-            progress(done)
     return evaluation
 
 
-def evaluate_bags(
-    bags: Iterable[Path], config: Config, progress: Callable[[int, int], None] | None = None
-) -> Evaluation:
+def evaluate_bags(bags: Iterable[Path], config: Config, progress: Progress = no_progress) -> Evaluation:
     """``evaluate`` over bags with ground truth. progress: called with (frames done, frames in all) of each bag."""
     segmenter, config = load_segmenter(config)
     evaluation = Evaluation(segmenter.taxonomy)
@@ -97,8 +92,7 @@ def evaluate_bags(
         with BagReader(bag, config) as reader:
             for done, frame in enumerate(reader.frames(), 1):
                 evaluation.add(frame, segmenter(frame))
-                if progress:
-                    progress(done, reader.sweeps)
+                progress(done, reader.sweeps)
     if not evaluation.frames:
         raise BagError(f"{', '.join(map(str, bags))}: no ground truth on {config.ground_truth.topic}")
     return evaluation

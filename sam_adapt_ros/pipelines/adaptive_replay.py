@@ -15,7 +15,8 @@ from sam_adapt_ros.bags import BagWriter
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.evaluation.run_summary import Summary
 from sam_adapt_ros.frame import Frame
-from sam_adapt_ros.pipelines.replay import LABELS, Progress, ending_early, read_through, write_labels
+from sam_adapt_ros.pipelines.replay import LABELS, ending_early, read_through, write_labels
+from sam_adapt_ros.progress import Progress, no_progress, part_of
 from sam_adapt_ros.segmentation import Prediction, Segmenter, load_segmenter
 from sam_adapt_ros.visualization.adaptation_report import adaptation_sections
 from sam_adapt_ros.visualization.before_after import BeforeAfter
@@ -78,7 +79,7 @@ def replay_adapting(
     *,
     passes: int = 1,
     force: bool = False,
-    progress: Progress | None = None,
+    progress: Progress = no_progress,
 ) -> Summary:
     """Labels every frame of ``bag``, ``passes`` times over, and learns in between.
 
@@ -99,7 +100,7 @@ def replay_adapting(
                 break
             last = number == passes - 1
             read = summary if last else Summary(taxonomy)
-            for frame, _, pictured in read_through(bag, config, read, _part(progress, number, passes), stop):
+            for frame, _, pictured in read_through(bag, config, read, part_of(progress, number, passes), stop):
                 prediction = run.label(frame)
                 if last:
                     write_labels(writer, LABELS, frame, prediction.labels, prediction.probability, taxonomy)
@@ -132,11 +133,6 @@ def replay_adapting(
     sections = adaptation_sections(run.timeline, summary.facts["adaptation"], shown, output / "pictures")
     write_run_report(summary, samples, output, title=f"Adapting on {bag.name}", sections=sections)
     return summary
-
-
-def _part(progress: Progress | None, number: int, passes: int) -> Progress | None:
-    """Progress of one pass as a part of all."""
-    return None if progress is None else lambda done, sweeps: progress(number * sweeps + done, passes * sweeps)
 
 
 def fresh_folder(folder: Path) -> Path:

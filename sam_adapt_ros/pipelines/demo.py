@@ -21,13 +21,13 @@ from sam_adapt_ros.pipelines import recovery
 from sam_adapt_ros.pipelines.adaptive_replay import fresh_folder
 from sam_adapt_ros.pipelines.live_bag import drive, run_live, sum_up
 from sam_adapt_ros.pipelines.simulated_drives import OraclePlan, oracle_in_background, town_bag
+from sam_adapt_ros.progress import Progress
 from sam_adapt_ros.segmentation import Segmenter, load_segmenter
 from sam_adapt_ros.visualization.adaptation_report import adaptation_sections
 from sam_adapt_ros.visualization.before_after import BeforeAfter
 from sam_adapt_ros.visualization.run_report import PICTURES, evenly_spaced, write_run_report
 from sam_adapt_ros.visualization.timeline import Timeline
 
-Progress = Callable[[int, int], None]
 Stage = Callable[[str], AbstractContextManager[Progress]]
 """A step of the demo by its title, with its progress."""
 NORMALIZED_ON = 40

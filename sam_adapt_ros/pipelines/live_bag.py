@@ -25,12 +25,12 @@ from sam_adapt_ros.nodes.tools.node_process import AdapterProcess, SegmenterProc
 from sam_adapt_ros.nodes.tools.player import play
 from sam_adapt_ros.nodes.tools.recorder import LABELS, STATUS, Recorder
 from sam_adapt_ros.nodes.tools.recording import Recording
+from sam_adapt_ros.progress import Progress, no_progress
 from sam_adapt_ros.segmentation import load_segmenter
 from sam_adapt_ros.visualization.run_report import PICTURES, Sample, evenly_spaced, write_run_report
 
 logger = logging.getLogger(__name__)
 
-Progress = Callable[[int, int], None]
 START_TIMEOUT_S = 120.0
 IDLE_S = 10.0
 """So long without a label after the bag has ended, and nothing more will come."""
@@ -51,7 +51,7 @@ def run_live(
     *,
     rate: float = 1.0,
     force: bool = False,
-    progress: Progress | None = None,
+    progress: Progress = no_progress,
 ) -> Summary:
     """``drive``, and what became of it: ``summary.json``, pictures and ``report.html`` in ``output``."""
     recording = drive(bag, config, output, rate=rate, force=force, progress=progress)
@@ -68,7 +68,7 @@ def drive(
     rate: float = 1.0,
     patience_s: float = 0.0,
     force: bool = False,
-    progress: Progress | None = None,
+    progress: Progress = no_progress,
 ) -> Recording:
     """Starts the segmenter and, where the configuration names a weight store, the adapter; plays the bag to them and
     leaves ``labels`` (a bag), ``segmenter.log`` and ``adapter.log`` in ``output``.
@@ -114,7 +114,7 @@ class _Drive:
     segmenter: SegmenterProcess
     adapter: AdapterProcess | None
     recorder: Recorder
-    progress: Progress | None
+    progress: Progress
 
     def run(self, patience_s: float) -> None:
         if self.adapter is not None:
@@ -151,8 +151,7 @@ class _Drive:
                 ended = self.recorder.wait(
                     {LABELS: self.sweeps}, idle_s=None if playing else IDLE_S, timeout_s=0.2 if playing else 2 * IDLE_S
                 )
-                if self.progress:
-                    self.progress(self.recorder.counts[LABELS], self.sweeps)
+                self.progress(self.recorder.counts[LABELS], self.sweeps)
                 if failures:
                     raise failures[0]
                 self._check()

@@ -13,7 +13,8 @@ from sam_adapt_ros.config import Config
 from sam_adapt_ros.evaluation.pseudo_label_summary import PseudoLabelSummary
 from sam_adapt_ros.frame import IGNORE
 from sam_adapt_ros.masks import build
-from sam_adapt_ros.pipelines.replay import Progress, read_through, write_labels
+from sam_adapt_ros.pipelines.replay import read_through, write_labels
+from sam_adapt_ros.progress import Progress, no_progress
 from sam_adapt_ros.pseudo_labels import PseudoLabeler
 from sam_adapt_ros.segmentation import Prediction, load_segmenter
 from sam_adapt_ros.visualization.pseudo_label_pictures import PseudoLabelSample
@@ -23,7 +24,7 @@ TOPIC = "/pseudo_labels"
 
 
 def pseudo_label(
-    bag: Path, config: Config, output: Path, *, force: bool = False, progress: Progress | None = None
+    bag: Path, config: Config, output: Path, *, force: bool = False, progress: Progress = no_progress
 ) -> PseudoLabelSummary:
     """Pseudo-labels every frame of ``bag``; leaves ``pseudo_labels`` (a bag), ``summary.json``, pictures and
     ``report.html``.

@@ -7,7 +7,7 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -19,6 +19,7 @@ from sam_adapt_ros.bags import BagReader, BagWriter
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.evaluation.run_summary import Summary
 from sam_adapt_ros.frame import Frame
+from sam_adapt_ros.progress import Progress, no_progress
 from sam_adapt_ros.segmentation import load_segmenter
 from sam_adapt_ros.taxonomy import Taxonomy
 from sam_adapt_ros.visualization.run_report import PICTURES, Sample, evenly_spaced, write_run_report
@@ -26,13 +27,12 @@ from sam_adapt_ros.visualization.run_report import PICTURES, Sample, evenly_spac
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Progress = Callable[[int, int], None]
 LABELS = "/segmentation/labels"
 READ_AHEAD = 4  # frames read and decoded before the model asks for them
 
 
 def replay(
-    bag: Path, config: Config, output: Path, *, force: bool = False, progress: Progress | None = None
+    bag: Path, config: Config, output: Path, *, force: bool = False, progress: Progress = no_progress
 ) -> Summary:
     """Labels every frame of ``bag``; leaves ``labels`` (a bag), ``summary.json``, pictures and ``report.html``.
 
@@ -115,7 +115,7 @@ def read_through(
     bag: Path,
     config: Config,
     summary: Summary,
-    progress: Progress | None = None,
+    progress: Progress = no_progress,
     stop: threading.Event | None = None,
 ) -> Iterator[Step]:
     """The bag's frames, read ahead; the summary gets to know how many came in and what was dropped.
@@ -126,8 +126,7 @@ def read_through(
         places, frames_in = evenly_spaced(reader.sweeps, PICTURES), reader.sweeps
         for place, (frame, waited) in enumerate(ahead(reader.frames(), READ_AHEAD)):
             yield Step(frame, waited, place in places)
-            if progress:
-                progress(place + 1, reader.sweeps)
+            progress(place + 1, reader.sweeps)
             if stop is not None and stop.is_set():
                 frames_in = place + 1 + sum(reader.dropped.values())
                 break

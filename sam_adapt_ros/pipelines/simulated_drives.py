@@ -17,6 +17,7 @@ from sam_adapt_ros.bags import BagReader
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import ConfigError
 from sam_adapt_ros.pipelines import recovery
+from sam_adapt_ros.progress import Progress, no_progress, part_of
 from sam_adapt_ros.segmentation import Segmenter, load_segmenter
 from sam_adapt_ros.segmentation import weights as weights_files
 from sam_adapt_ros.segmentation.weights import Weights
@@ -25,7 +26,7 @@ PERIOD = 0.5
 """Seconds from frame to frame: nuScenes' keyframe rate, which two CPU cores can label live."""
 
 
-def town_bag(domain: str, seed: int, frames: int, progress: Callable[[int, int], None] | None = None) -> Path:
+def town_bag(domain: str, seed: int, frames: int, progress: Progress = no_progress) -> Path:
     """The drive as a bag, from the cache (``$XDG_CACHE_HOME/sam_adapt_ros``) or rendered into it."""
     bag = _cache("town") / f"{domain}-{seed}-{frames}"
     if not bag.is_dir():  # a bag takes its name when it is whole
@@ -92,9 +93,7 @@ def _renderer() -> str:
     return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:12]
 
 
-def town_drives(
-    domains: str, seeds: str, frames: int, progress: Callable[[int, int], None] | None = None
-) -> dict[str, list[Path]]:
+def town_drives(domains: str, seeds: str, frames: int, progress: Progress = no_progress) -> dict[str, list[Path]]:
     """``town_bag`` of each seed, by domain. domains: comma-separated; seeds: ``60-62`` or ``60,64``.
 
     Raises ConfigError for what is no domain or no seeds.
@@ -104,7 +103,7 @@ def town_drives(
     wanted = [(name, seed) for name in names for seed in numbers]
     drives: dict[str, list[Path]] = {name: [] for name in names}
     for place, (name, seed) in enumerate(wanted):
-        drives[name].append(town_bag(name, seed, frames, _part(progress, place * frames, len(wanted) * frames)))
+        drives[name].append(town_bag(name, seed, frames, part_of(progress, place, len(wanted))))
     return drives
 
 
@@ -117,8 +116,3 @@ def parse_seeds(text: str) -> list[int]:
             raise ConfigError(f"seeds: 60-62 or 60,64 expected, got {text!r}")
         seeds += range(int(first), int(last or first) + 1)
     return seeds
-
-
-def _part(progress: Callable[[int, int], None] | None, before: int, total: int) -> Callable[[int, int], None] | None:
-    """Progress of one drive as a part of all."""
-    return None if progress is None else lambda done, _: progress(before + done, total)

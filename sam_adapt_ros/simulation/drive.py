@@ -6,7 +6,7 @@ milliseconds later, at its own stamp, seen from where the vehicle is by then.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from sam_adapt_ros.frame import CameraView, Frame
 from sam_adapt_ros.geometry import invert
+from sam_adapt_ros.progress import Progress, no_progress
 from sam_adapt_ros.simulation.domains import Domain
 from sam_adapt_ros.simulation.scene import Scene
 from sam_adapt_ros.simulation.sensors import Camera, Lidar, Sweep, rotation
@@ -129,7 +130,7 @@ def render_drive(
     seed: int,
     frames: int,
     output: Path,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = no_progress,
     force: bool = False,
     storage: Storage = "mcap",
     period: float = PERIOD,
@@ -151,8 +152,7 @@ def render_drive(
         writer.write_tf_static(_START_NS, static)
         for index in range(frames):
             _write(writer, drive, drive.record(index), colors)
-            if progress:
-                progress(index + 1, frames)
+            progress(index + 1, frames)
         Calibration(LIDAR, BASE, ODOMETRY, lidar.T_base_lidar, cameras).save(writer.folder / CALIBRATION_FILE)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from sam_adapt_ros.config import Config, TrainingConfig
 from sam_adapt_ros.errors import ConfigError, SamAdaptError
 from sam_adapt_ros.evaluation.confusion import Confusion
 from sam_adapt_ros.frame import Frame
+from sam_adapt_ros.progress import Progress, no_progress
 from sam_adapt_ros.segmentation import weights as weights_files
 from sam_adapt_ros.segmentation.batch import Batch, Sample
 from sam_adapt_ros.segmentation.fusion import FUSIONS, Fusion, fuse
@@ -33,7 +34,6 @@ from sam_adapt_ros.training.batch_stream import BatchStream, count_classes
 
 logger = logging.getLogger(__name__)
 
-Progress = Callable[[int, int], None]
 _FREE_ON_RESUME = {"output", "workers", "device", "checkpoint_every"}  # settings that do not change the result
 
 
@@ -49,7 +49,7 @@ class TrainingResult:
 def train(
     config: Config,
     resume: bool = False,
-    progress: Progress | None = None,
+    progress: Progress = no_progress,
     frames: Iterable[Frame] | None = None,
     validation: Iterable[Frame] | None = None,
 ) -> TrainingResult:
@@ -102,7 +102,7 @@ class Trainer:
         return [sample.only(sample.camera >= 0) for sample in samples] if self.config.points == "seen" else samples
 
     def run(
-        self, samples: Sequence[Sample], held_out: Sequence[Sample], resume: bool, progress: Progress | None
+        self, samples: Sequence[Sample], held_out: Sequence[Sample], resume: bool, progress: Progress
     ) -> TrainingResult:
         """Trains to the last iteration, with a checkpoint (and validation) every ``checkpoint_every``."""
         config = self.config
@@ -122,8 +122,7 @@ class Trainer:
         for batch in stream.iterate(state.iteration, config.iterations, config.workers):
             values = self._step(network, optimizer, batch.to(self.device), weights, state.iteration)
             state.iteration += 1
-            if progress:
-                progress(state.iteration, config.iterations)
+            progress(state.iteration, config.iterations)
             last = state.iteration == config.iterations
             if last or state.iteration % config.checkpoint_every == 0:
                 logger.info("iteration %d: %s", state.iteration, _format(values))

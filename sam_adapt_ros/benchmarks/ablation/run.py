@@ -6,7 +6,7 @@ import csv
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import BagError
 from sam_adapt_ros.frame import Frame
 from sam_adapt_ros.masks import MaskGenerator, build
+from sam_adapt_ros.progress import Progress, no_progress
 from sam_adapt_ros.segmentation import Segmenter, load_segmenter
 
 INSTANCES = "instances"
@@ -109,7 +110,7 @@ def ablate(
     generators: Sequence[str] = (),
     *,
     swept: bool = True,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = no_progress,
 ) -> Ablation:
     """Measures every variant on bags, by group; the bags of a group are independent drives of one domain.
 
@@ -137,8 +138,7 @@ def ablate(
             for of_frame in _measure(reader.frames(), segmenter, variants, built, config):
                 of_drive.append(of_frame)
                 done += 1
-                if progress:
-                    progress(done, everything)
+                progress(done, everything)
         if not of_drive:
             raise BagError(f"{bag}: no frames")
         measured.setdefault(group, []).append(of_drive)
