@@ -1,25 +1,27 @@
-"""Messages of any bag: rosbag2 (mcap, sqlite3) and ROS 1, without ROS. Types that nobody asks for may be unknown."""
+"""The messages of a bag as ROS 2 serializes them: rosbag2 (MCAP, SQLite) and ROS 1 bags, read without ROS."""
 
 from __future__ import annotations
 
 import sqlite3
 import struct
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, cached_property
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 from rosbags import rosbag1, rosbag2
-from rosbags.interfaces import Connection, ConnectionExtRosbag1, MessageDefinitionFormat, QosDurability
+from rosbags.convert.converter import is_same_wireformat, migrate_bytes
+from rosbags.interfaces import Connection, ConnectionExtRosbag2, Qos, QosDurability
 from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, TypesysError, get_types_from_msg, get_typestore
 
 from sam_adapt_ros.errors import BagError, MessageError
 
-# What rosbags lets through when it meets damage that it does not look for.
-_DAMAGE = (
+_READ_ERRORS = (  # what rosbags raises or lets through when a file is damaged
     rosbag1.ReaderError,
     rosbag2.ReaderError,
     OSError,
@@ -33,48 +35,73 @@ _DAMAGE = (
     KeyError,
     IndexError,
 )
-_RENAMED = {"tf/msg/tfMessage": "tf2_msgs/msg/TFMessage"}
+_DECODE_ERRORS = (SerdeError, struct.error, ValueError, IndexError, TypeError)
 
-
-@cache
-def _ros2_types() -> Any:
-    return get_typestore(Stores.ROS2_JAZZY)
+Bytes = bytes | memoryview
 
 
 @dataclass(frozen=True)
 class Topic:
-    """One topic of a bag. msgtype: ROS 2's spelling, ``sensor_msgs/msg/Image``, for ROS 1 bags too."""
+    """One topic of a bag.
+
+    msgtype: ROS 2's name of the type, ``sensor_msgs/msg/Image``, also in ROS 1 bags. count: messages.
+    transient_local: whether a recorded publisher offered transient-local durability (ROS 1: latched).
+    offered_qos: the recorded publishers' profiles; empty where the bag has none, as in ROS 1.
+    """
 
     name: str
     msgtype: str
     count: int
-    transient_local: bool  # latched, in ROS 1
+    transient_local: bool
+    offered_qos: tuple[Qos, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
 class RawMessage:
-    """A recorded message, not decoded. log_time_ns: when it was recorded. data: as it is in the bag."""
+    """A recorded message that is not decoded yet.
+
+    msgtype: ROS 2's name of the type. log_time_ns: when it was recorded. data: its bytes as they are in the bag.
+    connection: rosbags' record of where it comes from.
+    """
 
     topic: str
     msgtype: str
     log_time_ns: int
-    data: bytes | memoryview
-    source: MessageReader
+    data: Bytes
+    connection: Connection
+
+    def cdr(self) -> Bytes:
+        """The message as ROS 2 serializes it: as recorded, or converted from ROS 1.
+
+        Raises MessageError, reason ``unknown_type`` (ROS 2 has no such type) or ``undecodable`` (the bytes do not fit
+        their type). Of a ROS 2 message nothing is checked.
+        """
+        if isinstance(self.connection.ext, ConnectionExtRosbag2):
+            return self.data
+        with self._errors():
+            return _ros1_converter(self.connection.msgtype, self.connection.msgdef.data)(self.data)
 
     def decode(self) -> Any:
-        """The message. Raises MessageError, reason ``undecodable``, when its bytes do not fit its type."""
-        return self.source.decode(self)
+        """The message as an object of rosbags' class for its ROS 2 type. Raises MessageError as ``cdr``."""
+        data = self.cdr()
+        with self._errors():
+            return _ros2_types().deserialize_cdr(data, self.msgtype)
 
-    def cdr(self) -> bytes | memoryview:
-        """Serialized for ROS 2."""
-        return self.data if self.source.is_ros2 else self.source.to_cdr(self)
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (KeyError, TypesysError):
+            raise MessageError("unknown_type", f"{self.topic}: unknown message type {self.msgtype}") from None
+        except _DECODE_ERRORS as error:
+            raise MessageError("undecodable", f"{self.topic}: not a {self.msgtype}: {error}") from None
 
 
 class MessageReader:
-    """Reads one bag; a context manager.
+    """Reads the messages of one bag; a context manager.
 
-    path: a rosbag2 folder, an ``.mcap`` or ``.db3`` file of one, or a ROS 1 ``.bag``.
-    Raises BagError that names the bag and what is wrong with it.
+    path: a rosbag2 folder, one ``.mcap`` or ``.db3`` file of it, or a ROS 1 ``.bag``.
+    Raises BagError that names the bag when it is missing or damaged; every method may raise it.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -83,9 +110,8 @@ class MessageReader:
             raise BagError(f"{self.path}: no such bag")
         if self.path.is_dir() and not (self.path / "metadata.yaml").is_file():
             raise BagError(f"{self.path}: metadata.yaml is missing; not a bag, or `ros2 bag reindex` can rebuild it")
-        self.is_ros2 = self.path.suffix != ".bag"
         with self._errors():
-            self._reader = rosbag2.Reader(self.path) if self.is_ros2 else rosbag1.Reader(self.path)
+            self._reader = rosbag1.Reader(path) if self.path.suffix == ".bag" else rosbag2.Reader(path)
 
     def __enter__(self) -> MessageReader:
         with self._errors():
@@ -93,20 +119,24 @@ class MessageReader:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with suppress(sqlite3.ProgrammingError):  # closed by a thread that did not open it
+        with suppress(sqlite3.ProgrammingError):  # closed by another thread than the one that opened it
             self._reader.close()
 
     @cached_property
     def topics(self) -> dict[str, Topic]:
-        """By name, in alphabetical order. A topic of several types has the type of its first connection."""
-        topics: dict[str, Topic] = {}
-        for connection in sorted(self._reader.connections, key=lambda connection: connection.topic):
-            known = topics.get(connection.topic)
-            topics[connection.topic] = Topic(
-                name=connection.topic,
-                msgtype=known.msgtype if known else connection.msgtype,
-                count=connection.msgcount + (known.count if known else 0),
-                transient_local=_is_transient_local(connection) or (known is not None and known.transient_local),
+        """By name, in alphabetical order. A topic that was recorded with several types has that of the first."""
+        by_topic = attrgetter("topic")
+        topics = {}
+        for name, group in groupby(sorted(self._reader.connections, key=by_topic), key=by_topic):
+            connections = list(group)
+            offered = tuple(qos for c in connections for qos in getattr(c.ext, "offered_qos_profiles", ()))  # ROS 2
+            latched = any(getattr(c.ext, "latching", False) for c in connections)  # ROS 1
+            topics[name] = Topic(
+                name=name,
+                msgtype=_ros2_name(connections[0].msgtype),
+                count=sum(c.msgcount for c in connections),
+                transient_local=latched or any(qos.durability is QosDurability.TRANSIENT_LOCAL for qos in offered),
+                offered_qos=offered,
             )
         return topics
 
@@ -121,64 +151,46 @@ class MessageReader:
         return self._reader.end_time - 1 if self._reader.message_count else 0
 
     def messages(self, topics: Collection[str] | None = None) -> Iterator[RawMessage]:
-        """In the order of their log times. topics: only these (None: all)."""
+        """The messages in the order of their log times. topics: only these; None: all."""
         connections = [c for c in self._reader.connections if topics is None or c.topic in topics]
         if not connections:
             return
         stream = self._reader.messages(connections=connections)
         while True:
-            with self._errors():  # around the reading alone: what the consumer raises is not the bag's fault
+            with self._errors():  # around the reading alone: what the caller raises is not the bag's fault
                 try:
                     connection, log_time_ns, data = next(stream)
                 except StopIteration:
                     return
-            yield RawMessage(connection.topic, connection.msgtype, log_time_ns, data, self)
-
-    def decode(self, message: RawMessage) -> Any:
-        """See ``RawMessage.decode``."""
-        try:
-            if self.is_ros2:
-                return self._typestore.deserialize_cdr(message.data, message.msgtype)
-            return self._typestore.deserialize_ros1(message.data, message.msgtype)
-        except KeyError:
-            raise MessageError("unknown_type", f"{message.topic}: unknown message type {message.msgtype}") from None
-        except (SerdeError, struct.error, ValueError, IndexError, TypeError) as error:
-            raise MessageError("undecodable", f"{message.topic}: not a {message.msgtype}: {error}") from None
-
-    def to_cdr(self, message: RawMessage) -> memoryview:
-        """A ROS 1 message, serialized for ROS 2. Raises MessageError as ``decode``."""
-        try:
-            return _ros2_types().ros1_to_cdr(message.data, _RENAMED.get(message.msgtype, message.msgtype))
-        except KeyError:
-            raise MessageError("unknown_type", f"{message.topic}: unknown message type {message.msgtype}") from None
-        except (SerdeError, struct.error, ValueError, IndexError, TypeError) as error:
-            raise MessageError("undecodable", f"{message.topic}: not a {message.msgtype}: {error}") from None
-
-    @cached_property
-    def _typestore(self) -> Any:
-        """ROS 2's own definitions, so that a bag need not carry any; for ROS 1 those of the bag, which always does."""
-        if self.is_ros2:
-            return _ros2_types()
-        store = get_typestore(Stores.ROS1_NOETIC)
-        for connection in self._reader.connections:
-            if connection.msgtype in store.fielddefs or connection.msgdef.format != MessageDefinitionFormat.MSG:
-                continue
-            try:
-                types = get_types_from_msg(connection.msgdef.data, connection.msgtype)
-                store.register({name: fields for name, fields in types.items() if name not in store.fielddefs})
-            except TypesysError:
-                continue  # it stays unknown
-        return store
+            yield RawMessage(connection.topic, _ros2_name(connection.msgtype), log_time_ns, data, connection)
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
         try:
             yield
-        except _DAMAGE as error:
+        except _READ_ERRORS as error:
             raise BagError(f"{self.path}: cannot be read: {error or type(error).__name__}") from None
 
 
-def _is_transient_local(connection: Connection) -> bool:
-    if isinstance(connection.ext, ConnectionExtRosbag1):
-        return bool(connection.ext.latching)
-    return any(qos.durability is QosDurability.TRANSIENT_LOCAL for qos in connection.ext.offered_qos_profiles)
+@cache
+def _ros2_types() -> Any:
+    """ROS 2's own definitions, so that a bag need not carry any."""
+    return get_typestore(Stores.ROS2_JAZZY)
+
+
+@cache
+def _ros1_converter(msgtype: str, definition: str) -> Callable[[Bytes], Bytes]:
+    """Converts ROS 1 messages of a type, as the bag defines it, to CDR.
+
+    Where ROS 2's definition differs, fields of the same name are taken over and new ones get their default.
+    Raises KeyError when ROS 2 has no such type, TypesysError when the bag's definition is malformed.
+    """
+    source, target, ros2_name = get_typestore(Stores.EMPTY), _ros2_types(), _ros2_name(msgtype)
+    source.register(get_types_from_msg(definition, msgtype))
+    if is_same_wireformat(source, target, msgtype, ros2_name):
+        return lambda data: target.ros1_to_cdr(data, ros2_name)
+    return lambda data: migrate_bytes(source, target, msgtype, ros2_name, {}, data, src_is2=False, dst_is2=True)
+
+
+def _ros2_name(msgtype: str) -> str:
+    return "tf2_msgs/msg/TFMessage" if msgtype == "tf/msg/tfMessage" else msgtype

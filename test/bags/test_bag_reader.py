@@ -200,8 +200,8 @@ def test_ros1_bag_with_upper_case_camera_info(tmp_path: Path) -> None:
             raw = ros2.cdr_to_ros1(data, connection.msgtype)
             writer.write(connections[connection.topic], stamp, raw)
     with MessageReader(tmp_path / "ros1.bag") as source:
-        info = next(source.messages(["/CAM_FRONT/camera_info"])).decode()
-        assert hasattr(info, "K") and not hasattr(info, "k")
+        raw = next(source.messages(["/CAM_FRONT/camera_info"]))
+        assert hasattr(store.deserialize_ros1(raw.data, raw.msgtype), "K") and hasattr(raw.decode(), "k")
         assert source.topics["/tf_static"].transient_local
     frames, counts = read(tmp_path / "ros1.bag")
     expected, _ = read(tmp_path / "ros2")
@@ -210,20 +210,6 @@ def test_ros1_bag_with_upper_case_camera_info(tmp_path: Path) -> None:
     for a, b in zip(frames, expected, strict=True):
         assert np.array_equal(a.points, b.points) and np.array_equal(a.ground_truth, b.ground_truth)
         assert all(np.array_equal(v.image, w.image) for v, w in zip(a.views, b.views, strict=True))
-
-
-def test_ros1_messages_play_as_ros2(tmp_path: Path) -> None:
-    write(tmp_path / "ros2", Drive(sweeps=1))
-    store, ros2 = get_typestore(Stores.ROS1_NOETIC), get_typestore(Stores.ROS2_JAZZY)
-    with AnyReader([tmp_path / "ros2"]) as reader, Rosbag1Writer(tmp_path / "ros1.bag") as writer:
-        connections = [c for c in reader.connections if c.msgtype.startswith("sensor_msgs")]
-        by_id = {c.id: writer.add_connection(c.topic, c.msgtype, typestore=store) for c in connections}
-        for connection, stamp, data in reader.messages(connections):
-            writer.write(by_id[connection.id], stamp, ros2.cdr_to_ros1(data, connection.msgtype))
-    with MessageReader(tmp_path / "ros1.bag") as a, MessageReader(tmp_path / "ros2") as b:
-        for topic in a.topics:
-            ours, theirs = next(a.messages([topic])), next(b.messages([topic]))
-            assert bytes(ours.cdr()) == bytes(theirs.cdr())
 
 
 # Bad input ------------------------------------------------------------------------------------------------------------

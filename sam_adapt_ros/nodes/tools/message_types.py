@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
-from typing import Any
 
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+
+from sam_adapt_ros.bags import Topic
 
 DEPTH = 20
 """Messages a reliable publisher keeps for a subscriber that is behind."""
@@ -21,19 +21,17 @@ def message_class(name: str) -> type | None:
         return None
 
 
-def qos_of(topic: str, recorded: Sequence[Any]) -> QoSProfile:
-    """The profile to publish a recorded topic with: the recorded one, where the bag has it.
+def qos_of(topic: Topic) -> QoSProfile:
+    """The profile to publish a recorded topic with: as its publishers offered it, where the bag has that.
 
-    recorded: ``rosbags.interfaces.Qos`` of the publishers of that time, weakest promise first where they differ.
+    Where they differ, it is best effort if one of them was, and transient local if one of them was (``/tf_static``
+    always is).
     """
-    latched, reliable, depth = topic == "/tf_static", True, DEPTH
-    if recorded:
-        latched |= all(qos.durability.name == "TRANSIENT_LOCAL" for qos in recorded)
-        reliable = all(qos.reliability.name != "BEST_EFFORT" for qos in recorded)
-        depth = max(DEPTH, *(qos.depth for qos in recorded))
+    best_effort = any(qos.reliability.name == "BEST_EFFORT" for qos in topic.offered_qos)
+    transient_local = topic.transient_local or topic.name == "/tf_static"
     return QoSProfile(
         history=HistoryPolicy.KEEP_LAST,
-        depth=depth,
-        reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
-        durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
+        depth=max([DEPTH, *(qos.depth for qos in topic.offered_qos)]),
+        reliability=ReliabilityPolicy.BEST_EFFORT if best_effort else ReliabilityPolicy.RELIABLE,
+        durability=DurabilityPolicy.TRANSIENT_LOCAL if transient_local else DurabilityPolicy.VOLATILE,
     )

@@ -11,9 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import rclpy
 from rclpy.context import Context
@@ -22,13 +20,10 @@ from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
-from rosbags.convert.converter import is_same_wireformat, migrate_bytes
-from rosbags.highlevel import AnyReader, AnyReaderError
-from rosbags.interfaces import Connection
-from rosbags.typesys import Stores, get_typestore
 from rosgraph_msgs.msg import Clock
 
-from sam_adapt_ros.errors import BagError, SamAdaptError
+from sam_adapt_ros.bags import MessageReader, RawMessage, Topic
+from sam_adapt_ros.errors import BagError, MessageError, SamAdaptError
 from sam_adapt_ros.nodes import fastdds as dds
 from sam_adapt_ros.nodes.tools.message_types import message_class, qos_of
 
@@ -77,12 +72,10 @@ def play(
     rclpy.init(context=context, signal_handler_options=SignalHandlerOptions.NO)
     node = Node("player", context=context, use_global_arguments=False, start_parameter_services=False)
     try:
-        with _open(Path(bag)) as reader:
+        with MessageReader(bag) as reader:
             return _Player(node, reader, rate, clock, topics, stop or threading.Event()).run(
                 loop, wait_for, subscriber, wait_timeout, ready
             )
-    except (AnyReaderError, OSError) as error:
-        raise BagError(f"{bag}: {error}") from None
     finally:
         node.destroy_node()
         rclpy.try_shutdown(context=context)
@@ -92,7 +85,7 @@ class _Player:
     def __init__(
         self,
         node: Node,
-        reader: AnyReader,
+        reader: MessageReader,
         rate: float,
         clock: bool,
         topics: Sequence[str] | None,
@@ -102,14 +95,13 @@ class _Player:
         self._clock = node.create_publisher(Clock, "/clock", 10) if clock else None
         self._played = Played()
         self._publishers: dict[str, Publisher] = {}
-        self._convert: dict[str, Callable[[Any], Any]] = {}
-        for connection in reader.connections:
-            if topics is None or connection.topic in topics:
-                self._advertise(connection)
-        for topic, reason in self._played.skipped.items():
-            logger.warning("%s is not played: %s", topic, reason)
+        for topic in reader.topics.values():
+            if topics is None or topic.name in topics:
+                self._advertise(topic)
+        for name, reason in self._played.skipped.items():
+            logger.warning("%s is not played: %s", name, reason)
         if not self._publishers:
-            raise BagError(f"{reader.paths[0]}: nothing to publish (topics: {', '.join(reader.topics) or 'none'})")
+            raise BagError(f"{reader.path}: nothing to publish (topics: {', '.join(reader.topics) or 'none'})")
 
     def run(
         self, loop: int, wait_for: Sequence[str], subscriber: str, wait_timeout: float, ready: Callable[[], object]
@@ -127,30 +119,17 @@ class _Player:
         self._played.stopped = self._stop.is_set()
         return self._played
 
-    def _advertise(self, connection: Connection) -> None:
-        topic, name = connection.topic, connection.msgtype
-        if topic in self._publishers:
+    def _advertise(self, topic: Topic) -> None:
+        message_type = message_class(topic.msgtype)
+        if message_type is None:
+            self._played.skipped[topic.name] = f"no message package for {topic.msgtype} is installed"
             return
-        kind = message_class(name)
-        if kind is None:
-            self._played.skipped[topic] = f"no message package for {name} is installed"
-            return
-        recorded = getattr(connection.ext, "offered_qos_profiles", None) or []
-        self._publishers[topic] = self._node.create_publisher(kind, topic, qos_of(topic, recorded))
-        self._convert[topic] = bytes if self._reader.is2 else self._from_ros1(name)
-
-    def _from_ros1(self, name: str) -> Callable[[Any], Any]:
-        """Converts a message of a ROS 1 bag to ROS 2's layout and field names."""
-        source, target = self._reader.typestore, get_typestore(Stores.LATEST)
-        if is_same_wireformat(source, target, name, name):
-            return lambda data: bytes(target.ros1_to_cdr(data, name))
-        migrate = partial(migrate_bytes, source, target, name, name, {}, src_is2=False, dst_is2=True)
-        return lambda data: bytes(migrate(data))
+        self._publishers[topic.name] = self._node.create_publisher(message_type, topic.name, qos_of(topic))
 
     def _wait_for_subscribers(self, topics: Sequence[str], name: str, timeout: float) -> None:
         unknown = [topic for topic in topics if topic not in self._publishers]
         if unknown:
-            raise BagError(f"{self._reader.paths[0]}: {', '.join(unknown)}: not among the topics that are played")
+            raise BagError(f"{self._reader.path}: {', '.join(unknown)}: not among the topics that are played")
         deadline = time.monotonic() + timeout
         alone = list(topics)
         said = 0.0
@@ -170,17 +149,25 @@ class _Player:
         return any(info.node_name == name for info in self._node.get_subscriptions_info_by_topic(topic))
 
     def _play_once(self) -> None:
-        connections = [c for c in self._reader.connections if c.topic in self._publishers]
         start: tuple[float, int] | None = None
-        for connection, timestamp, data in self._reader.messages(connections):
+        for message in self._reader.messages(self._publishers):
             if start is None:
-                start = (time.monotonic(), timestamp)
-            self._sleep_until(timestamp, *start)
+                start = (time.monotonic(), message.log_time_ns)
+            self._sleep_until(message.log_time_ns, *start)
             if self._stop.is_set():
                 return
-            topic = connection.topic
-            self._publishers[topic].publish(self._convert[topic](data))
-            self._played.published[topic] += 1
+            self._publish(message)
+
+    def _publish(self, message: RawMessage) -> None:
+        topic = message.topic
+        try:
+            self._publishers[topic].publish(bytes(message.cdr()))
+        except MessageError as error:
+            if topic not in self._played.skipped:
+                logger.warning("messages of %s are left out: %s", topic, error)
+            self._played.skipped[topic] = str(error)
+            return
+        self._played.published[topic] += 1
 
     def _sleep_until(self, timestamp: int, start: float, start_timestamp: int) -> None:
         """Sleeps until the message's turn; the clock ticks meanwhile, and once more at the turn itself."""
@@ -198,15 +185,6 @@ class _Player:
             message = Clock()
             message.clock.sec, message.clock.nanosec = divmod(now_ns, 1_000_000_000)
             self._clock.publish(message)
-
-
-def _open(bag: Path) -> AnyReader:
-    if not bag.exists():
-        raise BagError(f"{bag}: no such bag")
-    try:
-        return AnyReader([bag], default_typestore=get_typestore(Stores.LATEST))
-    except AnyReaderError as error:
-        raise BagError(f"{bag}: {error}") from None
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -23,7 +23,7 @@ from rosbags.typesys import Stores, get_typestore
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, CompressedImage, PointCloud2
 
-from sam_adapt_ros.bags.writer import BagWriter
+from sam_adapt_ros.bags import BagWriter, MessageReader, Topic
 from sam_adapt_ros.errors import BagError
 from sam_adapt_ros.messages import encode_cloud, stamp_ns
 from sam_adapt_ros.nodes.tools.message_types import message_class, qos_of
@@ -172,12 +172,15 @@ def test_it_can_be_stopped(bag: Path) -> None:
 
 
 def test_quality_of_service_is_the_recorded_one(bag: Path) -> None:
-    with AnyReader([bag]) as reader:
-        profiles = {c.topic: qos_of(c.topic, c.ext.offered_qos_profiles) for c in reader.connections}
+    with MessageReader(bag) as reader:
+        profiles = {name: qos_of(topic) for name, topic in reader.topics.items()}
     assert profiles["/tf_static"].durability == DurabilityPolicy.TRANSIENT_LOCAL
     assert profiles["/points"].durability == DurabilityPolicy.VOLATILE
     assert profiles["/points"].reliability == ReliabilityPolicy.RELIABLE
-    assert qos_of("/tf_static", []).durability == DurabilityPolicy.TRANSIENT_LOCAL
+    unrecorded = Topic("/tf_static", "tf2_msgs/msg/TFMessage", 1, transient_local=False)
+    assert qos_of(unrecorded).durability == DurabilityPolicy.TRANSIENT_LOCAL
+    latched_in_ros1 = Topic("/map", "nav_msgs/msg/OccupancyGrid", 1, transient_local=True)
+    assert qos_of(latched_in_ros1).durability == DurabilityPolicy.TRANSIENT_LOCAL
     assert message_class("sensor_msgs/msg/PointCloud2") is PointCloud2
     assert message_class("no_such_msgs/msg/Thing") is None
     assert message_class("sensor_msgs/msg/NoSuchThing") is None
