@@ -77,7 +77,7 @@ class Adapter:
         fusion = FUSIONS[config.segmenter.fusion]()
         frames = SourceFrames(config, self.taxonomy, network.architecture)
         self._round = Round(self.config, network, teacher, fusion, self.taxonomy.classes, frames)
-        self.plausibility = Plausibility(self.config.plausibility)
+        self.plausibility = Plausibility(self.config.frame_checks)
         self.rounds = 0
         self.decisions: list[Decision] = []
         self._recipe = config.model_dump(include={"masks", "pseudo_labels", "adaptation"}, mode="json")

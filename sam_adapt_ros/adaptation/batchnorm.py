@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from sam_adapt_ros.branch import NETWORK_BRANCHES, Branch
-from sam_adapt_ros.config import NormalizationConfig
+from sam_adapt_ros.config import BatchNormConfig
 from sam_adapt_ros.segmentation.batch import Batch, Sample, collate
 from sam_adapt_ros.segmentation.network import Network, State
 
@@ -69,17 +69,18 @@ def measure(network: Network, batches: Iterable[Batch]) -> dict[str, Moments]:
 def renormalized(
     network: Network,
     samples: Sequence[Sample],
-    config: NormalizationConfig,
+    config: BatchNormConfig,
     pause: Callable[[], None] = lambda: None,
     origin: Mapping[str, Tensor] | None = None,
 ) -> State:
     """The network's state with its normalization statistics moved from the origin's towards those of the samples.
 
-    Statistics are interpolated by ``config.image`` and ``config.points``: 0 takes the origin's, 1 the samples'. A
-    branch that sees nothing of the samples keeps its own. pause: called batch by batch. origin: None: the network's.
+    Statistics are interpolated by ``config.target_weight_2d`` and ``config.target_weight_3d``: 0 takes the origin's, 1
+    the samples'. A branch that sees nothing of the samples keeps its own. pause: called batch by batch. origin: None:
+    the network's.
     """
     state = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
-    shares = {Branch.IMAGE: config.image, Branch.POINTS: config.points}
+    shares = {Branch.IMAGE: config.target_weight_2d, Branch.POINTS: config.target_weight_3d}
     if not samples or not any(shares.values()):
         return state
     for layer, moments in measure(network, _batches(samples, network, config.batch_size, pause)).items():

@@ -101,19 +101,19 @@ class Round:
         self.phase = "normalizing"
         samples, judged = (self._samples(frames, pause) for frames in (training, held_out))
         source_state = dict(self.source.state_dict())
-        normalized = renormalized(self.source, samples, self.config.normalization, pause)
+        normalized = renormalized(self.source, samples, self.config.batchnorm, pause)
         device = next(self.source.parameters()).device
         in_use = source_state if current is None else {name: tensor.to(device) for name, tensor in current.items()}
         renewed = normalized
         if current is not None and at_home:
             # From the source's statistics, not from those in use: else their share would grow from round to round.
             network = with_state(self.source, in_use)
-            renewed = renormalized(network, samples, self.config.normalization, pause, source_state)
+            renewed = renormalized(network, samples, self.config.batchnorm, pause, source_state)
 
         self.phase = "labelling"
         if not plan.labels:
             teachers = [with_state(self.source, renewed)]
-            if self.config.teacher.source_votes:
+            if self.teacher.config.pseudo_labels.ensemble_source:
                 teachers.append(self.source)
             found = self.teacher.label(teachers, training, held_out, pause)
             labels = zip((*plan.training, *plan.held_out), (*found.training, *found.held_out), strict=True)
@@ -126,11 +126,11 @@ class Round:
         heard = _Listener(self.source, before, opinions, self.config, self.fusion, pause)
         references = _references(heard, source_state, normalized, in_use, before)
         bases = [source_state, normalized]
-        if self.config.rounds.start == "current" and current is not None:
+        if self.config.rounds.initial_weights == "current" and current is not None:
             bases += [in_use, renewed]
         start = self._best_start(bases, heard, references)
 
-        candidates = {"calibration": in_use} if self.config.calibrate else {}
+        candidates = {"calibration": in_use} if self.config.temperature_scaling else {}
         candidates |= {"normalization": normalized, "start": start}
         if not self.observing:
             self.phase = "training"
@@ -181,7 +181,7 @@ class Round:
         mixed = self.frames.load(pause).training if self.config.mode == "with_source" else ()
 
         def begin() -> SelfTraining:
-            return SelfTraining(start, labelled, self.config.self_training, mixed, self.config.source.share)
+            return SelfTraining(start, labelled, self.config.self_training, mixed, self.config.source.batch_share)
 
         training = begin()
         if checkpoint is not None and checkpoint.exists():
@@ -220,7 +220,7 @@ class Round:
         """The state and its behaviour, with its branches weighed against each other where that agrees better with the
         teacher on held-out frames."""
         plain = heard(state)
-        if not self.config.calibrate:
+        if not self.config.temperature_scaling:
             return state, plain
         weighed, behaviour = heard.calibrated(state)
         measures = Measures(references, self.classes, self.config.gate)
@@ -230,7 +230,7 @@ class Round:
     def _students(self, rest: State, start: State, student: State) -> dict[str, State]:
         """By name: the student, blends of it with what it started from, and single branches with the rest's other."""
         candidates = {}
-        for share in self.config.rounds.blends:
+        for share in self.config.rounds.averaging_weights:
             blend = interpolate(start, student, share)
             name = "student" if share == 1 else f"blend {share:g}"
             candidates[name] = blend

@@ -45,14 +45,14 @@ class Schedule:
         """Frames to learn from and to judge by: those that look like the present ones. What was driven through by
         night would teach and judge by day what does not count there, the statistics of normalization above all."""
         training, held_out, tone = self._buffer.training(), self._buffer.held_out(), self.drift.tone
-        radius = self.config.rounds.scene
+        radius = self.config.rounds.scene_color_distance
         if not radius or tone is None:
             return training, held_out
         return training.alike(tone, radius), held_out.alike(tone, radius)
 
     def is_of(self, frames: FrameSequence, tone: Any) -> bool:
         """Whether most frames look like those of the given mean colour; True where that is not known."""
-        radius = self.config.rounds.scene
+        radius = self.config.rounds.scene_color_distance
         if not tone or not radius:
             return True
         return 2 * len(frames.alike(np.array(tone), radius)) >= len(frames)

@@ -127,7 +127,7 @@ class _Labelled:
         self.samples = samples
         self._lambda_xm = config.lambda_xm
         self._stream = BatchStream(samples, network.architecture, config.augmentation, batch_size, seed)
-        self._weights = _balance(samples, network.classes, config.class_balance)
+        self._weights = _balance(samples, network.classes, config.class_weight_exponent)
 
     def losses(self, network: Network, step: int) -> dict[str, Tensor]:
         device = next(network.parameters()).device

@@ -96,7 +96,7 @@ def _student(
     samples = recovery.to_samples(training, source)
     normalized = recovery.normalization_only(source, samples, config).network
     teacher = Teacher(config, source.taxonomy, build(config.masks))
-    networks = [normalized, source.network] if adaptation.teacher.source_votes else [normalized]
+    networks = [normalized, source.network] if config.pseudo_labels.ensemble_source else [normalized]
     labels = teacher.label(networks, training, held_out).training
     statistics = LabelStatistics(len(source.taxonomy))
     labelled = with_labels(samples, labels)

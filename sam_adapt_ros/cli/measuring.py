@@ -68,7 +68,7 @@ def bench_recipes(
     config: ConfigName = "town",
     set: Overrides = [],
     recipes: Annotated[str, typer.Option(help="Of config/recipes, or YAML files.")] = (
-        "normalization_only,selection_only,direct,default,instances_direct,instances"
+        "batchnorm_only,selection_only,direct,default,instances_direct,instances"
     ),
     shifts: Annotated[str, typer.Option(help="Domains of the town.")] = "night,abroad,sparse",
     seeds: Annotated[str, typer.Option(help="Of the drives; unseen ones are 5 higher.")] = "110-112",

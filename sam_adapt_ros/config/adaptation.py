@@ -26,8 +26,8 @@ class BufferConfig(Section):
     max_megabytes: Positive = 512.0
     held_out: Annotated[float, Field(ge=0, le=0.5)] = 0.2  # share of places, and of both limits, kept for the gate
     min_distance: NonNegative = 1.0  # driven between two frames that are kept
-    block: Positive = 15.0  # side of the squares on the map that are learned from or held out as a whole
-    gap: NonNegative = 2.5  # between any frame learned from, ever, and any held out
+    split_block: Positive = 15.0  # side of the squares on the map that are learned from or held out as a whole
+    split_gap: NonNegative = 2.5  # between any frame learned from, ever, and any held out
     nominal_speed: Positive = 8.0  # m/s assumed between frames without odometry
     distance_scale: Positive = 30.0  # frames this far apart count as much as entirely different predictions
     novelty: NonNegative = 2.0  # weight of how different predictions and images are, beside distance
@@ -40,32 +40,27 @@ class BufferConfig(Section):
 
     @model_validator(mode="after")
     def _gap_fits_block(self) -> BufferConfig:
-        if 2 * self.gap >= self.block:
-            raise ValueError(f"gap {self.gap} leaves nothing of a block of {self.block}: less than half of it expected")
+        if 2 * self.split_gap >= self.split_block:
+            raise ValueError(
+                f"split_gap {self.split_gap} leaves nothing of split_block {self.split_block}: less than half expected"
+            )
         return self
 
 
-class NormalizationConfig(Section):
+class BatchNormConfig(Section):
     """How far normalization statistics move from the source's to those of the new domain."""
 
-    image: Fraction = 1.0
-    points: Fraction = 0.25  # re-estimated fully, the point branch forgets what a sparser LiDAR no longer shows
+    target_weight_2d: Fraction = 1.0
+    target_weight_3d: Fraction = 0.25  # fully re-estimated, the 3D branch forgets what a sparser LiDAR no longer shows
     batch_size: Count = 4
 
 
-class PlausibilityConfig(Section):
+class FrameChecksConfig(Section):
     """Frames that are not learned from, whatever is predicted of them."""
 
     min_points: Count = 500  # finite points of a sweep
     min_contrast: NonNegative = 2.0  # standard deviation of an image's grey values, of 255
     min_correlation: Fraction = 0.5  # of an image's neighbouring pixels
-
-
-class TeacherConfig(Section):
-    """Who makes the pseudo-labels."""
-
-    source_votes: bool = True  # the source model, as it is, has half a say
-    vote_cell: NonNegative = 0.2  # metres; sweeps vote on what is in a cubic cell of the map; 0: each for itself
 
 
 class SelfTrainingConfig(Section):
@@ -78,7 +73,7 @@ class SelfTrainingConfig(Section):
     parameters: Literal["all", "affine"] = "all"  # affine: only the normalization layers'
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.95  # of the average of the student; 0: the student itself
     lambda_xm: NonNegative = 0.0  # weight of the cross-modal KL divergence
-    class_balance: NonNegative = 0.25  # rare classes count by their frequency to minus this; 0: all alike
+    class_weight_exponent: NonNegative = 0.25  # rare classes count by their frequency to minus this; 0: all alike
     augmentation: AugmentationConfig = AugmentationConfig(rotation_noise=0.05, translation=1.0, sector=0.25)
     seed: int = 0
 
@@ -86,27 +81,31 @@ class SelfTrainingConfig(Section):
 class GateConfig(Section):
     """What weights must show on held-out frames before they are used. Consistencies are mean IoUs of two labellings."""
 
-    sure: Fraction = 0.95  # probability from which the source model is taken at its word
-    min_anchor_agreement: Fraction = 0.9  # share of what the source is sure of ...
-    anchor_tolerance: Fraction = 0.05  # ... or this much less than normalization alone agrees on, whichever is lower
-    anchor_floor: Fraction = 0.75  # but never less than this
-    min_entropy: Fraction = 0.3  # of the source's, or normalization's, mean entropy
-    max_most: Fraction = 0.9  # share of the points for which a branch may say one and the same class
-    min_share: Fraction = 0.005  # classes with no more of the points may come and go
-    max_shrink: Fraction = 0.4  # what must be left of a class's share of the points
-    max_growth: Annotated[float, Field(ge=1)] = 2.5  # times its share that a class may grow to
-    min_kappa: Annotated[float, Field(ge=-1, le=1)] = (
+    confident_probability: Fraction = 0.95  # probability from which the source model is taken at its word
+    min_source_agreement: Fraction = 0.9  # share of what the source is sure of ...
+    source_agreement_tolerance: Fraction = (
+        0.05  # ... or this much less than normalization alone agrees on, whichever is lower
+    )
+    source_agreement_floor: Fraction = 0.75  # but never less than this
+    min_entropy_ratio: Fraction = 0.3  # of the source's, or normalization's, mean entropy
+    max_single_class_share: Fraction = 0.9  # share of the points for which a branch may say one and the same class
+    min_class_share: Fraction = 0.005  # classes with no more of the points may come and go
+    min_share_ratio: Fraction = 0.4  # what must be left of a class's share of the points
+    max_share_ratio: Annotated[float, Field(ge=1)] = 2.5  # times its share that a class may grow to
+    min_branch_kappa: Annotated[float, Field(ge=-1, le=1)] = (
         0.1  # agreement of 2d and 3d beyond chance (Cohen), without which nothing is believed
     )
-    tolerance: Fraction = 0.05  # how much the branches, or augmented and plain, may agree less than in use
-    label_tolerance: Fraction = 0.05  # the same of the agreement with pseudo-labels over all points
-    min_gain: Fraction = 0.003  # by which agreement with pseudo-labels must rise where a camera sees
-    max_class_drop: Fraction = 0.08  # so far a class may lie below the best of those compared with
+    consistency_tolerance: Fraction = 0.05  # how much the branches, or augmented and plain, may agree less than in use
+    pseudo_label_tolerance: Fraction = 0.05  # the same of the agreement with pseudo-labels over all points
+    min_pseudo_label_gain: Fraction = 0.003  # by which agreement with pseudo-labels must rise where a camera sees
+    max_class_iou_drop: Fraction = 0.08  # so far a class may lie below the best of those compared with
     min_class_points: Count = 200  # pseudo-labels that a class needs to be judged
-    replay_tolerance: Fraction = 0.02  # mean IoU that may be lost on labelled frames of the source, where there are any
+    source_miou_tolerance: Fraction = (
+        0.02  # mean IoU that may be lost on labelled frames of the source, where there are any
+    )
 
 
-class WatchConfig(Section):
+class RollbackConfig(Section):
     """What the segmenter must see of weights in use to roll them back; shares are compared as medians over frames."""
 
     window: Count = 20  # frames before an exchange that those after it are measured by
@@ -116,12 +115,12 @@ class WatchConfig(Section):
     confidence_drop: Fraction = 0.07  # and the winning probability may be less, ...
     spread: NonNegative = 3.0  # ... or so many standard deviations of the frames before, whichever is more
     histogram_shift: Fraction = 0.5  # share of the points that may change their class
-    max_most: Fraction = 0.97  # share of the points that may be of one class
+    max_single_class_share: Fraction = 0.97  # share of the points that may be of one class
     agreement_floor: Fraction = 0.25  # after the trial: of what the weights showed in it; nightfall leaves 0.48
     confidence_floor: Fraction = 0.6
 
     @model_validator(mode="after")
-    def _enough_frames(self) -> WatchConfig:
+    def _enough_frames(self) -> RollbackConfig:
         if self.min_frames > min(self.window, self.trial):
             raise ValueError(f"min_frames {self.min_frames} is more than window {self.window} or trial {self.trial}")
         return self
@@ -147,7 +146,7 @@ class SourceConfig(Section):
 
     bags: list[str] = Field([])
     config: str = ""  # a preset or YAML file that says what their topics are; "": as configured for the vehicle
-    share: Annotated[float, Field(gt=0, le=0.9)] = 0.5  # of each batch's frames, and of the loss
+    batch_share: Annotated[float, Field(gt=0, le=0.9)] = 0.5  # of each batch's frames, and of the loss
     max_frames: Count = 100  # kept in memory, evenly spaced
     held_out: Fraction = 0.2  # share at the end of each bag that is judged by instead of learned from
 
@@ -158,10 +157,14 @@ class RoundConfig(Section):
     min_frames: Count = 20  # in the buffer to learn from
     min_held_out: Count = 4  # and to judge by
     new_frames: Count = 20  # kept since the last round began
-    scene: NonNegative = 0.22  # frames whose mean colour is farther from the present ones' are of another scene, and
+    scene_color_distance: NonNegative = (
+        0.22  # frames whose mean colour is farther from the present ones' are of another scene, and
+    )
     # neither learned from nor judged by until it returns; 0: all frames count
-    start: Literal["source", "current"] = "source"  # whose weights the student may start from
-    blends: list[Fraction] = Field([0.5, 1.0])  # candidates: shares of the way from the student's start to the student
+    initial_weights: Literal["source", "current"] = "source"  # whose weights the student may start from
+    averaging_weights: list[Fraction] = Field(
+        [0.5, 1.0]
+    )  # candidates: weights of the student in its average with its start
     checkpoint_every: Count = 10  # steps of self-training
 
 
@@ -183,13 +186,12 @@ class AdaptationConfig(Section):
     resources: ResourceConfig = ResourceConfig()
     store: StoreConfig = StoreConfig()
     buffer: BufferConfig = BufferConfig()
-    plausibility: PlausibilityConfig = PlausibilityConfig()
-    normalization: NormalizationConfig = NormalizationConfig()
-    calibrate: bool = True  # a candidate's branches are weighed by what the teacher says of held-out frames
-    teacher: TeacherConfig = TeacherConfig()
+    frame_checks: FrameChecksConfig = FrameChecksConfig()
+    batchnorm: BatchNormConfig = BatchNormConfig()
+    temperature_scaling: bool = True  # a candidate's branches are weighed by what the teacher says of held-out frames
     self_training: SelfTrainingConfig = SelfTrainingConfig()
     gate: GateConfig = GateConfig()
-    watch: WatchConfig = WatchConfig()
+    rollback: RollbackConfig = RollbackConfig()
     drift: DriftConfig = DriftConfig()
     source: SourceConfig = SourceConfig()
     rounds: RoundConfig = RoundConfig()

@@ -12,8 +12,8 @@ from sam_adapt_ros.config.section import Count, Fraction, NonNegative, Positive,
 class SelectionConfig(Section):
     """Which of the segmenter's own predictions are trusted: those above a threshold a class, min(quantile, cap)."""
 
-    source: Literal["fused", "image", "points"] = "fused"  # whose winning class and probability
-    agreement: bool = False  # only where the image's and the points' winning classes are the same
+    branch: Literal["fused", "2d", "3d"] = "fused"  # whose winning class and probability
+    require_agreement: bool = False  # only where the image's and the points' winning classes are the same
     quantile: Fraction = 0.5  # of the winning probabilities of a predicted class, over the stream
     cap: Fraction = 0.9  # no threshold is higher
     bins: Annotated[int, Field(ge=10, le=100_000)] = 2000  # of the running histogram; thresholds are exact to 1 / bins
@@ -57,6 +57,8 @@ class EnhancementConfig(Section):
 
 
 class PseudoLabelConfig(Section):
+    ensemble_source: bool = True  # the source model is averaged with its re-normalized copy
+    voting_cell: NonNegative = 0.2  # metres; sweeps vote on what is in a cubic cell of the map; 0: each for itself
     selection: SelectionConfig = SelectionConfig()
     visibility: VisibilityConfig = VisibilityConfig()
     enhancement: EnhancementConfig = EnhancementConfig()

@@ -28,7 +28,7 @@ class TrainingConfig(Section):
 
     bags: list[str] = Field([])  # with ground truth
     validation_bags: list[str] = Field([])
-    preset: str = "small"  # config/architectures/<preset>.yaml or a path
+    architecture: str = "small"  # config/architectures/<name>.yaml or a path
     output: str = "out/train"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     points: Literal["all", "seen"] = "all"  # seen: only points that a camera sees, as published

@@ -17,7 +17,7 @@ from sam_adapt_ros.segmentation import Segmenter
 from sam_adapt_ros.segmentation.batch import Sample
 from sam_adapt_ros.segmentation.temperature_scaling import fit_scales, listen, scaled
 
-ORACLE_TRAINING = SelfTrainingConfig(steps=200, learning_rate=1e-3, ema_decay=0.9, class_balance=0.25)
+ORACLE_TRAINING = SelfTrainingConfig(steps=200, learning_rate=1e-3, ema_decay=0.9, class_weight_exponent=0.25)
 
 
 def recovered(source: float, final: float, oracle: float) -> float:
@@ -61,7 +61,7 @@ def to_samples(frames: Iterable[Frame], source: Segmenter) -> list[Sample]:
 
 def normalization_only(source: Segmenter, samples: Sequence[Sample], config: Config) -> Segmenter:
     """The source with its normalization statistics re-estimated on unlabelled frames: what everything has to beat."""
-    statistics = renormalized(source.network, samples, config.adaptation.normalization)
+    statistics = renormalized(source.network, samples, config.adaptation.batchnorm)
     network = with_state(source.network, statistics)
     return Segmenter(network, source.taxonomy, config.segmenter, "normalization only")
 

@@ -51,7 +51,7 @@ def oracle(plan: OraclePlan, config: Config) -> Path:
     """
     source, config = load_segmenter(config)
     training = recovery.ORACLE_TRAINING.model_copy(update={"steps": plan.steps})
-    recipe = f"{plan} {PERIOD} {training} weighed on kept-out frames {config.adaptation.normalization} {source.version}"
+    recipe = f"{plan} {PERIOD} {training} weighed on kept-out frames {config.adaptation.batchnorm} {source.version}"
     path = _cache("oracles") / f"{plan.domain}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}.safetensors"
     if not path.is_file():
         samples = []

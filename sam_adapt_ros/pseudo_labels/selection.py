@@ -38,13 +38,13 @@ def candidates(
     Points without a finite, positive winning probability are no candidates, nor, where the image's prediction is
     asked for or has to agree, those that no camera sees.
     """
-    chosen = {"fused": fused, "image": image, "points": points}[config.source]
+    chosen = {"fused": fused, "2d": image, "3d": points}[config.branch]
     labels = chosen.argmax(1).astype(np.uint8)
     probability = np.take_along_axis(chosen, labels[:, None].astype(np.intp), 1)[:, 0].astype(np.float32)
     valid = np.isfinite(probability) & (probability > 0)
-    if config.source == "image" or config.agreement:
+    if config.branch == "2d" or config.require_agreement:
         valid &= seen
-    if config.agreement:
+    if config.require_agreement:
         valid &= image.argmax(1) == points.argmax(1)
         valid &= labels == points.argmax(1)
     return Candidates(np.where(valid, labels, np.uint8(IGNORE)), np.where(valid, probability, np.float32(0)))

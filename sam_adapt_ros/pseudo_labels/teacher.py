@@ -84,7 +84,7 @@ class Teacher:
         # How many threads learning takes is not the segmenter's to say.
         settings = self.config.segmenter.model_copy(update={"threads": 0})
         segmenters = [Segmenter(copy.deepcopy(network), self.taxonomy, settings) for network in networks]
-        votes = bool(self.config.adaptation.teacher.vote_cell)
+        votes = bool(self.config.pseudo_labels.voting_cell)
         heard = []
         for frame in frames:
             pause()
@@ -105,7 +105,7 @@ class Teacher:
         return candidates(fused, image, points, first.seen, self.config.pseudo_labels.selection)
 
     def _voted(self, heard: Sequence[_Heard]) -> list[Candidates]:
-        cell = self.config.adaptation.teacher.vote_cell
+        cell = self.config.pseudo_labels.voting_cell
         found = [each.candidates for each in heard]
         return vote([each.points_odom for each in heard], found, len(self.taxonomy), cell) if cell else found
 

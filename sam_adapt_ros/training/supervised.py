@@ -91,7 +91,7 @@ class Trainer:
     def __init__(self, config: Config) -> None:
         self.config = config.training
         self.taxonomy = Taxonomy.load(config.taxonomy)
-        self.architecture = load_architecture(self.config.preset)
+        self.architecture = load_architecture(self.config.architecture)
         self.fusion = FUSIONS[config.segmenter.fusion]()
         self.device = choose_device(self.config.device)
         self.output = Path(self.config.output)

@@ -193,7 +193,9 @@ def test_with_source_batches_mix_labelled_frames_and_the_gate_replays_some(
     replayed = [verdict for verdict in decision.verdicts if "replay" in verdict.numbers]
     assert replayed
     for verdict in replayed:
-        worse = verdict.numbers["replay"] < verdict.numbers["replay/current"] - adapter.config.gate.replay_tolerance
+        worse = (
+            verdict.numbers["replay"] < verdict.numbers["replay/current"] - adapter.config.gate.source_miou_tolerance
+        )
         assert worse == any(reason.startswith("replay") for reason in verdict.refused)
         assert not (worse and verdict.name == decision.promoted)
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from learning_support import TINY, make_frame, source_network, to_samples
 
 from sam_adapt_ros.adaptation.batchnorm import Moments, layers, measure, renormalized
-from sam_adapt_ros.config import NormalizationConfig
+from sam_adapt_ros.config import BatchNormConfig
 from sam_adapt_ros.segmentation.batch import collate
 from sam_adapt_ros.segmentation.network import Network
 
@@ -42,12 +42,12 @@ def frames() -> list:
 
 def test_statistics_are_those_of_all_values_that_a_layer_meets(frames: list) -> None:
     samples, network = to_samples(frames), source_network()
-    config = NormalizationConfig(image=1.0, points=0.25, batch_size=2)
+    config = BatchNormConfig(target_weight_2d=1.0, target_weight_3d=0.25, batch_size=2)
     expected = slow_statistics(network, [collate(samples[i : i + 2], TINY) for i in (0, 2, 4)])
     before, after = network.state_dict(), renormalized(network, samples, config)
     assert len(expected) > 10
     for name, statistics in expected.items():
-        share = config.image if name.startswith("image.") else config.points
+        share = config.target_weight_2d if name.startswith("image.") else config.target_weight_3d
         for kind, value in zip(("running_mean", "running_var"), statistics, strict=True):
             own = before[f"{name}.{kind}"].double().numpy()
             np.testing.assert_allclose(
@@ -58,7 +58,7 @@ def test_statistics_are_those_of_all_values_that_a_layer_meets(frames: list) -> 
 def test_shares_are_of_the_way_from_the_origin(frames: list) -> None:
     """However often statistics have been moved already."""
     samples, network = to_samples(frames), source_network()
-    config = NormalizationConfig(image=0.0, points=0.25)
+    config = BatchNormConfig(target_weight_2d=0.0, target_weight_3d=0.25)
     once = renormalized(network, samples, config)
     moved = copy.deepcopy(network)
     moved.load_state_dict(once)
@@ -72,7 +72,7 @@ def test_shares_are_of_the_way_from_the_origin(frames: list) -> None:
 def test_nothing_else_changes(frames: list) -> None:
     network = source_network()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    after = renormalized(network, to_samples(frames), NormalizationConfig(points=0.0))
+    after = renormalized(network, to_samples(frames), BatchNormConfig(target_weight_3d=0.0))
     for name, tensor in network.state_dict().items():
         assert torch.equal(tensor, before[name]), name  # the network itself is left alone
         moved = name.startswith("image.") and name.endswith(("running_mean", "running_var"))
@@ -81,11 +81,11 @@ def test_nothing_else_changes(frames: list) -> None:
 
 def test_a_branch_that_sees_nothing_keeps_its_own(frames: list) -> None:
     blind = [type(frame)(frame.stamp_ns, "lidar", frame.points) for frame in frames]
-    after = renormalized(source_network(), to_samples(blind), NormalizationConfig())
+    after = renormalized(source_network(), to_samples(blind), BatchNormConfig())
     for name, tensor in source_network().state_dict().items():
         if name.startswith("image."):
             assert torch.equal(after[name], tensor), name
-    same = renormalized(source_network(), [], NormalizationConfig())
+    same = renormalized(source_network(), [], BatchNormConfig())
     assert all(torch.equal(same[name], tensor) for name, tensor in source_network().state_dict().items())
 
 

@@ -17,7 +17,7 @@ from sam_adapt_ros.taxonomy import Taxonomy
 
 TOWN = Taxonomy.load("town")
 SMALL = ArchitectureConfig(image_height=48, image_width=96)
-CONFIG = SelfTrainingConfig(steps=6, batch_size=2, learning_rate=2e-3, class_balance=0.25)
+CONFIG = SelfTrainingConfig(steps=6, batch_size=2, learning_rate=2e-3, class_weight_exponent=0.25)
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +147,7 @@ def test_batches_mix_in_the_source_and_the_statistics_stay(dusk: list, day: list
 
 def test_wrong_labels_on_the_target_are_outweighed_by_true_ones_of_the_source(dusk: list, day: list) -> None:
     wrong = [replace(sample, labels=np.full_like(sample.labels, 1)) for sample in dusk]
-    config = CONFIG.model_copy(update={"steps": 16, "class_balance": 0.0})
+    config = CONFIG.model_copy(update={"steps": 16, "class_weight_exponent": 0.0})
     fusion = FUSIONS["product"]()
     mixed, alone = (
         labelled_miou(run(SelfTraining(source_network(), wrong, config, source, 0.8)).average, day, fusion)
@@ -169,4 +169,4 @@ def test_resumed_equals_unbroken_with_source(dusk: list, day: list, tmp_path: Pa
 
 
 def test_learning_config_takes_a_source() -> None:
-    assert learning_config(mode="with_source", **{"source.share": 0.3}).adaptation.source.share == 0.3
+    assert learning_config(mode="with_source", **{"source.batch_share": 0.3}).adaptation.source.batch_share == 0.3

@@ -21,9 +21,12 @@ QUICK = {
     "self_training.steps": 1,
     "resources.nice": 0,
     # Anything that is not broken may pass: what is looked at here is what comes of a promotion.
-    **{f"gate.{name}": 1.0 for name in ("tolerance", "label_tolerance", "max_class_drop", "anchor_tolerance")},
-    "gate.anchor_floor": 0.0,
-    "gate.min_gain": 0.0,
+    "gate.consistency_tolerance": 1.0,
+    "gate.pseudo_label_tolerance": 1.0,
+    "gate.max_class_iou_drop": 1.0,
+    "gate.source_agreement_tolerance": 1.0,
+    "gate.source_agreement_floor": 0.0,
+    "gate.min_pseudo_label_gain": 0.0,
 }
 
 

@@ -136,19 +136,19 @@ FUSED = np.array([[0.65, 0.35], [0.55, 0.45], [0.1, 0.9], [0.4, 0.6]], np.float3
 
 
 @pytest.mark.parametrize(
-    ("source", "agreement", "labels"),
+    ("branch", "agreement", "labels"),
     [
         ("fused", False, [0, 0, 1, 1]),
-        ("image", False, [0, 1, IGNORE, 0]),
-        ("points", False, [0, 0, 1, 0]),
+        ("2d", False, [0, 1, IGNORE, 0]),
+        ("3d", False, [0, 0, 1, 0]),
         ("fused", True, [0, IGNORE, IGNORE, IGNORE]),
-        ("points", True, [0, IGNORE, IGNORE, 0]),
+        ("3d", True, [0, IGNORE, IGNORE, 0]),
     ],
 )
-def test_sources_and_agreement(source, agreement, labels):
-    found = candidates(FUSED, IMAGE, POINTS, SEEN, SelectionConfig(source=source, agreement=agreement))
+def test_branches_and_agreement(branch, agreement, labels):
+    found = candidates(FUSED, IMAGE, POINTS, SEEN, SelectionConfig(branch=branch, require_agreement=agreement))
     np.testing.assert_array_equal(found.labels, labels)
-    chosen = {"fused": FUSED, "image": IMAGE, "points": POINTS}[source].max(1)
+    chosen = {"fused": FUSED, "2d": IMAGE, "3d": POINTS}[branch].max(1)
     np.testing.assert_array_equal(found.probability, np.where(found.labels == IGNORE, 0, chosen))
 
 
@@ -160,7 +160,7 @@ def test_points_without_a_probability_are_no_candidates():
 
 def test_the_selector_keeps_the_confident_half():
     rng = np.random.default_rng(2)
-    selector = Selector(2, SelectionConfig(source="points", cap=1.0))
+    selector = Selector(2, SelectionConfig(branch="3d", cap=1.0))
     for _ in range(5):
         first = rng.uniform(0.01, 0.99, 4000).astype(np.float32)
         probabilities = np.stack([first, 1 - first], 1)

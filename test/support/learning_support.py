@@ -121,8 +121,8 @@ def learning_config(**changes) -> Config:
     """Dotted names below ``adaptation``, with what suits this world."""
     values = {
         "buffer.min_distance": 0.5,
-        "buffer.block": 10.0,
-        "buffer.gap": 0.5,
+        "buffer.split_block": 10.0,
+        "buffer.split_gap": 0.5,
         "buffer.held_out": 0.34,
         "buffer.image_format": "png",
         "rounds.min_frames": 6,

@@ -29,7 +29,7 @@ def config(tmp_path: Path, tiny: ArchitectureConfig) -> Config:
     return Config(
         taxonomy=str(tmp_path / "shapes.yaml"),
         training=TrainingConfig(
-            preset=str(tmp_path / "tiny.yaml"),
+            architecture=str(tmp_path / "tiny.yaml"),
             output=str(tmp_path / "run"),
             iterations=120,
             batch_size=4,

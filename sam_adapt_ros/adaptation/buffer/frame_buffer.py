@@ -79,8 +79,8 @@ class FrameBuffer:
     """Keeps frames by distance driven, novelty and class balance, within limits on their number and bytes.
 
     A share of the places driven through is held out: no frame ever returned by ``training`` is nearer to one of
-    ``held_out`` than ``config.gap`` metres, whatever was dropped meanwhile. The choice depends on the drive and the
-    seed alone. Without odometry, distance is time at ``config.nominal_speed``, and a second lap is not recognized.
+    ``held_out`` than ``config.split_gap`` metres, whatever was dropped meanwhile. The choice depends on the drive and
+    the seed alone. Without odometry, distance is time at ``config.nominal_speed``, and a second lap is not recognized.
 
     Kept of a frame: finite points (float32), labels, poses, compressed images. May be used from several threads.
     counts: frames by what became of them: ``kept``, or why not: ``standing``, ``near_border``, ``redundant``,
@@ -93,7 +93,7 @@ class FrameBuffer:
         self._storage = ImageStorage(config.image_format, config.jpeg_quality, config.max_image_height)
         self._lock = threading.RLock()
         self._saved: tuple[Path, set[int]] | None = None
-        self._places = Places(config.held_out, config.block, config.gap, config.seed)
+        self._places = Places(config.held_out, config.split_block, config.split_gap, config.seed)
         self._next_key = 0
         self._offered = 0
         self._travelled = 0.0  # metres
@@ -233,7 +233,7 @@ class FrameBuffer:
 
     def _split(self) -> list[float]:
         config = self.config
-        return [config.held_out, config.block, config.gap, config.seed]
+        return [config.held_out, config.split_block, config.split_gap, config.seed]
 
     def _index(self, entries: dict[int, tuple[Entry, bool]]) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         traits = [entry.traits for entry, _ in entries.values()]

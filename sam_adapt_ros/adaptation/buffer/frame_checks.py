@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sam_adapt_ros.config import PlausibilityConfig
+from sam_adapt_ros.config import FrameChecksConfig
 from sam_adapt_ros.frame import Frame
 
 _WIDTH = 240  # pixels that images are looked at with
@@ -17,7 +17,7 @@ _WIDTH = 240  # pixels that images are looked at with
 class Plausibility:
     """Looks at frames in the order they come; remembers the last sweep."""
 
-    def __init__(self, config: PlausibilityConfig) -> None:
+    def __init__(self, config: FrameChecksConfig) -> None:
         self.config = config
         self._last: NDArray[np.int32] | None = None
 

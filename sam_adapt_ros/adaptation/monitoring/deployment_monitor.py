@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam_adapt_ros.branch import Branch
-from sam_adapt_ros.config import WatchConfig
+from sam_adapt_ros.config import RollbackConfig
 from sam_adapt_ros.frame import IGNORE
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class Watch:
     reason: why it fell, with numbers.
     """
 
-    def __init__(self, config: WatchConfig) -> None:
+    def __init__(self, config: RollbackConfig) -> None:
         self._config = config
         self.state: State = "unwatched"
         self.reason = ""
@@ -150,8 +150,8 @@ class Watch:
         config, before, after = self._config, self._before, self._frames
         if not before:
             # As on guard: nothing tells whether the weights or a covered camera make a branch see one thing.
-            return _collapsed(after, before, config.max_most, ["most_fused"])
-        faults = _collapsed(after, before, config.max_most, _BRANCHES)
+            return _collapsed(after, before, config.max_single_class_share, ["most_fused"])
+        faults = _collapsed(after, before, config.max_single_class_share, _BRANCHES)
         for name, tolerance in (("agreement", config.agreement_drop), ("confidence", config.confidence_drop)):
             usual, spread = _median(before, name), _spread(before, name)
             found, least = _median(after, name), usual - max(tolerance, config.spread * spread)
@@ -165,9 +165,9 @@ class Watch:
     def _on_guard(self) -> list[str]:
         config, usual, now = self._config, self._reference, self._frames
         # One branch alone may see one thing everywhere: a covered camera.
-        faults = _collapsed(now, usual, config.max_most, ["most_fused"])
+        faults = _collapsed(now, usual, config.max_single_class_share, ["most_fused"])
         floors = {"agreement": config.agreement_floor, "confidence": config.confidence_floor}
-        if _median(now, "most_image") >= config.max_most:
+        if _median(now, "most_image") >= config.max_single_class_share:
             del floors["agreement"]
         for name, floor in floors.items():
             found, least = _median(now, name), floor * _median(usual, name)

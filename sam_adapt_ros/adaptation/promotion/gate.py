@@ -130,7 +130,7 @@ class Gate:
         numbers = measured.of(behaviour)
         current, source, normalization = (baseline.numbers for baseline in baselines)
         # The source comes back as soon as what is in use is worth no more than it: where the scene is the source's own.
-        gain = 0.0 if name == "source" else self.config.min_gain
+        gain = 0.0 if name == "source" else self.config.min_pseudo_label_gain
         refused = (
             *self._unlike_anchor(numbers, normalization),
             *self._collapsed(numbers, source, normalization),
@@ -144,7 +144,7 @@ class Gate:
         own, current, source = (replay(name) for name in (verdict.name, "current", "source"))
         usual = max(current, source)
         numbers = {**verdict.numbers, "replay": own, "replay/current": current, "replay/source": source}
-        worse = own < usual - self.config.replay_tolerance
+        worse = own < usual - self.config.source_miou_tolerance
         refused = (f"replay: mIoU {own:.3f} on labelled frames, was {usual:.3f}",) if worse else ()
         return replace(verdict, refused=refused, numbers=numbers)
 
@@ -152,8 +152,8 @@ class Gate:
         config, found = self.config, []
         # Statistics alone move some points away from the source, and for the better: so much is allowed, down to where
         # they no longer speak of the same things (cameras that see nothing).
-        limit = min(config.min_anchor_agreement, normalization["anchor"] - config.anchor_tolerance)
-        limit = max(limit, config.anchor_floor)
+        limit = min(config.min_source_agreement, normalization["anchor"] - config.source_agreement_tolerance)
+        limit = max(limit, config.source_agreement_floor)
         if numbers["anchor"] < limit:
             found.append(
                 f"anchor: agrees on {numbers['anchor']:.3f} of what the source is sure of, {limit:.3f} expected"
@@ -167,18 +167,21 @@ class Gate:
     def _collapsed(self, numbers: Numbers, source: Numbers, normalization: Numbers) -> tuple[str, ...]:
         config, found = self.config, []
         usual = min(source["entropy"], normalization["entropy"])
-        if numbers["entropy"] < config.min_entropy * usual:
-            found.append(f"collapse: entropy {numbers['entropy']:.4f}, {config.min_entropy:g} of {usual:.4f} expected")
+        if numbers["entropy"] < config.min_entropy_ratio * usual:
+            found.append(
+                f"collapse: entropy {numbers['entropy']:.4f}, {config.min_entropy_ratio:g} of {usual:.4f} expected"
+            )
         for branch in NETWORK_BRANCHES:
-            if numbers[f"most/{branch}"] > config.max_most:
+            if numbers[f"most/{branch}"] > config.max_single_class_share:
                 most = numbers[f"most/{branch}"]
-                found.append(f"collapse: {branch}: one class for {most:.3f} of the points, {config.max_most:g} at most")
+                limit = config.max_single_class_share
+                found.append(f"collapse: {branch}: one class for {most:.3f} of the points, {limit:g} at most")
         for name in self.classes:
             key = f"share/{name}"
             low, high = sorted((source[key], normalization[key]))
-            if low >= config.min_share and numbers[key] < config.max_shrink * low:
+            if low >= config.min_class_share and numbers[key] < config.min_share_ratio * low:
                 found.append(f"collapse: {name}: {numbers[key]:.4f} of the points, was {low:.4f}")
-            if numbers[key] > config.max_growth * high + config.min_share:
+            if numbers[key] > config.max_share_ratio * high + config.min_class_share:
                 found.append(f"collapse: {name}: {numbers[key]:.4f} of the points, was {high:.4f}")
         return tuple(found)
 
@@ -186,14 +189,14 @@ class Gate:
         self, numbers: Numbers, current: Numbers, source: Numbers, normalization: Numbers, gain: float
     ) -> tuple[str, ...]:
         config, found = self.config, []
-        if numbers.get("kappa", 1.0) < config.min_kappa:
+        if numbers.get("kappa", 1.0) < config.min_branch_kappa:
             found.append(f"consistency: 2d and 3d agree by chance (kappa {numbers['kappa']:.3f})")
         found += [
             f"consistency: {key} {numbers[key]:.3f}, in use {current[key]:.3f}"
             for key, tolerance in (
-                ("modalities", config.tolerance),
-                ("augmented", config.tolerance),
-                ("labels", config.label_tolerance),
+                ("modalities", config.consistency_tolerance),
+                ("augmented", config.consistency_tolerance),
+                ("labels", config.pseudo_label_tolerance),
             )
             if numbers[key] < current[key] - tolerance
         ]
@@ -210,7 +213,7 @@ class Gate:
             key = f"class/{name}"
             usual = max((other[key] for other in others if key in other), default=None)
             own = numbers.get(key, 0.0)
-            if usual is not None and own < usual - self.config.max_class_drop:
+            if usual is not None and own < usual - self.config.max_class_iou_drop:
                 found.append(f"class: {name}: consistency {own:.3f}, was {usual:.3f}")
         return tuple(found)
 
@@ -232,7 +235,7 @@ class Measures:
         self._classes = classes
         self._config = config
         source = references.source
-        self._sure = source.probability >= config.sure
+        self._sure = source.probability >= config.confident_probability
         judged = references.labels[references.seen] if references.seen.any() else references.labels
         enough = np.bincount(judged, minlength=IGNORE + 1)[: len(classes)]
         self._judged = enough >= config.min_class_points  # classes that are met often enough to speak of

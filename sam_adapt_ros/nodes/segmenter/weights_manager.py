@@ -57,7 +57,7 @@ class Following:
         self._owed: tuple[str, str] | None = None  # a version and why the store has to roll it back
         self._found = self._asked = False
         self._retry_at, self._delay = math.inf, FIRST_DELAY_S
-        self._watch = Watch(config.adaptation.watch)
+        self._watch = Watch(config.adaptation.rollback)
         self._watched = ""
         self._last_frame = -math.inf
 

@@ -64,7 +64,7 @@ def positions(sequence):
 
 
 def small(**changes):
-    return BufferConfig(**{"max_frames": 20, "block": 10.0, "gap": 2.0, **changes})
+    return BufferConfig(**{"max_frames": 20, "split_block": 10.0, "split_gap": 2.0, **changes})
 
 
 # One frame -----------------------------------------------------------------------------------------------------------
@@ -546,7 +546,7 @@ def test_a_state_that_was_split_otherwise_is_refused(tmp_path):
     buffer = FrameBuffer(small())
     drive(buffer, 20)
     buffer.save(tmp_path)
-    for other in (small(seed=5), small(held_out=0.1), small(block=11.0), small(gap=1.0)):
+    for other in (small(seed=5), small(held_out=0.1), small(split_block=11.0), small(split_gap=1.0)):
         with pytest.raises(StoreError, match="split by") as error:
             FrameBuffer.load(tmp_path, other)
         assert error.value.reason == "refused"

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from sam_adapt_ros.adaptation.monitoring.deployment_monitor import FrameBehaviour, Watch, behaviour_of
-from sam_adapt_ros.config import Config, WatchConfig
+from sam_adapt_ros.config import Config, RollbackConfig
 from sam_adapt_ros.errors import ConfigError
 from sam_adapt_ros.segmentation import Prediction
 
-CONFIG = WatchConfig()
+CONFIG = RollbackConfig()
 # As the town's day and night show them to the shipped model: medians, and how much frames differ.
 DAY = {"agreement": (0.89, 0.015), "confidence": (0.97, 0.005), "most_image": (0.49, 0.04), "most_points": (0.36, 0.04)}
 NIGHT = {**DAY, "agreement": (0.43, 0.12), "confidence": (0.97, 0.005)}
@@ -299,4 +299,4 @@ def test_the_source_never_falls() -> None:
 
 def test_settings_that_could_never_conclude_are_refused() -> None:
     with pytest.raises(ConfigError, match="min_frames 30 is more than"):
-        Config.from_flat({"adaptation.watch.min_frames": 30})
+        Config.from_flat({"adaptation.rollback.min_frames": 30})

@@ -67,7 +67,7 @@ def test_the_present_tone_changes_from_one_scene_to_the_other_at_once() -> None:
 
 
 def test_frames_of_the_present_scene_are_told_by_their_colours() -> None:
-    buffer = FrameBuffer(BufferConfig(held_out=0.0, min_distance=0.0, gap=0.5))
+    buffer = FrameBuffer(BufferConfig(held_out=0.0, min_distance=0.0, split_gap=0.5))
     frames = [*drive(4), *(make_frame(200 + n, dusk=True, at=100.0 + n) for n in range(3))]
     summaries = [summarize(frame, frame.ground_truth, 3) for frame in frames]
     for frame, each in zip(frames, summaries, strict=True):

@@ -172,7 +172,7 @@ def test_agreement_is_the_iou_where_both_speak() -> None:
 
 
 def test_on_labelled_frames_nothing_may_be_lost(references: References) -> None:
-    gate = Gate(GateConfig(min_class_points=100, replay_tolerance=0.02), CLASSES)
+    gate = Gate(GateConfig(min_class_points=100, source_miou_tolerance=0.02), CLASSES)
     some = {"good": behaviour(0.19, 30), "better": behaviour(0.12, 40), "worse": behaviour(0.5, 50)}
     measured = {"good": 0.79, "better": 0.77, "current": 0.78, "source": 0.8, "worse": 0.9}
     asked = []
