@@ -1,6 +1,7 @@
-"""The command line, ``sam-adapt``: a line of glue a command. Rooms are imported where used: torch is slow to load."""
+"""The command line, ``sam-adapt``: a line of glue a command. The library is imported where it is used: torch is slow
+to load."""
 
-from sam_adapt_ros.cli import data, live, measuring, models, offline, weights
-from sam_adapt_ros.cli.app import app, main, parse_overrides
+from sam_adapt_ros.cli import bags, bench, live, models, offline, store
+from sam_adapt_ros.cli.app import app, main
 
-__all__ = ["app", "data", "live", "main", "measuring", "models", "offline", "parse_overrides", "weights"]
+__all__ = ["app", "bags", "bench", "live", "main", "models", "offline", "store"]

@@ -1,26 +1,26 @@
-"""The command line's frame: the app, the options that commands share, and what they say."""
+"""The command line's frame: the app, the options that commands share, and what they print."""
 
 from __future__ import annotations
 
+import errno
 import logging
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-import yaml
 from rich.console import Console
 from rich.logging import RichHandler
 
 from sam_adapt_ros import __version__
 from sam_adapt_ros.cli.progress_bar import console
-from sam_adapt_ros.config import Config, load_recipe
 from sam_adapt_ros.errors import SamAdaptError
 
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
     help="Camera + LiDAR semantic segmentation for ROS 2 that adapts itself to new domains.",
+    epilog="Exit codes: 0 success, 1 an error that is printed in one line, 2 a command line that is not understood.",
     pretty_exceptions_show_locals=False,
 )
 
@@ -28,7 +28,10 @@ Bag = Annotated[Path, typer.Argument(help="A rosbag2 folder, or a ROS 1 .bag fil
 ConfigName = Annotated[
     str,
     typer.Option(
-        "--config", "-c", help="A preset (town, nuscenes, kitti) or a YAML file, ROS parameter files included."
+        "--config",
+        "-c",
+        help="A preset (town, nuscenes, kitti) or a YAML file, ROS parameter files included; auto: the preset that "
+        "fits the bag's topics, and town for drives that the simulator renders.",
     ),
 ]
 Overrides = Annotated[
@@ -36,28 +39,40 @@ Overrides = Annotated[
     typer.Option("--set", "-s", help="Override one parameter, for example -s segmenter.device=cpu", show_default=False),
 ]
 Recipe = Annotated[
-    str, typer.Option(help="How to learn: a file of config/recipes or a YAML file; by default as configured.")
+    str,
+    typer.Option(
+        help="How to learn: a recipe of config/recipes or a YAML file; the configuration's by default.",
+        show_default=False,
+    ),
 ]
 Mode = Annotated[
     Literal["source_free", "with_source", "observe"] | None,
-    typer.Option(help="How to adapt; observe: everything but training. By default as configured.", show_default=False),
+    typer.Option(
+        help="How to adapt; observe does everything but training. The configuration's mode by default.",
+        show_default=False,
+    ),
 ]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing output.")]
 
 
 def main() -> None:
-    """Console entry point: our own errors are one line, not a traceback."""
-    logging.basicConfig(
-        level=logging.INFO,
-        format="%(message)s",
-        handlers=[RichHandler(console=console, show_path=False, show_time=False)],
-    )
+    """Console entry point: an error that the user can mend is one line, not a traceback."""
+    handler = RichHandler(console=console, show_path=False, show_time=False)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler])
     try:
         app()
     except SamAdaptError as error:
-        Console(stderr=True).print(f"[bold red]error:[/] {error}", highlight=False, soft_wrap=True)
-        sys.exit(1)
+        _fail(str(error))
+    except OSError as error:
+        if error.filename is None and error.errno != errno.ENOSPC:
+            raise
+        _fail(f"{error.filename or 'output'}: {error.strerror}")
+
+
+def _fail(message: str) -> None:
+    Console(stderr=True).print(f"[bold red]error:[/] {message}", highlight=False, soft_wrap=True)
+    sys.exit(1)
 
 
 @app.callback(invoke_without_command=True)
@@ -67,36 +82,16 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
         raise typer.Exit
 
 
-def load_config(name: str, overrides: list[str] | None = None, recipe: str = "") -> Config:
-    values = load_recipe(recipe) if recipe else {}
-    return Config.load(name, {**values, **parse_overrides(overrides or [])})
-
-
-def with_mode(overrides: list[str], mode: str | None) -> list[str]:
-    return [*overrides, f"adaptation.mode={mode}"] if mode else overrides
-
-
-def parse_overrides(overrides: list[str]) -> dict[str, Any]:
-    """``name=value`` -> dotted names and YAML values."""
-    values: dict[str, Any] = {}
-    for override in overrides:
-        parameter, separator, value = override.partition("=")
-        if not separator:
-            raise typer.BadParameter(f"--set {override}: name=value expected")
-        values[parameter] = yaml.safe_load(value)
-    return values
-
-
-def say_written(*paths: Path) -> None:
+def print_written(*paths: Path) -> None:
     for path in paths:
         console.print(f"written: {path}", highlight=False, soft_wrap=True)
 
 
-def say_summary(summary: Any, output: Path) -> None:
+def print_summary(summary: Any, output: Path) -> None:
     facts = summary.as_dict()
     console.print(
         f"{facts['frames_labelled']} of {facts['frames_in']} frames labelled, dropped: {facts['dropped'] or 'none'}"
     )
     if "miou" in facts:
         console.print("mean IoU: " + ", ".join(f"{name} {value:.3f}" for name, value in facts["miou"].items()))
-    say_written(*(output / name for name in ("labels", "summary.json", "pictures", "report.html")))
+    print_written(*(output / name for name in ("labels", "summary.json", "pictures", "report.html")))

@@ -1,4 +1,4 @@
-"""Models: trained, and compared with the truth."""
+"""Models: trained, and compared with ground truth."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from sam_adapt_ros.cli.app import ConfigName, Overrides, app, console, load_config, say_written
+from sam_adapt_ros.cli.app import ConfigName, Overrides, app, console, print_written
+from sam_adapt_ros.cli.configuration import AUTO, load_config
 from sam_adapt_ros.cli.progress_bar import progress_bar
 
 
@@ -18,28 +19,33 @@ def train(
     set: Overrides = [],
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
 ) -> None:
-    """Train a segmenter on labelled source bags."""
+    """Train a segmenter on labelled bags of the source domain.
+
+    Example: sam-adapt train my_training.yaml -s training.output=out/train
+    """
     from sam_adapt_ros.training.supervised import train
 
     with progress_bar("training") as progress:
         result = train(load_config(config, set), resume, progress)
-    say_written(result.weights)
+    print_written(result.weights)
 
 
 @app.command()
 def evaluate(
     bags: Annotated[list[Path], typer.Argument(help="Bags with ground truth.", show_default=False)],
-    config: ConfigName = "town",
+    config: ConfigName = AUTO,
     set: Overrides = [],
 ) -> None:
-    """IoU a class of the image branch (2d), the point branch (3d) and both together (fused)."""
-    from sam_adapt_ros.evaluation.segmentation_metrics import evaluate_bags
+    """Measure the IoU of each class by the image branch (2d), the point branch (3d) and both together (fused).
 
-    with progress_bar("evaluating") as progress:
-        result = evaluate_bags(bags, load_config(config, set), progress)
+    Example: sam-adapt evaluate /data/scene-0103 -s segmenter.weights=out/train/weights.safetensors
+    """
+    from sam_adapt_ros.pipelines.evaluate import evaluate_bags
+
+    result = evaluate_bags(bags, load_config(config, set, bags=bags), progress_bar)
     table = Table("IoU", *result.confusion)
     for place, name in enumerate(result.taxonomy.classes):
         table.add_row(name, *(f"{confusion.iou()[place]:.3f}" for confusion in result.confusion.values()))
     table.add_section()
-    table.add_row("mean", *(f"{result.miou(modality):.3f}" for modality in result.confusion))
+    table.add_row("mean", *(f"{result.miou(key):.3f}" for key in result.confusion))
     console.print(table)

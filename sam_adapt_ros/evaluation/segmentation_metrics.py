@@ -4,20 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sam_adapt_ros.bags import BagReader
 from sam_adapt_ros.branch import Branch, BranchLabels
-from sam_adapt_ros.config import Config
-from sam_adapt_ros.errors import BagError
 from sam_adapt_ros.evaluation.confusion import Confusion
 from sam_adapt_ros.frame import IGNORE, Frame
-from sam_adapt_ros.progress import Progress, no_progress
-from sam_adapt_ros.segmentation import Prediction, Segmenter, load_segmenter
+from sam_adapt_ros.segmentation import Prediction, Segmenter
 from sam_adapt_ros.taxonomy import Taxonomy
 
 FUSED_SEEN = "fused_seen"
@@ -81,20 +76,6 @@ def evaluate(frames: Iterable[Frame], segmenter: Segmenter) -> Evaluation:
     evaluation = Evaluation(segmenter.taxonomy)
     for frame in frames:
         evaluation.add(frame, segmenter(frame))
-    return evaluation
-
-
-def evaluate_bags(bags: Iterable[Path], config: Config, progress: Progress = no_progress) -> Evaluation:
-    """``evaluate`` over bags with ground truth. progress: called with (frames done, frames in all) of each bag."""
-    segmenter, config = load_segmenter(config)
-    evaluation = Evaluation(segmenter.taxonomy)
-    for bag in bags:
-        with BagReader(bag, config) as reader:
-            for done, frame in enumerate(reader.frames(), 1):
-                evaluation.add(frame, segmenter(frame))
-                progress(done, reader.sweeps)
-    if not evaluation.frames:
-        raise BagError(f"{', '.join(map(str, bags))}: no ground truth on {config.ground_truth.topic}")
     return evaluation
 
 

@@ -1,4 +1,4 @@
-"""The weight store."""
+"""The weight store: inspected, rolled back, pruned, verified."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Store = Annotated[Path, typer.Argument(help="The weight store's folder.", show_d
 
 @weights_app.command("list")
 def weights_list(store: Store) -> None:
-    """The versions, oldest first; which is in use, which comes before it, which is the source."""
+    """List the versions, oldest first: which is in use, which was before it, which is the source model."""
     from sam_adapt_ros.adaptation import StoreReader
 
     reader = StoreReader(store)
@@ -31,12 +31,12 @@ def weights_list(store: Store) -> None:
         table.add_row(version.name, ", ".join(roles), record.created, record.parent, str(record.frames), size)
     console.print(table)
     for kept in reader.quarantined:
-        console.print(f"[yellow]set aside:[/] {kept.path.name}: {kept.reason}", highlight=False)
+        console.print(f"[yellow]rejected:[/] {kept.path.name}: {kept.reason}", highlight=False)
 
 
 @weights_app.command("show")
 def weights_show(store: Store, version: Annotated[str, typer.Argument(help="v0007, or the whole name.")] = "") -> None:
-    """What is recorded of a version (by default the one in use): parent, recipe, the gate's numbers."""
+    """Show what is recorded of a version, by default the one in use: parent, recipe, the gate's numbers."""
     from sam_adapt_ros.adaptation import StoreReader
 
     reader = StoreReader(store)
@@ -47,7 +47,7 @@ def weights_show(store: Store, version: Annotated[str, typer.Argument(help="v000
 
 @weights_app.command("rollback")
 def weights_rollback(store: Store) -> None:
-    """Put the previous version in use; running segmenters follow."""
+    """Put the previous version in use again; running segmenters follow."""
     from sam_adapt_ros.adaptation import WeightStore
 
     console.print(f"in use: {WeightStore(store).rollback('rolled back by hand').name}", highlight=False)
@@ -57,7 +57,7 @@ def weights_rollback(store: Store) -> None:
 def weights_prune(
     store: Store, keep: Annotated[int, typer.Option(min=0, help="How many of the newest stay.")] = 10
 ) -> None:
-    """Remove old versions; never the source, the current and the previous one."""
+    """Remove old versions, but never the source, the current and the previous one."""
     from sam_adapt_ros.adaptation import WeightStore
 
     for name in WeightStore(store).prune(keep):
@@ -66,7 +66,7 @@ def weights_prune(
 
 @weights_app.command("verify")
 def weights_verify(store: Store) -> None:
-    """Read and check every file; fails when something is damaged."""
+    """Read every file and check it against its checksum; exit code 1 when one is damaged."""
     from sam_adapt_ros.adaptation import StoreReader
 
     problems = StoreReader(store).verify()
@@ -74,4 +74,4 @@ def weights_verify(store: Store) -> None:
         console.print(f"[red]{problem}[/]", highlight=False, soft_wrap=True)
     if problems:
         raise typer.Exit(1)
-    console.print("whole")
+    console.print("every file is intact")

@@ -1,4 +1,4 @@
-"""Bags: made, looked into, rendered."""
+"""Bags: converted from data sets, inspected, rendered."""
 
 from __future__ import annotations
 
@@ -8,16 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 import typer
 from rich.table import Table
 
-from sam_adapt_ros.cli.app import (
-    Bag,
-    ConfigName,
-    Force,
-    Overrides,
-    app,
-    console,
-    load_config,
-    say_written,
-)
+from sam_adapt_ros.cli.app import Bag, ConfigName, Force, Overrides, app, console, print_written
+from sam_adapt_ros.cli.configuration import AUTO, choose_preset, ground_truth_mismatch, load_config
 from sam_adapt_ros.cli.progress_bar import progress_bar
 
 if TYPE_CHECKING:
@@ -37,16 +29,23 @@ def convert_nuscenes(
     root: Annotated[Path, typer.Argument(help="The data set's folder, with v1.0-*, samples, sweeps, lidarseg.")],
     output: Annotated[Path, typer.Argument(help="The bag; a folder of bags for several scenes.")],
     scene: Annotated[list[str], typer.Option(help="Scene names or patterns; all by default.", show_default=False)] = [],
-    sweeps: Annotated[bool, typer.Option("--sweeps", help="Also what lies between the keyframes.")] = False,
-    dataset_version: Annotated[str, typer.Option(help="v1.0-mini and so on; by default the only one there.")] = "",
+    sweeps: Annotated[
+        bool, typer.Option("--sweeps", help="Also the sweeps and images between the keyframes: 20 Hz and 12 Hz.")
+    ] = False,
+    dataset_version: Annotated[
+        str, typer.Option(help="For example v1.0-mini; needed where several are installed.")
+    ] = "",
     storage: Storage = "mcap",
     bag_version: StorageVersion = 9,
     force: Force = False,
 ) -> None:
-    """nuScenes (with lidarseg labels where installed) to rosbag2."""
+    """Convert nuScenes scenes, with their lidarseg labels where installed, to rosbag2.
+
+    Example: sam-adapt convert nuscenes /data/nuscenes /data/scene-0061 --sweeps --scene scene-0061
+    """
     from sam_adapt_ros.datasets import nuscenes
 
-    with progress_bar("converting") as progress:
+    with progress_bar("converting, bytes") as progress:
         bags = nuscenes.convert(
             root,
             output,
@@ -58,7 +57,7 @@ def convert_nuscenes(
             force=force,
             progress=progress,
         )
-    say_written(*bags)
+    print_written(*bags)
 
 
 @convert_app.command("kitti-raw")
@@ -69,22 +68,26 @@ def convert_kitti_raw(
     bag_version: StorageVersion = 9,
     force: Force = False,
 ) -> None:
-    """A drive of KITTI raw to rosbag2."""
+    """Convert a drive of KITTI raw to rosbag2."""
     from sam_adapt_ros.datasets import kitti_raw
 
-    with progress_bar("converting") as progress:
+    with progress_bar("converting, bytes") as progress:
         bag = kitti_raw.convert(
             drive, output, storage=storage, bag_version=cast("Version", bag_version), force=force, progress=progress
         )
-    say_written(bag)
+    print_written(bag)
 
 
 @app.command()
-def info(bag: Bag, config: ConfigName = "nuscenes", set: Overrides = []) -> None:
-    """What is in a bag, which of our inputs it has, and what is missing."""
+def info(bag: Bag, config: ConfigName = AUTO, set: Overrides = []) -> None:
+    """Show the topics of a bag, which of them are used as inputs, and which inputs are missing.
+
+    Example: sam-adapt info /data/scene-0061
+    """
     from sam_adapt_ros.bags import bag_info
 
-    found = bag_info(bag, load_config(config, set))
+    settings = load_config(choose_preset([bag]) if config == AUTO else config, set)
+    found = bag_info(bag, settings)
     console.print(
         f"[bold]{found.path}[/]  {found.kind}, {found.size / 1e6:.1f} MB, {found.duration:.1f} s, "
         f"{found.messages} messages, {found.frames} frames"
@@ -98,7 +101,9 @@ def info(bag: Bag, config: ConfigName = "nuscenes", set: Overrides = []) -> None
         )
     console.print(table)
     for line in found.missing:
-        console.print(f"[yellow]missing:[/] {line}")
+        console.print(f"[yellow]missing:[/] {line}", highlight=False, soft_wrap=True)
+    if mismatch := ground_truth_mismatch(settings, {topic.name for topic in found.topics}):
+        console.print(f"[yellow]warning:[/] {mismatch}", highlight=False, soft_wrap=True)
     if not found.usable:
         raise typer.Exit(1)
 
@@ -108,14 +113,17 @@ def town(
     output: Annotated[Path, typer.Argument(help="The bag.")],
     domain: Annotated[str, typer.Option(help="day, night, sparse, abroad, or several joined by +.")] = "day",
     seed: Annotated[int, typer.Option(help="Another seed is another town.")] = 0,
-    frames: Annotated[int, typer.Option(min=1)] = 100,
+    frames: Annotated[int, typer.Option(min=1, help="Length of the drive.")] = 100,
     period: Annotated[float, typer.Option(help="Seconds from frame to frame.")] = 0.2,
     storage: Storage = "mcap",
     force: Force = False,
 ) -> None:
-    """Render a drive through the procedural town, with exact labels."""
+    """Render a drive through a simulated town, with exact labels.
+
+    Example: sam-adapt town /tmp/drive --frames 12 --domain night
+    """
     from sam_adapt_ros.simulation import render_drive
 
     with progress_bar("rendering") as progress:
         render_drive(domain, seed, frames, output, progress, force, storage, period)
-    say_written(output)
+    print_written(output)

@@ -1,4 +1,4 @@
-"""What adaptation is worth, on drives through the town."""
+"""Benchmarks: what adaptation is worth, on simulated drives."""
 
 from __future__ import annotations
 
@@ -15,17 +15,16 @@ from sam_adapt_ros.cli.app import (
     Recipe,
     app,
     console,
-    load_config,
-    say_written,
-    with_mode,
+    print_written,
 )
+from sam_adapt_ros.cli.configuration import AUTO, load_config
 from sam_adapt_ros.cli.progress_bar import progress_bar
 from sam_adapt_ros.config import Config
 
 
 @app.command("bench-adaptation")
 def bench_adaptation(
-    config: ConfigName = "town",
+    config: ConfigName = AUTO,
     set: Overrides = [],
     shifts: Annotated[str, typer.Option(help="Domains of the town.")] = "night,abroad,sparse",
     seeds: Annotated[str, typer.Option(help="Of the drives; unseen ones are 5 higher.")] = "110-112",
@@ -44,7 +43,7 @@ def bench_adaptation(
     from sam_adapt_ros.benchmarks import adaptation
     from sam_adapt_ros.pipelines.simulated_drives import parse_seeds
 
-    settings = load_config(config, with_mode(set, mode), recipe)
+    settings = load_config(config, set, recipe, mode)
     if stream:
         _bench_streams(settings, stream, shifts, seeds, frames, output or Path("out/bench_stream.json"))
         return
@@ -60,12 +59,12 @@ def bench_adaptation(
         others = (f"{row['recovered_of_means']:.2f}", *(f"{row[name]:+.3f}" for name in worst))
         table.add_row(shift, *cells, *others)
     console.print(table)
-    say_written(output)
+    print_written(output)
 
 
 @app.command("bench-recipes")
 def bench_recipes(
-    config: ConfigName = "town",
+    config: ConfigName = AUTO,
     set: Overrides = [],
     recipes: Annotated[str, typer.Option(help="Of config/recipes, or YAML files.")] = (
         "batchnorm_only,selection_only,direct,default,instances_direct,instances"
@@ -89,7 +88,7 @@ def bench_recipes(
         for shift, row in by_shift.items():
             table.add_row(recipe, shift, *(f"{row[name]:.3f}" for name in names))
     console.print(table)
-    say_written(output)
+    print_written(output)
 
 
 def _bench_streams(config: Config, names: str, shifts: str, seeds: str, frames: int, output: Path) -> None:
@@ -105,4 +104,4 @@ def _bench_streams(config: Config, names: str, shifts: str, seeds: str, frames: 
     for row in stream.figures(found):
         table.add_row(*row)
     console.print(table)
-    say_written(output)
+    print_written(output)
