@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sam_adapt_ros.adaptation.buffer.frame_buffer import FrameBuffer
+from sam_adapt_ros.adaptation.buffer.frame_buffer import Admission, FrameBuffer
 from sam_adapt_ros.adaptation.buffer.frame_checks import Plausibility
 from sam_adapt_ros.adaptation.buffer.frame_summary import summarize
 from sam_adapt_ros.adaptation.promotion.gate import Decision
@@ -25,6 +25,7 @@ from sam_adapt_ros.adaptation.weight_store.version import Record, Version
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import StoreError, WeightsError
 from sam_adapt_ros.frame import IGNORE, Frame
+from sam_adapt_ros.geometry.transforms import Transform
 from sam_adapt_ros.io.store_errors import store_errors
 from sam_adapt_ros.masks.generators import MaskGenerator, build
 from sam_adapt_ros.pseudo_labels.teacher import Teacher
@@ -96,18 +97,36 @@ class Adapter:
         """Of the present or last round, by step."""
         return self._round.losses
 
-    def observe(self, frame: Frame, labels: NDArray[np.uint8], probability: NDArray[np.float32] | None = None) -> str:
+    def admit(self, stamp_ns: int, T_odom_lidar: Transform | None) -> Admission | None:
+        """Whether the frame of this stamp and pose is worth decoding, and is to be given to ``observe``; None when not.
+
+        To be called for every frame of the stream, in order; see ``FrameBuffer.admit``.
+        """
+        return self.buffer.admit(stamp_ns, T_odom_lidar)
+
+    def observe(
+        self,
+        frame: Frame,
+        labels: NDArray[np.uint8],
+        probability: NDArray[np.float32] | None = None,
+        admission: Admission | None = None,
+    ) -> str:
         """Offers a frame to learn from; returns what became of it: ``kept``, ``passed_over``, or why it is unusable.
 
         labels: (N,) as predicted by the weights in use, 255 = none. probability: (N,) of these, where it is known.
+        admission: what ``admit`` gave for this frame; None: it has not been asked yet, and is asked now. Only admitted
+        frames are checked and compared with those before.
         """
+        admission = admission or self.admit(frame.stamp_ns, frame.T_odom_lidar)
+        if admission is None:
+            return "passed_over"
         fault = self.plausibility.fault(frame)
         if fault:
             return fault
         summary = summarize(frame, labels, len(self.taxonomy))
         sure = None if probability is None else probability[labels != IGNORE]
         self.schedule.drift.observe(summary, float(sure.mean()) if sure is not None and len(sure) else float("nan"))
-        if not self.buffer.add(frame, summary):
+        if not self.buffer.add(frame, summary, admission):
             return "passed_over"
         self.schedule.kept += 1
         return "kept"

@@ -62,7 +62,7 @@ class AdapterNode(Node):
             raise ConfigError("adaptation.store.folder: the folder of the weight store expected, got nothing")
         self.statistics = Statistics()
         self.learner = Learner(config)
-        self._observer = Observer(self.learner, config.adaptation.buffer, Complaints(self))
+        self._observer = Observer(self.learner, Complaints(self))
         self._complain = Complaints(self)
         self._stream: FrameStream | None = None
         self._labels = TopicFilter(self, self.resolve_topic_name(LABELS), [PointCloud2], self._on_labels_error)

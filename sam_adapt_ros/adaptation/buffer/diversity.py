@@ -16,13 +16,13 @@ class Traits:
     """What a frame's worth is judged by.
 
     position: (2,) metres on the map. descriptor: (D,) of what is predicted and seen, at most 1 apart or so.
-    histogram: (C,) shares of the predicted classes. offered: how many frames had been offered when it came.
+    histogram: (C,) shares of the predicted classes. admitted: how many frames had been admitted when it came.
     """
 
     position: NDArray[np.float64]
     descriptor: NDArray[np.float64]
     histogram: NDArray[np.float64]
-    offered: int
+    admitted: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,8 +81,8 @@ class Cover:
             divergence = np.where(histograms > 0, histograms * np.log(histograms / mean), 0.0).sum(1)
         worth *= 1 + config.class_balance * np.maximum(divergence, 0)
         if config.half_life:
-            offered = np.array([each.offered for each in traits], np.float64)
-            worth *= 0.5 ** ((offered.max() - offered) / config.half_life)
+            admitted = np.array([each.admitted for each in traits], np.float64)
+            worth *= 0.5 ** ((admitted.max() - admitted) / config.half_life)
         return int(np.argmin(worth))
 
     def _distances_with(self, traits: Traits) -> NDArray[np.float64]:

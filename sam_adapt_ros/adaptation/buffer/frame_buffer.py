@@ -8,18 +8,20 @@ import threading
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sam_adapt_ros.adaptation.buffer.diversity import Cover, Entry, Traits
 from sam_adapt_ros.adaptation.buffer.frame_summary import FrameSummary, tone
+from sam_adapt_ros.adaptation.buffer.movement import MovementGate
 from sam_adapt_ros.adaptation.buffer.spatial_split import Places
 from sam_adapt_ros.adaptation.buffer.stored_frame import ImageStorage, StoredFrame
 from sam_adapt_ros.config import BufferConfig
 from sam_adapt_ros.errors import StoreError
 from sam_adapt_ros.frame import Frame
+from sam_adapt_ros.geometry.transforms import Transform
 from sam_adapt_ros.io.arrays import load_arrays, save_arrays
 from sam_adapt_ros.io.atomic_write import is_temporary
 from sam_adapt_ros.io.store_errors import store_errors
@@ -27,9 +29,17 @@ from sam_adapt_ros.io.store_errors import store_errors
 logger = logging.getLogger(__name__)
 
 _INDEX = "index.npz"
-_FORMAT = 1
-_LONGEST_STEP_S = 1.0  # without odometry, a longer pause is no drive
-_FAR = 1e9  # metres on the map between positions by odometry and those by time
+_FORMAT = 2
+
+
+class Admission(NamedTuple):
+    """The buffer's interest in a frame, by its place alone.
+
+    position: (2,) metres on the map. held_out: whether the frame is to judge by, not to learn from.
+    """
+
+    position: NDArray[np.float64]
+    held_out: bool
 
 
 class FrameSequence(Sequence[Frame]):
@@ -82,9 +92,13 @@ class FrameBuffer:
     ``held_out`` than ``config.split_gap`` metres, whatever was dropped meanwhile. The choice depends on the drive and
     the seed alone. Without odometry, distance is time at ``config.nominal_speed``, and a second lap is not recognized.
 
+    A frame comes in two steps: ``admit``, by stamp and pose, so that a frame that is not wanted need not be decoded;
+    then, where its content is fit to learn from, ``add``. Every frame of the stream is admitted once, in order, whether
+    it comes from topics or from a bag: so both keep the same frames.
+
     Kept of a frame: finite points (float32), labels, poses, compressed images. May be used from several threads.
-    counts: frames by what became of them: ``kept``, or why not: ``standing``, ``near_border``, ``redundant``,
-    ``too_large``, ``no_points``.
+    counts: frames by what became of them: ``kept``, or why not: ``standing`` (see ``MovementGate``), ``near_border``,
+    ``redundant``, ``too_large``.
     """
 
     def __init__(self, config: BufferConfig) -> None:
@@ -94,10 +108,9 @@ class FrameBuffer:
         self._lock = threading.RLock()
         self._saved: tuple[Path, set[int]] | None = None
         self._places = Places(config.held_out, config.split_block, config.split_gap, config.seed)
+        self._movement = MovementGate(config.min_distance, config.nominal_speed)
         self._next_key = 0
-        self._offered = 0
-        self._travelled = 0.0  # metres
-        self._last: tuple[int, NDArray[np.float64] | None] | None = None  # stamp and position of the last frame
+        self._admitted = 0
         self.clear()
 
     def clear(self) -> None:
@@ -111,12 +124,37 @@ class FrameBuffer:
                 False: Cover(config, config.max_frames - held_out, total - share),
                 True: Cover(config, held_out, share),
             }
-            self._considered_at = -np.inf  # metres travelled when a frame was last taken or found redundant
+            self._movement.forget_considered()
 
-    def add(self, frame: Frame, summary: FrameSummary) -> bool:
-        """Offers a frame; True when it is kept (for now: a better one may take its place)."""
+    def admit(self, stamp_ns: int, T_odom_lidar: Transform | None) -> Admission | None:
+        """Whether the frame of this stamp and pose is worth decoding; None, and counted, when it is not.
+
+        To be called once for every frame of the stream, in order. An admitted frame is considered, whatever its content
+        turns out to be: the next one is admitted ``config.min_distance`` further on.
+        """
         with self._lock:
-            outcome = self._offer(frame, summary)
+            if not self._movement.has_moved(stamp_ns, T_odom_lidar):
+                self.counts["standing"] += 1
+                return None
+            position = self._movement.position
+            held_out = self._places.is_held_out(position)
+            if held_out is None:
+                self.counts["near_border"] += 1
+                return None
+            self._movement.consider()
+            self._admitted += 1
+            return Admission(position, held_out)
+
+    def add(self, frame: Frame, summary: FrameSummary, admission: Admission | None = None) -> bool:
+        """Offers a frame; True when it is kept (for now: a better one may take its place).
+
+        admission: what ``admit`` gave for this frame; None: it has not been asked yet, and is asked now.
+        """
+        with self._lock:
+            admission = admission or self.admit(frame.stamp_ns, frame.T_odom_lidar)
+            if admission is None:
+                return False
+            outcome = self._offer(frame, summary, admission)
             self.counts[outcome] += 1
             return outcome == "kept"
 
@@ -142,8 +180,8 @@ class FrameBuffer:
 
     @property
     def distance_driven(self) -> float:
-        """Metres."""
-        return self._travelled
+        """Metres, of all frames that ``admit`` was asked about."""
+        return self._movement.distance
 
     # State ------------------------------------------------------------------------------------------------------------
 
@@ -194,19 +232,9 @@ class FrameBuffer:
 
     # Inside -----------------------------------------------------------------------------------------------------------
 
-    def _offer(self, frame: Frame, summary: FrameSummary) -> str:
-        self._offered += 1
-        position = self._drive(frame)
-        if not np.isfinite(frame.points).all(1).any():
-            return "no_points"
-        if self._travelled - self._considered_at < self.config.min_distance:
-            return "standing"
-        held_out = self._places.is_held_out(position)
-        if held_out is None:
-            return "near_border"
-        self._considered_at = self._travelled
-        traits = Traits(position, summary.descriptor, summary.histogram, self._offered)
-        cover = self._covers[held_out]
+    def _offer(self, frame: Frame, summary: FrameSummary, admission: Admission) -> str:
+        traits = Traits(admission.position, summary.descriptor, summary.histogram, self._admitted)
+        cover = self._covers[admission.held_out]
         if not cover.wants(traits):
             return "redundant"
         stored = StoredFrame.encode(frame, self._storage)
@@ -214,22 +242,6 @@ class FrameBuffer:
             return "too_large"
         self._next_key += 1
         return "kept" if cover.add(Entry(self._next_key, stored, traits)) else "redundant"
-
-    def _drive(self, frame: Frame) -> NDArray[np.float64]:
-        """Adds to the distance driven; returns the frame's position on the map, (2,) metres."""
-        pose = frame.T_odom_lidar
-        known = None if pose is None or not np.isfinite(pose).all() else np.array(pose[:3, 3], np.float64)
-        if self._last is not None:
-            stamp_ns, before = self._last
-            if known is not None and before is not None:
-                self._travelled += float(np.linalg.norm(known - before))
-            else:
-                seconds = np.clip((frame.stamp_ns - stamp_ns) / 1e9, 0, _LONGEST_STEP_S)
-                self._travelled += float(seconds) * self.config.nominal_speed
-        self._last = (frame.stamp_ns, known)
-        if known is not None:
-            return known[:2]
-        return np.array([_FAR + self._travelled, 0.0])
 
     def _split(self) -> list[float]:
         config = self.config
@@ -240,22 +252,18 @@ class FrameBuffer:
         arrays: dict[str, NDArray[Any]] = {
             "keys": np.array(list(entries), np.int64),
             "held_out": np.array([kind for _, kind in entries.values()], bool),
-            "offered": np.array([each.offered for each in traits], np.int64),
+            "admitted": np.array([each.admitted for each in traits], np.int64),
             **{f"places_{name}": array for name, array in self._places.state().items()},
         }
         if traits:
             for name in ("position", "descriptor", "histogram"):
                 arrays[name] = np.stack([getattr(each, name) for each in traits])
-        stamp_ns, position = self._last or (None, None)
         facts = {
             "format": _FORMAT,
             "split": self._split(),
             "next_key": self._next_key,
-            "offered": self._offered,
-            "travelled": self._travelled,
-            "considered_at": self._considered_at if np.isfinite(self._considered_at) else None,
-            "stamp_ns": stamp_ns,
-            "position": None if position is None else position.tolist(),
+            "admitted": self._admitted,
+            "movement": self._movement.state(),
             "counts": dict(self.counts),
         }
         return arrays, facts
@@ -263,10 +271,8 @@ class FrameBuffer:
     def _restore(self, folder: Path, arrays: dict[str, NDArray[Any]], facts: dict[str, Any]) -> None:
         names = ("squares", "entered")
         self._places.restore({name: arrays[f"places_{name}"] for name in names})
-        self._next_key, self._offered, self._travelled = facts["next_key"], facts["offered"], facts["travelled"]
-        self._considered_at = -np.inf if facts["considered_at"] is None else facts["considered_at"]
-        position = None if facts["position"] is None else np.array(facts["position"], np.float64)
-        self._last = None if facts["stamp_ns"] is None else (facts["stamp_ns"], position)
+        self._next_key, self._admitted = facts["next_key"], facts["admitted"]
+        self._movement.restore(facts["movement"])
         self.counts = Counter(facts["counts"])
         for place, key in enumerate(arrays["keys"].tolist()):
             try:
@@ -278,7 +284,7 @@ class FrameBuffer:
                 arrays["position"][place],
                 arrays["descriptor"][place],
                 arrays["histogram"][place],
-                int(arrays["offered"][place]),
+                int(arrays["admitted"][place]),
             )
             self._covers[bool(arrays["held_out"][place])].add(Entry(key, frame, traits))
         self._saved = (folder, {entry.key for cover in self._covers.values() for entry in cover.entries})

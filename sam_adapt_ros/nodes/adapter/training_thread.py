@@ -21,6 +21,7 @@ from sam_adapt_ros.nodes.adapter.state_dir import Workplace
 
 if TYPE_CHECKING:
     from sam_adapt_ros.adaptation.adapter import Adapter
+    from sam_adapt_ros.adaptation.buffer.frame_buffer import Admission
     from sam_adapt_ros.adaptation.promotion.gate import Decision
 
 logger = logging.getLogger(__name__)
@@ -78,10 +79,17 @@ class Learner:
             self._thread.join(timeout)
         return not self._thread.is_alive()
 
-    def observe(self, frame: Frame, labels: NDArray[np.integer], probability: NDArray[np.float32] | None = None) -> str:
+    def observe(
+        self,
+        frame: Frame,
+        labels: NDArray[np.integer],
+        probability: NDArray[np.float32] | None = None,
+        admission: Admission | None = None,
+    ) -> str:
         """Offers a frame; returns what became of it: as ``Adapter.observe`` says, ``not_open`` or ``label_class``.
 
-        labels: (N,) class ids, 255 = none. probability: (N,) of these, where it is known.
+        labels: (N,) class ids, 255 = none. probability: (N,) of these, where it is known. admission: of this frame, by
+        ``Adapter.admit``.
         """
         adapter = self.adapter
         if adapter is None:
@@ -89,7 +97,7 @@ class Learner:
         if (((labels < 0) | (labels >= len(adapter.taxonomy))) & (labels != IGNORE)).any():
             return "label_class"
         self._run_dry = False
-        outcome = adapter.observe(frame, labels.astype(np.uint8), probability)
+        outcome = adapter.observe(frame, labels.astype(np.uint8), probability, admission)
         if outcome == "kept" and not self._in_round and adapter.ready:
             self._commands.wake()
         return outcome

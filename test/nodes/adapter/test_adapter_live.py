@@ -82,7 +82,7 @@ def test_frames_are_paired_with_their_labels_and_kept(rig: AdapterRig, start: St
         rig.drive()
         rig.drive(metres=0.1)
         until(lambda paired=paired: rig.status["pairing"]["paired"] == paired + 3, what="labels that fit")
-    until(lambda: observed(rig, "standing") >= 3, what="frames accounted for")
+    until(lambda: observed(rig, "passed_over") >= 3, what="frames accounted for")
     status = rig.fresh_status()
     assert status["phase"] == "waiting"
     assert status["observed"]["label_rows"] == 3

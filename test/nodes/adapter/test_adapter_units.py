@@ -24,7 +24,6 @@ from sam_adapt_ros.nodes.adapter import request_queue as commands
 from sam_adapt_ros.nodes.adapter import state_dir as workplace
 from sam_adapt_ros.nodes.adapter import training_thread as learner
 from sam_adapt_ros.nodes.adapter.exact_time_sync import Pairing
-from sam_adapt_ros.nodes.adapter.frame_intake import Pace
 from sam_adapt_ros.nodes.adapter.request_queue import Commands
 from sam_adapt_ros.nodes.adapter.state_dir import Workplace
 from sam_adapt_ros.nodes.adapter.training_thread import Learner
@@ -69,22 +68,6 @@ def test_pairing_waits_with_the_newest_whatever_their_stamps() -> None:
     pairing.add_frame(5, "second lap")
     pairing.add_labels(5, "labels")
     assert pairs[-1] == ("second lap", "labels")
-
-
-# Pace -----------------------------------------------------------------------------------------------------------------
-
-
-def at(x: float) -> np.ndarray:
-    pose = np.eye(4)
-    pose[0, 3] = x
-    return pose
-
-
-def test_sweeps_are_looked_at_by_distance_and_without_odometry_by_time() -> None:
-    pace = Pace(min_distance=1.0, nominal_speed=10.0)
-    assert [pace.has_moved(0, at(x)) for x in (0.0, 0.4, 0.9, 1.0, 1.5, 2.1)] == [True, False, False, True, False, True]
-    assert [pace.has_moved(round(s * 1e9), None) for s in (1.0, 1.05, 1.11, 1.15)] == [True, False, True, False]
-    assert pace.has_moved(0, None), "stamps that jump back"
 
 
 # Commands -------------------------------------------------------------------------------------------------------------
@@ -183,7 +166,7 @@ class FakeAdapter:
     def reset(self) -> None:
         self.ready = False
 
-    def observe(self, frame: object, labels: np.ndarray, probability: np.ndarray | None) -> str:
+    def observe(self, frame: object, labels: np.ndarray, *_: object) -> str:
         assert labels.dtype == np.uint8
         return "kept"
 

@@ -1,0 +1,92 @@
+"""Whether the vehicle has moved since the last frame that was considered: a standing vehicle shows nothing new."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sam_adapt_ros.geometry.transforms import Transform
+
+_LONGEST_STEP_S = 1.0  # without odometry, a longer gap between two frames is a pause or a jump of the clock, no drive
+_FAR = 1e9  # metres between positions by odometry and positions by time, so that the two never meet on the map
+
+
+class MovementGate:
+    """Measures the drive by stamps and poses alone, so that it can be asked before anything of a frame is decoded.
+
+    To be told of every frame in the order of the stream. Asked again about the same frame it answers the same.
+
+    A step between two frames is the straight line between their positions; where one of them has no odometry, the time
+    between their stamps at ``nominal_speed``: no movement when the stamp does not advance (a bag that loops, a clock
+    set back), and at most one second of it when the stream pauses. The vehicle has moved when it is ``min_distance``
+    away from where the last considered frame was, in a straight line, so that the noise of the odometry of a standing
+    vehicle never adds up; where odometry is missing at either end, the steps in between are added up instead.
+
+    distance: metres of all steps since the beginning.
+    """
+
+    def __init__(self, min_distance: float, nominal_speed: float) -> None:
+        """min_distance: metres. nominal_speed: metres a second."""
+        self._min_distance, self._nominal_speed = min_distance, nominal_speed
+        self.distance = 0.0
+        self._last: tuple[int, NDArray[np.float64] | None] | None = None  # stamp and position of the last frame
+        self._considered: tuple[float, NDArray[np.float64] | None] | None = None  # distance and position of that frame
+
+    def has_moved(self, stamp_ns: int, T_odom_lidar: Transform | None) -> bool:
+        """Takes the step to the frame of this stamp and pose, and tells whether it is due to be considered.
+
+        T_odom_lidar: (4, 4); None, or not finite, without odometry. True for the first frame.
+        """
+        known = T_odom_lidar is not None and np.isfinite(T_odom_lidar).all()
+        position = np.array(T_odom_lidar[:3, 3], np.float64) if T_odom_lidar is not None and known else None
+        if self._last is not None:
+            self.distance += self._step(*self._last, stamp_ns, position)
+        self._last = (stamp_ns, position)
+        if self._considered is None:
+            return True
+        distance, origin = self._considered
+        if position is not None and origin is not None:
+            return float(np.linalg.norm(position - origin)) >= self._min_distance
+        return self.distance - distance >= self._min_distance
+
+    def consider(self) -> None:
+        """Counts distances from the last frame on."""
+        self._considered = (self.distance, None if self._last is None else self._last[1])
+
+    def forget_considered(self) -> None:
+        """Makes the next frame due, wherever it is."""
+        self._considered = None
+
+    @property
+    def position(self) -> NDArray[np.float64]:
+        """(2,) metres: where the last frame is on the map; without odometry, on a straight line far from all others."""
+        if self._last is not None and self._last[1] is not None:
+            return self._last[1][:2]
+        return np.array([_FAR + self.distance, 0.0])
+
+    def _step(
+        self, before_ns: int, before: NDArray[np.float64] | None, stamp_ns: int, position: NDArray[np.float64] | None
+    ) -> float:
+        if position is not None and before is not None:
+            return float(np.linalg.norm(position - before))
+        return float(np.clip((stamp_ns - before_ns) / 1e9, 0, _LONGEST_STEP_S)) * self._nominal_speed
+
+    # State ------------------------------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {"distance": self.distance, "last": _plain(self._last), "considered": _plain(self._considered)}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """What ``state`` gave. Raises KeyError, TypeError or ValueError for anything else."""
+        self.distance = float(state["distance"])
+        self._last, self._considered = (
+            None if pair is None else (pair[0], None if pair[1] is None else np.array(pair[1], np.float64))
+            for pair in (state["last"], state["considered"])
+        )
+
+
+def _plain(pair: tuple[float, NDArray[np.float64] | None] | None) -> list[Any] | None:
+    return None if pair is None else [pair[0], None if pair[1] is None else pair[1].tolist()]
