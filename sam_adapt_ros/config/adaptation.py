@@ -32,7 +32,7 @@ class BufferConfig(Section):
     distance_scale: Positive = 30.0  # frames this far apart count as much as entirely different predictions
     novelty: NonNegative = 2.0  # weight of how different predictions and images are, beside distance
     class_balance: NonNegative = 1.0  # weight of classes that are rare in the buffer
-    half_life: NonNegative = 1000.0  # offered frames after which a kept frame counts half; 0: never forgets
+    half_life: NonNegative = 1000.0  # considered frames after which a kept frame counts half; 0: never forgets
     image_format: Literal["jpeg", "png"] = "jpeg"
     jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 95
     max_image_height: Annotated[int, Field(ge=0)] = 0  # higher images are scaled down to this; 0: kept as they are
