@@ -46,6 +46,7 @@ setup(
         "jinja2",
         "matplotlib",
         "opencv-python-headless",
+        "pillow",
         "rosbags>=0.11",
         "torch",
         "torchvision",

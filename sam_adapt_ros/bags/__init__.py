@@ -1,4 +1,4 @@
-"""Bag -> frames, frames -> bag, and data-set converters, one file each."""
+"""Bag -> messages and frames; messages -> bag. Without ROS."""
 
 from sam_adapt_ros.bags.info import BagInfo, bag_info
 from sam_adapt_ros.bags.message_reader import MessageReader, RawMessage, Topic

@@ -17,7 +17,7 @@ from segment_anything.modeling import Sam
 
 from sam_adapt_ros.benchmarks import Figure, real_data
 from sam_adapt_ros.config import MaskConfig, RegionsConfig, SamConfig, SamLidarConfig
-from sam_adapt_ros.datasets.kitti_raw import read_calibration
+from sam_adapt_ros.datasets.kitti_raw import read_cameras
 from sam_adapt_ros.frame import CameraView
 from sam_adapt_ros.geometry import invert, project
 from sam_adapt_ros.masks import SeenPoints, build
@@ -76,7 +76,7 @@ def _kitti() -> tuple[CameraView, NDArray[np.float32]] | None:
     if folder is None:
         return None
     drive = folder / "kitti_raw" / "2011_09_26" / "2011_09_26_drive_9001_sync"
-    (camera,) = read_calibration(drive).values()
+    (camera,) = read_cameras(drive).values()
     image = cv2.imread(str(drive / "image_02" / "data" / "0000000000.png"), cv2.IMREAD_COLOR_RGB)
     points = np.fromfile(drive / "velodyne_points" / "data" / "0000000000.bin", np.float32).reshape(-1, 4)[:, :3]
     T_base_lidar = np.eye(4)

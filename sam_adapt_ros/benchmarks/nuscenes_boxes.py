@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from scipy.spatial import ConvexHull, QhullError
 
 from sam_adapt_ros.config import EnhancementConfig
-from sam_adapt_ros.datasets.nuscenes_tables import LIDAR, read_scenes
+from sam_adapt_ros.datasets.nuscenes import read_recordings
+from sam_adapt_ros.datasets.recording import LIDAR
 from sam_adapt_ros.evaluation.label_statistics import LabelStatistics
 from sam_adapt_ros.frame import IGNORE, CameraView
-from sam_adapt_ros.geometry import CameraModel, invert, make_transform, project
+from sam_adapt_ros.geometry import invert, make_transform, project
 from sam_adapt_ros.pseudo_labels import enhance
 
 CONFIG = EnhancementConfig(
@@ -27,7 +28,6 @@ CONFIG = EnhancementConfig(
 )
 """What the published figures of this frame were measured with, whatever the defaults are."""
 BACKGROUND = 0
-IMAGE_SIZE = (1600, 900)
 
 
 @dataclass(frozen=True)
@@ -62,19 +62,20 @@ class BoxesFrame:
 
 def read(root: Path) -> BoxesFrame:
     """The keyframe in nuScenes' own layout at ``root``: points, boxes and geometry from its tables."""
-    (scene,) = read_scenes(root)
-    sweep = next(recording for recording in scene.recordings if recording.channel == LIDAR)
+    (recording,) = read_recordings(root)
+    calibration, T_map_odom = recording.calibration, recording.T_map_odom
+    sweep = next(file for file in recording.files if file.sensor == LIDAR)
+    assert T_map_odom is not None and sweep.T_odom_base is not None
     points = np.fromfile(sweep.path, np.float32).reshape(-1, 5)[:, :3].copy()
-    T_map_lidar = sweep.T_map_base @ scene.sensors[LIDAR].T_base_sensor
-    box, truth = _boxes(next(root.glob("v1.0-*")), points, T_map_lidar)
+    T_odom_lidar = sweep.T_odom_base @ calibration.T_base_lidar
+    box, truth = _boxes(next(root.glob("v1.0-*")), points, T_map_odom @ T_odom_lidar)
     views = []
-    for recording in scene.recordings:
-        sensor = scene.sensors[recording.channel]
-        if sensor.K is None:
+    for file in recording.files:
+        if file.sensor == LIDAR or file.T_odom_base is None:
             continue
-        T_camera_lidar = invert(recording.T_map_base @ sensor.T_base_sensor) @ T_map_lidar
-        camera = CameraModel(*IMAGE_SIZE, sensor.K)
-        view = CameraView(recording.channel, recording.stamp_ns, np.zeros((0, 0, 3), np.uint8), camera, T_camera_lidar)
+        camera = calibration.cameras[file.sensor]
+        T_camera_lidar = invert(file.T_odom_base @ camera.T_base_camera) @ T_odom_lidar
+        view = CameraView(file.sensor, file.stamp_ns, np.zeros((0, 0, 3), np.uint8), camera.model, T_camera_lidar)
         views.append(_view(points, box, truth, view))
     return BoxesFrame(box, truth, tuple(views))
 

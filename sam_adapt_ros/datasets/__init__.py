@@ -1,1 +1,1 @@
-"""Data sets, one file each, and their conversion to rosbag2."""
+"""Data sets as recordings, one module each, and one way from any of them to a bag."""

@@ -1,11 +1,13 @@
-"""What the data-set converters share: files that must be there, room on the disk, image sizes from their headers."""
+"""Files of a data set: whether they are there and fit onto a disk, their content, and the size of images."""
 
 from __future__ import annotations
 
+import io
 import shutil
-import struct
 from collections.abc import Iterable
 from pathlib import Path
+
+from PIL import Image
 
 from sam_adapt_ros.errors import BagError
 
@@ -50,31 +52,12 @@ def check_space(output: Path, size: int) -> None:
 
 
 def image_size(data: bytes, name: Path | str) -> tuple[int, int, str]:
-    """Width, height and format (``jpeg`` or ``png``) from an image's header; nothing is decoded.
+    """Width, height and format (``jpeg`` or ``png``) from the header of an image file; no pixel is decoded.
 
-    Raises BagError that names the file when it is neither, or cut short within its header.
+    Raises BagError that names the file when its header is neither a JPEG's nor a PNG's, or is cut short.
     """
     try:
-        if data[:8] == b"\x89PNG\r\n\x1a\n":
-            width, height = struct.unpack_from(">II", data, 16)
-            return width, height, "png"
-        if data[:2] == b"\xff\xd8":
-            width, height = _jpeg_size(data)
-            return width, height, "jpeg"
-    except (struct.error, IndexError):
-        raise BagError(f"{name}: cut short within its header") from None
-    raise BagError(f"{name}: a JPEG or PNG file expected")
-
-
-def _jpeg_size(data: bytes) -> tuple[int, int]:
-    """Walks the marker segments up to the frame header (SOF0 to SOF15 but DHT, JPG and DAC)."""
-    position = 2
-    while True:
-        while data[position] != 0xFF or data[position + 1] == 0xFF:  # fill bytes
-            position += 1
-        marker = data[position + 1]
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            height, width = struct.unpack_from(">HH", data, position + 5)
-            return width, height
-        (length,) = struct.unpack_from(">H", data, position + 2)
-        position += 2 + length
+        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
+            return image.width, image.height, str(image.format).lower()
+    except (OSError, SyntaxError) as error:
+        raise BagError(f"{name}: the header of a JPEG or PNG file expected: {error}") from None

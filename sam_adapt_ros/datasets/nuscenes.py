@@ -1,38 +1,31 @@
-"""nuScenes -> rosbag2.
+"""nuScenes (Caesar et al., "nuScenes: A multimodal dataset for autonomous driving", CVPR 2020) and its lidarseg labels.
 
-Frames: ``map`` (nuScenes' global frame) -> ``odom`` (the same axes, at the scene's first ego pose, so that the
-single precision of viewers is enough) -> ``base_link`` (nuScenes' ego frame) -> ``LIDAR_TOP``, ``CAM_FRONT``, ...
-``odom`` to ``base_link`` is written at the stamp of every sensor message. The data set has no velocities at these
-stamps, so the twist of the odometry stays zero.
+Frames: ``map`` is nuScenes' global frame; ``odom`` has its axes and lies at the scene's first ego pose, so that the
+single precision of viewers is enough; ``base_link`` is nuScenes' ego frame. Every file has an ego pose of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import fnmatch
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sam_adapt_ros.bags.writer import CALIBRATION_FILE, BagWriter, Storage, Version
-from sam_adapt_ros.datasets.files import check_space, image_size, read_file, total_size
-from sam_adapt_ros.datasets.nuscenes_tables import LIDAR, Recording, Scene, read_scenes
+from sam_adapt_ros.bags.writer import Storage, Version
+from sam_adapt_ros.datasets.nuscenes_tables import Row, find_tables, iterate_rows
+from sam_adapt_ros.datasets.recording import BASE, LIDAR, ODOMETRY, Recording, SensorFile
+from sam_adapt_ros.datasets.to_bag import write_bags
 from sam_adapt_ros.errors import BagError
 from sam_adapt_ros.geometry.camera import CameraModel
-from sam_adapt_ros.geometry.transforms import invert
+from sam_adapt_ros.geometry.transforms import Transform, invert, make_transform
 from sam_adapt_ros.messages.calibration_file import Calibration, CameraCalibration
-from sam_adapt_ros.messages.point_cloud import encode_cloud
 from sam_adapt_ros.progress import Progress, no_progress
 from sam_adapt_ros.taxonomy import Taxonomy
 
-if TYPE_CHECKING:
-    from sam_adapt_ros.datasets.nuscenes_tables import Sensor
-
-MAP, ODOMETRY, BASE = "map", "odom", "base_link"
-LABELS_TOPIC = "/ground_truth/labels"
-_POINT_FIELDS = 5  # x y z intensity ring, float32
+POINT_FIELDS = {**dict.fromkeys(("x", "y", "z", "intensity"), np.float32), "ring": np.uint16}
 
 
 def convert(
@@ -47,123 +40,151 @@ def convert(
     force: bool = False,
     progress: Progress = no_progress,
 ) -> list[Path]:
-    """Writes one bag a scene: ``output`` itself for one scene, ``output/<scene>`` for several. Gives the bags.
+    """Writes one bag per scene, see ``to_bag``: ``output`` itself for one scene, ``output/<scene>`` for several.
+
+    The other arguments are those of ``read_recordings``. Returns the bags.
+    Raises BagError that names the missing table or file.
+    """
+    recordings = read_recordings(Path(root), scenes, sweeps, dataset_version)
+    return write_bags(recordings, Path(output), storage, bag_version, force, progress)
+
+
+def read_recordings(root: Path, scenes: Sequence[str] = (), sweeps: bool = False, version: str = "") -> list[Recording]:
+    """The chosen scenes, in the order of the table.
 
     root: the data set's folder, with ``v1.0-*``, ``samples``, and ``sweeps`` and ``lidarseg`` where installed.
-    scenes: names or patterns; none: all. sweeps: also what lies between the keyframes (20 Hz LiDAR, 12 Hz cameras).
-    dataset_version: ``v1.0-mini`` and so on; "": the only one there.
-    progress: in bytes.
-    Raises BagError that names the missing table or file; all of them are looked for before anything is written.
+    scenes: names or patterns (``scene-0061``, ``scene-10*``); none: all. sweeps: also the files between the keyframes
+    (20 Hz LiDAR, 12 Hz cameras). version: ``v1.0-mini`` and so on; "": the only one there.
+
+    Raises BagError that names the missing table, row, field or scene.
     """
-    root, output = Path(root), Path(output)
-    chosen = read_scenes(root, scenes, sweeps, dataset_version)
-    size = total_size(path for scene in chosen for path in scene.files)
-    check_space(output, size)
-    targets = [output] if len(chosen) == 1 else [output / scene.name for scene in chosen]
-    writers = [BagWriter(target, storage, bag_version, force) for target in targets]  # refuse taken names at once
-    report = _Report(size, progress)
-    for scene, writer in zip(chosen, writers, strict=True):
-        with writer:
-            _SceneWriter(scene, writer, report).run()
-    return targets
+    tables = find_tables(root, version)
+    names = _choose(tables / "scene.json", scenes)
+    scene_of_sample = {
+        row["token"]: row["scene_token"] for row in iterate_rows(tables / "sample.json") if row["scene_token"] in names
+    }
+    sensors = _read_sensors(tables)
+    labels = _read_label_files(tables)
+    files: dict[str, list[_File]] = {scene: [] for scene in names}
+    for row in iterate_rows(tables / "sample_data.json"):
+        scene = scene_of_sample.get(row["sample_token"])
+        sensor = sensors.get(row["calibrated_sensor_token"])
+        if scene and sensor and (sweeps or row["is_key_frame"]):
+            label_file = labels.get(row["token"])
+            files[scene].append(
+                _File(
+                    stamp_ns=int(row["timestamp"]) * 1000,  # the tables count microseconds
+                    sensor=sensor,
+                    path=root / row["filename"],
+                    ego_pose=row["ego_pose_token"],
+                    image_size=(0, 0) if sensor.K is None else (int(row["width"]), int(row["height"])),
+                    labels=None if label_file is None else root / label_file,
+                )
+            )
+    needed = {file.ego_pose for of_scene in files.values() for file in of_scene}
+    poses = {row["token"]: _transform(row) for row in iterate_rows(tables / "ego_pose.json") if row["token"] in needed}
+    if missing := needed - poses.keys():
+        raise BagError(f"{tables / 'ego_pose.json'}: row {min(missing)} is missing")
+    return [_recording(tables, name, files[scene], poses) for scene, name in names.items()]
 
 
-@dataclass
-class _Report:
-    """Counts the bytes that were read."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Sensor:
+    """A row of ``calibrated_sensor``. T_base_sensor: (4, 4); K: (3, 3), cameras only."""
 
-    size: int
-    progress: Progress
-    done: int = 0
-
-    def add(self, count: int) -> None:
-        self.done += count
-        self.progress(self.done, self.size)
+    channel: str
+    T_base_sensor: Transform
+    K: NDArray[np.float64] | None
 
 
-class _SceneWriter:
-    """Writes one scene, message by message in the order of the stamps."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _File:
+    """What is needed of a row of ``sample_data``: the full table has too many to keep them whole.
 
-    def __init__(self, scene: Scene, writer: BagWriter, report: _Report) -> None:
-        self.scene = scene
-        self.writer = writer
-        self.report = report
-        taxonomy = Taxonomy.load("nuscenes16")
-        self.colors = taxonomy.colors[taxonomy.lookup("nuscenes_lidarseg")[:256]]
-        self.T_odom_map = np.eye(4)
-        self.T_odom_map[:3, 3] = -scene.recordings[0].T_map_base[:3, 3]
-        self.cameras: dict[str, CameraModel] = {}
+    ego_pose: token. image_size: width and height in pixels. labels: lidarseg file of a LiDAR keyframe.
+    """
 
-    def run(self) -> None:
-        self._write_static()
-        last_stamp = -1
-        for recording in self.scene.recordings:
-            if recording.stamp_ns != last_stamp:
-                self._write_pose(recording)
-                last_stamp = recording.stamp_ns
-            if recording.channel == LIDAR:
-                self._write_sweep(recording)
-            else:
-                self._write_image(recording)
-        self._save_calibration()
-
-    def _write_static(self) -> None:
-        transforms = [(BASE, name, sensor.T_base_sensor) for name, sensor in sorted(self.scene.sensors.items())]
-        transforms.append((MAP, ODOMETRY, invert(self.T_odom_map)))
-        self.writer.write_tf_static(self.scene.recordings[0].stamp_ns, transforms)
-
-    def _write_pose(self, recording: Recording) -> None:
-        T_odom_base = self.T_odom_map @ recording.T_map_base
-        self.writer.write_tf(recording.stamp_ns, [(ODOMETRY, BASE, T_odom_base)])
-        self.writer.write_odometry("/odom", recording.stamp_ns, ODOMETRY, BASE, T_odom_base)
-
-    def _write_sweep(self, recording: Recording) -> None:
-        rows = _read_points(self._read(recording.path), recording.path)
-        fields = {
-            name: np.ascontiguousarray(rows[:, column]) for column, name in enumerate(("x", "y", "z", "intensity"))
-        }
-        fields["ring"] = rows[:, 4].astype(np.uint16)
-        self.writer.write_cloud(f"/{LIDAR}", recording.stamp_ns, LIDAR, encode_cloud(fields))
-        if recording.labels is not None:
-            class_id = np.frombuffer(self._read(recording.labels), np.uint8)
-            if len(class_id) != len(rows):
-                raise BagError(f"{recording.labels}: {len(rows)} labels expected, got {len(class_id)}")
-            certain = np.ones(len(rows), np.float32)
-            points = np.ascontiguousarray(rows[:, :3])
-            self.writer.write_labels(LABELS_TOPIC, recording.stamp_ns, LIDAR, points, class_id, certain, self.colors)
-
-    def _write_image(self, recording: Recording) -> None:
-        data = self._read(recording.path)
-        width, height, image_format = image_size(data, recording.path)
-        camera = self.cameras.get(recording.channel)
-        if camera is None or (camera.width, camera.height) != (width, height):
-            camera = self.cameras[recording.channel] = _camera(self.scene.sensors[recording.channel], width, height)
-        topic, stamp_ns = f"/{recording.channel}", recording.stamp_ns
-        self.writer.write_camera_info(f"{topic}/camera_info", stamp_ns, recording.channel, camera)
-        self.writer.write_image_bytes(f"{topic}/image_rect_compressed", stamp_ns, recording.channel, data, image_format)
-
-    def _save_calibration(self) -> None:
-        cameras = {
-            name: CameraCalibration(name, self.scene.sensors[name].T_base_sensor, model)
-            for name, model in self.cameras.items()
-        }
-        Calibration(LIDAR, BASE, ODOMETRY, self.scene.sensors[LIDAR].T_base_sensor, cameras).save(
-            self.writer.folder / CALIBRATION_FILE
-        )
-
-    def _read(self, path: Path) -> bytes:
-        data = read_file(path)
-        self.report.add(len(data))
-        return data
+    stamp_ns: int
+    sensor: _Sensor
+    path: Path
+    ego_pose: str
+    image_size: tuple[int, int]
+    labels: Path | None
 
 
-def _read_points(data: bytes, path: Path) -> NDArray[np.float32]:
-    """(N, 5) float32: x y z [m], intensity, ring."""
-    if len(data) % (4 * _POINT_FIELDS):
-        raise BagError(f"{path}: rows of {_POINT_FIELDS} float32 expected, got {len(data)} bytes")
-    return np.frombuffer(data, np.float32).reshape(-1, _POINT_FIELDS)
+def _recording(tables: Path, name: str, files: list[_File], poses: Mapping[str, Transform]) -> Recording:
+    """poses: ``T_map_base`` (4, 4) by token."""
+    files.sort(key=lambda file: (file.stamp_ns, file.sensor.channel))
+    first = {file.sensor.channel: file for file in reversed(files)}
+    for file in files:
+        if file.sensor is not first[file.sensor.channel].sensor:
+            raise BagError(f"{tables}: {name}: two calibrations of {file.sensor.channel}")
+    if LIDAR not in first:
+        raise BagError(f"{tables / 'sample_data.json'}: {name} has no {LIDAR} rows")
+    cameras = {
+        channel: CameraCalibration(channel, file.sensor.T_base_sensor, CameraModel(*file.image_size, file.sensor.K))
+        for channel, file in sorted(first.items())
+        if file.sensor.K is not None
+    }
+    T_map_odom = np.eye(4)
+    T_map_odom[:3, 3] = poses[files[0].ego_pose][:3, 3]
+    T_odom_map = invert(T_map_odom)
+    taxonomy = Taxonomy.load("nuscenes16")
+    return Recording(
+        name=name,
+        calibration=Calibration(LIDAR, BASE, ODOMETRY, first[LIDAR].sensor.T_base_sensor, cameras),
+        files=[
+            SensorFile(file.stamp_ns, file.sensor.channel, file.path, T_odom_map @ poses[file.ego_pose], file.labels)
+            for file in files
+        ],
+        point_fields=POINT_FIELDS,
+        T_map_odom=T_map_odom,
+        label_colors=taxonomy.colors[taxonomy.lookup("nuscenes_lidarseg")[:256]],
+    )
 
 
-def _camera(sensor: Sensor, width: int, height: int) -> CameraModel:
-    assert sensor.K is not None
-    return CameraModel(width, height, sensor.K)
+def _choose(table: Path, patterns: Sequence[str]) -> dict[str, str]:
+    """Token -> name of the scenes that one of the patterns fits; none: of all."""
+    known = {row["token"]: row["name"] for row in iterate_rows(table)}
+    chosen: set[str] = set() if patterns else set(known.values())
+    for pattern in patterns:
+        fitting = fnmatch.filter(known.values(), pattern)
+        if not fitting:
+            some = ", ".join(sorted(known.values())[:5])
+            raise BagError(f"{table}: no scene {pattern!r} (has {len(known)}: {some}, ...)")
+        chosen.update(fitting)
+    return {token: name for token, name in known.items() if name in chosen}
+
+
+def _read_sensors(tables: Path) -> dict[str, _Sensor]:
+    """Calibrated-sensor token -> the LiDAR or a camera; radars are left out."""
+    channels = {
+        row["token"]: row["channel"]
+        for row in iterate_rows(tables / "sensor.json")
+        if row["channel"] == LIDAR or row["modality"] == "camera"
+    }
+    sensors = {}
+    for row in iterate_rows(tables / "calibrated_sensor.json"):
+        channel = channels.get(row["sensor_token"])
+        if channel is not None:
+            K = None if channel == LIDAR else np.array(row["camera_intrinsic"], np.float64)
+            if K is not None and K.shape != (3, 3):
+                raise BagError(f"{row.path}: {channel}: camera_intrinsic: 3 x 3 numbers expected")
+            sensors[row["token"]] = _Sensor(channel, _transform(row), K)
+    return sensors
+
+
+def _read_label_files(tables: Path) -> dict[str, str]:
+    """Sample-data token -> lidarseg file, where the lidarseg extension is installed."""
+    path = tables / "lidarseg.json"
+    return {row["sample_data_token"]: row["filename"] for row in iterate_rows(path)} if path.is_file() else {}
+
+
+def _transform(row: Row) -> Transform:
+    """Of the fields ``translation`` [m] and ``rotation`` (quaternion w x y z)."""
+    rotation: Sequence[float] = row["rotation"]
+    try:
+        w, x, y, z = rotation
+        return make_transform(row["translation"], (x, y, z, w))
+    except (TypeError, ValueError) as error:
+        raise BagError(f"{row.path}: row {row['token']}: not a pose: {error}") from None

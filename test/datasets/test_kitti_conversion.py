@@ -111,7 +111,7 @@ def test_poses_of_oxts_undo_the_motion(tmp_path: Path) -> None:
     with BagReader(bag, KITTI) as reader:
         frames = list(reader.frames())
         assert not reader.counts.cameras and len(frames) == 4
-    still = kitti_raw.read_calibration(drive)["CAM_FRONT"]
+    still = kitti_raw.read_cameras(drive)["CAM_FRONT"]
     T_camera_base = np.linalg.inv(still.T_base_camera)
     for frame in frames:
         (view,) = frame.views

@@ -272,8 +272,8 @@ def test_missing_files_are_named_before_anything_is_written(tmp_path: Path) -> N
     ("folder", "content", "message"),
     [
         ("samples/CAM_FRONT", b"", "is empty"),
-        ("samples/CAM_FRONT", b"GIF89a", "a JPEG or PNG file expected"),
-        ("samples/CAM_FRONT", b"\xff\xd8\xff\xe0\x00\x10", "cut short"),
+        ("samples/CAM_FRONT", b"GIF89a", "the header of a JPEG or PNG file expected"),
+        ("samples/CAM_FRONT", b"\xff\xd8\xff\xe0\x00\x10", "the header of a JPEG or PNG file expected"),
         ("samples/LIDAR_TOP", b"123", "rows of 5 float32 expected"),
         ("lidarseg/v1.0-mini", b"\0" * 3, "40 labels expected, got 3"),
     ],

@@ -170,6 +170,8 @@ def write_nuscenes(
                         "filename": str(file.relative_to(root)),
                         "timestamp": stamp_us,
                         "is_key_frame": key,
+                        "width": WIDTH if suffix == ".jpg" else 0,
+                        "height": HEIGHT if suffix == ".jpg" else 0,
                     }
                 )
                 T = transform((1000.0, 2000.0, 0.0)) @ pose(stamp_us * 1000 - scene * 100 * SECOND)

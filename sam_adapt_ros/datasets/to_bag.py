@@ -1,0 +1,109 @@
+"""Recordings of any data set -> rosbag2.
+
+The bag has ``/LIDAR_TOP`` (PointCloud2), ``/<camera>/image_rect_compressed`` (the encoded files as they are) with
+``/<camera>/camera_info``, ``/ground_truth/labels``, ``/tf_static``, and, where poses are known, ``/tf`` and ``/odom``
+at the stamp of every file. Data sets have no velocities at these stamps, so the odometry's twist stays zero. The bag's
+folder also has a calibration file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from sam_adapt_ros.bags.writer import CALIBRATION_FILE, BagWriter, Storage, Version
+from sam_adapt_ros.datasets.files import check_space, image_size, read_file, total_size
+from sam_adapt_ros.datasets.recording import BASE, LIDAR, MAP, ODOMETRY, Recording, SensorFile
+from sam_adapt_ros.errors import BagError
+from sam_adapt_ros.messages.point_cloud import encode_cloud
+from sam_adapt_ros.progress import Progress, no_progress
+
+LABELS_TOPIC = "/ground_truth/labels"
+
+
+def write_bags(
+    recordings: Sequence[Recording],
+    output: Path,
+    storage: Storage = "mcap",
+    bag_version: Version = 9,
+    force: bool = False,
+    progress: Progress = no_progress,
+) -> list[Path]:
+    """Writes one bag per recording: ``output`` itself for one, ``output/<name>`` for several. Returns the bags.
+
+    storage, bag_version, force: as for ``BagWriter``. progress: of the bytes read.
+
+    Raises BagError that names what is missing, damaged, taken or too large for the disk. Whether all files are there
+    and fit is found out before anything is written.
+    """
+    size = total_size(path for recording in recordings for path in recording.paths)
+    check_space(output, size)
+    bags = [output] if len(recordings) == 1 else [output / recording.name for recording in recordings]
+    writers = [BagWriter(bag, storage, bag_version, force) for bag in bags]  # refuses taken names before it writes any
+    done = 0
+    for recording, writer in zip(recordings, writers, strict=True):
+        with writer:
+            export = _Export(recording, writer)
+            for file in recording.files:
+                done += export.add(file)
+                progress(done, size)
+    return bags
+
+
+class _Export:
+    """Writes a recording into a bag, file by file."""
+
+    def __init__(self, recording: Recording, writer: BagWriter) -> None:
+        self._recording, self._writer = recording, writer
+        self._calibration = recording.calibration
+        self._pose_stamp_ns: int | None = None
+        transforms = [(BASE, LIDAR, self._calibration.T_base_lidar)]
+        transforms += [(BASE, camera.frame_id, camera.T_base_camera) for camera in self._calibration.cameras.values()]
+        if recording.T_map_odom is not None:
+            transforms.append((MAP, ODOMETRY, recording.T_map_odom))
+        writer.write_tf_static(recording.files[0].stamp_ns, transforms)
+        self._calibration.save(writer.folder / CALIBRATION_FILE)
+
+    def add(self, file: SensorFile) -> int:
+        """Returns the bytes read."""
+        data = read_file(file.path)
+        if file.T_odom_base is not None and file.stamp_ns != self._pose_stamp_ns:
+            self._writer.write_tf(file.stamp_ns, [(ODOMETRY, BASE, file.T_odom_base)])
+            self._writer.write_odometry("/odom", file.stamp_ns, ODOMETRY, BASE, file.T_odom_base)
+            self._pose_stamp_ns = file.stamp_ns
+        if file.sensor == LIDAR:
+            return len(data) + self._write_sweep(file, data)
+        self._write_image(file, data)
+        return len(data)
+
+    def _write_sweep(self, file: SensorFile, data: bytes) -> int:
+        """Returns the bytes of labels."""
+        fields = self._recording.point_fields
+        if len(data) % (4 * len(fields)):
+            raise BagError(f"{file.path}: rows of {len(fields)} float32 expected, got {len(data)} bytes")
+        rows = np.frombuffer(data, np.float32).reshape(-1, len(fields))
+        columns = {name: column.astype(dtype) for (name, dtype), column in zip(fields.items(), rows.T, strict=True)}
+        self._writer.write_cloud(f"/{LIDAR}", file.stamp_ns, LIDAR, encode_cloud(columns))
+        if file.labels is None:
+            return 0
+        class_id = np.frombuffer(read_file(file.labels), np.uint8)
+        if len(class_id) != len(rows):
+            raise BagError(f"{file.labels}: {len(rows)} labels expected, got {len(class_id)}")
+        points = np.stack([columns[axis] for axis in "xyz"], axis=1)
+        colors = self._recording.label_colors
+        self._writer.write_labels(LABELS_TOPIC, file.stamp_ns, LIDAR, points, class_id, 1.0, colors)
+        return len(class_id)
+
+    def _write_image(self, file: SensorFile, data: bytes) -> None:
+        camera = self._calibration.cameras[file.sensor]
+        width, height, image_format = image_size(data, file.path)
+        if (width, height) != (camera.model.width, camera.model.height):
+            expected = f"{camera.model.width} x {camera.model.height}"
+            raise BagError(f"{file.path}: {width} x {height}, but the calibration is of {expected}")
+        topic = f"/{file.sensor}"
+        self._writer.write_camera_info(f"{topic}/camera_info", file.stamp_ns, camera.frame_id, camera.model)
+        self._writer.write_image_bytes(
+            f"{topic}/image_rect_compressed", file.stamp_ns, camera.frame_id, data, image_format
+        )
