@@ -5,15 +5,15 @@ from sam_adapt_ros.adaptation.buffer.frame_summary import FrameSummary, summariz
 from sam_adapt_ros.adaptation.weight_store.store import WeightStore
 from sam_adapt_ros.adaptation.weight_store.store_reader import StoreReader
 from sam_adapt_ros.adaptation.weight_store.version import Record, Version
-from sam_adapt_ros.adaptation.weight_store.watcher import StoreFollower
+from sam_adapt_ros.adaptation.weight_store.watcher import StoreWatcher
 
 __all__ = [
     "FrameBuffer",
     "FrameSequence",
     "FrameSummary",
     "Record",
-    "StoreFollower",
     "StoreReader",
+    "StoreWatcher",
     "Version",
     "WeightStore",
     "summarize",

@@ -218,7 +218,7 @@ class Adapter:
         try:
             return dict(weights_files.load(current.path).state)
         except WeightsError as error:
-            kept = self.store.quarantine(current, str(error))
+            kept = self.store.reject(current, str(error))
             raise StoreError("damaged", f"{error}; set aside as {kept}") from error
 
     def _begin(self, current: Version) -> None:

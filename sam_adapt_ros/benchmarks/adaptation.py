@@ -18,6 +18,7 @@ from sam_adapt_ros.config import Config
 from sam_adapt_ros.evaluation.segmentation_metrics import FUSED_SEEN, Evaluation
 from sam_adapt_ros.evaluation.segmentation_metrics import evaluate as evaluate_frames
 from sam_adapt_ros.frame import Frame
+from sam_adapt_ros.io.json_values import json_values
 from sam_adapt_ros.pipelines import recovery
 from sam_adapt_ros.pipelines.adaptive_replay import OnlineRun
 from sam_adapt_ros.pipelines.simulated_drives import town_bag
@@ -177,16 +178,7 @@ def write_results(results: Sequence[Result], config: Config, output: Path) -> No
     rows = [{**asdict(result), "recovered": result.recovered} for result in results]
     facts = {"summary": summarize(results), "results": rows, "recipe": config.adaptation.model_dump(mode="json")}
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(_plain(facts), indent=1) + "\n", encoding="utf-8")
-
-
-def _plain(value: Any) -> Any:
-    """With null in place of not-a-number, which JSON does not know."""
-    if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [_plain(entry) for entry in value]
-    return None if isinstance(value, float) and np.isnan(value) else value
+    output.write_text(json.dumps(json_values(facts), indent=1) + "\n", encoding="utf-8")
 
 
 def run(quick: bool = False) -> list[Figure]:

@@ -24,13 +24,13 @@ def weights_list(store: Store) -> None:
     reader = StoreReader(store)
     pointer = reader.pointer()
     table = Table("version", "", "made", "from", "frames learned", "MB")
-    for version in reader.list():
+    for version in reader.versions():
         roles = [role for role in ("source", "previous", "current") if getattr(pointer, role) == version.name]
         record = version.record
         size = f"{record.size / 1e6:.1f}"
         table.add_row(version.name, ", ".join(roles), record.created, record.parent, str(record.frames), size)
     console.print(table)
-    for kept in reader.quarantined:
+    for kept in reader.rejected:
         console.print(f"[yellow]rejected:[/] {kept.path.name}: {kept.reason}", highlight=False)
 
 

@@ -14,9 +14,9 @@ from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
-from sam_adapt_ros.adaptation import StoreFollower
+from sam_adapt_ros.adaptation import StoreWatcher
 from sam_adapt_ros.adaptation.round_summary import findings
-from sam_adapt_ros.adaptation.weight_store.pointer import POINTER_FILE, Pointer
+from sam_adapt_ros.adaptation.weight_store.pointer import Pointer
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import ConfigError, StoreError
 from sam_adapt_ros.messages import stamp_ns
@@ -67,7 +67,7 @@ class AdapterNode(Node):
         self._stream: FrameStream | None = None
         self._labels = TopicFilter(self, self.resolve_topic_name(LABELS), [PointCloud2], self._on_labels_error)
         self._labels.registerCallback(lambda msg: self._observer.pairing.add_labels(stamp_ns(msg.header), msg))
-        self._follower = StoreFollower(store.folder)
+        self._watcher = StoreWatcher(store.folder)
         self._pointer: Pointer | None = None
         self._rollbacks = 0
         self._waited: tuple[str, float, float] = ("", 0.0, 0.0)  # what for, said when, and for how long not again
@@ -200,9 +200,9 @@ class AdapterNode(Node):
 
     def _poll_store(self) -> None:
         """Announces the weights in use when they are others than before, whoever has put them to use."""
-        if self._pointer is None and not (self.learner.workplace.store.folder / POINTER_FILE).exists():
+        if self._pointer is None and not self.learner.workplace.store.exists:
             return  # the learner says what is the matter with it
-        version = self._follower.poll()
+        version = self._watcher.poll()
         if version is None:
             return
         try:
@@ -221,7 +221,7 @@ class AdapterNode(Node):
         statuses = [
             self._learning_status(self._rollbacks),
             observation_status(self._name, self.statistics, self._observer, self._waiting_for),
-            store_status(self._name, str(self.learner.workplace.store.folder), self._pointer, self._follower.problem),
+            store_status(self._name, str(self.learner.workplace.store.folder), self._pointer, self._watcher.problem),
         ]
         message = diagnostics.diagnostic_array(self.get_clock().now().to_msg(), statuses)
         for publisher in self._statuses:

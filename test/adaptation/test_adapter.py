@@ -1,3 +1,4 @@
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -235,12 +236,13 @@ def test_a_rollback_during_the_round_is_respected(dusk: list[Frame], tmp_path: P
         if adapter.phase == "judging" and adapter.store.current().name == adapter.store.source().name:
             from sam_adapt_ros.adaptation import Record
 
-            adapter.store.promote(adapter.store.add(other, Record()))
+            weights = dataclasses.replace(adapter.source, state=other)
+            adapter.store.promote(adapter.store.add(weights, Record()))
         return False
 
     decision = adapter.run_round(between)
     assert not decision.promoted
-    assert "in use, not" in decision.reason
+    assert "is in use by now" in decision.reason
 
 
 def test_damaged_weights_in_use_are_set_aside_and_learning_goes_on(dusk: list[Frame], tmp_path: Path) -> None:

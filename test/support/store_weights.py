@@ -52,10 +52,10 @@ def work_once(store: WeightStore, log: int, seed: int) -> None:
     say("before", pointer.current, pointer.previous)
     store.rollback(of=pointer.current)
     say("after", pointer.previous)
-    store.quarantine(version.name, "for the test")
+    store.reject(version.name, "for the test")
     pointer = store.pointer()
     say("before", pointer.current, pointer.previous)
-    store.quarantine(pointer.current, "for the test")
+    store.reject(pointer.current, "for the test")
     say("after", pointer.previous)
     store.prune(1)
 
@@ -100,7 +100,7 @@ def serve() -> None:
     """Forks a writer a line ``FOLDER LOG SEED DIE_AT ROUNDS``, so that importing torch is paid once."""
     torch.set_num_threads(1)
     store = WeightStore("unused")
-    store.list()
+    store.versions()
     print("ready", flush=True)
     for line in sys.stdin:
         folder, log_path, seed, count, rounds = line.split()

@@ -1,9 +1,9 @@
-"""Weights on their way into the store: written aside, read back, and compared with the source model."""
+"""Weights on their way into the store: written to a staging folder, read back, compared with the source model."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,23 +11,21 @@ from sam_adapt_ros.errors import WeightsError
 from sam_adapt_ros.io.atomic_write import write_atomically
 from sam_adapt_ros.io.store_errors import store_errors
 
-# The weights files' module imports torch, which takes seconds: only what reads tensors pays for it.
+# The weights files' module imports torch, which takes seconds: it is imported only where tensors are read.
 if TYPE_CHECKING:
     from typing import TypeAlias
-
-    from torch import Tensor
 
     from sam_adapt_ros.config import ArchitectureConfig
     from sam_adapt_ros.segmentation.weights import Weights
 
-    Candidate: TypeAlias = Weights | Mapping[str, Tensor] | str | Path
+    Candidate: TypeAlias = Weights | str | Path
 
-STAGED = "candidate.safetensors"
+_STAGED = "candidate.safetensors"
 
 
 @dataclass(frozen=True, eq=False)
 class Signature:
-    """What every version of a store has in common with its source model."""
+    """What every version of a store has in common with its source model. shapes: of the tensors, by name."""
 
     taxonomy: str
     classes: tuple[str, ...]
@@ -39,59 +37,45 @@ class Signature:
         shapes = {name: tuple(tensor.shape) for name, tensor in weights.state.items()}
         return cls(weights.taxonomy, weights.classes, weights.architecture, shapes)
 
-    def check(self, source: str | Path, weights: Weights) -> None:
-        """Raises WeightsError that names ``source`` and what differs."""
+    def check(self, candidate: Candidate, weights: Weights) -> None:
+        """Raises WeightsError that names the candidate and what differs."""
         from sam_adapt_ros.segmentation.weights import check_architecture
 
-        theirs = Signature.of(weights)
+        name, other = candidate_name(candidate), Signature.of(weights)
         for field in ("taxonomy", "classes"):
-            if getattr(self, field) != getattr(theirs, field):
-                raise WeightsError(f"{source}: {field}: {getattr(self, field)} expected, got {getattr(theirs, field)}")
-        check_architecture(source, theirs.architecture, self.architecture)
-        for name in sorted({*self.shapes, *theirs.shapes}):
-            ours, other = (str(shapes.get(name, "no such tensor")) for shapes in (self.shapes, theirs.shapes))
-            if ours != other:
-                raise WeightsError(f"{source}: {name}: {ours} expected, got {other}")
+            if getattr(self, field) != getattr(other, field):
+                raise WeightsError(f"{name}: {field}: {getattr(self, field)} expected, got {getattr(other, field)}")
+        check_architecture(name, other.architecture, self.architecture)
+        for tensor in sorted({*self.shapes, *other.shapes}):
+            expected, got = (str(each.shapes.get(tensor, "no such tensor")) for each in (self, other))
+            if expected != got:
+                raise WeightsError(f"{name}: {tensor}: {expected} expected, got {got}")
 
 
-def describe(weights: Candidate) -> str:
-    """What a candidate is called in messages."""
-    return str(weights) if isinstance(weights, str | Path) else "candidate"
+def candidate_name(candidate: Candidate) -> str:
+    """What a candidate is called in messages: the file's path where it is one."""
+    return str(candidate) if isinstance(candidate, str | Path) else "candidate"
 
 
-def stage(weights: Candidate, folder: Path, like: Path | None = None, parent: str = "") -> tuple[Path, Weights]:
-    """Writes a candidate to a file in ``folder`` and reads it back; returns that file and what is in it.
+def stage(candidate: Candidate, folder: Path) -> tuple[Path, Weights]:
+    """Writes a candidate to a file in ``folder`` and reads it back; returns that file and its content.
 
-    like: the weights file whose taxonomy and architecture a bare state dict is of. parent: what it was made from.
-    Raises WeightsError that names the candidate and its fault, StoreError for a file that cannot be read, OSError.
+    Raises:
+        WeightsError: names the candidate and its fault.
+        StoreError: names a file that cannot be read.
+        OSError: the folder cannot be written.
     """
     from sam_adapt_ros.segmentation import weights as weights_files
 
     folder.mkdir(exist_ok=True)
-    path = folder / STAGED
+    path = folder / _STAGED
     try:
-        if isinstance(weights, str | Path):
-            with store_errors(Path(weights)):
-                data = Path(weights).read_bytes()
+        if isinstance(candidate, str | Path):
+            with store_errors(Path(candidate)):
+                data = Path(candidate).read_bytes()
             write_atomically(path, data)
         else:
-            if not isinstance(weights, weights_files.Weights):
-                if like is None:
-                    raise WeightsError(f"{path}: a state dict alone does not say what it is for")
-                weights = replace(weights_files.load(like), state=weights, parent=parent)
-            weights_files.save(path, weights)
+            weights_files.save(path, candidate)
         return path, weights_files.load(path)
     except WeightsError as error:
-        raise WeightsError(str(error).replace(str(path), describe(weights))) from None
-
-
-def dump(weights: Weights | Mapping[str, Tensor], path: Path) -> None:
-    """Writes tensors as they are, faults included, to be looked at. Raises OSError, ValueError for what cannot be."""
-    import safetensors.torch
-
-    state = weights if isinstance(weights, Mapping) else weights.state
-    try:
-        data = safetensors.torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})
-    except Exception as error:  # safetensors' own error type does not derive from a built-in one
-        raise ValueError(f"{path}: {error}") from None
-    path.write_bytes(data)
+        raise WeightsError(str(error).replace(str(path), candidate_name(candidate))) from None

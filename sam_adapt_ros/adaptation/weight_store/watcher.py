@@ -1,4 +1,4 @@
-"""Watches a store's pointer from another process, at the cost of one ``stat`` a look."""
+"""Notices from another process that a store has other weights in use; an idle poll costs one ``stat``."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from sam_adapt_ros.errors import StoreError
 logger = logging.getLogger(__name__)
 
 
-class StoreFollower:
-    """Says when a store has other weights in use than before. Takes no lock and writes nothing; never raises.
+class StoreWatcher:
+    """Reports when a store has other weights in use than before. Takes no lock, writes nothing, never raises.
 
-    folder: the store's; it may come into being later.
-    running: name of the version that is in use already, "" for none.
-    problem: why the last look failed, "" when it did not; the next look tries again.
+    folder: the store's; it may be created later.
+    running: name of the version that was reported last, "" for none.
+    problem: why the last poll failed, "" when it did not; the next poll tries again.
     """
 
     def __init__(self, folder: str | Path, running: str = "") -> None:
@@ -31,13 +31,13 @@ class StoreFollower:
     def poll(self) -> Version | None:
         """The version in use, once after each change; else None.
 
-        Its file is there while it is current or previous: who takes longer than two promotions and a ``prune`` to load
-        it finds it missing, and polls again.
+        Its file exists while it is current or previous: a caller that takes longer than two promotions and a ``prune``
+        to load it finds it missing, and polls again.
         """
         try:
             status = self._pointer.stat()
-            look = (status.st_mtime_ns, status.st_ino)
-            if look == self._seen:
+            identity = (status.st_mtime_ns, status.st_ino)
+            if identity == self._seen:
                 return None
             version = self._store.current()
         except OSError as error:
@@ -46,17 +46,17 @@ class StoreFollower:
         except StoreError as error:
             self._failed(str(error))
             return None
-        self._seen, self.problem = look, ""
+        self._seen, self.problem = identity, ""
         if version.name == self.running:
             return None
         self.running = version.name
         return version
 
-    def again(self) -> None:
-        """Has the next look say what is in use, be it new or not: it could not be taken."""
+    def report_again(self) -> None:
+        """Makes the next poll report the version in use even if it has not changed, as when loading it failed."""
         self._seen, self.running = None, ""
 
     def _failed(self, problem: str) -> None:
         if problem != self.problem:
-            logger.warning("weight store: %s", problem)
+            logger.warning("the weight store cannot be read and is polled again: %s", problem)
         self.problem = problem

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from sam_adapt_ros import resources
 from sam_adapt_ros.adaptation import WeightStore
-from sam_adapt_ros.adaptation.weight_store.pointer import POINTER_FILE
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import StoreError
 from sam_adapt_ros.io.atomic_write import is_temporary, write_atomically
@@ -64,11 +63,6 @@ class Workplace:
         mode, where = config.adaptation.mode, self.store.folder
         logger.info("learning (%s) in %s: %d frames and %s from before", mode, where, len(adapter.buffer), before)
         return adapter
-
-    @property
-    def there(self) -> bool:
-        """Whether the store has something in use."""
-        return (self.store.folder / POINTER_FILE).exists()
 
     def close(self) -> None:
         """Leaves it to the next process."""

@@ -305,7 +305,7 @@ class Learner:
             logger.error("learning is paused: %s", error)
         self._problem = str(error)
         self._retry_at = time.monotonic() + RETRY_S
-        if isinstance(error, StoreError) and error.reason == "missing" and not self.workplace.there:
+        if isinstance(error, StoreError) and error.reason == "missing" and not self.workplace.store.exists:
             # Somebody has removed the store under us, and our state with it: opened anew, it begins with the source.
             self.workplace.close()
             self.adapter = None

@@ -11,10 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sam_adapt_ros.adaptation import StoreFollower, StoreReader, WeightStore
+from sam_adapt_ros.adaptation import StoreWatcher, WeightStore
 from sam_adapt_ros.adaptation.monitoring.deployment_monitor import Watch, behaviour_of
-from sam_adapt_ros.adaptation.weight_store.pointer import POINTER_FILE, Pointer
-from sam_adapt_ros.adaptation.weight_store.version import hash_of, parse_name
+from sam_adapt_ros.adaptation.weight_store.version import version_hash, version_number
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import SamAdaptError, StoreError
 from sam_adapt_ros.nodes.segmenter.hot_swap import Model
@@ -46,9 +45,8 @@ class Following:
         self.rollbacks = 0
         self.rolled_back = ""
         self._config, self._model = config, model
-        self._reader = StoreReader(self.folder)
         self._store = WeightStore(self.folder, settings.lock_timeout)
-        self._follower = StoreFollower(self.folder)
+        self._watcher = StoreWatcher(self.folder)
         self._source_hash = model.current.version[:8]
         self._source = ""  # the source's name in the store
         self._target = ""  # the version in use, or about to be; "" for the source
@@ -77,7 +75,7 @@ class Following:
         if name != before:
             self._watched = name
             source = name in ("", self._source)
-            self._watch.begin(source=source, newer=(parse_name(name) or 0) > (parse_name(before) or 0))
+            self._watch.begin(source=source, newer=(version_number(name) or 0) > (version_number(before) or 0))
         now = time.monotonic()
         if now - self._last_frame > PAUSE_S:
             self._watch.interrupted()
@@ -94,7 +92,7 @@ class Following:
     @property
     def problem(self) -> str:
         """What is wrong with the store or what it has in use, "" when nothing is."""
-        return self._follower.problem or self._refusal
+        return self._watcher.problem or self._refusal
 
     def report(self) -> dict[str, Any]:
         """For the diagnostics."""
@@ -111,39 +109,30 @@ class Following:
 
     def _look(self, at_once: bool = False) -> None:
         self._asked = False
-        if not self._found and not self._exists():
+        if not self._found and not self._store.exists:
             return  # no store yet is nothing to complain about
         self._found = True
         if time.monotonic() >= self._retry_at:
             self._retry_at = math.inf
-            self._follower.again()
+            self._watcher.report_again()
         # A version that is not there is none to the follower; at the start another one has to be found.
-        if self._follower.poll() is not None or (at_once and self._follower.problem):
+        if self._watcher.poll() is not None or (at_once and self._watcher.problem):
             self._changed(at_once)
         if self._owed is not None:
             with contextlib.suppress(StoreError):  # as long as that cannot be read, it stays owed
-                if self._owed[0] == self._reader.pointer().current:
+                if self._owed[0] == self._store.pointer().current:
                     self._roll_back_store(*self._owed)
                 else:
                     self._owed = None
 
-    def _exists(self) -> bool:
-        try:
-            (self.folder / POINTER_FILE).stat()
-        except (FileNotFoundError, NotADirectoryError):
-            return False
-        except OSError:
-            pass  # the follower says what is wrong with it
-        return True
-
     def _changed(self, at_once: bool) -> None:
         try:
-            pointer = self._reader.pointer()
+            pointer = self._store.pointer()
         except StoreError as error:
             self._refuse(str(error))
             return
         self._current = pointer.current
-        if hash_of(pointer.source) != self._source_hash:
+        if version_hash(pointer.source) != self._source_hash:
             self._refuse(
                 f"{self.folder}: not followed: its source model is {pointer.source}, "
                 f"segmenter.weights is {self._source_hash} ({self._config.segmenter.weights})"
@@ -152,7 +141,7 @@ class Following:
         self._refusal, self._source = "", pointer.source
         if not self._is_target(pointer.current):
             # With frames flowing, what works is kept; at the start the nearest that works is taken.
-            self._load_first([pointer.current, *(_before(pointer) if at_once else ())], at_once)
+            self._load_first([pointer.current, *(pointer.earlier if at_once else ())], at_once)
 
     def _is_target(self, name: str) -> bool:
         return name == (self._target or self._source)
@@ -168,7 +157,7 @@ class Following:
                 self._load(name, at_once)
             except (SamAdaptError, OSError, RuntimeError) as error:
                 self._refuse(f"{name}: {error}")
-                self._follower.running = ""
+                self._watcher.running = ""
                 self._retry_at = time.monotonic() + self._delay
             else:
                 break
@@ -180,7 +169,7 @@ class Following:
         weights = self._config.segmenter.weights if is_source else str(self.folder / name)
         segmenter = self._config.segmenter.model_copy(update={"weights": weights})
         config = self._config.model_copy(update={"segmenter": segmenter})
-        self._model.load(config, name, self._source_hash if is_source else hash_of(name), at_once)
+        self._model.load(config, name, self._source_hash if is_source else version_hash(name), at_once)
         self._target = name
 
     def _reload(self) -> None:
@@ -197,8 +186,8 @@ class Following:
         self.rollbacks += 1
         self.rolled_back = f"{name}: {reason}"
         try:
-            pointer = self._reader.pointer()
-            names = [pointer.current, *_before(pointer)]
+            pointer = self._store.pointer()
+            names = [pointer.current, *pointer.earlier]
         except StoreError:
             names = []
         self._load_first([version for version in (*names, self._source) if version != name])
@@ -220,12 +209,3 @@ class Following:
         if problem != self._refusal:
             logger.error("the weights in use stay: %s", problem)
         self._refusal = problem
-
-
-def _before(pointer: Pointer) -> list[str]:
-    """What a rollback goes back to, nearest first."""
-    names = []
-    while pointer.previous:
-        pointer = pointer.rolled_back()
-        names.append(pointer.current)
-    return names

@@ -18,7 +18,7 @@ import store_weights
 import torch
 from store_weights import make_weights
 
-from sam_adapt_ros.adaptation import Record, StoreFollower, WeightStore
+from sam_adapt_ros.adaptation import Record, StoreWatcher, WeightStore
 from sam_adapt_ros.config import ArchitectureConfig
 from sam_adapt_ros.errors import StoreError
 from sam_adapt_ros.segmentation import weights as weights_files
@@ -85,10 +85,10 @@ def check_after_kill(folder, log, before):
     assert store.previous().name == pointer.current
     assert store.rollback().name == pointer.current
     assert store.verify() == []
-    known = {path.name for version in store.list() for path in (version.path, version.path.with_suffix(".json"))}
+    known = {path.name for version in store.versions() for path in (version.path, version.path.with_suffix(".json"))}
     left = {path.name for path in folder.iterdir()} - known
     assert left <= {"current", ".lock", ".reserve", "quarantine"}
-    assert version in store.list()
+    assert version in store.versions()
     log.unlink(missing_ok=True)
     return store
 
@@ -116,19 +116,19 @@ def test_kills_at_fifty_random_instants_of_one_long_life(fast_folder, writers):
     store = WeightStore(fast_folder / "store")
     store.initialize(make_weights(-1))
     source = store.source().path.read_bytes()
-    followers = [StoreFollower(store.folder) for _ in range(2)]
+    watchers = [StoreWatcher(store.folder) for _ in range(2)]
     for seed in range(50):
         before = store.current().name
         writer = writers.start(store.folder, fast_folder / "log", seed)
         time.sleep(generator.uniform(0.0, 0.12))
-        for follower in followers:
-            follower.poll()
-            assert follower.problem == ""
+        for watcher in watchers:
+            watcher.poll()
+            assert watcher.problem == ""
         os.kill(writer, signal.SIGKILL)
         assert writers.wait() == -signal.SIGKILL
         check_after_kill(store.folder, fast_folder / "log", before).prune(3)
     assert store.source().path.read_bytes() == source
-    assert {follower.poll() and follower.running for follower in followers} <= {None, store.current().name}
+    assert {watcher.poll() and watcher.running for watcher in watchers} <= {None, store.current().name}
 
 
 def test_several_processes_and_threads_change_and_follow_one_store(fast_folder, writers):
@@ -148,12 +148,12 @@ def test_several_processes_and_threads_change_and_follow_one_store(fast_folder, 
                     failures.append(error)
             time.sleep(0.01)
 
-    def follow():
-        follower = StoreFollower(store.folder)
+    def watch():
+        watcher = StoreWatcher(store.folder)
         while not stop.is_set():
-            version = follower.poll()
-            if follower.problem:
-                failures.append(follower.problem)
+            version = watcher.poll()
+            if watcher.problem:
+                failures.append(watcher.problem)
             if version is not None:
                 try:
                     weights_files.load(version.path)
@@ -162,7 +162,7 @@ def test_several_processes_and_threads_change_and_follow_one_store(fast_folder, 
                     if version.path.exists():  # pruned or set aside meanwhile: fine
                         failures.append(error)
 
-    threads = [threading.Thread(target=target) for target in (roll_back, follow, follow)]
+    threads = [threading.Thread(target=target) for target in (roll_back, watch, watch)]
     for thread in threads:
         thread.start()
     time.sleep(2.5)
@@ -171,7 +171,7 @@ def test_several_processes_and_threads_change_and_follow_one_store(fast_folder, 
         thread.join()
     os.kill(writer, signal.SIGKILL)
     writers.wait()
-    # The writer quarantines what it finds in use: what another process rolled back to may be the source.
+    # The writer rejects what it finds in use: the version that another process rolled back to may be the source.
     assert not failures
     assert len(seen) > 3
     assert store.verify() == []
@@ -211,7 +211,7 @@ def test_a_full_disk_pauses_learning_and_rolls_back_all_the_same(small_disk):
     assert store.rollback() == promoted[-2]
     assert store.rollback() == promoted[-3]
     assert store.verify() == []
-    assert StoreFollower(store.folder).poll() == promoted[-3]
+    assert StoreWatcher(store.folder).poll() == promoted[-3]
     (small_disk / "filler").unlink()
     assert store.prune(0)
     version = store.promote(store.add(make_weights(1000, size=8000), Record()))
@@ -245,7 +245,7 @@ def test_a_full_disk_is_told_at_whichever_write_it_comes(store, monkeypatch):
             failed += 1
             assert error.reason == "disk_full"
             assert str(store.folder) in str(error)
-            assert store.current() in (before, store.list()[-1])
+            assert store.current() in (before, store.versions()[-1])
         assert store.verify() == []
         if writes < failing:
             break
@@ -262,15 +262,15 @@ def test_a_read_only_store_can_be_looked_at_and_says_so(store, tmp_path):
         subprocess.run(["mount", "-o", "remount,bind,ro", view], check=True)
         frozen = WeightStore(view)
         assert frozen.current().name == one.name
-        assert len(frozen.list()) == 2
+        assert len(frozen.versions()) == 2
         assert frozen.verify() == []
-        assert StoreFollower(view).poll().name == one.name
+        assert StoreWatcher(view).poll().name == one.name
         for change in (
             lambda: frozen.add(make_weights(2), Record()),
             lambda: frozen.promote(frozen.source()),
             frozen.rollback,
             lambda: frozen.prune(0),
-            lambda: frozen.quarantine(one.name, "no"),
+            lambda: frozen.reject(one.name, "no"),
         ):
             with pytest.raises(StoreError, match="Read-only") as error:
                 change()
@@ -314,12 +314,12 @@ def test_a_damaged_file_is_refused_named_and_kept(store, tmp_path, spoil, word):
         store.add(path, Record())
     assert error.value.reason == "refused"
     assert str(path) in str(error.value)
-    (kept,) = store.quarantined
+    (kept,) = store.rejected
     assert kept.path.read_bytes() == content
     assert kept.path.name == path.name
     assert str(kept.path) in str(error.value)
     assert str(path) in kept.reason
-    assert store.list() == (store.source(),)
+    assert store.versions() == (store.source(),)
     assert store.verify() == []
 
 
@@ -341,22 +341,22 @@ def test_a_candidate_that_does_not_fit_is_refused_named_and_kept(store, weights,
     with pytest.raises(StoreError, match=word) as error:
         store.add(weights, Record())
     assert error.value.reason == "refused"
-    (kept,) = store.quarantined
+    (kept,) = store.rejected
     assert kept.path.stat().st_size > 0
     assert kept.reason in str(error.value)
     state = safetensors.torch.load(kept.path.read_bytes())
     assert set(state) == set(weights.state)
-    assert store.list() == (store.source(),)
+    assert store.versions() == (store.source(),)
 
 
 def test_a_missing_candidate_is_named(store, tmp_path):
     with pytest.raises(StoreError, match=r"nowhere\.safetensors") as error:
         store.add(tmp_path / "nowhere.safetensors", Record())
     assert error.value.reason == "missing"
-    assert list(store.quarantined) == []
+    assert list(store.rejected) == []
 
 
-def test_a_version_that_rots_on_disk_is_not_promoted_but_set_aside(store):
+def test_a_version_that_is_damaged_on_disk_is_not_promoted_but_rejected(store):
     version = store.add(make_weights(1), Record())
     version.path.chmod(0o644)
     version.path.write_bytes(version.path.read_bytes()[:-1])
@@ -364,5 +364,5 @@ def test_a_version_that_rots_on_disk_is_not_promoted_but_set_aside(store):
         store.promote(version)
     assert error.value.reason == "damaged"
     assert store.current() == store.source()
-    assert [entry.path.name for entry in store.quarantined] == [version.name]
+    assert [entry.path.name for entry in store.rejected] == [version.name]
     assert store.verify() == []

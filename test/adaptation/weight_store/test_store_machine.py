@@ -8,12 +8,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
 from store_weights import make_weights
 
-from sam_adapt_ros.adaptation import Record, StoreFollower, WeightStore
+from sam_adapt_ros.adaptation import Record, StoreWatcher, WeightStore
+from sam_adapt_ros.adaptation.weight_store.version import version_number
 from sam_adapt_ros.errors import StoreError
 
 
 class StoreMachine(RuleBasedStateMachine):
-    """The model: versions present in order, those set aside, and the trail of promotions from the source on."""
+    """The model: versions present in order, how many were rejected, and the trail of promotions from the source on."""
 
     versions = Bundle("versions")
 
@@ -26,16 +27,16 @@ class StoreMachine(RuleBasedStateMachine):
     @initialize(target=versions)
     def start(self):
         source = self.store.initialize(make_weights(-1)).name
-        self.source, self.present, self.trail, self.aside = source, [source], [source], 0
+        self.source, self.present, self.trail, self.rejected = source, [source], [source], 0
         self.bytes = {source: self.store.source().path.read_bytes()}
-        self.follower = StoreFollower(self.store.folder)
+        self.watcher = StoreWatcher(self.store.folder)
         return source
 
     @rule(target=versions)
     def add(self):
         self.seed += 1
         version = self.store.add(make_weights(self.seed), Record(frames=self.seed))
-        assert version.number > max(int(name[1:5]) for name in self.bytes)
+        assert version_number(version.name) > max(int(name[1:5]) for name in self.bytes)
         self.present.append(version.name)
         self.bytes[version.name] = version.path.read_bytes()
         return version.name
@@ -53,7 +54,7 @@ class StoreMachine(RuleBasedStateMachine):
             self.store.add(make_weights(5, taxonomy="other"), Record())
         except StoreError as error:
             assert error.reason == "refused"
-            self.aside += 1
+            self.rejected += 1
         else:
             raise AssertionError("taken")
         return multiple()
@@ -88,17 +89,17 @@ class StoreMachine(RuleBasedStateMachine):
         kept = {self.source, *self.trail[-2:], *self.present[len(self.present) - min(keep, len(self.present)) :]}
         assert set(removed) == set(self.present) - kept
         self._forget(removed)
-        self.aside = min(self.aside, keep)
+        self.rejected = min(self.rejected, keep)
 
     @rule(name=versions)
-    def quarantine(self, name):
+    def reject(self, name):
         try:
-            self.store.quarantine(name, "drawn")
+            self.store.reject(name, "drawn")
         except StoreError as error:
             assert error.reason == ("refused" if name == self.source else "missing")
             return
         self._forget([name])
-        self.aside += 1
+        self.rejected += 1
 
     @rule()
     def reopen(self):
@@ -113,15 +114,15 @@ class StoreMachine(RuleBasedStateMachine):
         if not self.bytes:
             return
         assert self.store.verify() == []
-        assert [version.name for version in self.store.list()] == self.present
+        assert [version.name for version in self.store.versions()] == self.present
         assert self.store.source().name == self.source
         assert self.store.current().name == self.trail[-1]
         previous = self.store.previous()
         assert (previous.name if previous else None) == (self.trail[-2] if len(self.trail) > 1 else None)
         assert all(self.store.get(name).path.read_bytes() == self.bytes[name] for name in self.present)
-        assert len(list(self.store.quarantined)) == self.aside
-        self.follower.poll()
-        assert self.follower.running == self.trail[-1]
+        assert len(list(self.store.rejected)) == self.rejected
+        self.watcher.poll()
+        assert self.watcher.running == self.trail[-1]
 
     def teardown(self):
         self.folder.cleanup()

@@ -213,7 +213,7 @@ def test_observe_shows_what_it_would_have_learned_from_and_changes_nothing(
     assert "observe: pseudo-labels on" in status["decision"]["reason"]
     assert 0 < status["decision"]["labels"]["coverage"] <= 1
     assert status["promotions"] == status["rejections"] == 0
-    assert store_of(folder).list() == (store_of(folder).source(),)
+    assert store_of(folder).versions() == (store_of(folder).source(),)
     until(lambda: rig.status["settled"], what="the end of the drive")
 
 
