@@ -22,7 +22,7 @@ from sam_adapt_ros.frame import CameraView
 from sam_adapt_ros.geometry import invert, project
 from sam_adapt_ros.masks import SeenPoints, build
 from sam_adapt_ros.masks.image_regions import ImageRegions
-from sam_adapt_ros.masks.promptable_model import Decoded, LogitFrame, PointSampler
+from sam_adapt_ros.masks.promptable_model import STABILITY_SCORE_OFFSET, Decoded, LogitFrame, PointSampler
 from sam_adapt_ros.masks.sam import AutomaticSam, SamEmbedding, SegmentAnything
 from sam_adapt_ros.masks.sam_lidar_prompts import LidarPromptedMasks
 from sam_adapt_ros.simulation.drive import Drive
@@ -226,7 +226,7 @@ def _calibrated_sam(view: CameraView, config: SamConfig) -> tuple[Sam, SamEmbedd
     logits = decoded.frame.visible(decoded.logits.flatten(0, 1))
     middle = float(logits.median())
     gain = 1.0
-    while _stability(gain * (logits - middle), config.stability_score_offset) < config.stability_score_thresh:
+    while _stability(gain * (logits - middle), STABILITY_SCORE_OFFSET) < config.stability_score_thresh:
         gain *= 1.2
     for network in sam.mask_decoder.output_hypernetworks_mlps:
         network.layers[-1].weight *= gain

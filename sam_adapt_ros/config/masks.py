@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from sam_adapt_ros.config.section import Count, Fraction, NonNegative, Positive, Section
+from sam_adapt_ros.config.section import Count, Fraction, Positive, Section
 
 
 class SegmentsConfig(Section):
@@ -16,13 +16,6 @@ class SegmentsConfig(Section):
     min_radius: Positive = 0.3  # ... and, along the line of sight, at least this ...
     max_radius: Positive = 2.0  # ... and at most that; all three for the finest scale, doubled by each further one
     scales: Annotated[int, Field(ge=1, le=4)] = 2
-    vertical_stretch: Positive = 2.0  # how much farther apart in height: beams are sparser than the points along them
-    max_slope: Positive = 0.15  # rise by run, against the plane around the vehicle, that ground may have
-    ground_tolerance: Positive = 0.15  # points no higher above the ground ...
-    ground_tolerance_per_metre: NonNegative = 0.002  # ... than this and this share of their range are on it
-    ground_regions: bool = True  # split the ground by image regions; False: the ground is one mask
-    ground_width: Count = 256  # pixels that the image is scaled down to for that
-    ground_scale: Positive = 80.0  # felzenszwalb's scale there
 
 
 class RegionsConfig(Section):
@@ -30,8 +23,6 @@ class RegionsConfig(Section):
 
     width: Count = 400  # pixels that the image is scaled down to for the finest scale, half of it for the others
     scales: list[float] = Field([30.0, 150.0, 600.0])  # finest first: larger values give larger regions
-    sigma: NonNegative = 0.8  # Gaussian smoothing, pixels of the scaled image
-    min_size: Count = 20  # pixels of the scaled image
 
 
 class SamConfig(Section):
@@ -44,7 +35,6 @@ class SamConfig(Section):
     points_per_batch: Count = 64
     pred_iou_thresh: float = 0.88  # masks of lower predicted IoU are dropped; also by sam_lidar
     stability_score_thresh: float = 0.95  # so are masks that change with the threshold; also by sam_lidar
-    stability_score_offset: Positive = 1.0
     box_nms_thresh: Fraction = 0.7  # and masks whose box a better mask has; also by sam_lidar
 
 
@@ -53,9 +43,6 @@ class SamLidarConfig(Section):
 
     prompts: Count = 128
     prompts_per_batch: Annotated[int, Field(ge=0)] = 0  # 0: 16 on a CPU (memory), 64 on a GPU (occupancy)
-    depth_weight: NonNegative = 0.5  # spread: this many image widths apart is a depth e times larger
-    covered_weight: Fraction = 0.25  # spread: distances count this much where masks already are
-    labelled_weight: Fraction = 0.5  # spread: and this much where points are already labelled
 
 
 class MaskConfig(Section):

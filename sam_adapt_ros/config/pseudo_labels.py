@@ -26,8 +26,6 @@ class VisibilityConfig(Section):
     enabled: bool = False
     cell: Positive = 0.003  # radians a cell of the depth image; no less than the LiDAR's step in azimuth
     window: Count = 8  # cells above and below that a nearer surface must be met within; bridges the gap between beams
-    margin: NonNegative = 0.5  # metres that it must be nearer by, ...
-    margin_per_metre: NonNegative = 0.05  # ... or this share of the point's depth, whichever is more
 
 
 class EnhancementConfig(Section):

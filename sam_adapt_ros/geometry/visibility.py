@@ -14,12 +14,17 @@ from sam_adapt_ros.config import VisibilityConfig
 from sam_adapt_ros.frame import CameraView
 from sam_adapt_ros.geometry.projection import Projection
 
+MARGIN = 0.5  # metres that a cover must be nearer by, ...
+MARGIN_PER_METRE = (
+    0.05  # ... or this share of the point's depth: anything nearer by less may be the point's own surface
+)
+
 
 def visible(projection: Projection, view: CameraView, config: VisibilityConfig) -> NDArray[np.bool_]:
     """(N,) bool: the points that are valid in the projection and that nothing covers.
 
     The smallest depth of each cell of the image is kept. A point is covered when, within ``window`` cells above it and
-    within as many below it (its own row left out), something is nearer by max(margin, margin_per_metre * depth).
+    within as many below it (its own row left out), something is nearer by max(MARGIN, MARGIN_PER_METRE * depth).
     The cells are ``cell`` radians wide and high: no narrower than the LiDAR's step in azimuth (0.003 for a 64-beam
     sensor at 10 Hz, 0.006 for a 32-beam one at 20 Hz), or points are seen through the gaps; wider ones take walls seen
     at a grazing angle for covers. The window has to bridge the gap between two beams likewise. Points at the outline
@@ -35,7 +40,7 @@ def visible(projection: Projection, view: CameraView, config: VisibilityConfig) 
     row = _cells(projection.uv[index, 1], config.cell * float(camera.K[1, 1])) + config.window
     nearest = np.full((int(row.max()) + 1 + config.window, int(column.max()) + 1), np.inf)
     np.minimum.at(nearest, (row, column), depth)
-    limit = depth - np.maximum(config.margin, config.margin_per_metre * depth)
+    limit = depth - np.maximum(MARGIN, MARGIN_PER_METRE * depth)
     above = np.full(len(index), np.inf)
     below = np.full(len(index), np.inf)
     for step in range(1, config.window + 1):

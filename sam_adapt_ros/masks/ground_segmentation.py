@@ -13,8 +13,6 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from sam_adapt_ros.config import SegmentsConfig
-
 SECTORS = 180
 NEAREST = 1.5  # metres; nearer returns are the vehicle's own
 FARTHEST = 200.0
@@ -24,6 +22,9 @@ PLANE_RANGE = 25.0  # the base plane is fitted to cells up to here
 PLANE_POINTS = 20_000  # enough of them
 PLANE_TRIPLES = 100
 PLANE_TOLERANCE = 0.15
+MAX_SLOPE = 0.15  # rise by run, against the base plane, that ground may have
+GROUND_TOLERANCE = 0.15  # metres above the ground that its points may lie: the height of a kerb, and noise ...
+GROUND_TOLERANCE_PER_METRE = 0.002  # ... that grows with range
 BODY_EXTENT = 0.4  # metres in height that points of one cell of bare ground never span
 
 
@@ -45,7 +46,7 @@ class PolarGrid:
 
 
 def ground_height(
-    points: NDArray[np.float32], azimuth: NDArray[np.float32], distance: NDArray[np.float32], settings: SegmentsConfig
+    points: NDArray[np.float32], azimuth: NDArray[np.float32], distance: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     """Height of every point above the ground under it, metres.
 
@@ -58,19 +59,17 @@ def ground_height(
     x, y, z = points.T
     height = z - (a * x + b * y + c)
     # Multipath returns lie metres below the road and would pass for the ground of their cell.
-    plausible = height > -(0.5 + settings.max_slope * distance)
+    plausible = height > -(0.5 + MAX_SLOPE * distance)
     lowest, highest = _extent(height[plausible], grid.cell[plausible], grid.shape)
-    followed = _follow(lowest, highest - lowest > BODY_EXTENT, grid.edges, settings)
+    followed = _follow(lowest, highest - lowest > BODY_EXTENT, grid.edges)
     ground = _refine(height, followed, grid)
     centers = 0.5 * (grid.edges[:-1] + grid.edges[1:])
     return (height - _interpolate(ground, centers, grid, distance)).astype(np.float32)
 
 
-def is_ground(
-    height: NDArray[np.float32], distance: NDArray[np.float32], settings: SegmentsConfig
-) -> NDArray[np.bool_]:
+def is_ground(height: NDArray[np.float32], distance: NDArray[np.float32]) -> NDArray[np.bool_]:
     """(N,) bool: whether points at those heights above the ground lie on it. Points below it count as on it."""
-    return height <= settings.ground_tolerance + settings.ground_tolerance_per_metre * distance
+    return height <= GROUND_TOLERANCE + GROUND_TOLERANCE_PER_METRE * distance
 
 
 def _polar_grid(azimuth: NDArray[np.float32], distance: NDArray[np.float32]) -> PolarGrid:
@@ -136,11 +135,9 @@ def _lowest_rows(z: NDArray[np.float32], distance: NDArray[np.float32], grid: Po
     return rows[first]
 
 
-def _follow(
-    lowest: NDArray[np.float64], upright: NDArray[np.bool_], edges: NDArray[np.float64], settings: SegmentsConfig
-) -> NDArray[np.float64]:
+def _follow(lowest: NDArray[np.float64], upright: NDArray[np.bool_], edges: NDArray[np.float64]) -> NDArray[np.float64]:
     """(sectors, rings) ground height, followed outwards: a cell's lowest point is taken for ground when a slope of at
-    most ``max_slope`` leads there from the last ground of the sector; elsewhere that height is carried on.
+    most ``MAX_SLOPE`` leads there from the last ground of the sector; elsewhere that height is carried on.
 
     Where the cell's points are ``upright`` and begin above the ground, they are a body whose foot was not hit.
     """
@@ -150,7 +147,7 @@ def _follow(
     since = np.zeros(len(lowest))  # range of the sector's last ground
     left, right = np.arange(-1, len(lowest) - 1), np.arange(1, len(lowest) + 1) % len(lowest)
     for ring in range(1, lowest.shape[1]):
-        reach = 0.1 + settings.max_slope * (centers[ring] - since)
+        reach = 0.1 + MAX_SLOPE * (centers[ring] - since)
         rise = lowest[:, ring] - height
         found = (np.abs(rise) <= reach) & ~(upright[:, ring] & (rise > 0.1))
         height = np.where(found, lowest[:, ring], height)

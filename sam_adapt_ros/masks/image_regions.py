@@ -11,6 +11,9 @@ from sam_adapt_ros.config import RegionsConfig
 from sam_adapt_ros.frame import CameraView
 from sam_adapt_ros.masks.mask_set import MaskSet, SeenPoints, from_labels
 
+SIGMA = 0.8  # Gaussian smoothing in pixels, as Felzenszwalb and Huttenlocher published it (IJCV 2004)
+MIN_SIZE = 20  # pixels of the scaled image; smaller regions join a neighbour
+
 
 class ImageRegions:
     """The ``regions`` generator.
@@ -42,10 +45,10 @@ class ImageRegions:
         base_image = shrink(image, config.width)
         small = shrink(base_image, max(config.width // 2, 1))
         finest, *coarser = config.scales
-        base = partition(base_image, finest, config.sigma, config.min_size)
+        base = partition(base_image, finest, SIGMA, MIN_SIZE)
         levels = [base]
         for scale in coarser:
-            coarse = partition(small, scale, config.sigma, config.min_size).astype(np.int32)
+            coarse = partition(small, scale, SIGMA, MIN_SIZE).astype(np.int32)
             grown = np.asarray(cv2.resize(coarse, base_image.shape[1::-1], interpolation=cv2.INTER_NEAREST), np.int64)
             levels.append(_nest(levels[-1], grown))
         return levels

@@ -15,6 +15,9 @@ from sam_adapt_ros.masks.image_regions import at_pixels, partition, shrink, stre
 from sam_adapt_ros.masks.mask_set import MaskSet, SeenPoints, from_labels
 from sam_adapt_ros.masks.point_clustering import cluster
 
+# Felzenszwalb's graph segmentation of the ground's part of the image: lane markings and kerbs are a pixel or two wide.
+GROUND_WIDTH = 256  # pixels that the image is scaled down to
+GROUND_SCALE = 80.0
 GROUND_SIGMA = 0.5
 GROUND_MIN_SIZE = 15  # pixels of the scaled image
 
@@ -56,7 +59,7 @@ class LidarSegments:
         finite = np.flatnonzero(np.isfinite(points[:, 0]) & np.isfinite(points[:, 1]) & np.isfinite(points[:, 2]))
         kept = points if len(finite) == len(points) else points[finite]
         azimuth, distance = np.arctan2(kept[:, 1], kept[:, 0]), np.hypot(kept[:, 0], kept[:, 1])
-        on_ground = is_ground(ground_height(kept, azimuth, distance, self._config), distance, self._config)
+        on_ground = is_ground(ground_height(kept, azimuth, distance), distance)
         ground = np.zeros(len(points), bool)
         ground[finite] = on_ground
         standing = np.flatnonzero(~on_ground)
@@ -79,14 +82,11 @@ class LidarSegments:
             return MaskSet.empty(len(seen))
         height, width = image.shape[:2]
         rows, columns = seen.pixels(height, width)
-        if not self._config.ground_regions:
-            ids = np.where(ground, 0, -1)
-            return from_labels(ids, _hull_areas(ids, seen.uv, 1), self.name, self._min_points)
         # Above the highest ground point there is nothing to split.
         top = int(rows[ground].min())
         below = image[top:]
-        small = stretched(shrink(below, self._config.ground_width))
-        level = partition(small, self._config.ground_scale, GROUND_SIGMA, GROUND_MIN_SIZE)
+        small = stretched(shrink(below, GROUND_WIDTH))
+        level = partition(small, GROUND_SCALE, GROUND_SIGMA, GROUND_MIN_SIZE)
         area = np.bincount(level.ravel()) * (below.shape[0] * width / level.size)
         inside = np.maximum(rows - top, 0)
         ids = np.where(ground, at_pixels(level, inside, columns, below.shape[0], width), -1)

@@ -27,7 +27,7 @@ from sam_adapt_ros.masks.mask_set import MaskSet, SeenPoints
 if TYPE_CHECKING:
     from sam_adapt_ros.masks.generators import MaskGenerator
 
-FORMAT = 1
+FORMAT = 1  # part of every key: to be raised when a generator's rules or constants change
 
 logger = logging.getLogger(__name__)
 

@@ -22,6 +22,7 @@ from sam_adapt_ros.config import SegmentsConfig
 
 FARTHEST = 200.0
 STEEPEST = 2.0  # slopes of elevation are clipped to this; such points are almost overhead
+VERTICAL_STRETCH = 2.0  # beams are farther apart in height than the points along them, so the radius is larger there
 RADIUS_IN_CELLS = 1.5  # so that on a surface without gaps the centroids of touching cells are always within the radius
 HALF_NEIGHBOURS = [offset for offset in product((-1, 0, 1), repeat=3) if offset > (0, 0, 0)]
 
@@ -39,7 +40,7 @@ def cluster(
     cells, shape = _cells(points, azimuth, distance, settings)
     # Points at first, then the nodes of the scale before: what the cells hold, their number, their coordinates' sums.
     count: NDArray[np.floating | np.integer] = np.ones(len(points))
-    sums = [points[:, 0], points[:, 1], points[:, 2] / np.float32(settings.vertical_stretch)]
+    sums = [points[:, 0], points[:, 1], points[:, 2] / np.float32(VERTICAL_STRETCH)]
     node_of_point = np.arange(len(points))
     edges = np.zeros((2, 0), np.int64)
     ids: list[NDArray[np.int64]] = []
@@ -72,7 +73,7 @@ def _cells(
     cells = np.empty((3, len(points)), np.int32)
     cells[0] = np.minimum((azimuth + np.float32(np.pi)) * np.float32(around / (2 * np.pi)), around - 1)
     cells[1] = warped * np.float32(1 / size)
-    cells[2] = slope * np.float32(1 / (size * settings.vertical_stretch))
+    cells[2] = slope * np.float32(1 / (size * VERTICAL_STRETCH))
     return cells, (around, int(cells[1].max()) + 1, int(cells[2].max()) + 1)
 
 

@@ -31,6 +31,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+STABILITY_SCORE_OFFSET = 1.0  # logits either way that a mask must hardly change with, as segment_anything publishes it
+
 
 @dataclass(frozen=True)
 class LogitFrame:

@@ -18,7 +18,7 @@ from sam_adapt_ros.errors import MaskError
 from sam_adapt_ros.frame import CameraView
 from sam_adapt_ros.masks.image_masks import ImageMasks
 from sam_adapt_ros.masks.mask_set import MaskSet, SeenPoints
-from sam_adapt_ros.masks.promptable_model import Decoded, LogitFrame
+from sam_adapt_ros.masks.promptable_model import STABILITY_SCORE_OFFSET, Decoded, LogitFrame
 
 
 def load_sam(config: SamConfig) -> Sam:
@@ -69,7 +69,7 @@ class AutomaticSam:
             points_per_batch=config.points_per_batch,
             pred_iou_thresh=config.pred_iou_thresh,
             stability_score_thresh=config.stability_score_thresh,
-            stability_score_offset=config.stability_score_offset,
+            stability_score_offset=STABILITY_SCORE_OFFSET,
             box_nms_thresh=config.box_nms_thresh,
             output_mode="coco_rle",
         )

@@ -20,10 +20,14 @@ from sam_adapt_ros.config import SamConfig, SamLidarConfig
 from sam_adapt_ros.frame import IGNORE, CameraView
 from sam_adapt_ros.masks.mask_set import MaskSet, SeenPoints
 from sam_adapt_ros.masks.prompt_sampling import PromptSpread
-from sam_adapt_ros.masks.promptable_model import Decoded, PointSampler, PromptableModel
+from sam_adapt_ros.masks.promptable_model import STABILITY_SCORE_OFFSET, Decoded, PointSampler, PromptableModel
 
-BATCH_CPU = 16
-BATCH_CUDA = 64
+BATCH_CPU = 16  # prompts: memory
+BATCH_CUDA = 64  # prompts: occupancy
+# How prompts spread over the points that a camera sees, see PromptSpread.
+DEPTH_WEIGHT = 0.5  # image widths that a depth e times larger is worth
+COVERED_WEIGHT = 0.25  # of distances to points that are on a mask already
+LABELLED_WEIGHT = 0.5  # of distances to points that are labelled already
 
 
 class _Candidates(NamedTuple):
@@ -64,16 +68,16 @@ class LidarPromptedMasks:
         """The masks of an image of (H, W) pixels that is already embedded."""
         config = self._config
         rows, columns = seen.pixels(*size)
-        spread = PromptSpread(seen.uv, seen.depth, size[1], config.depth_weight)
+        spread = PromptSpread(seen.uv, seen.depth, size[1], DEPTH_WEIGHT)
         need = np.ones(len(seen), np.float32)
         if labels is not None:
-            need[labels != IGNORE] = max(config.labelled_weight, 1e-6)
+            need[labels != IGNORE] = LABELLED_WEIGHT
         batch_size = config.prompts_per_batch or (BATCH_CUDA if self._model.device.type == "cuda" else BATCH_CPU)
         found: list[_Candidates] = []
         sampler: PointSampler | None = None
         covered = np.zeros(len(seen), bool)
         for start in range(0, config.prompts, batch_size):
-            weight = np.where(covered, np.float32(max(config.covered_weight, 1e-6)), np.float32(1)) * need
+            weight = np.where(covered, np.float32(COVERED_WEIGHT), np.float32(1)) * need
             picked = spread.next(min(batch_size, config.prompts - start), weight)
             if len(picked) == 0:
                 break
@@ -94,8 +98,8 @@ class LidarPromptedMasks:
             good = quality > thresholds.pred_iou_thresh
             logits, quality = logits[good], quality[good]
         visible = decoded.frame.visible(logits)
-        inner = (visible > thresholds.stability_score_offset).sum((-2, -1))
-        outer = (visible > -thresholds.stability_score_offset).sum((-2, -1))
+        inner = (visible > STABILITY_SCORE_OFFSET).sum((-2, -1))
+        outer = (visible > -STABILITY_SCORE_OFFSET).sum((-2, -1))
         on = visible > 0
         # An empty mask has no box: without this, its (0, 0, 0, 0) would be one.
         stable = (inner / outer.clamp(min=1) >= thresholds.stability_score_thresh) & on.any(-1).any(-1)

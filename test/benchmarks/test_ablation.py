@@ -27,7 +27,7 @@ from sam_adapt_ros.masks import build
 from sam_adapt_ros.pipelines.simulated_drives import parse_seeds, town_drives
 from sam_adapt_ros.pseudo_labels import PseudoLabeler
 
-CONFIG = Config.load("town", {"masks.segments.ground_width": 128})
+CONFIG = Config.load("town")
 GROUP = "drives"
 
 

@@ -4,7 +4,7 @@ import pytest
 from sam_adapt_ros.benchmarks.street import occlusion
 from sam_adapt_ros.config import VisibilityConfig
 from sam_adapt_ros.frame import CameraView
-from sam_adapt_ros.geometry import CameraModel, project
+from sam_adapt_ros.geometry import CameraModel, project, visibility
 from sam_adapt_ros.geometry.visibility import visible
 
 CONFIG = VisibilityConfig()
@@ -38,11 +38,11 @@ def test_what_a_wall_covers_is_hidden_and_the_rest_is_not():
     assert far_seen[tangents > 0.105].all()
 
 
-def test_the_margin_grows_with_depth():
-    config = VisibilityConfig(margin=0.5, margin_per_metre=0.25)
+def test_the_margin_grows_with_depth(monkeypatch):
+    monkeypatch.setattr(visibility, "MARGIN_PER_METRE", 0.25)
     near = wall(16, -0.1, 0.1, -0.1, 0.1)
     for depth, covered in ((21.2, False), (21.5, True)):  # 16 m is nearer by a quarter from 21.33 m on
-        behind = see(np.concatenate([near, wall(depth, -0.05, 0.05, -0.05, 0.05)]), config)[len(near) :]
+        behind = see(np.concatenate([near, wall(depth, -0.05, 0.05, -0.05, 0.05)]))[len(near) :]
         assert not behind.any() if covered else behind.all()
 
 

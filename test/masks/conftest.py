@@ -71,7 +71,6 @@ def sam_config(tmp_path_factory):
         points_per_batch=5,
         pred_iou_thresh=-1.0,
         stability_score_thresh=0.0,
-        stability_score_offset=0.3,
         box_nms_thresh=1.0,  # all masks of random weights have the same box
     )
     del sam_model_registry["tiny"]

@@ -5,10 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sam_adapt_ros.config import SegmentsConfig
 from sam_adapt_ros.masks.ground_segmentation import ground_height, is_ground
-
-CONFIG = SegmentsConfig()
 
 
 def sweep(surface, beams=64, lowest=-24.0, highest=2.0, seed=0):
@@ -39,7 +36,7 @@ def box(center, size, base, seed=0):
 
 def on_ground(points):
     azimuth, distance = np.arctan2(points[:, 1], points[:, 0]), np.hypot(points[:, 0], points[:, 1])
-    return is_ground(ground_height(points, azimuth, distance, CONFIG), distance, CONFIG)
+    return is_ground(ground_height(points, azimuth, distance), distance)
 
 
 SURFACES = {
@@ -90,6 +87,6 @@ def test_a_roof_that_no_slope_leads_to_is_not_ground():
 def test_any_points_give_finite_heights(count, seed, extent):
     points = np.random.default_rng(seed).uniform(-extent, extent, (count, 3)).astype(np.float32)
     azimuth, distance = np.arctan2(points[:, 1], points[:, 0]), np.hypot(points[:, 0], points[:, 1])
-    height = ground_height(points, azimuth, distance, CONFIG)
+    height = ground_height(points, azimuth, distance)
     assert height.shape == (count,)
     assert np.isfinite(height).all()

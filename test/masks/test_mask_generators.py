@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sam_adapt_ros.config import MaskConfig, RegionsConfig, SegmentsConfig
 from sam_adapt_ros.errors import MaskError
 from sam_adapt_ros.geometry import project
-from sam_adapt_ros.masks import SeenPoints, build
+from sam_adapt_ros.masks import SeenPoints, build, image_regions
 from sam_adapt_ros.masks.image_regions import ImageRegions
 from sam_adapt_ros.masks.lidar_segments import LidarSegments, _hull_areas, _without_repeats
 
@@ -30,11 +30,12 @@ def test_regions_partition_the_image_and_are_nested(height, width, seed):
         assert len(np.unique(coarser)) <= len(np.unique(finer))
 
 
-def test_a_region_holds_the_points_whose_pixels_are_on_it(scene):
+def test_a_region_holds_the_points_whose_pixels_are_on_it(scene, monkeypatch):
+    monkeypatch.setattr(image_regions, "SIGMA", 0.0)
     view, seen = scene
     image = np.zeros_like(view.image)
     image[:, 100:] = (200, 30, 90)
-    masks = ImageRegions(RegionsConfig(scales=[100.0], sigma=0.0))(replace(view, image=image), seen)
+    masks = ImageRegions(RegionsConfig(scales=[100.0]))(replace(view, image=image), seen)
     height, width = image.shape[:2]
     right = seen.uv[:, 0] >= 99.5
     assert len(masks) == 2

@@ -8,8 +8,8 @@ from torchvision.ops import nms
 
 from sam_adapt_ros.config import MaskConfig, SamConfig, SamLidarConfig
 from sam_adapt_ros.errors import MaskError
-from sam_adapt_ros.masks import SeenPoints, build
-from sam_adapt_ros.masks.promptable_model import Decoded, LogitFrame
+from sam_adapt_ros.masks import SeenPoints, build, sam_lidar_prompts
+from sam_adapt_ros.masks.promptable_model import STABILITY_SCORE_OFFSET, Decoded, LogitFrame
 from sam_adapt_ros.masks.sam import AutomaticSam, SegmentAnything, load_sam
 from sam_adapt_ros.masks.sam_lidar_prompts import LidarPromptedMasks
 
@@ -30,7 +30,7 @@ def test_the_automatic_grid_is_segment_anythings_own(sam, sam_config, scene):
         points_per_batch=5,
         pred_iou_thresh=-1.0,
         stability_score_thresh=0.0,
-        stability_score_offset=0.3,
+        stability_score_offset=1.0,
         box_nms_thresh=1.0,
         output_mode="binary_mask",
     ).generate(view.image)
@@ -51,7 +51,7 @@ def slow_lidar_masks(sam, config, prompts, seen, image):
     quality = decoded.quality.flatten()
     full = sam.postprocess_masks(decoded.logits, embedding.valid, embedding.image).flatten(0, 1)
     low = decoded.frame.visible(decoded.logits.flatten(0, 1))
-    offset = config.stability_score_offset
+    offset = STABILITY_SCORE_OFFSET
     stability = (low > offset).sum((1, 2)) / (low > -offset).sum((1, 2)).clamp(min=1)
     keep = (stability >= config.stability_score_thresh) & (low > 0).any(-1).any(-1)
     if config.pred_iou_thresh > 0:
@@ -97,7 +97,9 @@ def test_batches_do_not_change_the_masks_of_given_prompts(sam, scene):
     torch.testing.assert_close(together, apart, rtol=1e-3, atol=1e-3)
 
 
-def test_labelled_points_are_prompted_less(sam, sam_config, scene):
+def test_labelled_points_are_prompted_less(sam, sam_config, scene, monkeypatch):
+    monkeypatch.setattr(sam_lidar_prompts, "LABELLED_WEIGHT", 0.2)
+    monkeypatch.setattr(sam_lidar_prompts, "COVERED_WEIGHT", 1.0)
     view, seen = scene
     left = seen.uv[:, 0] < view.image.shape[1] / 2
     labels = np.where(left, 2, 255).astype(np.uint8)
@@ -108,7 +110,7 @@ def test_labelled_points_are_prompted_less(sam, sam_config, scene):
             prompts.append(points)
             return super().decode(embedding, points)
 
-    config = SamLidarConfig(prompts=40, labelled_weight=0.2, covered_weight=1.0)
+    config = SamLidarConfig(prompts=40)
     for given in (None, labels):
         LidarPromptedMasks(Recording(sam), sam_config, config)(view, seen, given)
     half = view.image.shape[1] / 2
@@ -169,19 +171,16 @@ def test_of_overlapping_boxes_the_better_mask_stays(scene):
     assert every.areas.max() == pytest.approx(disc, rel=0.05)
 
 
-def test_prompts_go_where_no_mask_is_yet(scene):
+def test_prompts_go_where_no_mask_is_yet(scene, monkeypatch):
     view, seen = scene
     config = SamConfig(pred_iou_thresh=0.0, stability_score_thresh=0.0, box_nms_thresh=0.9)
-    covered = {
-        weight: LidarPromptedMasks(
-            Blobs(8.0), config, SamLidarConfig(prompts=24, prompts_per_batch=4, covered_weight=weight)
-        )(view, seen)
-        .membership.any(axis=0)
-        .mean()
-        for weight in (0.0, 1.0)
-    }
-    assert covered[0.0] > covered[1.0]
-    assert covered[0.0] > 0.9
+    covered = {}
+    for weight in (1e-6, 1.0):
+        monkeypatch.setattr(sam_lidar_prompts, "COVERED_WEIGHT", weight)
+        generator = LidarPromptedMasks(Blobs(8.0), config, SamLidarConfig(prompts=24, prompts_per_batch=4))
+        covered[weight] = generator(view, seen).membership.any(axis=0).mean()
+    assert covered[1e-6] > covered[1.0]
+    assert covered[1e-6] > 0.9
 
 
 def test_no_points_and_no_surviving_masks(sam, sam_config, scene):
