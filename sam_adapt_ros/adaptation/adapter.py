@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +15,20 @@ from sam_adapt_ros.adaptation.buffer.frame_buffer import Admission, FrameBuffer
 from sam_adapt_ros.adaptation.buffer.frame_checks import Plausibility
 from sam_adapt_ros.adaptation.buffer.frame_summary import summarize
 from sam_adapt_ros.adaptation.promotion.gate import Decision
-from sam_adapt_ros.adaptation.round import Outcome, Round
-from sam_adapt_ros.adaptation.round_state import Plan, pick
+from sam_adapt_ros.adaptation.round import Outcome, Round, RoundContext
+from sam_adapt_ros.adaptation.round_state import RoundFiles, RoundState, pick
 from sam_adapt_ros.adaptation.schedule import Schedule
 from sam_adapt_ros.adaptation.source_frames import SourceFrames
 from sam_adapt_ros.adaptation.weight_store.store import WeightStore
 from sam_adapt_ros.adaptation.weight_store.version import Record, Version
+from sam_adapt_ros.cancellation import NEVER, CancellationToken, Cancelled
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import StoreError, WeightsError
 from sam_adapt_ros.frame import IGNORE, Frame
 from sam_adapt_ros.geometry.transforms import Transform
 from sam_adapt_ros.io.store_errors import store_errors
 from sam_adapt_ros.masks.generators import MaskGenerator, build
-from sam_adapt_ros.pseudo_labels.teacher import Teacher
+from sam_adapt_ros.pseudo_labels import PseudoLabelGenerator
 from sam_adapt_ros.segmentation import weights as weights_files
 from sam_adapt_ros.segmentation.fusion import FUSIONS
 from sam_adapt_ros.segmentation.segmenter import build_network, choose_device
@@ -38,14 +38,6 @@ from sam_adapt_ros.taxonomy import Taxonomy
 logger = logging.getLogger(__name__)
 
 _LOG = "decisions.jsonl"
-
-Between = Callable[[], bool]
-"""Called between small pieces of work (a frame, a batch): may sleep, so as to leave the processor to others; True ends
-the round for now."""
-
-
-class Stopped(Exception):  # noqa: N818 - no error
-    """``between`` asked for it."""
 
 
 class Adapter:
@@ -74,23 +66,25 @@ class Adapter:
         self.source = weights_files.load(store.source().path)
         self.taxonomy = taxonomy or Taxonomy.load(self.source.taxonomy)
         network = build_network(self.source, str(store.source().path)).to(choose_device(config.segmenter.device))
-        teacher = Teacher(config, self.taxonomy, generator or build(config.masks))
         fusion = FUSIONS[config.segmenter.fusion]()
-        frames = SourceFrames(config, self.taxonomy, network.architecture)
-        self._round = Round(self.config, network, teacher, fusion, self.taxonomy.classes, frames)
+        masks = generator or build(config.masks)
+        pseudo_labels = PseudoLabelGenerator(config.pseudo_labels, masks, fusion, len(self.taxonomy))
+        source_frames = SourceFrames(config, self.taxonomy, network.architecture)
+        self._round = Round(self.config, network, pseudo_labels, self.taxonomy.classes, source_frames)
         self.plausibility = Plausibility(self.config.frame_checks)
         self.rounds = 0
         self.decisions: list[Decision] = []
         self._recipe = config.model_dump(include={"masks", "pseudo_labels", "adaptation"}, mode="json")
-        self._plan: Plan | None = None  # of a round that was stopped
+        self._files = RoundFiles(self.folder)
+        self._state: RoundState | None = None  # of a round that was cancelled
         self.buffer = FrameBuffer(self.config.buffer)
         kept = 0 if self.folder is None else self._restore(self.folder)
         self.schedule = Schedule(self.config, self.buffer, kept, first=not self.rounds)
 
     @property
     def phase(self) -> str:
-        """``watching``, ``normalizing``, ``labelling``, ``training`` or ``judging``."""
-        return self._round.phase or "watching"
+        """``watching``, or what a round is doing: see ``Phase``."""
+        return self._round.phase.value
 
     @property
     def losses(self) -> list[dict[str, float]]:
@@ -134,7 +128,7 @@ class Adapter:
     def request_round(self) -> None:
         """Makes a round due as soon as there are frames enough for one (to observe: any), new or not; where one is
         under way, none."""
-        if self._plan is None:
+        if self._state is None:
             self.schedule.request()
 
     @property
@@ -150,43 +144,34 @@ class Adapter:
     @property
     def ready(self) -> bool:
         """Whether there is a round to go on with, or one to begin."""
-        return self._plan is not None or bool(self.cause)
+        return self._state is not None or bool(self.cause)
 
     @property
     def ready_at_end(self) -> bool:
         """The same when no more frames will come: half of the new frames will do, and to observe, any."""
         return self.ready or self.schedule.due_at_end
 
-    def run_round(self, between: Between = lambda: False) -> Decision | None:
-        """Begins a round, or goes on with the one that was stopped; None when it is stopped (again).
+    def run_round(self, token: CancellationToken = NEVER) -> Decision | None:
+        """Begins a round, or goes on with the one that was cancelled; None when it is cancelled (again).
 
         Deterministic for the same frames, configuration and store. Raises StoreError when store or folder cannot be
         written, and can then be called again.
         """
-
-        def pause() -> None:
-            if between():
-                raise Stopped
-
         current = self.store.current()
-        if self._plan is None or not self._plan.fits(self.buffer, current.name, self._recipe_text):
+        if self._state is None or not self._state.fits(self.buffer, current.name, self._recipe_text):
             self._begin(current)
-        assert self._plan is not None
-        plan = self._plan
-        training, held_out = pick(self.buffer.training(), plan.training), pick(self.buffer.held_out(), plan.held_out)
-        in_use = None if current.name == self.store.source().name else self._load(current)
-        checkpoint = None if self.folder is None else self.folder / "training.safetensors"
+        assert self._state is not None
+        context = self._context(self._state, current, token)
         try:
-            at_home = self.schedule.is_of(training, current.record.gate.get("tone"))
-            outcome = self._round.run(plan, training, held_out, in_use, at_home, checkpoint, self._keep, pause)
-        except Stopped:
+            outcome = self._round.run(context)
+        except Cancelled:
             return None
         finally:
-            self._round.phase = ""
-        decision = self._settle(outcome, current, len(training))
-        self._forget_plan()
+            self._state = context.state
+        decision = self._settle(outcome, current, len(context.training))
+        self._forget_round()
         self.schedule.drift.learned()
-        self._log(decision, plan.kept_before)
+        self._log(decision, context.state.kept_before)
         return decision
 
     def save(self) -> None:
@@ -197,13 +182,13 @@ class Adapter:
     def reset(self) -> None:
         """Forgets the frames and the round that was begun; what was promoted stays."""
         self.buffer.clear()
-        self._forget_plan()
+        self._forget_round()
         self.schedule.restart()
         self.save()
 
     def abandon_round(self) -> None:
         """Forgets the round that was begun, as when its weights were taken back; new frames begin the next one."""
-        self._forget_plan()
+        self._forget_round()
         self.schedule.restart()
         self.schedule.drift.learned()
 
@@ -212,6 +197,12 @@ class Adapter:
     @property
     def _recipe_text(self) -> str:
         return json.dumps(self._recipe, sort_keys=True)
+
+    def _context(self, state: RoundState, current: Version, token: CancellationToken) -> RoundContext:
+        training, held_out = pick(self.buffer.training(), state.training), pick(self.buffer.held_out(), state.held_out)
+        in_use = None if current.name == self.store.source().name else self._load(current)
+        same_scene = self.schedule.is_of(training, current.record.gate.get("tone"))
+        return RoundContext(state, self._files, token, training, held_out, in_use, same_scene)
 
     def _load(self, current: Version) -> dict[str, Tensor]:
         """The weights in use. Raises StoreError when they are damaged, and sets them aside: the store rolls back."""
@@ -222,28 +213,20 @@ class Adapter:
             raise StoreError("damaged", f"{error}; set aside as {kept}") from error
 
     def _begin(self, current: Version) -> None:
-        cause = self._plan.cause if self._plan else self.cause or "end"
+        cause = self._state.cause if self._state else self.cause or "end"
         drift = " ".join(f"{name} {far:.2f}" for name, far in self.schedule.drift.found.items())
         logger.info("round %d begins: %s%s", self.rounds + 1, cause, f" (drift: {drift})" if drift else "")
         self.rounds += 1
         training, held_out = self.schedule.scene()
         self.schedule.began()
-        self._forget_plan()
+        self._forget_round()
         keys, kept = (training.keys, held_out.keys), self.buffer.counts["kept"]
-        self._plan = Plan(self.rounds, current.name, self._recipe_text, cause, *keys, {}, {}, kept)
+        self._state = RoundState(self.rounds, current.name, self._recipe_text, cause, *keys, {}, {}, kept)
+        self.save()  # what is learned from has to survive a kill, so that the round can go on
 
-    def _keep(self, plan: Plan) -> None:
-        self._plan = plan
-        if self.folder is not None:
-            self.save()
-            plan.save(self.folder / "plan.npz")
-
-    def _forget_plan(self) -> None:
-        self._plan = None
-        if self.folder is not None and self.folder.exists():
-            with store_errors(self.folder):
-                for name in ("plan.npz", "training.safetensors"):
-                    (self.folder / name).unlink(missing_ok=True)
+    def _forget_round(self) -> None:
+        self._state = None
+        self._files.remove()
 
     def _settle(self, outcome: Outcome, current: Version, frames: int) -> Decision:
         """Puts what was promoted into the store, and to use."""
@@ -303,9 +286,9 @@ class Adapter:
             self.buffer = FrameBuffer.load(folder / "buffer", self.config.buffer)
             self.rounds, kept_before = _last_round(folder / _LOG)
             kept = max(0, self.buffer.counts["kept"] - kept_before)
-            self._plan = Plan.load(folder / "plan.npz")
-            self.rounds = self._plan.number
-            kept = max(0, self.buffer.counts["kept"] - self._plan.kept_before)
+            self._state = self._files.load()
+            self.rounds = self._state.number
+            kept = max(0, self.buffer.counts["kept"] - self._state.kept_before)
         except StoreError as error:
             if error.reason == "refused":
                 raise

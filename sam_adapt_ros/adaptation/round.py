@@ -1,47 +1,84 @@
-"""One round of learning: frames -> statistics -> pseudo-labels -> student -> candidates -> the gate's decision."""
+"""One round of learning, step by step: statistics, pseudo-labels, student, candidates, decision.
+
+The steps are those of self-training with pseudo-labels that masks make denser (Yang, Lu, Kim: SAM-guided Pseudo Label
+Enhancement for Multi-modal 3D Semantic Segmentation, ICRA 2025, arXiv 2502.00960), preceded by BatchNorm re-estimation
+and followed by a decision whether any of the candidates may replace the weights in use.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
-from pathlib import Path
+from itertools import chain
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from torch import Tensor
 
 from sam_adapt_ros.adaptation.batchnorm import displacement, renormalized
 from sam_adapt_ros.adaptation.buffer.frame_buffer import FrameSequence
-from sam_adapt_ros.adaptation.promotion.candidate_evaluation import (
-    Behaviour,
-    Opinions,
-    behave,
-    is_finite,
-    listen,
-    weigh,
-    with_state,
-)
+from sam_adapt_ros.adaptation.promotion.candidate_evaluation import CandidateEvaluator, HeldOutPredictions, is_finite
 from sam_adapt_ros.adaptation.promotion.gate import Decision, Gate, Measures, References
-from sam_adapt_ros.adaptation.round_state import Plan
+from sam_adapt_ros.adaptation.round_state import Phase, RoundFiles, RoundState
 from sam_adapt_ros.adaptation.round_summary import observed
 from sam_adapt_ros.adaptation.self_training import SelfTraining
 from sam_adapt_ros.adaptation.source_frames import SourceFrames, labelled_miou
 from sam_adapt_ros.adaptation.weight_averaging import assemble, interpolate
+from sam_adapt_ros.cancellation import CancellationToken
 from sam_adapt_ros.config import AdaptationConfig
 from sam_adapt_ros.errors import WeightsError
 from sam_adapt_ros.evaluation.label_statistics import LabelStatistics
-from sam_adapt_ros.pseudo_labels.teacher import Teacher, with_labels
+from sam_adapt_ros.pseudo_labels import FramePrediction, PreparedFrame, PseudoLabelGenerator
 from sam_adapt_ros.segmentation.batch import Sample
-from sam_adapt_ros.segmentation.fusion import Fusion
-from sam_adapt_ros.segmentation.network import Network, State
-from sam_adapt_ros.segmentation.temperature_scaling import scaled
+from sam_adapt_ros.segmentation.network import Network, State, with_state
 
 logger = logging.getLogger(__name__)
 
-Pause = Callable[[], None]
+
+@dataclass(eq=False)
+class RoundContext:
+    """What a round works on, and what its steps hand on to each other.
+
+    state: the round's, kept in ``files``. training, held_out: the frames to learn from and to judge by.
+    in_use: the weights in use; None when they are the source's. same_scene: they were learned in the present scene.
+    Elsewhere they have no more to teach than the source, which then makes the pseudo-labels alone and completes the
+    candidates of which one branch was learned: else the weights in use would be judged by their own predictions, and
+    would stay when the source is the better one again.
+    """
+
+    state: RoundState
+    files: RoundFiles
+    token: CancellationToken
+    training: FrameSequence
+    held_out: FrameSequence
+    in_use: State | None
+    same_scene: bool
+
+    prepared: list[PreparedFrame] = field(default_factory=list)  # of the training frames, then of the held-out ones
+    source: State = field(default_factory=dict)
+    current: State = field(default_factory=dict)  # what is in use, the source's included
+    batchnorm: State = field(default_factory=dict)  # the source with re-estimated statistics
+    renewed: State = field(default_factory=dict)  # what is in use with re-estimated statistics
+    start: State = field(default_factory=dict)  # what the student starts from
+    candidates: dict[str, State] = field(default_factory=dict)
+    _evaluation: tuple[CandidateEvaluator, References] | None = None
+
+    @property
+    def training_samples(self) -> list[Sample]:
+        """Of the frames to learn from; their labels are the ground truth, where that is known."""
+        return [frame.sample for frame in self.prepared[: len(self.training)]]
+
+    @property
+    def labelled(self) -> list[Sample]:
+        """The samples to learn from, with pseudo-labels."""
+        return with_labels(self.training_samples, self.state, self.state.training)
+
+    @property
+    def judged(self) -> list[Sample]:
+        """The samples to judge by, with pseudo-labels."""
+        samples = [frame.sample for frame in self.prepared[len(self.training) :]]
+        return with_labels(samples, self.state, self.state.held_out)
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,131 +91,174 @@ class Outcome:
 
 
 class Round:
-    """All that a round computes; it reads and writes nothing but its own checkpoint.
-
-    source: the source model, on the device that is to be used. frames: labelled ones of the source domain, if any.
-    """
+    """All that a round computes. phase: what it is doing. losses: of the student's training, by step."""
 
     def __init__(
         self,
         config: AdaptationConfig,
         source: Network,
-        teacher: Teacher,
-        fusion: Fusion,
+        generator: PseudoLabelGenerator,
         classes: tuple[str, ...],
-        frames: SourceFrames,
+        source_frames: SourceFrames,
     ) -> None:
+        """source: the source model, on the device to use. source_frames: labelled ones of the source domain, if any."""
         self.config = config
         self.source = source.eval().requires_grad_(False)
-        self.teacher = teacher
-        self.fusion = fusion
+        self.generator = generator
         self.classes = classes
         self.gate = Gate(config.gate, classes)
-        self.frames = frames
+        self.source_frames = source_frames
         self.observing = config.mode == "observe"
-        self.phase = ""
+        self.phase = Phase.WATCHING
         self.losses: list[dict[str, float]] = []
 
-    def run(
-        self,
-        plan: Plan,
-        training: FrameSequence,
-        held_out: FrameSequence,
-        current: Mapping[str, Tensor] | None,
-        at_home: bool,
-        checkpoint: Path | None,
-        keep: Callable[[Plan], None],
-        pause: Pause,
-    ) -> Outcome:
-        """Deterministic for the same arguments.
+    def run(self, context: RoundContext) -> Outcome:
+        """Runs all steps; deterministic for the same context. Raises Cancelled between two pieces of work."""
+        try:
+            self._prepare_frames(context)
+            self._reestimate_statistics(context)
+            self._make_pseudo_labels(context)
+            self._choose_start(context)
+            if not self.observing:
+                self._train_student(context)
+            return self._decide(context)
+        finally:
+            self.phase = Phase.WATCHING
 
-        current: the weights in use, None when they are the source's. at_home: they were learned in the present scene;
-        elsewhere they have no more to teach than the source, which then is the teacher, and the rest of a candidate of
-        which one branch was learned: else they would be judged by their own words, and stay when the source is the
-        better one again. checkpoint: file to resume the training from, and to write it to. keep: called with the plan
-        once it has labels. pause: called between small pieces of work.
-        """
-        self.phase = "normalizing"
-        samples, judged = (self._samples(frames, pause) for frames in (training, held_out))
-        source_state = dict(self.source.state_dict())
-        normalized = renormalized(self.source, samples, self.config.batchnorm, pause)
+    # The steps --------------------------------------------------------------------------------------------------------
+
+    def _prepare_frames(self, context: RoundContext) -> None:
+        """Decodes, projects and resizes every frame, once."""
+        self.phase = Phase.STATISTICS
+        for frames in (context.training, context.held_out):
+            for frame in frames:
+                context.token.check()
+                visibility = self.generator.config.visibility
+                context.prepared.append(PreparedFrame.of(frame, self.source.architecture, visibility))
+
+    def _reestimate_statistics(self, context: RoundContext) -> None:
+        """BatchNorm statistics of the source and of what is in use, re-estimated on the frames to learn from."""
+        samples, config, pause = context.training_samples, self.config.batchnorm, context.token.check
+        context.source = dict(self.source.state_dict())
         device = next(self.source.parameters()).device
-        in_use = source_state if current is None else {name: tensor.to(device) for name, tensor in current.items()}
-        renewed = normalized
-        if current is not None and at_home:
-            # From the source's statistics, not from those in use: else their share would grow from round to round.
-            network = with_state(self.source, in_use)
-            renewed = renormalized(network, samples, self.config.batchnorm, pause, source_state)
+        context.batchnorm = context.renewed = renormalized(self.source, samples, config, pause)
+        context.current = context.source
+        if context.in_use is not None:
+            context.current = {name: tensor.to(device) for name, tensor in context.in_use.items()}
+            if context.same_scene:
+                # From the source's statistics, not from those in use: else their share would grow from round to round.
+                network = with_state(self.source, context.current)
+                context.renewed = renormalized(network, samples, config, pause, context.source)
 
-        self.phase = "labelling"
-        if not plan.labels:
-            teachers = [with_state(self.source, renewed)]
-            if self.teacher.config.pseudo_labels.ensemble_source:
-                teachers.append(self.source)
-            found = self.teacher.label(teachers, training, held_out, pause)
-            labels = zip((*plan.training, *plan.held_out), (*found.training, *found.held_out), strict=True)
-            plan = replace(plan, labels=dict(labels), opinions=dict(zip(plan.held_out, found.opinions, strict=True)))
-            keep(plan)
-        labelled = with_labels(samples, [plan.labels[key] for key in plan.training])
-        before = with_labels(judged, [plan.labels[key] for key in plan.held_out])
+    def _make_pseudo_labels(self, context: RoundContext) -> None:
+        """Dense pseudo-labels of all frames; kept on disk, since they take longest."""
+        self.phase = Phase.PSEUDO_LABELS
+        if context.state.pseudo_labels:
+            return
+        generator, split = self.generator, len(context.training)
+        networks = label_ensemble(self.source, context.renewed, generator)
+        predictions: list[FramePrediction] = []
+        for prepared in context.prepared:
+            context.token.check()
+            predictions.append(generator.predict(networks, prepared))
+        learned, judged = generator.select(predictions[:split], predictions[split:])
+        del predictions
+        labels = []
+        frames = chain(context.training, context.held_out)  # decoded one by one: images are large
+        for frame, prepared, selection in zip(frames, context.prepared, (*learned, *judged), strict=True):
+            context.token.check()
+            labels.append(generator.densify(frame.views, prepared.seen, selection.labels).labels)
+        context.state = context.state.with_labels(labels[:split], labels[split:], judged)
+        context.files.save(context.state)
 
-        opinions = [plan.opinions[key][sample.rows] for key, sample in zip(plan.held_out, judged, strict=True)]
-        heard = _Listener(self.source, before, opinions, self.config, self.fusion, pause)
-        references = _references(heard, source_state, normalized, in_use, before)
-        bases = [source_state, normalized]
-        if self.config.rounds.initial_weights == "current" and current is not None:
-            bases += [in_use, renewed]
-        start = self._best_start(bases, heard, references)
+    def _choose_start(self, context: RoundContext) -> None:
+        """The baselines of every comparison and, of every pair of branches, the one to start from: that which agrees
+        best with the pseudo-labels on held-out frames. Where a branch's statistics in the new domain are worth less
+        than the source's, training begins without them."""
+        self.phase = Phase.EVALUATION
+        evaluator, references = self._evaluation(context)
+        bases = [context.source, context.batchnorm]
+        if self.config.rounds.initial_weights == "current" and context.in_use is not None:
+            bases += [context.current, context.renewed]
+        measures = Measures(references, self.classes, self.config.gate)
+        pairs = [assemble(image, points) for image in bases for points in bases]
+        scores = [measures.of(self._weighted(pair, evaluator, measures)[1])["score"] for pair in pairs]
+        context.start = pairs[int(np.argmax(scores))]
+        if self.config.temperature_scaling:
+            context.candidates["calibration"] = context.current
+        context.candidates |= {"normalization": context.batchnorm, "start": context.start}
 
-        candidates = {"calibration": in_use} if self.config.temperature_scaling else {}
-        candidates |= {"normalization": normalized, "start": start}
-        if not self.observing:
-            self.phase = "training"
-            student = self._train(with_state(self.source, start), labelled, checkpoint, pause)
-            candidates |= self._students(in_use if at_home else source_state, start, student)
+    def _train_student(self, context: RoundContext) -> None:
+        """Trains a student on the pseudo-labels; candidates are the student, blends of it with its start, and single
+        branches of these with the other branch of what is in use."""
+        self.phase = Phase.TRAINING
+        student = self._trained(context)
+        rest = context.current if context.same_scene else context.source
+        for share in self.config.rounds.averaging_weights:
+            blend = interpolate(context.start, student, share)
+            name = "student" if share == 1 else f"blend {share:g}"
+            context.candidates[name] = blend
+            context.candidates[f"{name}, image only"] = assemble(blend, rest)
+            context.candidates[f"{name}, points only"] = assemble(rest, blend)
 
-        self.phase = "judging"
-        behaviours: dict[str, Behaviour | None] = {} if current is None else {"source": references.source}
-        for name, state in candidates.items():
-            behaviours[name] = None
+    def _decide(self, context: RoundContext) -> Outcome:
+        """Evaluates every candidate on the held-out frames and lets the gate decide."""
+        self.phase = Phase.EVALUATION
+        evaluator, references = self._evaluation(context)
+        measures = Measures(references, self.classes, self.config.gate)
+        evaluated: dict[str, HeldOutPredictions | None] = {}
+        if context.in_use is not None:
+            evaluated["source"] = references.source
+        for name, state in context.candidates.items():
+            evaluated[name] = None
             if is_finite(state):
-                candidates[name], behaviours[name] = self._weighed(state, heard, references)
-        decision = self.gate.judge(behaviours, references, self._replay({**candidates, "current": in_use}, pause))
-        facts = {
-            "cause": plan.cause,
-            "frames": {"training": len(training), "held_out": len(held_out)},
-            "labels": self._label_facts(labelled, samples),
-            "tone": training.tone,
-            "normalization": displacement(source_state, normalized),
-            "agreement": {baseline.name: baseline.score for baseline in decision.baselines},
-            "steps": len(self.losses),
-        }
+                context.candidates[name], evaluated[name] = self._weighted(state, evaluator, measures)
+        decision = self.gate.judge(evaluated, references, self._labelled_replay(context))
+        facts = self._facts(context, decision)
         if self.observing:
             return Outcome(observed(decision, facts), None)
-        chosen = None if decision.promoted in ("", "source") else candidates[decision.promoted]
-        return Outcome(replace(decision, facts=facts), chosen)
+        promoted = None if decision.promoted in ("", "source") else context.candidates[decision.promoted]
+        return Outcome(replace(decision, facts=facts), promoted)
 
-    def _samples(self, frames: FrameSequence, pause: Pause) -> list[Sample]:
-        samples = []
-        for frame in frames:
-            pause()
-            samples.append(Sample.from_frame(frame, self.source.architecture))
-        return samples
+    # Parts of the steps -----------------------------------------------------------------------------------------------
 
-    def _replay(self, states: dict[str, State], pause: Pause) -> Callable[[str], float] | None:
-        """Mean IoU on the held-out frames of the source by a state's name; None where there are no such frames."""
-        held_out = self.frames.load(pause).held_out
+    def _evaluation(self, context: RoundContext) -> tuple[CandidateEvaluator, References]:
+        """The evaluator on the held-out frames, and the baselines that candidates are compared with."""
+        if context._evaluation is None:
+            judged = context.judged
+            keys = context.state.held_out
+            ensemble = [context.state.ensemble_labels[key][s.rows] for key, s in zip(keys, judged, strict=True)]
+            augmentation = self.config.self_training.augmentation
+            fusion, token = self.generator.fusion, context.token
+            evaluator = CandidateEvaluator(self.source, judged, ensemble, augmentation, fusion, token)
+            labels = [sample.labels for sample in judged if sample.labels is not None]
+            references = References(
+                source=evaluator.predictions(context.source),
+                normalization=evaluator.predictions(context.batchnorm),
+                current=evaluator.predictions(context.current),
+                labels=np.concatenate([*labels, np.zeros(0, np.uint8)]),
+                seen=np.concatenate([*(sample.camera >= 0 for sample in judged), np.zeros(0, bool)]),
+            )
+            context._evaluation = evaluator, references
+        return context._evaluation
 
-        @cache
-        def replay(name: str) -> float:
-            network = with_state(self.source, states[name]) if name != "source" else self.source
-            return labelled_miou(network, held_out, self.fusion, pause)
+    def _weighted(
+        self, state: State, evaluator: CandidateEvaluator, measures: Measures
+    ) -> tuple[State, HeldOutPredictions]:
+        """A candidate and its predictions, with its branches weighted against each other where that agrees better with
+        the pseudo-labels on held-out frames."""
+        plain = evaluator.predictions(state)
+        if not self.config.temperature_scaling:
+            return state, plain
+        weighted, predictions = evaluator.temperature_scaled(state)
+        better = measures.of(predictions)["score"] > measures.of(plain)["score"]
+        return (weighted, predictions) if better else (state, plain)
 
-        return replay if held_out else None
-
-    def _train(self, start: Network, labelled: Sequence[Sample], checkpoint: Path | None, pause: Pause) -> State:
-        """The trained state; not finite where training failed, so that the gate says so."""
-        mixed = self.frames.load(pause).training if self.config.mode == "with_source" else ()
+    def _trained(self, context: RoundContext) -> State:
+        """The student's averaged weights; not finite where training failed, so that the gate refuses them in words."""
+        checkpoint, token = context.files.checkpoint, context.token
+        mixed = self.source_frames.load(token.check).training if self.config.mode == "with_source" else ()
+        start, labelled = with_state(self.source, context.start), context.labelled
 
         def begin() -> SelfTraining:
             return SelfTraining(start, labelled, self.config.self_training, mixed, self.config.source.batch_share)
@@ -188,13 +268,13 @@ class Round:
             try:
                 training.load(checkpoint)
             except WeightsError as error:
-                logger.warning("training starts anew: %s", error)
+                logger.warning("the student's training starts anew, its checkpoint cannot be used: %s", error)
                 training = begin()
         self.losses = training.losses
         try:
             while not training.finished:
                 try:
-                    pause()
+                    token.check()
                 except BaseException:
                     if checkpoint is not None:
                         training.save(checkpoint)
@@ -206,93 +286,43 @@ class Round:
             return {name: tensor * float("nan") for name, tensor in training.student.state_dict().items()}
         return dict(training.average.state_dict())
 
-    def _best_start(self, bases: Sequence[State], heard: _Listener, references: References) -> State:
-        """Of every pair of branches the one that agrees best with the teacher on held-out frames; of equals the first.
+    def _labelled_replay(self, context: RoundContext) -> Callable[[str], float] | None:
+        """Mean IoU on the source domain's held-out labelled frames, by a candidate's name; None without such frames."""
+        held_out = self.source_frames.load(context.token.check).held_out
+        states = {**context.candidates, "current": context.current, "source": context.source}
 
-        Where the image's statistics in the new domain are worth less than the source's, training begins without them.
-        """
-        measures = Measures(references, self.classes, self.config.gate)
-        pairs = [assemble(image, points) for image in bases for points in bases]
-        scores = [measures.of(self._weighed(pair, heard, references)[1])["score"] for pair in pairs]
-        return pairs[int(np.argmax(scores))]
+        @cache
+        def replay(name: str) -> float:
+            network = with_state(self.source, states[name])
+            return labelled_miou(network, held_out, self.generator.fusion, context.token.check)
 
-    def _weighed(self, state: State, heard: _Listener, references: References) -> tuple[State, Behaviour]:
-        """The state and its behaviour, with its branches weighed against each other where that agrees better with the
-        teacher on held-out frames."""
-        plain = heard(state)
-        if not self.config.temperature_scaling:
-            return state, plain
-        weighed, behaviour = heard.calibrated(state)
-        measures = Measures(references, self.classes, self.config.gate)
-        better = measures.of(behaviour)["score"] > measures.of(plain)["score"]
-        return (weighed, behaviour) if better else (state, plain)
+        return replay if held_out else None
 
-    def _students(self, rest: State, start: State, student: State) -> dict[str, State]:
-        """By name: the student, blends of it with what it started from, and single branches with the rest's other."""
-        candidates = {}
-        for share in self.config.rounds.averaging_weights:
-            blend = interpolate(start, student, share)
-            name = "student" if share == 1 else f"blend {share:g}"
-            candidates[name] = blend
-            candidates[f"{name}, image only"] = assemble(blend, rest)
-            candidates[f"{name}, points only"] = assemble(rest, blend)
-        return candidates
-
-    def _label_facts(self, labelled: Sequence[Sample], samples: Sequence[Sample]) -> dict[str, Any]:
-        """Coverage of the pseudo-labels and, where the truth is known, for reports only, their precision."""
+    def _facts(self, context: RoundContext, decision: Decision) -> dict[str, Any]:
+        """What is recorded of a round beside the gate's numbers; the pseudo-labels' precision is for reports only."""
         statistics = LabelStatistics(len(self.classes))
-        for sample, truth in zip(labelled, samples, strict=True):
+        for sample, truth in zip(context.labelled, context.training_samples, strict=True):
             assert sample.labels is not None
             statistics.add(sample.labels, truth.labels, sample.camera >= 0)
-        return statistics.as_dict(self.classes)
+        return {
+            "cause": context.state.cause,
+            "frames": {"training": len(context.training), "held_out": len(context.held_out)},
+            "labels": statistics.as_dict(self.classes),
+            "tone": context.training.tone,
+            "normalization": displacement(context.source, context.batchnorm),
+            "agreement": {baseline.name: baseline.score for baseline in decision.baselines},
+            "steps": len(self.losses),
+        }
 
 
-def _references(
-    heard: _Listener, source: State, normalized: State, in_use: State, before: Sequence[Sample]
-) -> References:
-    """before: held-out samples, labelled by the teacher."""
-    labels = [sample.labels for sample in before if sample.labels is not None]
-    return References(
-        source=heard(source),
-        normalization=heard(normalized),
-        current=heard(in_use),
-        labels=np.concatenate([*labels, np.zeros(0, np.uint8)]),
-        seen=np.concatenate([*(sample.camera >= 0 for sample in before), np.zeros(0, bool)]),
-    )
+def label_ensemble(source: Network, renewed: State, generator: PseudoLabelGenerator) -> list[Network]:
+    """The networks whose mean makes the pseudo-labels: the one with re-estimated statistics and, as an anchor, the
+    source as it is."""
+    networks = [with_state(source, renewed)]
+    return [*networks, source] if generator.config.ensemble_source else networks
 
 
-class _Listener:
-    """Behaviour of states on samples; a branch that several states share is listened to once."""
-
-    def __init__(
-        self,
-        network: Network,
-        samples: Sequence[Sample],
-        opinions: Sequence[NDArray[np.uint8]],
-        config: AdaptationConfig,
-        fusion: Fusion,
-        pause: Pause,
-    ) -> None:
-        """opinions: (P,) by sample, what the teacher says of its points."""
-        self._network, self._samples, self._teacher, self._config = network, samples, opinions, config
-        self._fusion, self._pause = fusion, pause
-        self._known: list[tuple[State, Opinions]] = []
-
-    def __call__(self, state: State) -> Behaviour:
-        return behave(self._opinions(state, "image."), self._opinions(state, "points."), self._fusion)
-
-    def calibrated(self, state: State) -> tuple[State, Behaviour]:
-        """The state with its branches weighed against each other by the teacher's opinion of all points: among those
-        that it is sure of alone, every branch is right."""
-        image, points = self._opinions(state, "image."), self._opinions(state, "points.")
-        scales = weigh(image, points, self._teacher)
-        return scaled(state, scales), behave(image, points, self._fusion, scales)
-
-    def _opinions(self, state: State, branch: str) -> Opinions:
-        for known, opinions in self._known:
-            if all(known[name].equal(state[name]) for name in state if name.startswith(branch)):
-                return opinions
-        augmentation = self._config.self_training.augmentation
-        opinions = listen(with_state(self._network, state), self._samples, augmentation, self._pause)
-        self._known.append((state, opinions))
-        return opinions
+def with_labels(samples: Sequence[Sample], state: RoundState, keys: Sequence[int]) -> list[Sample]:
+    """The samples of the frames with these keys, with the round's pseudo-labels."""
+    labels = [state.pseudo_labels[key] for key in keys]
+    return [replace(sample, labels=each[sample.rows]) for sample, each in zip(samples, labels, strict=True)]

@@ -2,7 +2,7 @@
 
 from sam_adapt_ros.geometry.camera import MIN_DEPTH, CameraModel, Distortion
 from sam_adapt_ros.geometry.poses import PoseBuffer, TransformTree
-from sam_adapt_ros.geometry.projection import Assignment, Projection, assign_cameras, project
+from sam_adapt_ros.geometry.projection import Assignment, Projection, assign_cameras, project, project_all
 from sam_adapt_ros.geometry.transforms import invert, make_transform, quaternion_from_matrix, transform_points
 from sam_adapt_ros.geometry.voxels import voxelize
 
@@ -18,6 +18,7 @@ __all__ = [
     "invert",
     "make_transform",
     "project",
+    "project_all",
     "quaternion_from_matrix",
     "transform_points",
     "voxelize",

@@ -13,14 +13,16 @@ from sam_adapt_ros.geometry.transforms import transform_axes
 
 
 class Projection(NamedTuple):
-    """uv: (N, 2) float32 pixels; depth: (N,) float32 metres along the optical axis; valid: (N,) bool.
+    """uv: (N, 2) float32 pixels; depth: (N,) float32 metres along the optical axis; valid: (N,) bool;
+    cosine: (N,) float32, of the angle between the point's ray and the optical axis.
 
-    uv and depth mean nothing where not valid.
+    uv, depth and cosine mean nothing where not valid.
     """
 
     uv: NDArray[np.float32]
     depth: NDArray[np.float32]
     valid: NDArray[np.bool_]
+    cosine: NDArray[np.float32]
 
 
 class Assignment(NamedTuple):
@@ -36,27 +38,29 @@ def project(points_lidar: NDArray[np.float32], view: CameraView) -> Projection:
     x, y, z = transform_axes(view.T_camera_lidar, points_lidar)
     uv = np.full((len(points_lidar), 2), np.nan, np.float32)
     valid = np.zeros(len(points_lidar), bool)
+    cosine = np.full(len(points_lidar), -np.inf, np.float32)
     index, u, v = view.camera.project_axes(x, y, z)
     uv[index, 0], uv[index, 1] = u, v
     valid[index] = True
-    return Projection(uv, z, valid)
+    x, y, depth = x[index], y[index], z[index]
+    cosine[index] = depth / np.sqrt(x * x + y * y + depth * depth)
+    return Projection(uv, z, valid, cosine)
 
 
-def assign_cameras(points_lidar: NDArray[np.float32], views: Sequence[CameraView]) -> Assignment:
-    """For each of the (N, 3) points the view to take it from: of those that see it, the one whose optical axis is
-    nearest (smallest angle; ties: the first)."""
-    count = len(points_lidar)
+def project_all(points_lidar: NDArray[np.float32], views: Sequence[CameraView]) -> tuple[Projection, ...]:
+    """``project`` into every view."""
+    return tuple(project(points_lidar, view) for view in views)
+
+
+def assign_cameras(projections: Sequence[Projection], count: int) -> Assignment:
+    """For each of the ``count`` points the view to take it from: of those that see it, the one whose optical axis is
+    nearest (smallest angle; ties: the first). projections: of the same points into every view."""
     camera = np.full(count, -1, np.int8)
     uv = np.full((count, 2), np.nan, np.float32)
-    nearest = np.full(count, -np.inf, np.float32)  # cosine of the angle to the axis
-    for number, view in enumerate(views):
-        x, y, z = transform_axes(view.T_camera_lidar, points_lidar)
-        index, u, v = view.camera.project_axes(x, y, z)
-        x, y, z = x[index], y[index], z[index]
-        cosine = z / np.sqrt(x * x + y * y + z * z)
-        better = cosine > nearest[index]
-        index = index[better]
-        nearest[index] = cosine[better]
+    nearest = np.full(count, -np.inf, np.float32)
+    for number, projection in enumerate(projections):
+        index = np.flatnonzero(projection.valid & (projection.cosine > nearest))
+        nearest[index] = projection.cosine[index]
         camera[index] = number
-        uv[index, 0], uv[index, 1] = u[better], v[better]
+        uv[index] = projection.uv[index]
     return Assignment(camera, uv)

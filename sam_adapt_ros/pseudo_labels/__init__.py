@@ -1,19 +1,26 @@
-"""Pseudo-labels: selection, mask label assignment (MLA), geometry-aware propagation (GAPP)."""
+"""Pseudo-labels: ensemble prediction, voxel voting, selection, mask label assignment (MLA), propagation (GAPP)."""
 
 from sam_adapt_ros.config import EnhancementConfig
-from sam_adapt_ros.pseudo_labels.generator import CameraMasks, PseudoLabeler, PseudoLabels
+from sam_adapt_ros.pseudo_labels.generator import (
+    CameraMasks,
+    FramePrediction,
+    PseudoLabelGenerator,
+    PseudoLabels,
+    Selection,
+)
 from sam_adapt_ros.pseudo_labels.mask_label_assignment import Enhancement, MaskRecord, Refusal, enhance
-from sam_adapt_ros.pseudo_labels.selection import RunningThresholds, Selector
+from sam_adapt_ros.pseudo_labels.prepared_frame import PreparedFrame
 
 __all__ = [
     "CameraMasks",
     "Enhancement",
     "EnhancementConfig",
+    "FramePrediction",
     "MaskRecord",
-    "PseudoLabeler",
+    "PreparedFrame",
+    "PseudoLabelGenerator",
     "PseudoLabels",
     "Refusal",
-    "RunningThresholds",
-    "Selector",
+    "Selection",
     "enhance",
 ]

@@ -1,30 +1,75 @@
-"""A frame and a prediction -> pseudo-labels: selection, then each camera's masks, then MLA and propagation."""
+"""The one way from frames to pseudo-labels: predict, vote, select, densify with masks.
+
+Adapter, command line and benchmarks all use it, so that what they show is what is learned from. The method is that of
+Yang, Lu, Kim: SAM-guided Pseudo Label Enhancement for Multi-modal 3D Semantic Segmentation (ICRA 2025, arXiv
+2502.00960): sparse pseudo-labels, selected class by class over the whole set of frames as in xMUDA (Jaritz et al., CVPR
+2020), are made denser by class-agnostic masks, with Mask Label Assignment and Geometry-Aware Progressive Propagation.
+The ensemble of several networks and the vote of sweeps on the same place are ours.
+"""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from sam_adapt_ros.config import EnhancementConfig, PseudoLabelConfig
-from sam_adapt_ros.frame import CameraView, Frame
-from sam_adapt_ros.geometry.projection import project
-from sam_adapt_ros.geometry.visibility import visible
+from sam_adapt_ros.frame import IGNORE, CameraView
+from sam_adapt_ros.masks.generators import MaskGenerator
 from sam_adapt_ros.masks.mask_set import MaskSet, SeenPoints
 from sam_adapt_ros.pseudo_labels.mask_label_assignment import MaskRecord, enhance
-from sam_adapt_ros.pseudo_labels.selection import Selector
+from sam_adapt_ros.pseudo_labels.prepared_frame import PreparedFrame
+from sam_adapt_ros.pseudo_labels.selection import Candidates, apply_thresholds, candidates, dataset_thresholds
+from sam_adapt_ros.pseudo_labels.voxel_voting import vote
+from sam_adapt_ros.segmentation.batch import collate
+from sam_adapt_ros.segmentation.fusion import Fusion, fuse, probabilities
+from sam_adapt_ros.segmentation.network import Network
 
-if TYPE_CHECKING:
-    from sam_adapt_ros.masks.generators import MaskGenerator
-    from sam_adapt_ros.segmentation.segmenter import Prediction
+Labels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class FramePrediction:
+    """What the ensemble predicts of one frame's P finite points.
+
+    candidates: its winning classes and their probabilities, (P,) each. points_odom: (P, 3) metres in the odometry
+    frame, None where the pose is not known or sweeps do not vote. seen: (P,) bool, by a camera.
+    rows: (P,) int64 rows of the frame's N points. count: N.
+    """
+
+    candidates: Candidates
+    points_odom: NDArray[np.float32] | None
+    seen: NDArray[np.bool_]
+    rows: NDArray[np.int64]
+    count: int
+
+    def to_frame(self, values: NDArray, fill: float) -> NDArray:
+        """(P,) values of the finite points -> (N,) of all points, ``fill`` elsewhere."""
+        spread = np.full(self.count, fill, values.dtype)
+        spread[self.rows] = values
+        return spread
+
+
+class Selection(NamedTuple):
+    """Of one frame, (N,) over its points; class ids are uint8, 255 = none.
+
+    labels: the predictions that are trusted. ensemble: the winning class of every point that has a prediction, trusted
+    or not. probability: float32, of ``ensemble``.
+    """
+
+    labels: Labels
+    ensemble: Labels
+    probability: NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
 class CameraMasks:
-    """One camera's part: which points it saw, on which masks they fell, what became of each mask."""
+    """One camera's part: the points that it sees, the masks they fall on, and what became of each mask."""
 
     name: str
     seen: SeenPoints
@@ -41,74 +86,117 @@ class PseudoLabels:
     cameras: in the order of the frame's views. timings: seconds by stage.
     """
 
-    selected: NDArray[np.uint8]
-    labels: NDArray[np.uint8]
-    direct: NDArray[np.uint8] | None
+    selected: Labels
+    labels: Labels
+    direct: Labels | None
     cameras: tuple[CameraMasks, ...]
     timings: dict[str, float]
 
-    def stages(self) -> dict[str, NDArray[np.uint8]]:
-        """Name -> labels, in the order they are made."""
+    def stages(self) -> dict[str, Labels]:
+        """Name -> labels, in the order in which they are made."""
         direct = {} if self.direct is None else {"direct": self.direct}
         return {"selected": self.selected, **direct, "labels": self.labels}
 
 
-class PseudoLabeler:
-    """Pseudo-labels for a stream of frames; its only memory is the selection's running histogram (``selector``)."""
+class PseudoLabelGenerator:
+    """Makes pseudo-labels of a set of frames; keeps nothing from one set to the next.
 
-    def __init__(self, config: PseudoLabelConfig, generator: MaskGenerator, classes: int | None = None) -> None:
-        """classes: size of the class set; None: as wide as the first prediction."""
+    The three steps are separate because each needs the one before it of *all* frames, while only the last needs the
+    full-size images: ``predict`` every frame, ``select`` over all of them, ``densify`` every frame.
+    """
+
+    def __init__(self, config: PseudoLabelConfig, masks: MaskGenerator, fusion: Fusion, classes: int) -> None:
+        """fusion: how the branches' probabilities become one. classes: size of the class set."""
         self.config = config
-        self.generator = generator
-        self.selector = None if classes is None else Selector(classes, config.selection)
+        self.masks = masks
+        self.fusion = fusion
+        self.classes = classes
 
-    def __call__(
-        self, frame: Frame, prediction: Prediction, *, learn: bool = True, compare: bool = False
+    @torch.inference_mode()
+    def predict(self, networks: Sequence[Network], frame: PreparedFrame) -> FramePrediction:
+        """The ensemble's prediction: the networks' probabilities are averaged a branch at a time, and then fused."""
+        sample, network = frame.sample, networks[0]
+        batch = collate([sample], network.architecture).to(next(network.parameters()).device)
+        outputs = [each(batch) for each in networks]
+        image = torch.stack([probabilities(output.image.logits) for output in outputs]).mean(0)
+        points = torch.stack([probabilities(output.points.logits) for output in outputs]).mean(0)
+        fused = fuse(self.fusion, image.clamp_min(1e-9).log(), points.clamp_min(1e-9).log(), batch.seen)
+        seen = sample.camera >= 0
+        by_point = np.zeros((len(sample.points), self.classes), np.float32)
+        by_point[seen] = image.cpu().numpy()
+        found = candidates(fused.cpu().numpy(), by_point, points.cpu().numpy(), seen, self.config.selection)
+        points_odom = frame.points_odom if self.config.voting_cell else None
+        return FramePrediction(found, points_odom, seen, sample.rows, frame.count)
+
+    def select(
+        self, learned: Sequence[FramePrediction], judged: Sequence[FramePrediction] = ()
+    ) -> tuple[list[Selection], list[Selection]]:
+        """The trusted predictions of the frames that are learned from and of those that are judged by.
+
+        Sweeps vote on the places that they share; the thresholds are those of all frames that are learned from. Frames
+        that are judged by have no influence on the others: they are voted on by all frames, and measured by the same
+        thresholds.
+        """
+        learned_voted = self.voted(learned)
+        judged_voted = self.voted([*learned, *judged])[len(learned) :]
+        thresholds = self.thresholds(learned_voted)
+        return (
+            [self._selection(*each, thresholds) for each in zip(learned, learned_voted, strict=True)],
+            [self._selection(*each, thresholds) for each in zip(judged, judged_voted, strict=True)],
+        )
+
+    def voted(self, predictions: Sequence[FramePrediction]) -> list[Candidates]:
+        """The candidates after the vote of all sweeps, where sweeps vote."""
+        found, cell = [each.candidates for each in predictions], self.config.voting_cell
+        return vote([each.points_odom for each in predictions], found, self.classes, cell) if cell else found
+
+    def thresholds(self, found: Sequence[Candidates]) -> NDArray[np.float32]:
+        """(C,) thresholds of the selection over all frames together."""
+        together = Candidates(
+            np.concatenate([each.labels for each in found] or [np.zeros(0, np.uint8)]),
+            np.concatenate([each.probability for each in found] or [np.zeros(0, np.float32)]),
+        )
+        return dataset_thresholds(together, self.classes, self.config.selection)
+
+    def densify(
+        self,
+        views: Sequence[CameraView],
+        seen: Sequence[SeenPoints],
+        selected: Labels,
+        *,
+        compare_direct: bool = False,
     ) -> PseudoLabels:
-        """learn: whether the frame enters the running histogram. compare: whether ``direct`` is made as well.
+        """Selected labels made denser by each camera's masks, (N,) over the frame's points.
 
         A point that several cameras see goes through the masks of each, in the order of the views.
+        compare_direct: whether ``PseudoLabels.direct`` is made as well. Raises MaskError.
         """
-        start = time.perf_counter()
-        selected = self._select(prediction, learn)
-        return self.enhanced(frame, selected, compare=compare, select_s=time.perf_counter() - start)
-
-    def enhanced(
-        self, frame: Frame, selected: NDArray[np.uint8], *, compare: bool = False, select_s: float = 0.0
-    ) -> PseudoLabels:
-        """What masks make of labels that were selected elsewhere, (N,) uint8. select_s: how long that took."""
-        timings = {"select": select_s, "masks": 0.0, "enhance": 0.0}
+        timings = {"masks": 0.0, "enhance": 0.0}
         labels = selected.copy()
-        direct = selected.copy() if compare else None
+        direct = selected.copy() if compare_direct else None
         cameras = []
-        for view in frame.views:
+        for view, points in zip(views, seen, strict=True):
             start = time.perf_counter()
-            seen = self._seen(frame, view)
-            masks = self.generator(view, seen, labels[seen.index])
-            timings["masks"] += time.perf_counter() - start
-            start = time.perf_counter()
-            records = _enhance_seen(labels, seen, masks, self.config.enhancement)
-            timings["enhance"] += time.perf_counter() - start
+            masks = self.masks(view, points, labels[points.index])
+            made = time.perf_counter()
+            records = enhance_seen(labels, points, masks, self.config.enhancement)
+            timings["masks"] += made - start
+            timings["enhance"] += time.perf_counter() - made
             if direct is not None:
-                _enhance_seen(direct, seen, masks, self.config.enhancement.model_copy(update={"propagation": "direct"}))
-            cameras.append(CameraMasks(view.name, seen, masks, records))
+                how = self.config.enhancement.model_copy(update={"propagation": "direct"})
+                enhance_seen(direct, points, masks, how)
+            cameras.append(CameraMasks(view.name, points, masks, records))
         return PseudoLabels(selected, labels, direct, tuple(cameras), timings)
 
-    def _select(self, prediction: Prediction, learn: bool) -> NDArray[np.uint8]:
-        if self.selector is None:
-            self.selector = Selector(prediction.fused.shape[1], self.config.selection)
-        return self.selector(prediction.fused, prediction.image, prediction.points, prediction.seen, learn=learn)
-
-    def _seen(self, frame: Frame, view: CameraView) -> SeenPoints:
-        projection = project(frame.points, view)
-        shown = visible(projection, view, self.config.visibility) if self.config.visibility.enabled else None
-        return SeenPoints.of(frame.points, projection, shown)
+    def _selection(self, frame: FramePrediction, voted: Candidates, thresholds: NDArray[np.float32]) -> Selection:
+        trusted = apply_thresholds(voted, thresholds)
+        return Selection(
+            frame.to_frame(trusted, IGNORE), frame.to_frame(voted.labels, IGNORE), frame.to_frame(voted.probability, 0)
+        )
 
 
-def _enhance_seen(
-    labels: NDArray[np.uint8], seen: SeenPoints, masks: MaskSet, config: EnhancementConfig
-) -> tuple[MaskRecord, ...]:
-    """Enhances the labels of the points that a camera sees, in place."""
+def enhance_seen(labels: Labels, seen: SeenPoints, masks: MaskSet, config: EnhancementConfig) -> tuple[MaskRecord, ...]:
+    """Enhances the labels, (N,), of the points that one camera sees, in place."""
     points = np.ascontiguousarray(seen.points[seen.index], np.float32)
     result = enhance(points, labels[seen.index], masks.membership, masks.areas, config)
     labels[seen.index] = result.labels

@@ -1,14 +1,13 @@
 """Selection: which of a segmenter's own predictions are trusted enough to be pseudo-labels.
 
 A prediction is kept when its probability is at least min(quantile, cap), the quantile being taken over the winning
-probabilities of the same predicted class. Published as a filter of a whole data set with the median and 0.9 (xMUDA);
-here also over a stream, where a histogram that forgets stands for the data set.
+probabilities of the same predicted class over all frames that are learned from. Published with the median and 0.9
+(xMUDA: Jaritz et al., Cross-modal Learning for Domain Adaptation in 3D Semantic Segmentation, TPAMI 2022).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,76 +47,6 @@ def candidates(
         valid &= image.argmax(1) == points.argmax(1)
         valid &= labels == points.argmax(1)
     return Candidates(np.where(valid, labels, np.uint8(IGNORE)), np.where(valid, probability, np.float32(0)))
-
-
-class RunningThresholds:
-    """Class-wise thresholds over a stream, in memory that does not grow.
-
-    A frame's winning probabilities enter a histogram a class, whose weights halve every ``half_life`` frames. A
-    threshold is exact to the width of a bin (1 / bins), and errs to the lower side.
-    """
-
-    def __init__(self, classes: int, config: SelectionConfig) -> None:
-        self._config = config
-        self._counts = np.zeros((classes, config.bins))
-        self._keep = 0.5 ** (1.0 / config.half_life) if config.half_life > 0 else 1.0
-
-    def update(self, candidates: Candidates) -> None:
-        """Takes in one frame. Raises ValueError on a class outside the class set."""
-        classes, bins = self._counts.shape
-        valid = candidates.labels != IGNORE
-        labels = candidates.labels[valid].astype(np.intp)
-        if len(labels) and labels.max() >= classes:
-            raise ValueError(f"labels: classes below {classes} expected, got {labels.max()}")
-        place = np.clip((candidates.probability[valid] * bins).astype(np.intp), 0, bins - 1)
-        self._counts *= self._keep
-        self._counts += np.bincount(labels * bins + place, minlength=classes * bins).reshape(classes, bins)
-
-    def thresholds(self) -> NDArray[np.float32]:
-        """(C,) min(quantile, cap); of classes not met yet, the cap."""
-        bins = self._config.bins
-        cumulative = self._counts.cumsum(1)
-        total = cumulative[:, -1:]
-        # The lower of the two middle values, as torch.median takes it: the first place that reaches the quantile.
-        reached = cumulative >= np.maximum(total * self._config.quantile, np.finfo(np.float64).tiny) * (1 - 1e-12)
-        quantile = np.where(total[:, 0] > 0, reached.argmax(1) / bins, 1.0)
-        return np.minimum(quantile, self._config.cap).astype(np.float32)
-
-    def state(self) -> dict[str, Any]:
-        """What ``restore`` needs: plain numbers and arrays, never code."""
-        return {"bins": self._config.bins, "counts": self._counts.copy()}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Goes on from a ``state``. Raises ValueError that names the field when it does not fit."""
-        if state.get("bins") != self._config.bins:
-            raise ValueError(f"bins: {self._config.bins} expected, got {state.get('bins')}")
-        counts = np.asarray(state.get("counts"), np.float64)
-        if counts.shape != self._counts.shape or not np.isfinite(counts).all() or (counts < 0).any():
-            raise ValueError(f"counts: {self._counts.shape} finite and not negative expected, got {counts.shape}")
-        self._counts = counts.copy()
-
-
-class Selector:
-    """Selection over a stream: each frame is measured by the thresholds that it has itself taken part in."""
-
-    def __init__(self, classes: int, config: SelectionConfig) -> None:
-        self.config = config
-        self.running = RunningThresholds(classes, config)
-
-    def __call__(
-        self,
-        fused: NDArray[np.float32],
-        image: NDArray[np.float32],
-        points: NDArray[np.float32],
-        seen: NDArray[np.bool_],
-        *,
-        learn: bool = True,
-    ) -> NDArray[np.uint8]:
-        """(N,) uint8 pseudo-labels, 255 = ignore. learn: whether the frame enters the running histogram."""
-        found = candidates(fused, image, points, seen, self.config)
-        if learn:
-            self.running.update(found)
-        return apply_thresholds(found, self.running.thresholds())
 
 
 def apply_thresholds(candidates: Candidates, thresholds: NDArray[np.floating]) -> NDArray[np.uint8]:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sam_adapt_ros.config import ArchitectureConfig
 from sam_adapt_ros.frame import CameraView, Frame
-from sam_adapt_ros.geometry.projection import assign_cameras
+from sam_adapt_ros.geometry.projection import Projection, assign_cameras, project_all
 from sam_adapt_ros.geometry.voxels import voxelize
 
 VOXEL_FEATURES = {"constant": 1, "offset": 4}
@@ -41,24 +41,28 @@ class Sample:
     labels: NDArray[np.uint8] | None = None
 
     @classmethod
-    def from_frame(cls, frame: Frame, architecture: ArchitectureConfig) -> Sample:
-        """Projects the finite points into the cameras and resizes the images."""
-        rows = np.flatnonzero(np.isfinite(frame.points).all(1))
-        points = np.ascontiguousarray(frame.points[rows], np.float32)
+    def from_frame(
+        cls, frame: Frame, architecture: ArchitectureConfig, projections: Sequence[Projection] | None = None
+    ) -> Sample:
+        """Keeps the finite points, assigns each to the camera that sees it best, and resizes the images.
+
+        projections: of the frame's points into its views, where they have been computed already.
+        """
+        finite = np.isfinite(frame.points).all(axis=1)
+        rows = np.arange(len(frame.points))
         width, height = architecture.image_width, architecture.image_height
+        if projections is None:
+            projections = project_all(frame.points, frame.views)
+        assignment = assign_cameras(projections, len(frame.points))
+        camera, uv = assignment.camera, assignment.uv
+        images = np.zeros((0, height, width, 3), np.uint8)
         if frame.views:
-            assignment = assign_cameras(points, frame.views)
-            camera = np.asarray(assignment.camera, np.int8)
             sizes = np.array([(view.camera.width, view.camera.height) for view in frame.views], np.float32)
             scale = (np.array([width, height], np.float32) / sizes)[camera]
-            uv = (assignment.uv + np.float32(0.5)) * scale - np.float32(0.5)
+            uv = (uv + np.float32(0.5)) * scale - np.float32(0.5)
             images = np.stack([_resized(view, width, height) for view in frame.views])
-        else:
-            camera = np.full(len(points), -1, np.int8)
-            uv = np.zeros((len(points), 2), np.float32)
-            images = np.zeros((0, height, width, 3), np.uint8)
-        labels = None if frame.ground_truth is None else frame.ground_truth[rows]
-        return cls(points, camera, uv.astype(np.float32), images, rows, labels)
+        sample = cls(np.asarray(frame.points, np.float32), camera, uv, images, rows, frame.ground_truth)
+        return sample if finite.all() else sample.only(np.asarray(finite))
 
     def only(self, keep: NDArray[np.bool_]) -> Sample:
         """The sample with some of its points; keep: (P,) bool."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,6 +53,13 @@ class Network(nn.Module):
         with _autocast(batch.voxels, precision if precision == torch.float16 else torch.float32):
             points = self.points(batch.voxels, batch.features, batch.voxel_of_point, batch.frames)
         return NetworkOutput(image, points)
+
+
+def with_state(network: Network, state: Mapping[str, Tensor]) -> Network:
+    """A copy of the network with other weights, for inference."""
+    other = copy.deepcopy(network)
+    other.load_state_dict(dict(state))
+    return other.eval().requires_grad_(False)
 
 
 def _autocast(like: Tensor, precision: torch.dtype) -> torch.autocast:

@@ -23,7 +23,7 @@ def test_a_pixel_covers_half_a_pixel_around_its_centre():
 def test_seen_points_are_the_valid_and_visible_ones():
     valid = np.array([True, False, True, True])
     uv = np.arange(8, dtype=np.float32).reshape(4, 2)
-    projection = Projection(uv, np.arange(4, dtype=np.float32), valid)
+    projection = Projection(uv, np.arange(4, dtype=np.float32), valid, np.ones(4, np.float32))
     seen = SeenPoints.of(np.zeros((4, 3), np.float32), projection, np.array([True, True, False, True]))
     assert seen.index.tolist() == [0, 3]
     assert seen.uv.tolist() == [[0, 1], [6, 7]]

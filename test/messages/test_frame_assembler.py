@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import MessageError
 from sam_adapt_ros.frame import IGNORE
-from sam_adapt_ros.geometry import CameraModel, assign_cameras, invert, make_transform
+from sam_adapt_ros.geometry import CameraModel, assign_cameras, invert, make_transform, project_all
 from sam_adapt_ros.messages import (
     Calibration,
     CameraCalibration,
@@ -359,6 +359,6 @@ def test_a_real_keyframe_projects_where_it_should(real_data, ros):
     assert [view.name for view in got.frame.views] == cameras
     for view in got.frame.views:
         assert np.abs(view.T_camera_lidar - expected[view.name]).max() < 1e-6
-    seen = assign_cameras(got.frame.points, got.frame.views).camera
+    seen = assign_cameras(project_all(got.frame.points, got.frame.views), len(got.frame.points)).camera
     assert len(seen) == 34_688 and 0.4 < (seen >= 0).mean() < 0.9
     assert set(seen) == {-1, 0, 1, 2, 3, 4, 5}

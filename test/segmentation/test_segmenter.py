@@ -7,7 +7,7 @@ import pytest
 from sam_adapt_ros.config import ArchitectureConfig, SegmenterConfig
 from sam_adapt_ros.errors import ConfigError
 from sam_adapt_ros.frame import Frame
-from sam_adapt_ros.geometry.projection import assign_cameras
+from sam_adapt_ros.geometry.projection import project_all
 from sam_adapt_ros.segmentation.network import Network, load_architecture
 from sam_adapt_ros.segmentation.segmenter import Segmenter
 from sam_adapt_ros.segmentation.sparse_convolution import HAS_CUDA
@@ -27,7 +27,8 @@ def test_every_point_gets_a_class(segmenter: Segmenter, make_frame: MakeFrame, c
     np.testing.assert_allclose(prediction.points.sum(1), 1, atol=1e-5)
     np.testing.assert_array_equal(prediction.labels, prediction.fused.argmax(1))
     np.testing.assert_array_equal(prediction.probability, prediction.fused.max(1))
-    np.testing.assert_array_equal(prediction.seen, assign_cameras(frame.points, frame.views).camera >= 0)
+    projections = project_all(frame.points, frame.views)
+    np.testing.assert_array_equal(prediction.seen, np.any([each.valid for each in projections], axis=0))
     np.testing.assert_allclose(prediction.image.sum(1), prediction.seen, atol=1e-5)
     unseen = ~prediction.seen
     np.testing.assert_allclose(prediction.fused[unseen], prediction.points[unseen], atol=1e-6)

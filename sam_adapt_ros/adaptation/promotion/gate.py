@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sam_adapt_ros.adaptation.promotion.candidate_evaluation import Behaviour, agreement
+from sam_adapt_ros.adaptation.promotion.candidate_evaluation import HeldOutPredictions, agreement
 from sam_adapt_ros.branch import NETWORK_BRANCHES, Branch
 from sam_adapt_ros.config import GateConfig
 from sam_adapt_ros.evaluation.confusion import Confusion
@@ -73,9 +73,9 @@ class References:
     labels: (P,) pseudo-labels from before the round, 255 = none. seen: (P,) bool, by a camera.
     """
 
-    source: Behaviour
-    normalization: Behaviour
-    current: Behaviour
+    source: HeldOutPredictions
+    normalization: HeldOutPredictions
+    current: HeldOutPredictions
     labels: NDArray[np.uint8]
     seen: NDArray[np.bool_]
 
@@ -89,7 +89,7 @@ class Gate:
 
     def judge(
         self,
-        candidates: Mapping[str, Behaviour | None],
+        candidates: Mapping[str, HeldOutPredictions | None],
         references: References,
         replay: Callable[[str], float] | None = None,
     ) -> Decision:
@@ -121,7 +121,7 @@ class Gate:
         return self._decided(Decision(best.name, reason, verdicts, baselines))
 
     def _verdict(
-        self, name: str, behaviour: Behaviour | None, measured: Measures, baselines: tuple[Verdict, ...]
+        self, name: str, behaviour: HeldOutPredictions | None, measured: Measures, baselines: tuple[Verdict, ...]
     ) -> Verdict:
         if behaviour is None or not behaviour.finite:
             return Verdict(name, ("not finite",), 0.0, {})
@@ -241,11 +241,11 @@ class Measures:
         self._judged = enough >= config.min_class_points  # classes that are met often enough to speak of
         self.enough = bool(self._judged.sum() >= 2)
 
-    def baseline(self, name: str, behaviour: Behaviour) -> Verdict:
+    def baseline(self, name: str, behaviour: HeldOutPredictions) -> Verdict:
         numbers = self.of(behaviour)
         return Verdict(name, (), numbers["score"], numbers)
 
-    def of(self, behaviour: Behaviour) -> Numbers:
+    def of(self, behaviour: HeldOutPredictions) -> Numbers:
         """``anchor`` agreement where the source is sure, ``entropy``, ``share/<class>``, the share of a
         branch's most frequent class, ``most/<branch>``; consistencies as mean IoU over
         the judged classes: ``modalities`` (2d against 3d), ``augmented``, ``labels`` and ``labels_seen`` (the
@@ -277,7 +277,7 @@ class Measures:
         numbers |= {f"class/{name}": float(mean[place]) for place, name in enumerate(names) if self._judged[place]}
         return numbers
 
-    def _anchor(self, behaviour: Behaviour) -> Numbers:
+    def _anchor(self, behaviour: HeldOutPredictions) -> Numbers:
         source = self._references.source
         same = behaviour.labels == source.labels
         numbers = {"anchor": float(same[self._sure].mean()) if self._sure.any() else 0.0}

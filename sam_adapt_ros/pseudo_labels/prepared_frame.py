@@ -1,0 +1,49 @@
+"""What pseudo-labelling needs of a frame besides its full-size images, computed once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sam_adapt_ros.config import ArchitectureConfig, VisibilityConfig
+from sam_adapt_ros.frame import Frame
+from sam_adapt_ros.geometry.projection import project_all
+from sam_adapt_ros.geometry.transforms import transform_points
+from sam_adapt_ros.geometry.visibility import visible
+from sam_adapt_ros.masks.mask_set import SeenPoints
+from sam_adapt_ros.segmentation.batch import Sample
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedFrame:
+    """A frame that is projected and resized, without its full-size images.
+
+    sample: what the network takes. seen: the points that each of the frame's views sees, in the views' order.
+    T_odom_lidar: (4, 4) float64 pose of the LiDAR, where it is known.
+    count: N, the frame's points; the sample has the P finite ones.
+    """
+
+    sample: Sample
+    seen: tuple[SeenPoints, ...]
+    T_odom_lidar: NDArray[np.float64] | None
+    count: int
+
+    @classmethod
+    def of(cls, frame: Frame, architecture: ArchitectureConfig, visibility: VisibilityConfig) -> PreparedFrame:
+        """visibility: whether, and how, points that a nearer surface hides from a camera are left out of ``seen``."""
+        projections = project_all(frame.points, frame.views)
+        sample = Sample.from_frame(frame, architecture, projections)
+        seen = tuple(
+            SeenPoints.of(frame.points, each, visible(each, view, visibility) if visibility.enabled else None)
+            for view, each in zip(frame.views, projections, strict=True)
+        )
+        return cls(sample, seen, frame.T_odom_lidar, len(frame.points))
+
+    @property
+    def points_odom(self) -> NDArray[np.float32] | None:
+        """(P, 3) metres, the sample's points in the odometry frame; None without a usable pose."""
+        if self.T_odom_lidar is None or not np.isfinite(self.T_odom_lidar).all():
+            return None
+        return transform_points(self.T_odom_lidar, self.sample.points)
