@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -68,7 +69,7 @@ def measure(network: Network, batches: Iterable[Batch]) -> dict[str, Moments]:
 
 def renormalized(
     network: Network,
-    samples: Sequence[Sample],
+    samples: Iterable[Sample],
     config: BatchNormConfig,
     pause: Callable[[], None] = lambda: None,
     origin: Mapping[str, Tensor] | None = None,
@@ -81,7 +82,7 @@ def renormalized(
     """
     state = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
     shares = {Branch.IMAGE: config.target_weight_2d, Branch.POINTS: config.target_weight_3d}
-    if not samples or not any(shares.values()):
+    if not any(shares.values()):
         return state
     for layer, moments in measure(network, _batches(samples, network, config.batch_size, pause)).items():
         share = shares[Branch.of_tensor(layer)]
@@ -123,7 +124,8 @@ def frozen_statistics(network: nn.Module) -> Iterator[None]:
         network.eval()
 
 
-def _batches(samples: Sequence[Sample], network: Network, size: int, pause: Callable[[], None]) -> Iterator[Batch]:
-    for first in range(0, len(samples), size):
+def _batches(samples: Iterable[Sample], network: Network, size: int, pause: Callable[[], None]) -> Iterator[Batch]:
+    remaining = iter(samples)
+    while batch := list(itertools.islice(remaining, size)):
         pause()
-        yield collate(samples[first : first + size], network.architecture)
+        yield collate(batch, network.architecture)

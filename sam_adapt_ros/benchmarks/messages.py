@@ -14,6 +14,7 @@ from sam_adapt_ros.frame import CameraView
 from sam_adapt_ros.geometry import (
     CameraModel,
     Distortion,
+    Projection,
     assign_cameras,
     make_transform,
     project,
@@ -39,16 +40,19 @@ def run(quick: bool = False) -> list[Figure]:
         width=1600, height=900, encoding="bgr8", step=4800, is_bigendian=0, data=bytes(1600 * 900 * 3)
     )
 
-    def project_all(views: list[CameraView]) -> None:
-        for view in views:
-            project(points, view)
+    def project_six(views: list[CameraView]) -> list[Projection]:
+        return [project(points, view) for view in views]
 
     measured: list[tuple[str, str, Callable[[], object]]] = [
         ("cloud decode", "<= 1 ms", lambda: read_points(cloud)),
         ("label cloud encode", "<= 3 ms", lambda: encode_labels(points, class_id, probability, colors)),
-        ("projection into six cameras", "<= 6 ms", lambda: project_all(pinholes)),
-        ("projection into six distorted cameras", "", lambda: project_all(lenses)),
-        ("assignment to six cameras", "<= 6 ms", lambda: assign_cameras(project_all(points, pinholes), len(points))),
+        ("projection into six cameras", "<= 6 ms", lambda: project_six(pinholes)),
+        ("projection into six distorted cameras", "", lambda: project_six(lenses)),
+        (
+            "assignment to six cameras",
+            "<= 6 ms",
+            lambda: assign_cameras(project_six(pinholes), len(points)),
+        ),
         ("voxelization at 5 cm", "", lambda: voxelize(points, 0.05)),
         ("image decode, bgr8 1600x900", "", lambda: decode_image(image)),
     ]

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
+from sam_adapt_ros.adaptation.batchnorm import renormalized
 from sam_adapt_ros.adaptation.buffer.frame_buffer import FrameBuffer, FrameSequence
 from sam_adapt_ros.adaptation.buffer.frame_summary import summarize as summarize_frame
+from sam_adapt_ros.adaptation.round import label_ensemble
 from sam_adapt_ros.adaptation.self_training import SelfTraining
 from sam_adapt_ros.benchmarks.adaptation import Protocol
 from sam_adapt_ros.branch import NETWORK_BRANCHES, Branch
@@ -20,10 +23,10 @@ from sam_adapt_ros.errors import ConfigError
 from sam_adapt_ros.evaluation.label_statistics import LabelStatistics
 from sam_adapt_ros.evaluation.segmentation_metrics import FUSED_SEEN, evaluate
 from sam_adapt_ros.masks.generators import build
-from sam_adapt_ros.pipelines import recovery
 from sam_adapt_ros.progress import Progress, no_progress
-from sam_adapt_ros.pseudo_labels.teacher import Teacher, with_labels
+from sam_adapt_ros.pseudo_labels import PreparedFrame, PseudoLabelGenerator
 from sam_adapt_ros.segmentation import Segmenter, load_segmenter
+from sam_adapt_ros.segmentation.fusion import FUSIONS
 from sam_adapt_ros.simulation.drive import frames as render
 
 logger = logging.getLogger(__name__)
@@ -93,21 +96,27 @@ def _student(
 ) -> tuple[Segmenter, float, float]:
     """The student of one round, with coverage and precision of its pseudo-labels over the seen points."""
     adaptation = config.adaptation
-    samples = recovery.to_samples(training, source)
-    normalized = recovery.normalization_only(source, samples, config).network
-    teacher = Teacher(config, source.taxonomy, build(config.masks))
-    networks = [normalized, source.network] if config.pseudo_labels.ensemble_source else [normalized]
-    labels = teacher.label(networks, training, held_out).training
-    statistics = LabelStatistics(len(source.taxonomy))
-    labelled = with_labels(samples, labels)
-    for sample, truth in zip(labelled, samples, strict=True):
-        assert sample.labels is not None
-        statistics.add(sample.labels, truth.labels, sample.camera >= 0)
+    fusion, classes = FUSIONS[config.segmenter.fusion](), len(source.taxonomy)
+    generator = PseudoLabelGenerator(config.pseudo_labels, build(config.masks), fusion, classes)
+    architecture, visibility = source.network.architecture, config.pseudo_labels.visibility
+    prepared = [PreparedFrame.of(frame, architecture, visibility) for frame in chain(training, held_out)]
+    samples = [frame.sample for frame in prepared[: len(training)]]
+    statistics = renormalized(source.network, samples, adaptation.batchnorm)
+    networks = label_ensemble(source.network, statistics, generator)
+    predictions = [generator.predict(networks, frame) for frame in prepared]
+    selections, _ = generator.select(predictions[: len(training)], predictions[len(training) :])
+    found = LabelStatistics(classes)
+    labelled = []
+    for frame, each, selection in zip(training, prepared, selections, strict=False):
+        labels = generator.densify(frame.views, each.seen, selection.labels).labels[each.sample.rows]
+        found.add(labels, each.sample.labels, each.sample.camera >= 0)
+        labelled.append(replace(each.sample, labels=labels))
+    normalized = networks[0]
     run = SelfTraining(normalized, labelled, adaptation.self_training)
     while not run.finished:
         run.step()
     student = Segmenter(run.average, source.taxonomy, config.segmenter, "student")
-    return (student, statistics.coverage, statistics.precision) if run.done else (student, 0.0, 0.0)
+    return (student, found.coverage, found.precision) if run.done else (student, 0.0, 0.0)
 
 
 def summarize(rows: Sequence[Row]) -> dict[str, dict[str, dict[str, float]]]:

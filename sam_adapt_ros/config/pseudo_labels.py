@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from sam_adapt_ros.config.section import Count, Fraction, NonNegative, Positive, Section
 
@@ -14,10 +14,8 @@ class SelectionConfig(Section):
 
     branch: Literal["fused", "2d", "3d"] = "fused"  # whose winning class and probability
     require_agreement: bool = False  # only where the image's and the points' winning classes are the same
-    quantile: Fraction = 0.5  # of the winning probabilities of a predicted class, over the stream
+    quantile: Fraction = 0.5  # of the winning probabilities of a predicted class, over all frames that are learned from
     cap: Fraction = 0.9  # no threshold is higher
-    bins: Annotated[int, Field(ge=10, le=100_000)] = 2000  # of the running histogram; thresholds are exact to 1 / bins
-    half_life: NonNegative = 200.0  # frames after which a frame's weight in the histogram is halved; 0: never forgets
 
 
 class VisibilityConfig(Section):

@@ -6,11 +6,11 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sam_adapt_ros.evaluation.label_statistics import LabelStatistics
 from sam_adapt_ros.evaluation.run_summary import Summary
-from sam_adapt_ros.frame import IGNORE, Frame
-from sam_adapt_ros.segmentation import Prediction
+from sam_adapt_ros.frame import IGNORE
 from sam_adapt_ros.taxonomy import Taxonomy
 
 if TYPE_CHECKING:
@@ -34,13 +34,19 @@ class PseudoLabelSummary(Summary):
         self.mask_fates: Counter[str] = Counter()
         self.kept_out: Counter[str] = Counter()
 
-    def add_pseudo_labels(self, frame: Frame, prediction: Prediction, pseudo: PseudoLabels) -> None:
-        """One frame, also as ``add`` does it."""
-        truth = frame.ground_truth
-        self.add(prediction.by_branch(), truth)
+    def add_pseudo_labels(
+        self,
+        predicted: NDArray[np.uint8],
+        truth: NDArray[np.uint8] | None,
+        seen: NDArray[np.bool_],
+        pseudo: PseudoLabels,
+    ) -> None:
+        """One frame, also as ``add`` does it. predicted: (N,) the ensemble's labels. seen: (N,) bool, by a camera."""
+        self.add({"fused": predicted}, truth)
+        self.points_seen_by_camera += int(np.count_nonzero(seen))
         for stage, labels in pseudo.stages().items():
             scopes = self.stages.setdefault(stage, {scope: LabelStatistics(len(self.taxonomy)) for scope in SCOPES})
-            scopes["seen"].add(labels, truth, prediction.seen)
+            scopes["seen"].add(labels, truth, seen)
             scopes["all"].add(labels, truth)
         for camera in pseudo.cameras:
             self.mask_fates.update(record.reason.value if record.reason else "labelled" for record in camera.records)

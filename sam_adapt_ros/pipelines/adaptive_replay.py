@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from sam_adapt_ros.adaptation import WeightStore
 from sam_adapt_ros.adaptation.adapter import Adapter
 from sam_adapt_ros.adaptation.promotion.gate import Decision
 from sam_adapt_ros.bags import BagWriter
+from sam_adapt_ros.cancellation import NEVER, CancellationToken
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.evaluation.run_summary import Summary
 from sam_adapt_ros.frame import Frame
@@ -52,13 +52,13 @@ class OnlineRun:
         self.adapter.observe(frame, prediction.labels, prediction.probability)
         return prediction
 
-    def learn(self, config: Config, *, at_end: bool = False, stopped: Callable[[], bool] = lambda: False) -> None:
+    def learn(self, config: Config, *, at_end: bool = False, token: CancellationToken = NEVER) -> None:
         """A round where one is due; what is promoted labels from the next frame on. at_end: also with little new.
-        stopped: asked between small pieces of work; true, the round is left."""
+        token: once cancelled, the round is left."""
         if not (self.adapter.ready or (at_end and self.adapter.ready_at_end)):
             return
         start = time.perf_counter()
-        decision = self.adapter.run_round(stopped)
+        decision = self.adapter.run_round(token)
         self.seconds_learning += time.perf_counter() - start
         if decision is None:
             return
@@ -94,27 +94,27 @@ def replay_adapting(
     summary = Summary(taxonomy)
     samples: list[Sample] = []
     start = time.perf_counter()
-    with BagWriter(output / "labels", force=force) as writer, ending_early() as stop:
+    with BagWriter(output / "labels", force=force) as writer, ending_early() as token:
         for number in range(passes):
-            if stop.is_set():
+            if token.cancelled:
                 break
             last = number == passes - 1
             read = summary if last else Summary(taxonomy)
-            for frame, _, pictured in read_through(bag, config, read, part_of(progress, number, passes), stop):
+            for frame, _, pictured in read_through(bag, config, read, part_of(progress, number, passes), token):
                 prediction = run.label(frame)
                 if last:
                     write_labels(writer, LABELS, frame, prediction.labels, prediction.probability, taxonomy)
                     summary.add(prediction.by_branch(), frame.ground_truth)
                     if pictured:
                         samples.append(Sample(frame, prediction.labels))
-                run.learn(config, stopped=stop.is_set)
-        if not stop.is_set():
-            run.learn(config, at_end=True, stopped=stop.is_set)
+                run.learn(config, token=token)
+        if not token.cancelled:
+            run.learn(config, at_end=True, token=token)
     summary.seconds = time.perf_counter() - start
     summary.facts = {
         "bag": str(bag),
         "mode": "replay --adapt",
-        "interrupted": stop.is_set(),
+        "interrupted": token.cancelled,
         "weights": run.source.version,
         "last_weights": run.segmenter.version,
         "device": str(run.source.device),

@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 START_TIMEOUT_S = 120.0
 IDLE_S = 10.0
 """So long without a label after the bag has ended, and nothing more will come."""
-LEARNING = ("normalizing", "labelling", "training", "judging")
+LEARNING = ("statistics", "pseudo_labels", "training", "evaluation")
 """Phases of a round."""
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam_adapt_ros.bags import BagReader, BagWriter
+from sam_adapt_ros.cancellation import NEVER, CancellationToken
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.evaluation.run_summary import Summary
 from sam_adapt_ros.frame import Frame
@@ -45,10 +46,10 @@ def replay(
     taxonomy = segmenter.taxonomy
     summary = Summary(taxonomy)
     samples: list[Sample] = []
-    with BagWriter(output / "labels", force=force) as writer, ending_early() as stop:
+    with BagWriter(output / "labels", force=force) as writer, ending_early() as token:
         segmenter.warm_up()
         start = time.perf_counter()
-        for frame, waited, pictured in read_through(bag, config, summary, progress, stop):
+        for frame, waited, pictured in read_through(bag, config, summary, progress, token):
             labelling = time.perf_counter()
             prediction = segmenter(frame)
             writing = time.perf_counter()
@@ -70,7 +71,7 @@ def replay(
     summary.facts = {
         "bag": str(bag),
         "mode": "replay",
-        "interrupted": stop.is_set(),
+        "interrupted": token.cancelled,
         "weights": segmenter.version,
         "device": str(segmenter.device),
         "fusion": config.segmenter.fusion,
@@ -88,25 +89,25 @@ class Step(NamedTuple):
 
 
 @contextmanager
-def ending_early() -> Iterator[threading.Event]:
-    """An event that the first SIGINT sets, so that what has been done is not lost; the second one interrupts as ever.
+def ending_early() -> Iterator[CancellationToken]:
+    """A token that the first SIGINT cancels, so that what has been done is not lost; the second one interrupts at once.
 
-    Only the main thread is told of signals; elsewhere the event is never set.
+    Only the main thread receives signals; elsewhere nothing cancels the token.
     """
-    stop = threading.Event()
+    token = CancellationToken()
     if threading.current_thread() is not threading.main_thread():
-        yield stop
+        yield token
         return
     before = signal.getsignal(signal.SIGINT)
 
     def end(*_: object) -> None:
         logger.warning("interrupted: ending with what there is; once more ends at once")
-        stop.set()
+        token.cancel()
         signal.signal(signal.SIGINT, before)
 
     signal.signal(signal.SIGINT, end)
     try:
-        yield stop
+        yield token
     finally:
         signal.signal(signal.SIGINT, before)
 
@@ -116,18 +117,19 @@ def read_through(
     config: Config,
     summary: Summary,
     progress: Progress = no_progress,
-    stop: threading.Event | None = None,
+    token: CancellationToken = NEVER,
 ) -> Iterator[Step]:
     """The bag's frames, read ahead; the summary gets to know how many came in and what was dropped.
 
-    progress: called with (frames done, frames in all) after each. stop: set, it ends with the frame at hand.
+    progress: called with (frames done, frames in all) after each. token: once it is cancelled, the frame at hand is the
+    last.
     """
     with BagReader(bag, config) as reader:
         places, frames_in = evenly_spaced(reader.sweeps, PICTURES), reader.sweeps
         for place, (frame, waited) in enumerate(ahead(reader.frames(), READ_AHEAD)):
             yield Step(frame, waited, place in places)
             progress(place + 1, reader.sweeps)
-            if stop is not None and stop.is_set():
+            if token.cancelled:
                 frames_in = place + 1 + sum(reader.dropped.values())
                 break
         summary.frames_in += frames_in

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sam_adapt_ros.config import EnhancementConfig, PseudoLabelConfig
+from sam_adapt_ros.config import EnhancementConfig, PseudoLabelConfig, SelectionConfig
 from sam_adapt_ros.frame import IGNORE, CameraView
 from sam_adapt_ros.masks.generators import MaskGenerator
 from sam_adapt_ros.masks.mask_set import MaskSet, SeenPoints
@@ -150,13 +150,13 @@ class PseudoLabelGenerator:
         found, cell = [each.candidates for each in predictions], self.config.voting_cell
         return vote([each.points_odom for each in predictions], found, self.classes, cell) if cell else found
 
-    def thresholds(self, found: Sequence[Candidates]) -> NDArray[np.float32]:
-        """(C,) thresholds of the selection over all frames together."""
+    def thresholds(self, found: Sequence[Candidates], selection: SelectionConfig | None = None) -> NDArray[np.float32]:
+        """(C,) thresholds of a selection, by default the configured one, over all frames together."""
         together = Candidates(
             np.concatenate([each.labels for each in found] or [np.zeros(0, np.uint8)]),
             np.concatenate([each.probability for each in found] or [np.zeros(0, np.float32)]),
         )
-        return dataset_thresholds(together, self.classes, self.config.selection)
+        return dataset_thresholds(together, self.classes, selection or self.config.selection)
 
     def densify(
         self,

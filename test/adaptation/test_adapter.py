@@ -1,4 +1,5 @@
 import dataclasses
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,9 +18,11 @@ from learning_support import (
     watch,
 )
 
-from sam_adapt_ros.adaptation.adapter import Adapter, Stopped
+from sam_adapt_ros.adaptation.adapter import Adapter
+from sam_adapt_ros.adaptation.round import RoundContext
 from sam_adapt_ros.adaptation.round_summary import findings
 from sam_adapt_ros.adaptation.source_frames import SourceSamples
+from sam_adapt_ros.cancellation import CancellationToken, Cancelled
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import StoreError
 from sam_adapt_ros.evaluation.segmentation_metrics import evaluate
@@ -92,7 +95,7 @@ def test_a_requested_round_is_due_as_soon_as_there_are_frames_enough(dusk: list[
     assert not adapter.ready
     adapter.request_round()  # at once, nothing new or not
     assert adapter.ready
-    adapter.run_round(lambda: True)
+    adapter.run_round(cancelled())
     adapter.request_round()  # a round is under way: no second one after it
     adapter.run_round()
     assert not adapter.ready
@@ -127,10 +130,9 @@ def test_in_another_scene_the_source_is_the_teacher_again(
     """Else what is in use would be judged by its own words."""
     found: list[tuple[bool, bool]] = []
 
-    def run(*arguments: object) -> None:
-        in_use, at_home = arguments[3:5]
-        found.append((in_use is not None, at_home))
-        raise Stopped
+    def run(context: RoundContext) -> None:
+        found.append((context.in_use is not None, context.same_scene))
+        raise Cancelled
 
     for frames in (drive(FRAMES, seed=300), drive(FRAMES, seed=500, dusk=True)):
         adapter = Adapter(learning_config(), adapted.store, None, NoMasks(), SHAPES)
@@ -201,9 +203,28 @@ def test_with_source_batches_mix_labelled_frames_and_the_gate_replays_some(
         assert not (worse and verdict.name == decision.promoted)
 
 
-def stop_in(phase: str, adapter: Adapter, after: int) -> Callable[[], bool]:
-    calls = iter(range(10_000))
-    return lambda: adapter.phase == phase and next(calls) >= after
+class Checked(CancellationToken):
+    """Calls back at every check."""
+
+    def __init__(self, on_check: Callable[[], object]) -> None:
+        super().__init__()
+        self.on_check = on_check
+
+    def check(self) -> None:
+        self.on_check()
+        super().check()
+
+
+def cancelled() -> CancellationToken:
+    token = CancellationToken()
+    token.cancel()
+    return token
+
+
+def cancelled_in(phase: str, adapter: Adapter, after: int) -> CancellationToken:
+    checks = iter(range(10_000))
+    token = Checked(lambda: token.cancel() if adapter.phase == phase and next(checks) >= after else None)
+    return token
 
 
 def test_stopped_and_resumed_by_other_processes_equals_unbroken(
@@ -213,15 +234,21 @@ def test_stopped_and_resumed_by_other_processes_equals_unbroken(
     broken = make_adapter(tmp_path, state=state)
     watch(broken, dusk)
     broken.save()
-    for phase, after in (("normalizing", 2), ("labelling", 9), ("training", 3), ("training", 5), ("judging", 1)):
+    for phase, after in (
+        ("statistics", 2),
+        ("pseudo_labels", 9),
+        ("training", 3),
+        ("training", 5),
+        ("evaluation", 1),
+    ):
         assert broken.ready
-        assert broken.run_round(stop_in(phase, broken, after)) is None
+        assert broken.run_round(cancelled_in(phase, broken, after)) is None
         assert broken.phase == "watching"
         broken = make_adapter(tmp_path, state=state)
     decision = broken.run_round()
     assert decision.promoted == adapted.decisions[-1].promoted
     assert all(torch.equal(tensor, tensors(adapted)[name]) for name, tensor in tensors(broken).items())
-    assert not (state / "plan.npz").exists()
+    assert not (state / "round.npz").exists()
     assert not broken.ready, "nothing has come since that round began"
     assert not make_adapter(tmp_path, state=state).ready
 
@@ -232,17 +259,45 @@ def test_a_rollback_during_the_round_is_respected(dusk: list[Frame], tmp_path: P
     other = source_network().state_dict()
     other = {name: tensor + 0.01 if name.endswith("heads.classify.bias") else tensor for name, tensor in other.items()}
 
-    def between() -> bool:
-        if adapter.phase == "judging" and adapter.store.current().name == adapter.store.source().name:
+    def promote_another() -> None:
+        if adapter.phase == "evaluation" and adapter.store.current().name == adapter.store.source().name:
             from sam_adapt_ros.adaptation import Record
 
             weights = dataclasses.replace(adapter.source, state=other)
             adapter.store.promote(adapter.store.add(weights, Record()))
-        return False
 
-    decision = adapter.run_round(between)
+    decision = adapter.run_round(Checked(promote_another))
     assert not decision.promoted
     assert "is in use by now" in decision.reason
+
+
+def test_a_round_decodes_twice_and_projects_and_resizes_once(
+    dusk: list[Frame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sam_adapt_ros.adaptation.buffer.stored_frame import StoredView
+    from sam_adapt_ros.geometry import projection
+    from sam_adapt_ros.segmentation import batch
+
+    adapter = make_adapter(tmp_path)
+    watch(adapter, dusk)
+    calls: Counter[str] = Counter()
+
+    def counted(owner: object, name: str) -> None:
+        original = getattr(owner, name)
+
+        def wrapper(*arguments: object) -> object:
+            calls[name] += 1
+            return original(*arguments)
+
+        monkeypatch.setattr(owner, name, wrapper)
+
+    counted(StoredView, "decode")
+    counted(projection, "project")
+    counted(batch, "_resized")
+    decision = adapter.run_round()
+    assert decision is not None
+    frames = sum(decision.facts["frames"].values())  # one camera each
+    assert calls == {"decode": 2 * frames, "project": frames, "_resized": frames}
 
 
 def test_damaged_weights_in_use_are_set_aside_and_learning_goes_on(dusk: list[Frame], tmp_path: Path) -> None:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from noisy_segmenter import NoisySegmenter, load_noisy
+from noisy_predictions import install, pseudo_labelled
 from scipy import stats
 from typer.testing import CliRunner
 
 from sam_adapt_ros import cli
 from sam_adapt_ros.bags import BagReader
-from sam_adapt_ros.benchmarks.ablation import Ablation, Result, ablate, run, table, write_report
+from sam_adapt_ros.benchmarks.ablation import Ablation, Result, ablate, table, write_report
 from sam_adapt_ros.benchmarks.ablation.estimates import METRICS, estimates, student, total
 from sam_adapt_ros.benchmarks.ablation.measurement import Measured
 from sam_adapt_ros.benchmarks.ablation.parallax import parallax_points
@@ -25,7 +25,8 @@ from sam_adapt_ros.frame import IGNORE, Frame
 from sam_adapt_ros.geometry.projection import project
 from sam_adapt_ros.masks import build
 from sam_adapt_ros.pipelines.simulated_drives import parse_seeds, town_drives
-from sam_adapt_ros.pseudo_labels import PseudoLabeler
+from sam_adapt_ros.pseudo_labels import PseudoLabelGenerator
+from sam_adapt_ros.segmentation import load_segmenter
 
 CONFIG = Config.load("town")
 GROUP = "drives"
@@ -40,7 +41,7 @@ def frames(night_bag: Path) -> list[Frame]:
 @pytest.fixture(scope="module")
 def ablation(night_bag: Path) -> Ablation:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "load_segmenter", load_noisy)
+        install(patch)
         return ablate({GROUP: [night_bag]}, CONFIG)
 
 
@@ -63,8 +64,9 @@ def counted(frames: list[Frame], labels: list[np.ndarray], parallax: bool = Fals
 @pytest.mark.parametrize("generator", ["segments", "instances"])
 def test_rows_are_what_the_pseudo_labeller_does(ablation: Ablation, frames: list[Frame], generator: str) -> None:
     masks = CONFIG.masks.model_copy(update={"generator": generator})
-    labeler = PseudoLabeler(CONFIG.pseudo_labels, build(masks), 8)
-    made = [labeler(frame, NoisySegmenter()(frame), compare=True) for frame in frames]
+    segmenter, _ = load_segmenter(CONFIG)
+    labeler = PseudoLabelGenerator(CONFIG.pseudo_labels, build(masks), segmenter.fusion, 8)
+    made = [pseudo for pseudo, _ in pseudo_labelled(labeler, segmenter.network.architecture, frames)]
     names = ("+ MLA + GAPP", "+ MLA, direct") if generator == "segments" else ("GAPP, instances", "direct, instances")
     stages = {
         "selection": [pseudo.selected for pseudo in made],
@@ -227,12 +229,7 @@ def test_the_table_shows_rows_only(ablation: Ablation) -> None:
 
 
 def test_without_truth_there_is_coverage_only(night_bag: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Blind(NoisySegmenter):
-        def __call__(self, frame: Frame):  # type: ignore[no-untyped-def]
-            truth = np.zeros(len(frame.points), np.uint8)
-            return super().__call__(Frame(frame.stamp_ns, "", frame.points, frame.views, truth))
-
-    monkeypatch.setattr(run, "load_segmenter", lambda config: (Blind(), load_noisy(config)[1]))
+    install(monkeypatch)
     config = CONFIG.model_copy(update={"ground_truth": CONFIG.ground_truth.model_copy(update={"topic": "/none"})})
     result = ablate({GROUP: [night_bag]}, config, ["segments"], swept=False)
     write_report(result, tmp_path)
@@ -247,7 +244,7 @@ def test_without_truth_there_is_coverage_only(night_bag: Path, tmp_path: Path, m
 
 
 def test_no_bags_and_unknown_generators_are_refused(night_bag: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "load_segmenter", load_noisy)
+    install(monkeypatch)
     with pytest.raises(BagError, match="no bags"):
         ablate({GROUP: []}, CONFIG)
     with pytest.raises(MaskError, match="unknown generator 'magic'"):
@@ -262,7 +259,7 @@ def test_the_command_takes_bags_or_domains(night_bag: Path) -> None:
 
 
 def test_the_command_prints_the_table(night_bag: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "load_segmenter", load_noisy)
+    install(monkeypatch)
     arguments = ["ablate", str(night_bag), "--output", str(tmp_path), "--no-sweep", "--masks", "instances"]
     result = CliRunner().invoke(cli.app, arguments, env={"COLUMNS": "200"})
     assert result.exit_code == 0, result.output

@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from noisy_segmenter import NoisySegmenter, load_noisy
+from noisy_predictions import install, pseudo_labelled
 from typer.testing import CliRunner
 
 from sam_adapt_ros import cli
@@ -16,31 +16,36 @@ from sam_adapt_ros.errors import BagError
 from sam_adapt_ros.frame import IGNORE, Frame
 from sam_adapt_ros.masks import build
 from sam_adapt_ros.messages import read_labels, stamp_ns
-from sam_adapt_ros.pipelines import pseudo_label as pseudo_labelling
 from sam_adapt_ros.pipelines.pseudo_label import TOPIC, pseudo_label
-from sam_adapt_ros.pseudo_labels import PseudoLabeler, PseudoLabels
-from sam_adapt_ros.segmentation import Prediction
+from sam_adapt_ros.pseudo_labels import FramePrediction, PseudoLabelGenerator, PseudoLabels
+from sam_adapt_ros.segmentation import load_segmenter
 from sam_adapt_ros.taxonomy import Taxonomy
 from sam_adapt_ros.visualization.pseudo_label_pictures import RIGHT, WRONG, PseudoLabelSample, pseudo_label_picture
 
 CONFIG = Config.load("town", {"masks.generator": "instances"})
 
 
+Made = tuple[Frame, PseudoLabels, FramePrediction]
+
+
 @pytest.fixture(scope="module")
-def made(night_bag: Path) -> list[tuple[Frame, PseudoLabels]]:
-    labeler = PseudoLabeler(CONFIG.pseudo_labels, build(CONFIG.masks), 8)
+def made(night_bag: Path) -> list[Made]:
+    segmenter, _ = load_segmenter(CONFIG)
+    generator = PseudoLabelGenerator(CONFIG.pseudo_labels, build(CONFIG.masks), segmenter.fusion, 8)
     with BagReader(night_bag, CONFIG) as reader:
-        return [(frame, labeler(frame, NoisySegmenter()(frame), compare=True)) for frame in reader.frames()]
+        frames = list(reader.frames())
+    found = pseudo_labelled(generator, segmenter.network.architecture, frames)
+    return [(frame, *each) for frame, each in zip(frames, found, strict=True)]
 
 
 @pytest.fixture(scope="module")
 def output(night_bag: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pseudo")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pseudo_labelling, "load_segmenter", load_noisy)
+        install(patch)
         steps: list[tuple[int, int]] = []
         pseudo_label(night_bag, CONFIG, folder, progress=lambda *step: steps.append(step))
-    assert steps == [(1, 3), (2, 3), (3, 3)]
+    assert steps == [(done, 9) for done in range(1, 10)]  # statistics, predictions, masks
     return folder
 
 
@@ -50,28 +55,29 @@ def recorded(bag: Path) -> list[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
     return [(stamp_ns(message.header), *read_labels(message)) for message in messages]
 
 
-def test_the_bag_holds_the_labels_of_every_sweep(output: Path, made: list[tuple[Frame, PseudoLabels]]) -> None:
+def test_the_bag_holds_the_labels_of_every_sweep(output: Path, made: list[Made]) -> None:
     found = recorded(output / "pseudo_labels")
     assert len(found) == len(made)
-    for (stamp, points, labels, probability), (frame, pseudo) in zip(found, made, strict=True):
+    for (stamp, points, labels, probability), (frame, pseudo, prediction) in zip(found, made, strict=True):
         assert stamp == frame.stamp_ns
         np.testing.assert_array_equal(points, frame.points)
         np.testing.assert_array_equal(labels, pseudo.labels)
-        fused = NoisySegmenter()(frame).fused
+        own = prediction.to_frame(prediction.candidates.labels, IGNORE)
+        sure = prediction.to_frame(prediction.candidates.probability, 0)
         for place in range(0, len(labels), 97):
-            expected = 0 if labels[place] == IGNORE else fused[place, labels[place]]
+            expected = sure[place] if labels[place] == own[place] != IGNORE else 0
             assert probability[place] == expected
         assert 0 < np.count_nonzero(labels == IGNORE) < len(labels)
 
 
 @pytest.mark.parametrize("scope", ["seen", "all"])
-def test_statistics_by_stage(output: Path, made: list[tuple[Frame, PseudoLabels]], scope: str) -> None:
+def test_statistics_by_stage(output: Path, made: list[Made], scope: str) -> None:
     summary = json.loads((output / "summary.json").read_text())
     assert list(summary["stages"]) == ["selected", "direct", "labels"]
     for stage, scopes in summary["stages"].items():
         labels, truth = [], []
-        for frame, pseudo in made:
-            among = NoisySegmenter()(frame).seen if scope == "seen" else np.ones(len(frame.points), bool)
+        for frame, pseudo, prediction in made:
+            among = prediction.to_frame(prediction.seen, False) if scope == "seen" else np.ones(len(frame.points), bool)
             labels.append(pseudo.stages()[stage][among])
             truth.append(frame.ground_truth[among])
         all_labels, all_truth = np.concatenate(labels), np.concatenate(truth)
@@ -88,15 +94,15 @@ def test_statistics_by_stage(output: Path, made: list[tuple[Frame, PseudoLabels]
                 assert found["classes"][name]["recall"] == pytest.approx(right)
 
 
-def test_what_was_kept_out_and_what_became_of_the_masks(output: Path, made: list[tuple[Frame, PseudoLabels]]) -> None:
+def test_what_was_kept_out_and_what_became_of_the_masks(output: Path, made: list[Made]) -> None:
     summary = json.loads((output / "summary.json").read_text())
     points = wrong = 0
-    for frame, pseudo in made:
+    for frame, pseudo, _ in made:
         out = (pseudo.direct != IGNORE) & (pseudo.labels == IGNORE)
         points += int(out.sum())
         wrong += int((out & (pseudo.direct != frame.ground_truth)).sum())
     assert summary["kept_out"] == {"points": points, "known": points, "wrong": wrong}
-    records = [record for _, pseudo in made for camera in pseudo.cameras for record in camera.records]
+    records = [record for _, pseudo, _ in made for camera in pseudo.cameras for record in camera.records]
     assert sum(summary["masks"].values()) == len(records)
     assert summary["masks"]["labelled"] == sum(record.label is not None for record in records)
 
@@ -105,7 +111,7 @@ def test_the_run_is_accounted_for(output: Path) -> None:
     summary = json.loads((output / "summary.json").read_text())
     assert summary["frames_in"] == summary["frames_labelled"] == 3
     assert summary["masks_by"] == "instances"
-    assert set(summary["latency_ms"]) == {"wait_for_input", "predict", "select", "masks", "enhance", "write"}
+    assert set(summary["latency_ms"]) == {"masks", "enhance", "write"}
     html = (output / "report.html").read_text()
     assert html.count("<img") == 4  # three frames and the timing
     assert {path.name for path in (output / "pictures").iterdir()} >= {f"frame_{n:02d}.jpg" for n in range(3)}
@@ -114,7 +120,7 @@ def test_the_run_is_accounted_for(output: Path) -> None:
 def test_two_runs_are_the_same_and_an_existing_bag_is_kept(
     night_bag: Path, output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pseudo_labelling, "load_segmenter", load_noisy)
+    install(monkeypatch)
     pseudo_label(night_bag, CONFIG, tmp_path)
     for first, second in zip(recorded(output / "pseudo_labels"), recorded(tmp_path / "pseudo_labels"), strict=True):
         for a, b in zip(first, second, strict=True):
@@ -124,12 +130,7 @@ def test_two_runs_are_the_same_and_an_existing_bag_is_kept(
 
 
 def test_without_truth_there_is_a_report_too(night_bag: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Blind(NoisySegmenter):
-        def __call__(self, frame: Frame) -> Prediction:
-            truth = np.zeros(len(frame.points), np.uint8)
-            return super().__call__(Frame(frame.stamp_ns, "", frame.points, frame.views, truth))
-
-    monkeypatch.setattr(pseudo_labelling, "load_segmenter", lambda config: (Blind(), load_noisy(config)[1]))
+    install(monkeypatch)
     config = CONFIG.model_copy(update={"ground_truth": CONFIG.ground_truth.model_copy(update={"topic": "/none"})})
     summary = pseudo_label(night_bag, config, tmp_path).as_dict()
     assert summary["kept_out"]["points"] > 0
@@ -141,8 +142,8 @@ def has_color(picture: np.ndarray, color: tuple[int, int, int]) -> bool:
     return bool((picture == np.array(color, np.uint8)).all(axis=2).any())
 
 
-def test_pictures_show_what_was_kept_out(made: list[tuple[Frame, PseudoLabels]]) -> None:
-    frame, pseudo = made[0]
+def test_pictures_show_what_was_kept_out(made: list[Made]) -> None:
+    frame, pseudo, _ = made[0]
     taxonomy = Taxonomy.load("town")
     picture = pseudo_label_picture(PseudoLabelSample(frame, pseudo), taxonomy)
     assert picture.shape[1] == 1280
@@ -152,8 +153,8 @@ def test_pictures_show_what_was_kept_out(made: list[tuple[Frame, PseudoLabels]])
     assert not has_color(nothing, RIGHT) and not has_color(nothing, WRONG)
 
 
-def test_pictures_need_neither_truth_nor_cameras(made: list[tuple[Frame, PseudoLabels]]) -> None:
-    frame, pseudo = made[0]
+def test_pictures_need_neither_truth_nor_cameras(made: list[Made]) -> None:
+    frame, pseudo, _ = made[0]
     taxonomy = Taxonomy.load("town")
     unknown = Frame(0, "", frame.points, frame.views)
     assert pseudo_label_picture(PseudoLabelSample(unknown, pseudo), taxonomy).shape[1] == 1280
@@ -163,7 +164,7 @@ def test_pictures_need_neither_truth_nor_cameras(made: list[tuple[Frame, PseudoL
 
 
 def test_the_command_prints_the_stages(night_bag: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pseudo_labelling, "load_segmenter", load_noisy)
+    install(monkeypatch)
     arguments = ["pseudo-label", str(night_bag), "--config", "town", "--output", str(tmp_path)]
     result = CliRunner().invoke(cli.app, arguments, env={"COLUMNS": "200"})
     assert result.exit_code == 0, result.output

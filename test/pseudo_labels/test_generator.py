@@ -1,20 +1,45 @@
-from types import SimpleNamespace
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+from small_network import make_frame as small_frame
 
 from sam_adapt_ros.benchmarks.street import occlusion
-from sam_adapt_ros.config import EnhancementConfig, PseudoLabelConfig, SelectionConfig, VisibilityConfig
+from sam_adapt_ros.config import (
+    ArchitectureConfig,
+    EnhancementConfig,
+    PseudoLabelConfig,
+    SelectionConfig,
+    VisibilityConfig,
+)
 from sam_adapt_ros.frame import Frame
 from sam_adapt_ros.geometry import project
 from sam_adapt_ros.masks import MaskSet
-from sam_adapt_ros.pseudo_labels import PseudoLabeler, enhance
+from sam_adapt_ros.pseudo_labels import FramePrediction, PreparedFrame, PseudoLabelGenerator, enhance
+from sam_adapt_ros.pseudo_labels.selection import Candidates, candidates, dataset_thresholds
+from sam_adapt_ros.segmentation.fusion import Product
+from sam_adapt_ros.segmentation.network import Network
+from sam_adapt_ros.segmentation.segmenter import Segmenter
+from sam_adapt_ros.taxonomy import Taxonomy
 
 IGNORE = 255
+TINY = ArchitectureConfig(
+    encoder="tu-resnet10t",
+    encoder_depth=3,
+    encoder_stem=8,
+    encoder_channels=[8, 12, 16, 16],
+    decoder_channels=[12, 8],
+    image_height=48,
+    image_width=96,
+    point_width=4,
+    point_levels=3,
+    voxel_size=0.3,
+)
 
 
 class Columns:
-    """A generator: the image cut into upright strips, and what it was asked."""
+    """A mask generator: the image cut into upright strips; remembers what it was asked for."""
 
     name = "columns"
 
@@ -29,39 +54,43 @@ class Columns:
         return MaskSet(strip == strips[:, None], np.full(len(strips), 100.0))
 
 
+def generator_of(masks=None, classes=2, **config):
+    return PseudoLabelGenerator(PseudoLabelConfig(**config), masks or Columns(60), Product(), classes)
+
+
 @pytest.fixture(scope="module")
 def scene():
-    """A frame with unseen and non-finite points; a prediction that is right, and sure here and there."""
+    """A frame with unseen and non-finite points; the trusted predictions, a half of what is right."""
     points, view, _ = occlusion(3000, seed=3, beams=32)
     rng = np.random.default_rng(0)
     points = np.concatenate([points, [[-5, 0, 0], [np.nan, 0, 0]]]).astype(np.float32)
-    frame = Frame(0, "lidar", points, (view,))
-    truth = (points[:, 2] > -1.7).astype(np.intp)
-    sure = rng.uniform(0.55, 1, len(points)).astype(np.float32)
-    fused = np.where(np.arange(2) == truth[:, None], sure[:, None], 1 - sure[:, None]).astype(np.float32)
-    fused[-1] = 0
-    seen = project(points, view).valid
-    prediction = SimpleNamespace(fused=fused, image=np.where(seen[:, None], fused, 0), points=fused, seen=seen)
-    return frame, prediction, truth
+    truth = (points[:, 2] > -1.7).astype(np.uint8)
+    selected = np.where(rng.random(len(points)) < 0.5, truth, np.uint8(IGNORE))
+    selected[-1] = IGNORE
+    return Frame(0, "lidar", points, (view,)), selected
+
+
+def densified(generator, frame, selected, **options):
+    prepared = PreparedFrame.of(frame, TINY, generator.config.visibility)
+    return generator.densify(frame.views, prepared.seen, selected, **options)
 
 
 def test_stages_are_those_of_enhance(scene):
-    frame, prediction, _ = scene
+    frame, selected = scene
     enhancement = EnhancementConfig(min_points=3, min_purity=0.8)
-    config = PseudoLabelConfig(selection=SelectionConfig(cap=0.95), enhancement=enhancement)
-    generator = Columns(60)
-    result = PseudoLabeler(config, generator)(frame, prediction, compare=True)
-    name, seen, hint = generator.asked[0]
+    masks = Columns(60)
+    result = densified(generator_of(masks, enhancement=enhancement), frame, selected, compare_direct=True)
+    name, seen, hint = masks.asked[0]
     assert name == "CAM_FRONT"
-    np.testing.assert_array_equal(hint, result.selected[seen.index])
-    masks = result.cameras[0].masks
+    np.testing.assert_array_equal(hint, selected[seen.index])
+    made = result.cameras[0].masks
     for propagation, labels in (("gapp", result.labels), ("direct", result.direct)):
-        expected = result.selected.copy()
+        expected = selected.copy()
         enhanced = enhance(
             frame.points[seen.index],
             expected[seen.index],
-            masks.membership,
-            masks.areas,
+            made.membership,
+            made.areas,
             enhancement.model_copy(update={"propagation": propagation}),
         )
         expected[seen.index] = enhanced.labels
@@ -73,46 +102,133 @@ def test_stages_are_those_of_enhance(scene):
     assert density[0] < density[2] <= density[1]
 
 
-def test_selected_are_the_surer_predictions(scene):
-    frame, prediction, truth = scene
-    result = PseudoLabeler(PseudoLabelConfig(), Columns(60))(frame, prediction)
-    kept = result.selected != IGNORE
-    np.testing.assert_array_equal(result.selected[kept], truth[kept])
-    assert 0.4 < kept.mean() < 0.6
+def test_points_that_no_camera_sees_keep_their_selection(scene):
+    frame, selected = scene
+    result = densified(generator_of(), frame, selected)
     assert result.labels[-1] == IGNORE and result.direct is None
-    np.testing.assert_array_equal(result.labels[-2], result.selected[-2])  # unseen: only selection
+    unseen = ~project(frame.points, frame.views[0]).valid
+    np.testing.assert_array_equal(result.labels[unseen], selected[unseen])
 
 
 def test_hidden_points_neither_vote_nor_are_labelled(scene):
-    frame, prediction, _ = scene
-    config = PseudoLabelConfig(visibility=VisibilityConfig(enabled=True, cell=0.006, window=10))
+    frame, selected = scene
     plain, careful = Columns(60), Columns(60)
-    PseudoLabeler(PseudoLabelConfig(), plain)(frame, prediction)
-    result = PseudoLabeler(config, careful)(frame, prediction)
+    densified(generator_of(plain), frame, selected)
+    visibility = VisibilityConfig(enabled=True, cell=0.006, window=10)
+    result = densified(generator_of(careful, visibility=visibility), frame, selected)
     hidden = np.setdiff1d(plain.asked[0][1].index, careful.asked[0][1].index)
     assert len(hidden) > 10
-    np.testing.assert_array_equal(result.labels[hidden], result.selected[hidden])
+    np.testing.assert_array_equal(result.labels[hidden], selected[hidden])
 
 
 def test_cameras_follow_one_another(scene):
-    frame, prediction, _ = scene
+    frame, selected = scene
     view = frame.views[0]
-    generator = Columns(60)
-    twice = Frame(0, "lidar", frame.points, (view, view))
-    result = PseudoLabeler(PseudoLabelConfig(), generator)(twice, prediction)
-    once = PseudoLabeler(PseudoLabelConfig(), Columns(60))(frame, prediction)
+    masks = Columns(60)
+    result = densified(generator_of(masks), Frame(0, "lidar", frame.points, (view, view)), selected)
+    once = densified(generator_of(), frame, selected)
     assert len(result.cameras) == 2
-    np.testing.assert_array_equal(generator.asked[1][2], once.labels[generator.asked[1][1].index])
+    np.testing.assert_array_equal(masks.asked[1][2], once.labels[masks.asked[1][1].index])
 
 
 def test_no_camera(scene):
-    frame, prediction, _ = scene
-    result = PseudoLabeler(PseudoLabelConfig(), Columns(60))(Frame(0, "lidar", frame.points), prediction)
-    np.testing.assert_array_equal(result.labels, result.selected)
+    frame, selected = scene
+    result = densified(generator_of(), Frame(0, "lidar", frame.points), selected)
+    np.testing.assert_array_equal(result.labels, selected)
 
 
-def test_learning_can_be_left_out(scene):
-    frame, prediction, _ = scene
-    labeler = PseudoLabeler(PseudoLabelConfig(), Columns(60), classes=2)
-    labeler(frame, prediction, learn=False)
-    assert labeler.selector.running.state()["counts"].sum() == 0
+# Prediction -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def networks():
+    found = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        found.append(Network(3, TINY).eval().requires_grad_(False))
+    return found
+
+
+@pytest.fixture
+def frame():
+    frame = small_frame(cameras=2, points=600)
+    points = frame.points.copy()
+    points[::50] = np.nan
+    return replace(frame, points=points)
+
+
+def predict(generator, networks, frame):
+    return generator.predict(networks, PreparedFrame.of(frame, TINY, generator.config.visibility))
+
+
+def test_one_network_predicts_what_the_segmenter_predicts(networks, frame):
+    taxonomy = Taxonomy("shapes", ("a", "b", "c"), np.zeros((3, 3), np.uint8))
+    expected = Segmenter(networks[0], taxonomy)(frame)
+    got = predict(generator_of(classes=3), networks[:1], frame)
+    np.testing.assert_array_equal(got.to_frame(got.candidates.labels, IGNORE), expected.labels)
+    np.testing.assert_allclose(got.to_frame(got.candidates.probability, 0), expected.probability, atol=1e-5)
+    np.testing.assert_array_equal(got.to_frame(got.seen, False), expected.seen)
+
+
+@pytest.mark.parametrize("branch", ["fused", "2d", "3d"])
+@pytest.mark.parametrize("require_agreement", [False, True])
+def test_an_ensemble_averages_each_branch_and_then_fuses(networks, frame, branch, require_agreement):
+    taxonomy = Taxonomy("shapes", ("a", "b", "c"), np.zeros((3, 3), np.uint8))
+    each = [Segmenter(network, taxonomy)(frame) for network in networks]
+    image, points = (np.mean([getattr(e, name) for e in each], axis=0) for name in ("image", "points"))
+    fused = points.copy()
+    seen = each[0].seen
+    product = image[seen] * points[seen]
+    fused[seen] = product / product.sum(1, keepdims=True)
+    selection = SelectionConfig(branch=branch, require_agreement=require_agreement)
+    expected = candidates(fused, image, points, seen, selection)
+    got = predict(generator_of(classes=3, selection=selection), networks, frame)
+    np.testing.assert_array_equal(got.to_frame(got.candidates.labels, IGNORE), expected.labels)
+    np.testing.assert_allclose(got.to_frame(got.candidates.probability, 0), expected.probability, atol=1e-5)
+
+
+# Selection ------------------------------------------------------------------------------------------------------------
+
+
+def made_up(seed, count=400, moved=0.0):
+    """The prediction of one frame; a pose so far away that no two frames share a place, unless moved is the same."""
+    rng = np.random.default_rng(seed)
+    found = Candidates(rng.integers(0, 2, count).astype(np.uint8), rng.random(count).astype(np.float32))
+    points = np.random.default_rng(7).uniform(-20, 20, (count, 3)).astype(np.float32) + np.float32(moved)
+    return FramePrediction(found, points, rng.random(count) < 0.3, np.arange(count), count)
+
+
+def test_thresholds_are_those_of_the_frames_that_are_learned_from():
+    generator = generator_of()
+    learned, judged = [made_up(1), made_up(2, moved=1e3)], [made_up(3, moved=2e3)]
+    together = Candidates(
+        np.concatenate([each.candidates.labels for each in learned]),
+        np.concatenate([each.candidates.probability for each in learned]),
+    )
+    thresholds = dataset_thresholds(together, 2, SelectionConfig())
+    ours, theirs = generator.select(learned, judged)
+    for prediction, selection in zip([*learned, *judged], [*ours, *theirs], strict=True):
+        found = prediction.candidates
+        trusted = found.probability >= thresholds[found.labels]
+        np.testing.assert_array_equal(selection.labels, np.where(trusted, found.labels, IGNORE))
+        np.testing.assert_array_equal(selection.ensemble, found.labels)
+    kept = np.mean([selection.labels != IGNORE for selection in ours])
+    assert 0.45 < kept < 0.55
+
+
+def test_frames_that_are_judged_by_have_no_influence_on_the_others():
+    generator = generator_of()
+    learned = [made_up(1), made_up(2)]  # of the same place
+    alone, _ = generator.select(learned)
+    beside, judged = generator.select(learned, [made_up(3)])
+    for first, second in zip(alone, beside, strict=True):
+        np.testing.assert_array_equal(first.labels, second.labels)
+        np.testing.assert_array_equal(first.ensemble, second.ensemble)
+    assert (judged[0].ensemble != made_up(3).candidates.labels).any()  # outvoted where the others agree
+
+
+def test_without_voting_every_sweep_keeps_its_own():
+    predictions = [made_up(1), made_up(2)]
+    ours, _ = generator_of(voting_cell=0.0).select(predictions)
+    for prediction, selection in zip(predictions, ours, strict=True):
+        np.testing.assert_array_equal(selection.ensemble, prediction.candidates.labels)

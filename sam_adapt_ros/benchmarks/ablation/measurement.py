@@ -1,4 +1,4 @@
-"""All variants on one frame after another. What they share (prediction, masks, selections) is made once a frame."""
+"""All variants on one frame after another. What they share (predictions, masks, selections) is made once a frame."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from sam_adapt_ros.benchmarks.ablation.parallax import parallax_points
 from sam_adapt_ros.benchmarks.ablation.variants import Variant
 from sam_adapt_ros.config import VisibilityConfig
 from sam_adapt_ros.evaluation.label_statistics import LabelStatistics
-from sam_adapt_ros.frame import Frame
+from sam_adapt_ros.frame import IGNORE, Frame
 from sam_adapt_ros.geometry.projection import Projection, project
 from sam_adapt_ros.geometry.visibility import visible
 from sam_adapt_ros.masks import MaskGenerator, MaskSet, SeenPoints
-from sam_adapt_ros.pseudo_labels import Selector, enhance
-from sam_adapt_ros.segmentation import Prediction
+from sam_adapt_ros.pipelines.bag_pseudo_labels import BagPseudoLabels
+from sam_adapt_ros.pseudo_labels.generator import enhance_seen
+from sam_adapt_ros.pseudo_labels.selection import apply_thresholds
 
 
 class Measured(NamedTuple):
@@ -29,55 +30,55 @@ class Measured(NamedTuple):
 
 
 class Bench:
-    """Runs the variants over a drive's frames, in order: each selection has a running histogram of its own."""
+    """Runs the variants on the frames of one drive; the thresholds of each selection are those of the whole drive."""
 
     def __init__(
         self,
         variants: Sequence[Variant],
         generators: Mapping[str, MaskGenerator],
         visibility: VisibilityConfig,
-        classes: int,
+        drive: BagPseudoLabels,
     ) -> None:
         """generators: by the names that the variants use."""
         self._variants = tuple(variants)
         self._generators = generators
         self._visibility = visibility
-        self._classes = classes
-        self._selectors = {variant.selection: Selector(classes, variant.selection) for variant in self._variants}
+        self._drive = drive
+        selections = {variant.selection for variant in self._variants}
+        self._thresholds = {each: drive.generator.thresholds(drive.voted, each) for each in selections}
 
-    def labels(self, frame: Frame, prediction: Prediction) -> list[NDArray[np.uint8]]:
-        """(N,) pseudo-labels by each variant; takes the frame into the running histograms."""
-        selected = {config: self._select(selector, prediction) for config, selector in self._selectors.items()}
+    def labels(self, place: int, frame: Frame) -> list[NDArray[np.uint8]]:
+        """(N,) pseudo-labels by each variant. place: of the frame in the drive."""
+        prediction, voted = self._drive.predictions[place], self._drive.voted[place]
+        selected = {
+            each: prediction.to_frame(apply_thresholds(voted, thresholds), IGNORE)
+            for each, thresholds in self._thresholds.items()
+        }
         masks = _Masks(frame, self._generators, self._visibility, selected[self._variants[0].selection])
         return [self._run(variant, selected[variant.selection], masks) for variant in self._variants]
 
-    def measure(self, frame: Frame, prediction: Prediction) -> list[Measured]:
+    def measure(self, place: int, frame: Frame) -> list[Measured]:
         """``labels``, counted, by each variant."""
-        seen = prediction.seen
+        prediction = self._drive.predictions[place]
+        seen = prediction.to_frame(prediction.seen, False)
         astray = parallax_points(frame) if frame.ground_truth is not None else None
         return [
             Measured(
                 self._count(labels, frame, seen), None if astray is None else self._count(labels, frame, astray & seen)
             )
-            for labels in self.labels(frame, prediction)
+            for labels in self.labels(place, frame)
         ]
-
-    def _select(self, selector: Selector, prediction: Prediction) -> NDArray[np.uint8]:
-        return selector(prediction.fused, prediction.image, prediction.points, prediction.seen)
 
     def _run(self, variant: Variant, selected: NDArray[np.uint8], masks: _Masks) -> NDArray[np.uint8]:
         if variant.enhancement is None:
             return selected
         labels = selected.copy()
         for seen, found in masks(variant.generator, variant.visible):
-            points = np.ascontiguousarray(seen.points[seen.index])
-            labels[seen.index] = enhance(
-                points, labels[seen.index], found.membership, found.areas, variant.enhancement
-            ).labels
+            enhance_seen(labels, seen, found, variant.enhancement)
         return labels
 
     def _count(self, labels: NDArray[np.uint8], frame: Frame, among: NDArray[np.bool_]) -> LabelStatistics:
-        statistics = LabelStatistics(self._classes)
+        statistics = LabelStatistics(self._drive.generator.classes)
         statistics.add(labels, frame.ground_truth, among)
         return statistics
 

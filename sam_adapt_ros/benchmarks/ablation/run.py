@@ -6,7 +6,7 @@ import csv
 import json
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,10 @@ from sam_adapt_ros.benchmarks.ablation.measurement import Bench, Measured
 from sam_adapt_ros.benchmarks.ablation.variants import Variant, rows, sweeps
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import BagError
-from sam_adapt_ros.frame import Frame
-from sam_adapt_ros.masks import MaskGenerator, build
+from sam_adapt_ros.masks import build
+from sam_adapt_ros.pipelines.bag_pseudo_labels import BagPseudoLabels
 from sam_adapt_ros.progress import Progress, no_progress
-from sam_adapt_ros.segmentation import Segmenter, load_segmenter
+from sam_adapt_ros.segmentation import load_segmenter
 
 INSTANCES = "instances"
 
@@ -134,11 +134,12 @@ def ablate(
     done, everything = 0, sum(frames[bag] for _, bag in bags)
     for group, bag in bags:
         of_drive: list[list[Measured]] = []
-        with BagReader(bag, config) as reader:
-            for of_frame in _measure(reader.frames(), segmenter, variants, built, config):
-                of_drive.append(of_frame)
-                done += 1
-                progress(done, everything)
+        drive = BagPseudoLabels(bag, config, segmenter, built[names[0]])
+        bench = Bench(variants, built, config.pseudo_labels.visibility, drive)
+        for place, (frame, _) in enumerate(drive.frames()):
+            of_drive.append(bench.measure(place, frame))
+            done += 1
+            progress(done, everything)
         if not of_drive:
             raise BagError(f"{bag}: no frames")
         measured.setdefault(group, []).append(of_drive)
@@ -152,18 +153,6 @@ def ablate(
     }
     results = [result for group, of_group in measured.items() for result in _results(group, variants, of_group)]
     return Ablation(segmenter.taxonomy.classes, results, facts)
-
-
-def _measure(
-    frames: Iterable[Frame],
-    segmenter: Segmenter,
-    variants: Sequence[Variant],
-    generators: Mapping[str, MaskGenerator],
-    config: Config,
-) -> Iterable[list[Measured]]:
-    bench = Bench(variants, generators, config.pseudo_labels.visibility, len(segmenter.taxonomy))
-    for frame in frames:
-        yield bench.measure(frame, segmenter(frame))
 
 
 def _results(group: str, variants: Sequence[Variant], drives: Sequence[Sequence[Sequence[Measured]]]) -> list[Result]:

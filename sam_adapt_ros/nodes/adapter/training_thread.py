@@ -7,12 +7,14 @@ import logging
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sam_adapt_ros.adaptation.round_summary import findings
+from sam_adapt_ros.cancellation import CancellationToken, Cancelled
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import SamAdaptError, StoreError
 from sam_adapt_ros.frame import IGNORE, Frame
@@ -263,7 +265,7 @@ class Learner:
         self._working_since = time.monotonic()
         self._in_round = True
         try:
-            decision = adapter.run_round(self._between)
+            decision = adapter.run_round(_RoundToken(self._between))
         finally:
             self._in_round = False
         self._failures = 0
@@ -328,3 +330,15 @@ class Learner:
 
     def _not_open(self) -> Answer:
         return Answer(False, f"not learning: {self.problem or 'the store is being opened'}")
+
+
+class _RoundToken(CancellationToken):
+    """Rests and serves requests between the pieces of a round. between: True ends the round for now."""
+
+    def __init__(self, between: Callable[[], bool]) -> None:
+        super().__init__()
+        self._between = between
+
+    def check(self) -> None:
+        if self._between():
+            raise Cancelled
