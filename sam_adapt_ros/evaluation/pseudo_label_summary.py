@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sam_adapt_ros.branch import Branch
 from sam_adapt_ros.evaluation.label_statistics import LabelStatistics
 from sam_adapt_ros.evaluation.run_summary import Summary
 from sam_adapt_ros.frame import IGNORE
@@ -42,7 +43,7 @@ class PseudoLabelSummary(Summary):
         pseudo: PseudoLabels,
     ) -> None:
         """One frame, also as ``add`` does it. predicted: (N,) the ensemble's labels. seen: (N,) bool, by a camera."""
-        self.add({"fused": predicted}, truth)
+        self.add({Branch.FUSED: predicted}, truth)
         self.points_seen_by_camera += int(np.count_nonzero(seen))
         for stage, labels in pseudo.stages().items():
             scopes = self.stages.setdefault(stage, {scope: LabelStatistics(len(self.taxonomy)) for scope in SCOPES})
