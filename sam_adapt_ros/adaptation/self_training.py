@@ -20,6 +20,9 @@ from sam_adapt_ros.training import checkpoint
 from sam_adapt_ros.training.batch_stream import BatchStream, count_classes
 from sam_adapt_ros.training.supervised import hash_seed, supervised_losses
 
+WARM_UP = 0.1
+"""Share of the steps over which the learning rate rises."""
+
 Losses = dict[str, float]
 
 
@@ -82,7 +85,7 @@ class SelfTraining:
         config = self.config
         torch.manual_seed(hash_seed(config.seed, self.done))  # dropout repeats after a resume
         for group in self.optimizer.param_groups:
-            group["lr"] = config.learning_rate * _schedule(self.done, config.steps, config.warm_up)
+            group["lr"] = config.learning_rate * _schedule(self.done, config.steps)
         with frozen_statistics(self.student):
             self.optimizer.zero_grad(set_to_none=True)
             terms = self._target.losses(self.student, self.done)
@@ -136,9 +139,9 @@ class _Labelled:
         return supervised_losses(network(batch), batch, weights, self._lambda_xm)
 
 
-def _schedule(step: int, steps: int, warm_up: float) -> float:
-    """Up over the ``warm_up`` share of the steps, then down by a cosine to a twentieth."""
-    rise = max(1, round(warm_up * steps))
+def _schedule(step: int, steps: int) -> float:
+    """Up over the ``WARM_UP`` share of the steps, then down by a cosine to a twentieth."""
+    rise = max(1, round(WARM_UP * steps))
     if step < rise:
         return (step + 1) / (rise + 1)
     return 0.05 + 0.95 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise))) / 2

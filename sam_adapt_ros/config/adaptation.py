@@ -15,7 +15,6 @@ class StoreConfig(Section):
 
     folder: str = ""  # what the segmenter follows and the adapter writes; "": the segmenter follows nothing
     keep: Annotated[int, Field(ge=0)] = 10  # newest versions kept besides source, current and previous
-    lock_timeout: Positive = 10.0  # how long a change waits for another process's
     poll_period: Positive = 1.0  # how often the segmenter looks at the pointer
 
 
@@ -69,7 +68,6 @@ class SelfTrainingConfig(Section):
     steps: Annotated[int, Field(ge=0)] = 40
     batch_size: Count = 3
     learning_rate: Positive = 2e-4
-    warm_up: Fraction = 0.1  # share of the steps over which the learning rate rises; it falls by a cosine after
     parameters: Literal["all", "affine"] = "all"  # affine: only the normalization layers'
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.95  # of the average of the student; 0: the student itself
     lambda_xm: NonNegative = 0.0  # weight of the cross-modal KL divergence

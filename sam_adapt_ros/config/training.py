@@ -6,19 +6,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from sam_adapt_ros.config.section import Count, Fraction, NonNegative, Positive, Section
+from sam_adapt_ros.config.section import Count, NonNegative, Positive, Section
 
 
 class AugmentationConfig(Section):
     """xMUDA's augmentation, journal version."""
 
     rotation_noise: NonNegative = 0.1  # standard deviation of the noise on the rotation matrix
-    rotate: bool = True  # about z
-    max_rotation: NonNegative = 3.15  # radians, either way
+    max_rotation: NonNegative = 3.15  # radians about z, either way
     translation: NonNegative = 5.0  # metres at most, along each axis: moves the points against the voxel grid
     sector: Annotated[float, Field(gt=0, le=1)] = 1.0  # share of the circle (at random) whose unseen points stay
-    flip_points: Fraction = 0.5  # probability
-    flip_image: Fraction = 0.5  # probability
     crop_image: Annotated[float, Field(gt=0, le=1)] = 1.0  # share of the width (at random) that stays
     color_jitter: NonNegative = 0.4  # brightness, contrast, saturation
 
@@ -36,12 +33,8 @@ class TrainingConfig(Section):
     batch_size: Count = 8
     learning_rate: Positive = 1e-3
     schedule: Literal["milestones", "one_cycle"] = "milestones"
-    milestones: list[float] = Field([0.8, 0.9])  # learning rate x0.1 at these shares of the iterations
-    weight_decay: NonNegative = 0.0
     lambda_xm: NonNegative = 1.0  # weight of the cross-modal KL divergence
-    class_weights: bool = True  # log(5 N / N_c) / min, as published
     checkpoint_every: Count = 500
-    half: bool = True  # the weights file stores matrices as float16
     workers: Annotated[int, Field(ge=0)] = 1  # threads that prepare batches ahead
     seed: int = 0
     augmentation: AugmentationConfig = AugmentationConfig()

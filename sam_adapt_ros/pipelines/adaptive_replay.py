@@ -39,7 +39,7 @@ class OnlineRun:
     def begin(cls, config: Config, store: Path) -> tuple[OnlineRun, Config]:
         """With an empty store of its own in the folder. Raises WeightsError, StoreError."""
         source, config = load_segmenter(config)
-        weights = WeightStore(store, config.adaptation.store.lock_timeout)
+        weights = WeightStore(store)
         weights.initialize(resources.find(config.segmenter.weights, "resource"))
         adapter = Adapter(config, weights, taxonomy=source.taxonomy)
         return cls(adapter, source, source, Timeline(source.taxonomy)), config

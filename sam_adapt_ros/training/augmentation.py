@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from sam_adapt_ros.config import AugmentationConfig
 from sam_adapt_ros.segmentation.batch import Sample
 
+FLIP_POINTS = 0.5  # probability, as in xMUDA
+FLIP_IMAGE = 0.5  # probability, as in xMUDA
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
@@ -25,7 +27,7 @@ def augment(sample: Sample, config: AugmentationConfig, rng: np.random.Generator
     images, uv, camera = list(sample.images), sample.uv.copy(), sample.camera.copy()
     for index, image in enumerate(images):
         image = jitter_color(image, config.color_jitter, rng)
-        if rng.random() < config.flip_image:
+        if rng.random() < FLIP_IMAGE:
             image = image[:, ::-1]
             own = sample.camera == index
             uv[own, 0] = image.shape[1] - 1 - uv[own, 0]
@@ -50,9 +52,9 @@ def transform_points(
 ) -> NDArray[np.float32]:
     """Noise on the rotation matrix (which shears and scales a little), flip left to right, rotation about z, shift."""
     A = np.eye(3) + config.rotation_noise * rng.standard_normal((3, 3))
-    if rng.random() < config.flip_points:
+    if rng.random() < FLIP_POINTS:
         A[1] *= -1
-    angle = rng.uniform(-config.max_rotation, config.max_rotation) if config.rotate else 0.0
+    angle = rng.uniform(-config.max_rotation, config.max_rotation)
     c, s = np.cos(angle), np.sin(angle)
     A = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]) @ A
     shift = rng.uniform(-config.translation, config.translation, 3)

@@ -34,6 +34,7 @@ from sam_adapt_ros.training.batch_stream import BatchStream, count_classes
 
 logger = logging.getLogger(__name__)
 
+MILESTONES = (0.8, 0.9)  # shares of the iterations at which the learning rate falls, as in xMUDA
 _FREE_ON_RESUME = {"output", "workers", "device", "checkpoint_every"}  # settings that do not change the result
 
 
@@ -111,12 +112,10 @@ class Trainer:
             raise ConfigError(f"training.bags: frames with ground truth expected, {config.bags} have none")
         torch.manual_seed(config.seed)
         network = Network(len(self.taxonomy), self.architecture).to(self.device)
-        optimizer = torch.optim.Adam(
-            network.parameters(), config.learning_rate, weight_decay=config.weight_decay, foreach=True
-        )
+        optimizer = torch.optim.Adam(network.parameters(), config.learning_rate, foreach=True)
         settings = config.model_dump(exclude=_FREE_ON_RESUME, mode="json")
         state = self._restore(network, optimizer, settings) if resume else _State()
-        weights = losses.class_weights(counts).to(self.device) if config.class_weights else None
+        weights = losses.class_weights(counts).to(self.device)
         stream = BatchStream(samples, self.architecture, config.augmentation, config.batch_size, config.seed)
         logger.info("training on %d frames, %d for validation, %s", len(samples), len(held_out), self.device)
         for batch in stream.iterate(state.iteration, config.iterations, config.workers):
@@ -190,7 +189,7 @@ class Trainer:
                     self.architecture,
                     history=(entry,),
                 ),
-                half=self.config.half,
+                half=True,
             )
         counters = {"settings": settings, "state": vars(state)}
         checkpoint.save(self.output / "checkpoint.safetensors", network, optimizer, counters)
@@ -221,10 +220,10 @@ def supervised_losses(
 
 
 def learning_rate(config: TrainingConfig, iteration: int) -> float:
-    """Of an iteration: ``milestones``, x0.1 at each, or ``one_cycle``, up over 30 % and down by cosines."""
+    """Of an iteration: ``milestones``, x0.1 at each of MILESTONES, or ``one_cycle``, up over 30 %, down by cosines."""
     share = iteration / config.iterations
     if config.schedule == "milestones":
-        return config.learning_rate * 0.1 ** sum(share >= milestone for milestone in config.milestones)
+        return config.learning_rate * 0.1 ** sum(share >= milestone for milestone in MILESTONES)
     rise, low, end = 0.3, 0.04, 1e-3
     if share < rise:
         start, stop, part = low, 1.0, share / rise

@@ -12,11 +12,18 @@ from sam_adapt_ros.config import ArchitectureConfig, AugmentationConfig
 from sam_adapt_ros.frame import Frame
 from sam_adapt_ros.segmentation.batch import Sample, collate
 from sam_adapt_ros.segmentation.image_branch import sample_bilinear
+from sam_adapt_ros.training import augmentation
 from sam_adapt_ros.training.augmentation import augment, jitter_color
 from sam_adapt_ros.training.batch_stream import BatchStream, count_classes
 
 MakeFrame = Callable[..., Frame]
-STILL = AugmentationConfig(rotation_noise=0, rotate=False, translation=0, flip_points=0, flip_image=0, color_jitter=0)
+STILL = AugmentationConfig(rotation_noise=0, max_rotation=0, translation=0, color_jitter=0)
+
+
+@pytest.fixture
+def no_flips(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(augmentation, "FLIP_POINTS", 0.0)
+    monkeypatch.setattr(augmentation, "FLIP_IMAGE", 0.0)
 
 
 @given(st.integers(0, 1000), st.integers(1, 7), st.integers(1, 7))
@@ -74,9 +81,13 @@ def test_collate_keeps_frames_apart(tiny: ArchitectureConfig, make_frame: MakeFr
     np.testing.assert_array_equal(batch.image_of_seen, expected)
 
 
-def test_flipping_the_image_flips_the_pixels(tiny: ArchitectureConfig, make_frame: MakeFrame) -> None:
+@pytest.mark.usefixtures("no_flips")
+def test_flipping_the_image_flips_the_pixels(
+    tiny: ArchitectureConfig, make_frame: MakeFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(augmentation, "FLIP_IMAGE", 1.0)
     sample = Sample.from_frame(make_frame(cameras=3), tiny)
-    flipped = augment(sample, STILL.model_copy(update={"flip_image": 1.0}), np.random.default_rng(0))
+    flipped = augment(sample, STILL, np.random.default_rng(0))
     for n in np.flatnonzero(sample.camera >= 0)[:200]:
         u, v = np.rint(sample.uv[n]).astype(int).clip(0, [95, 47])
         fu = 95 - u
@@ -84,6 +95,14 @@ def test_flipping_the_image_flips_the_pixels(tiny: ArchitectureConfig, make_fram
         np.testing.assert_array_equal(flipped.images[k, v, fu], sample.images[k, v, u])
         assert flipped.uv[n, 0] == pytest.approx(95 - sample.uv[n, 0])
     np.testing.assert_array_equal(flipped.points, sample.points)
+
+
+@pytest.mark.usefixtures("no_flips")
+def test_nothing_changes_without_augmentation(tiny: ArchitectureConfig, make_frame: MakeFrame) -> None:
+    sample = Sample.from_frame(make_frame(cameras=3), tiny)
+    none = augment(sample, STILL, np.random.default_rng(0))
+    np.testing.assert_allclose(none.points, sample.points, atol=1e-6)
+    np.testing.assert_array_equal(none.images, sample.images)
 
 
 @settings(deadline=None, max_examples=25)
@@ -104,9 +123,6 @@ def test_augmentation_repeats_and_leaves_its_input_alone(seed: int) -> None:
     for name, value in before.items():
         np.testing.assert_array_equal(vars(sample)[name], value)
         np.testing.assert_array_equal(vars(first)[name], vars(second)[name])
-    none = augment(sample, STILL, np.random.default_rng(seed))
-    np.testing.assert_allclose(none.points, sample.points, atol=1e-6)
-    np.testing.assert_array_equal(none.images, sample.images)
 
 
 def test_flip_and_rotation_keep_distances() -> None:
@@ -174,6 +190,7 @@ def test_voxel_features_match_a_loop(tiny: ArchitectureConfig, make_frame: MakeF
         np.testing.assert_allclose(batch.features[voxel], [1, *expected], atol=1e-4)
 
 
+@pytest.mark.usefixtures("no_flips")
 def test_cropping_keeps_points_on_their_pixels(tiny: ArchitectureConfig, make_frame: MakeFrame) -> None:
     sample = Sample.from_frame(make_frame(), tiny)
     width = sample.images.shape[2]
@@ -190,10 +207,13 @@ def test_cropping_keeps_points_on_their_pixels(tiny: ArchitectureConfig, make_fr
         assert 0 < inside.sum() < (sample.camera == 0).sum()
 
 
-def test_no_point_leaves_its_image_by_a_flip(tiny: ArchitectureConfig, make_frame: MakeFrame) -> None:
+def test_no_point_leaves_its_image_by_a_flip(
+    tiny: ArchitectureConfig, make_frame: MakeFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Not even at the border, where rounding moves it."""
+    monkeypatch.setattr(augmentation, "FLIP_IMAGE", 1.0)
     sample = Sample.from_frame(make_frame(), tiny)
     own = np.flatnonzero(sample.camera == 0)
     sample.uv[own, 0] = np.nextafter(np.float32(-0.5), np.float32(0))
-    flipped = augment(sample, STILL.model_copy(update={"flip_image": 1.0}), np.random.default_rng(0))
+    flipped = augment(sample, STILL, np.random.default_rng(0))
     np.testing.assert_array_equal(flipped.camera, sample.camera)

@@ -143,7 +143,7 @@ def test_losses_match_their_formulas() -> None:
 
 
 def test_schedules() -> None:
-    steps = TrainingConfig(iterations=100, learning_rate=1.0, milestones=[0.8, 0.9])
+    steps = TrainingConfig(iterations=100, learning_rate=1.0)
     rates = [training.learning_rate(steps, i) for i in (0, 79, 80, 89, 90, 99)]
     np.testing.assert_allclose(rates, [1, 1, 0.1, 0.1, 0.01, 0.01])
     cycle = steps.model_copy(update={"schedule": "one_cycle"})

@@ -32,7 +32,7 @@ class Workplace:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self.store = WeightStore(config.adaptation.store.folder, config.adaptation.store.lock_timeout)
+        self.store = WeightStore(config.adaptation.store.folder)
         self.folder = self.store.folder / "adapter"
         self._held = contextlib.ExitStack()
 

@@ -40,12 +40,11 @@ class Following:
 
     def __init__(self, config: Config, model: Model) -> None:
         """model: with ``segmenter.weights`` loaded; those are the source."""
-        settings = config.adaptation.store
-        self.folder = Path(settings.folder)
+        self.folder = Path(config.adaptation.store.folder)
         self.rollbacks = 0
         self.rolled_back = ""
         self._config, self._model = config, model
-        self._store = WeightStore(self.folder, settings.lock_timeout)
+        self._store = WeightStore(self.folder)
         self._watcher = StoreWatcher(self.folder)
         self._source_hash = model.current.version[:8]
         self._source = ""  # the source's name in the store
