@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sam_adapt_ros.adaptation.buffer.frame_buffer import Admission, FrameBuffer
-from sam_adapt_ros.adaptation.buffer.frame_checks import Plausibility
+from sam_adapt_ros.adaptation.buffer.frame_checks import FrameChecks
 from sam_adapt_ros.adaptation.buffer.frame_summary import summarize
 from sam_adapt_ros.adaptation.promotion.gate import Decision
 from sam_adapt_ros.adaptation.round import Outcome, Round, RoundContext
@@ -71,7 +71,7 @@ class Adapter:
         pseudo_labels = PseudoLabelGenerator(config.pseudo_labels, masks, fusion, len(self.taxonomy))
         source_frames = SourceFrames(config, self.taxonomy, network.architecture)
         self._round = Round(self.config, network, pseudo_labels, self.taxonomy.classes, source_frames)
-        self.plausibility = Plausibility(self.config.frame_checks)
+        self.frame_checks = FrameChecks(self.config.frame_checks)
         self.rounds = 0
         self.decisions: list[Decision] = []
         self._recipe = config.model_dump(include={"masks", "pseudo_labels", "adaptation"}, mode="json")
@@ -114,7 +114,7 @@ class Adapter:
         admission = admission or self.admit(frame.stamp_ns, frame.T_odom_lidar)
         if admission is None:
             return "passed_over"
-        fault = self.plausibility.fault(frame)
+        fault = self.frame_checks.fault(frame)
         if fault:
             return fault
         summary = summarize(frame, labels, len(self.taxonomy))

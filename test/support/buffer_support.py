@@ -55,3 +55,23 @@ def small(**changes):
 def flat_summary(histogram=(1, 0, 0, 0)):
     histogram = np.array(histogram, float)
     return FrameSummary(histogram, np.concatenate([np.sqrt(histogram / 2), np.zeros(8)]))
+
+
+def assert_same_frame(a, b, image_tolerance=0):
+    assert (a.stamp_ns, a.frame_id) == (b.stamp_ns, b.frame_id)
+    np.testing.assert_array_equal(a.points, b.points)
+    for name in ("ground_truth", "T_odom_lidar"):
+        ours, theirs = getattr(a, name), getattr(b, name)
+        assert (ours is None) == (theirs is None)
+        if ours is not None:
+            np.testing.assert_array_equal(ours, theirs)
+            assert ours.dtype == theirs.dtype
+    assert len(a.views) == len(b.views)
+    for ours, theirs in zip(a.views, b.views, strict=True):
+        assert (ours.name, ours.stamp_ns) == (theirs.name, theirs.stamp_ns)
+        assert ours.image.dtype == theirs.image.dtype == np.uint8
+        assert np.abs(ours.image.astype(int) - theirs.image).max() <= image_tolerance
+        np.testing.assert_array_equal(ours.T_camera_lidar, theirs.T_camera_lidar)
+        np.testing.assert_array_equal(ours.camera.K, theirs.camera.K)
+        assert (ours.camera.D, ours.camera.distortion) == (theirs.camera.D, theirs.camera.distortion)
+        np.testing.assert_array_equal(ours.instances, theirs.instances)

@@ -1,4 +1,4 @@
-"""The frame buffer: a bounded cover of the drive to learn from, and a part of it that is never learned from."""
+"""The frame buffer: a bounded selection of the drive to learn from, and a part of it that is never learned from."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import Any, NamedTuple, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from sam_adapt_ros.adaptation.buffer.diversity import Cover, Entry, Traits
+from sam_adapt_ros.adaptation.buffer.eviction import BoundedFrameSet, BufferEntry, FrameTraits
 from sam_adapt_ros.adaptation.buffer.frame_summary import FrameSummary, tone
 from sam_adapt_ros.adaptation.buffer.movement import MovementGate
-from sam_adapt_ros.adaptation.buffer.spatial_split import Places
+from sam_adapt_ros.adaptation.buffer.spatial_split import SpatialSplit
 from sam_adapt_ros.adaptation.buffer.stored_frame import ImageStorage, StoredFrame
 from sam_adapt_ros.config import BufferConfig
 from sam_adapt_ros.errors import StoreError
@@ -33,9 +33,9 @@ _FORMAT = 2
 
 
 class Admission(NamedTuple):
-    """The buffer's interest in a frame, by its place alone.
+    """What the buffer knows of a frame that it wants to see, by its stamp and pose alone.
 
-    position: (2,) metres on the map. held_out: whether the frame is to judge by, not to learn from.
+    position: (2,) metres on the map. held_out: whether the frame is to judge by instead of to learn from.
     """
 
     position: NDArray[np.float64]
@@ -43,12 +43,12 @@ class Admission(NamedTuple):
 
 
 class FrameSequence(Sequence[Frame]):
-    """Frames of the buffer as they were when it was asked for; each is decompressed when it is taken.
+    """The frames that the buffer had when it was asked for them; each is decompressed when it is taken.
 
-    keys: one a frame, never given to another one: what is worked out of a frame can be kept by it.
+    keys: one for each frame, and never given to another one, so that what is computed of a frame can be stored by it.
     """
 
-    def __init__(self, entries: Sequence[Entry]) -> None:
+    def __init__(self, entries: Sequence[BufferEntry]) -> None:
         self._entries = tuple(entries)
         self.keys = tuple(entry.key for entry in self._entries)
 
@@ -86,15 +86,15 @@ class FrameSequence(Sequence[Frame]):
 
 
 class FrameBuffer:
-    """Keeps frames by distance driven, novelty and class balance, within limits on their number and bytes.
+    """Keeps the most useful frames of a drive, within limits on their number and bytes (see ``eviction``).
 
     A share of the places driven through is held out: no frame ever returned by ``training`` is nearer to one of
-    ``held_out`` than ``config.split_gap`` metres, whatever was dropped meanwhile. The choice depends on the drive and
-    the seed alone. Without odometry, distance is time at ``config.nominal_speed``, and a second lap is not recognized.
+    ``held_out`` than ``config.split_gap`` metres, whatever was evicted meanwhile (see ``SpatialSplit``). The choice
+    depends on the drive and the seed alone. Without odometry, a second lap is not recognized.
 
     A frame comes in two steps: ``admit``, by stamp and pose, so that a frame that is not wanted need not be decoded;
-    then, where its content is fit to learn from, ``add``. Every frame of the stream is admitted once, in order, whether
-    it comes from topics or from a bag: so both keep the same frames.
+    then, where its content is fit to learn from, ``add``. ``admit`` is called for every frame of the stream, in order,
+    whether it comes from topics or from a bag: so both keep the same frames.
 
     Kept of a frame: finite points (float32), labels, poses, compressed images. May be used from several threads.
     counts: frames by what became of them: ``kept``, or why not: ``standing`` (see ``MovementGate``), ``near_border``,
@@ -107,22 +107,22 @@ class FrameBuffer:
         self._storage = ImageStorage(config.image_format, config.jpeg_quality, config.max_image_height)
         self._lock = threading.RLock()
         self._saved: tuple[Path, set[int]] | None = None
-        self._places = Places(config.held_out, config.split_block, config.split_gap, config.seed)
+        self._split = SpatialSplit(config.held_out, config.split_block, config.split_gap, config.seed)
         self._movement = MovementGate(config.min_distance, config.nominal_speed)
         self._next_key = 0
         self._admitted = 0
         self.clear()
 
     def clear(self) -> None:
-        """Forgets the frames. Places keep their kind, since the model may have learned from them."""
+        """Forgets the frames, but not which places are held out: the model may have learned from the others."""
         config = self.config
         with self._lock:
             held_out = max(1, round(config.max_frames * config.held_out)) if config.held_out else 0
             total = int(config.max_megabytes * 1e6)
-            share = int(total * config.held_out)
-            self._covers = {
-                False: Cover(config, config.max_frames - held_out, total - share),
-                True: Cover(config, held_out, share),
+            held_out_bytes = int(total * config.held_out)
+            self._sets = {
+                False: BoundedFrameSet(config, config.max_frames - held_out, total - held_out_bytes),
+                True: BoundedFrameSet(config, held_out, held_out_bytes),
             }
             self._movement.forget_considered()
 
@@ -137,7 +137,7 @@ class FrameBuffer:
                 self.counts["standing"] += 1
                 return None
             position = self._movement.position
-            held_out = self._places.is_held_out(position)
+            held_out = self._split.is_held_out(position)
             if held_out is None:
                 self.counts["near_border"] += 1
                 return None
@@ -159,24 +159,24 @@ class FrameBuffer:
             return outcome == "kept"
 
     def training(self) -> FrameSequence:
-        """What may be learned from, oldest first."""
+        """The frames to learn from, oldest first."""
         with self._lock:
-            return FrameSequence(self._covers[False].entries)
+            return FrameSequence(self._sets[False].entries)
 
     def held_out(self) -> FrameSequence:
-        """What must not be learned from, oldest first."""
+        """The frames to judge by, which must not be learned from, oldest first."""
         with self._lock:
-            return FrameSequence(self._covers[True].entries)
+            return FrameSequence(self._sets[True].entries)
 
     def __len__(self) -> int:
         with self._lock:
-            return sum(len(cover.entries) for cover in self._covers.values())
+            return sum(len(frames.entries) for frames in self._sets.values())
 
     @property
     def nbytes(self) -> int:
         """Bytes of the frames; at most ``config.max_megabytes``."""
         with self._lock:
-            return sum(cover.nbytes for cover in self._covers.values())
+            return sum(frames.nbytes for frames in self._sets.values())
 
     @property
     def distance_driven(self) -> float:
@@ -192,7 +192,7 @@ class FrameBuffer:
         """
         folder = Path(folder)
         with self._lock:
-            entries = {entry.key: (entry, kind) for kind, cover in self._covers.items() for entry in cover.entries}
+            entries = {entry.key: (entry, kind) for kind, frames in self._sets.items() for entry in frames.entries}
             arrays, facts = self._index(entries)
             saved = self._saved[1] if self._saved and self._saved[0] == folder else set()
         with store_errors(folder):
@@ -208,8 +208,9 @@ class FrameBuffer:
     def load(cls, folder: str | Path, config: BufferConfig) -> FrameBuffer:
         """The buffer that ``save`` wrote; frames whose files are damaged are left out, and logged.
 
-        Raises StoreError that names the file: ``missing``; ``damaged``; ``refused`` when places were held out by other
-        parameters than the configuration's, so that what was learned from would no longer be known.
+        Raises:
+            StoreError: that names the file: ``missing``; ``damaged``; ``refused`` when places were held out by other
+                parameters than the configuration's, so that it would no longer be known what was learned from.
         """
         folder = Path(folder)
         arrays, facts = load_arrays(folder / _INDEX)
@@ -217,7 +218,7 @@ class FrameBuffer:
         try:
             if facts["format"] != _FORMAT:
                 raise StoreError("damaged", f"{folder / _INDEX}: format: {_FORMAT} expected, got {facts['format']!r}")
-            split = buffer._split()
+            split = buffer._split_parameters
             if facts["split"] != split:
                 raise StoreError("refused", f"{folder / _INDEX}: split by {facts['split']}, not by {split}")
             buffer._restore(folder, arrays, facts)
@@ -225,7 +226,7 @@ class FrameBuffer:
             raise StoreError(
                 "damaged", f"{folder / _INDEX}: not a buffer's index ({type(error).__name__}: {error})"
             ) from None
-        # What a kill left is of keys that are about to be given again.
+        # Files that a killed process left behind have keys that are about to be given again.
         with contextlib.suppress(StoreError):
             _remove_others(folder, buffer._saved[1] if buffer._saved else set())
         return buffer
@@ -233,34 +234,35 @@ class FrameBuffer:
     # Inside -----------------------------------------------------------------------------------------------------------
 
     def _offer(self, frame: Frame, summary: FrameSummary, admission: Admission) -> str:
-        traits = Traits(admission.position, summary.descriptor, summary.histogram, self._admitted)
-        cover = self._covers[admission.held_out]
-        if not cover.wants(traits):
+        traits = FrameTraits(admission.position, summary.descriptor, summary.histogram, self._admitted)
+        frames = self._sets[admission.held_out]
+        if not frames.would_keep(traits):
             return "redundant"
         stored = StoredFrame.encode(frame, self._storage)
-        if stored.nbytes > cover.max_bytes:
+        if stored.nbytes > frames.max_bytes:
             return "too_large"
         self._next_key += 1
-        return "kept" if cover.add(Entry(self._next_key, stored, traits)) else "redundant"
+        return "kept" if frames.add(BufferEntry(self._next_key, stored, traits)) else "redundant"
 
-    def _split(self) -> list[float]:
+    @property
+    def _split_parameters(self) -> list[float]:
         config = self.config
         return [config.held_out, config.split_block, config.split_gap, config.seed]
 
-    def _index(self, entries: dict[int, tuple[Entry, bool]]) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    def _index(self, entries: dict[int, tuple[BufferEntry, bool]]) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         traits = [entry.traits for entry, _ in entries.values()]
         arrays: dict[str, NDArray[Any]] = {
             "keys": np.array(list(entries), np.int64),
             "held_out": np.array([kind for _, kind in entries.values()], bool),
             "admitted": np.array([each.admitted for each in traits], np.int64),
-            **{f"places_{name}": array for name, array in self._places.state().items()},
+            **{f"split_{name}": array for name, array in self._split.state().items()},
         }
         if traits:
             for name in ("position", "descriptor", "histogram"):
                 arrays[name] = np.stack([getattr(each, name) for each in traits])
         facts = {
             "format": _FORMAT,
-            "split": self._split(),
+            "split": self._split_parameters,
             "next_key": self._next_key,
             "admitted": self._admitted,
             "movement": self._movement.state(),
@@ -269,8 +271,7 @@ class FrameBuffer:
         return arrays, facts
 
     def _restore(self, folder: Path, arrays: dict[str, NDArray[Any]], facts: dict[str, Any]) -> None:
-        names = ("squares", "entered")
-        self._places.restore({name: arrays[f"places_{name}"] for name in names})
+        self._split.restore({name: arrays[f"split_{name}"] for name in ("squares", "entered")})
         self._next_key, self._admitted = facts["next_key"], facts["admitted"]
         self._movement.restore(facts["movement"])
         self.counts = Counter(facts["counts"])
@@ -278,16 +279,16 @@ class FrameBuffer:
             try:
                 frame = StoredFrame.load(_file(folder, key))
             except StoreError as error:
-                logger.warning("frame left out of the buffer: %s", error)
+                logger.warning("a stored frame cannot be read, the buffer goes on without it: %s", error)
                 continue
-            traits = Traits(
+            traits = FrameTraits(
                 arrays["position"][place],
                 arrays["descriptor"][place],
                 arrays["histogram"][place],
                 int(arrays["admitted"][place]),
             )
-            self._covers[bool(arrays["held_out"][place])].add(Entry(key, frame, traits))
-        self._saved = (folder, {entry.key for cover in self._covers.values() for entry in cover.entries})
+            self._sets[bool(arrays["held_out"][place])].add(BufferEntry(key, frame, traits))
+        self._saved = (folder, {entry.key for frames in self._sets.values() for entry in frames.entries})
 
 
 def _file(folder: Path, key: int) -> Path:

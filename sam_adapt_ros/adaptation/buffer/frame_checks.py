@@ -1,4 +1,4 @@
-"""Frames that teach nothing true: cameras that see nothing, noise in place of images, a LiDAR that stands still."""
+"""Checks of incoming frames: cameras that see nothing, noise in place of images, a LiDAR that repeats itself."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ from numpy.typing import NDArray
 from sam_adapt_ros.config import FrameChecksConfig
 from sam_adapt_ros.frame import Frame
 
-_WIDTH = 240  # pixels that images are looked at with
+_WIDTH = 240  # pixels to which images are thinned out before they are measured
 
 
-class Plausibility:
-    """Looks at frames in the order they come; remembers the last sweep."""
+class FrameChecks:
+    """Finds frames that nothing true can be learned from, whatever is predicted of them.
+
+    To be told of the frames that are considered, in the order of the stream: a sweep is compared with the one before.
+    """
 
     def __init__(self, config: FrameChecksConfig) -> None:
         self.config = config
@@ -24,7 +27,7 @@ class Plausibility:
     def fault(self, frame: Frame) -> str | None:
         """Why a frame must not be learned from, None when it may: ``no_points``, ``frozen_lidar``, ``no_images``,
         ``dark_image``, ``noisy_image``. One camera of several at fault is enough."""
-        bits = np.ascontiguousarray(frame.points, np.float32).view(np.int32)
+        bits = np.ascontiguousarray(frame.points, np.float32).view(np.int32)  # as integers, NaN equals NaN
         frozen = self._last is not None and np.array_equal(self._last, bits)
         self._last = bits.copy()
         if np.isfinite(frame.points).all(1).sum() < self.config.min_points:
@@ -34,7 +37,7 @@ class Plausibility:
         if not frame.views:
             return "no_images"
         for view in frame.views:
-            contrast, correlation = look(view.image)
+            contrast, correlation = image_statistics(view.image)
             if contrast < self.config.min_contrast:
                 return "dark_image"
             if correlation < self.config.min_correlation:
@@ -42,12 +45,13 @@ class Plausibility:
         return None
 
 
-def look(image: NDArray[np.uint8]) -> tuple[float, float]:
-    """Standard deviation of the grey values, 0 to 255, and the correlation of horizontal and vertical neighbours.
+def image_statistics(image: NDArray[np.uint8]) -> tuple[float, float]:
+    """The standard deviation of an image's grey values, 0 to 255, and the correlation of neighbouring pixels, the lower
+    of the horizontal and the vertical one: high in pictures of a scene, near zero in noise and in shuffled pixels.
 
-    image: (H, W, 3). In pictures of a scene neighbours are alike; in noise and shuffled pixels they are not.
+    image: (H, W, 3).
     """
-    step = max(1, image.shape[1] // _WIDTH)  # pixels are left out, not averaged: averaging would make scenes of noise
+    step = max(1, image.shape[1] // _WIDTH)  # pixels are left out, not averaged: averages of noise are smooth
     grey: NDArray[Any] = cv2.cvtColor(np.ascontiguousarray(image[::step, ::step]), cv2.COLOR_RGB2GRAY).astype(
         np.float32
     )
@@ -56,6 +60,6 @@ def look(image: NDArray[np.uint8]) -> tuple[float, float]:
         return contrast, 1.0
     centred = grey - grey.mean()
     variance = float(np.square(centred).mean())
-    across = float((centred[:, 1:] * centred[:, :-1]).mean()) / variance
-    down = float((centred[1:] * centred[:-1]).mean()) / variance
-    return contrast, min(across, down)
+    horizontal = float((centred[:, 1:] * centred[:, :-1]).mean()) / variance
+    vertical = float((centred[1:] * centred[:-1]).mean()) / variance
+    return contrast, min(horizontal, vertical)

@@ -1,4 +1,4 @@
-"""Which places are learned from and which are held out."""
+"""The spatial split: which places are learned from, and which are held out to judge by."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 Square = tuple[int, int]
-_REMEMBERED = 200_000  # squares; beyond that the oldest are forgotten, far from where they could matter
+_REMEMBERED = 200_000  # squares; beyond that the oldest are forgotten, which are far from where the vehicle is
 
 
-class Places:
+class SpatialSplit:
     """Splits the map into squares that are learned from or held out as a whole, for good when they are first entered.
 
-    Of every ``1 / share`` squares, in the order of the drive, one is held out, by the seed. A frame counts only
-    ``gap`` metres or more from every square of the other kind: so no frame ever learned from is nearer than that to a
-    frame held out, on the second lap as on the first.
+    Of every ``1 / share`` squares, in the order of the drive, one is held out, chosen by the seed. A frame is used only
+    where it is ``gap`` metres or more from every square of the other kind: so no frame ever learned from is nearer than
+    that to a frame held out, on the second lap as on the first.
 
     share: of squares held out, 0 to 0.5. block: side of a square, metres. gap: metres, less than half of that.
     """
@@ -29,7 +29,7 @@ class Places:
         self._entered = 0
 
     def is_held_out(self, position: NDArray[np.float64]) -> bool | None:
-        """Of the place at ``position``, (2,) metres; None where it is too near to a place of the other kind."""
+        """Whether the place at ``position``, (2,) metres, is held out; None where it is too near to the other kind."""
         x, y = (position / self._block).tolist()
         square = (int(np.floor(x)), int(np.floor(y)))
         if square not in self._held_out:
@@ -56,10 +56,12 @@ class Places:
     # State ------------------------------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, NDArray[np.int64]]:
+        """``squares``, (S, 3) x, y and whether held out, and ``entered``, how many there have ever been."""
         rows = [(x, y, held_out) for (x, y), held_out in self._held_out.items()]
         return {"squares": np.array(rows, np.int64).reshape(-1, 3), "entered": np.array(self._entered, np.int64)}
 
     def restore(self, state: dict[str, NDArray[np.int64]]) -> None:
+        """What ``state`` gave."""
         rows: Iterable[tuple[int, int, int]] = map(tuple, state["squares"].tolist())
         self._held_out = {(x, y): bool(held_out) for x, y, held_out in rows}
         self._entered = int(state["entered"])

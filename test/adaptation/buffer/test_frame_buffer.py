@@ -9,207 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from buffer_support import CLASSES, drive, flat_summary, make_frame, make_summary, positions, small
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from buffer_support import CLASSES, assert_same_frame, drive, flat_summary, make_frame, make_summary, positions, small
 from store_weights import die_at
 
 from sam_adapt_ros.adaptation import FrameBuffer, summarize
-from sam_adapt_ros.adaptation.buffer.diversity import Cover, Entry, Traits
-from sam_adapt_ros.adaptation.buffer.spatial_split import Places
 from sam_adapt_ros.adaptation.buffer.stored_frame import ImageStorage, StoredFrame
-from sam_adapt_ros.config import BufferConfig
 from sam_adapt_ros.errors import StoreError
-from sam_adapt_ros.frame import Frame
-
-# One frame -----------------------------------------------------------------------------------------------------------
-
-
-def assert_same_frame(a, b, image_tolerance=0):
-    assert (a.stamp_ns, a.frame_id) == (b.stamp_ns, b.frame_id)
-    np.testing.assert_array_equal(a.points, b.points)
-    for name in ("ground_truth", "T_odom_lidar"):
-        ours, theirs = getattr(a, name), getattr(b, name)
-        assert (ours is None) == (theirs is None)
-        if ours is not None:
-            np.testing.assert_array_equal(ours, theirs)
-            assert ours.dtype == theirs.dtype
-    assert len(a.views) == len(b.views)
-    for ours, theirs in zip(a.views, b.views, strict=True):
-        assert (ours.name, ours.stamp_ns) == (theirs.name, theirs.stamp_ns)
-        assert ours.image.dtype == theirs.image.dtype == np.uint8
-        assert np.abs(ours.image.astype(int) - theirs.image).max() <= image_tolerance
-        np.testing.assert_array_equal(ours.T_camera_lidar, theirs.T_camera_lidar)
-        np.testing.assert_array_equal(ours.camera.K, theirs.camera.K)
-        assert (ours.camera.D, ours.camera.distortion) == (theirs.camera.D, theirs.camera.distortion)
-        np.testing.assert_array_equal(ours.instances, theirs.instances)
-
-
-@pytest.mark.parametrize(("storage", "tolerance"), [(ImageStorage("png"), 0), (ImageStorage("jpeg", 95), 12)])
-@pytest.mark.parametrize("views", [0, 1, 3])
-def test_a_stored_frame_comes_back_as_it_was(tmp_path, storage, tolerance, views):
-    frame = make_frame(3, (1.5, -2.5), views=views)
-    stored = StoredFrame.encode(frame, storage)
-    assert_same_frame(stored.decode(), frame, tolerance)
-    stored.save(tmp_path / "frame.npz")
-    loaded = StoredFrame.load(tmp_path / "frame.npz")
-    assert_same_frame(loaded.decode(), stored.decode())
-    assert loaded.nbytes == stored.nbytes >= frame.points.nbytes
-
-
-def test_what_a_frame_lacks_it_lacks_when_it_comes_back(tmp_path):
-    bare = Frame(5, "lidar", np.zeros((0, 3), np.float32))
-    stored = StoredFrame.encode(bare, ImageStorage())
-    stored.save(tmp_path / "frame.npz")
-    assert_same_frame(StoredFrame.load(tmp_path / "frame.npz").decode(), bare)
-
-
-def test_points_that_are_not_finite_are_left_out_with_their_labels():
-    frame = make_frame(1)
-    frame.points[[0, 7]] = np.nan
-    frame.points[9, 2] = np.inf
-    keep = np.setdiff1d(np.arange(50), [0, 7, 9])
-    decoded = StoredFrame.encode(frame, ImageStorage()).decode()
-    np.testing.assert_array_equal(decoded.points, frame.points[keep])
-    np.testing.assert_array_equal(decoded.ground_truth, frame.ground_truth[keep])
-
-
-def test_the_frame_given_may_be_overwritten_later():
-    frame = make_frame(1)
-    stored = StoredFrame.encode(frame, ImageStorage("png"))
-    before = stored.decode().points.copy()
-    frame.points[:] = 0
-    frame.T_odom_lidar[:] = 0
-    np.testing.assert_array_equal(stored.decode().points, before)
-    assert stored.decode().T_odom_lidar[3, 3] == 1
-
-
-def test_high_images_are_scaled_with_their_intrinsics():
-    frame = make_frame(1, height=48, width=64)
-    view = StoredFrame.encode(frame, ImageStorage("png", max_height=24)).decode().views[0]
-    assert view.image.shape == (24, 32, 3)
-    assert view.instances.shape == (24, 32)
-    assert set(np.unique(view.instances)) <= set(np.unique(frame.views[0].instances))
-    points = np.random.default_rng(0).normal((0, 0, 10), 1, (100, 3))
-    uv, _, valid = frame.views[0].camera.project(points)
-    scaled, _, still = view.camera.project(points)
-    np.testing.assert_allclose(scaled[valid & still], (uv[valid & still] + 0.5) / 2 - 0.5, atol=1e-4)
-
-
-def test_damaged_frame_files_are_named(tmp_path):
-    path = tmp_path / "frame.npz"
-    StoredFrame.encode(make_frame(1), ImageStorage()).save(path)
-    whole = path.read_bytes()
-    rng = np.random.default_rng(0)
-    for length in [0, 1, *rng.integers(2, len(whole) - 1, 30).tolist()]:
-        path.write_bytes(whole[:length])
-        with pytest.raises(StoreError, match=r"frame\.npz") as error:
-            StoredFrame.load(path)
-        assert error.value.reason == "damaged"
-    for _ in range(60):
-        spoiled = bytearray(whole)
-        spoiled[rng.integers(len(whole))] ^= 0xFF
-        path.write_bytes(spoiled)
-        try:
-            StoredFrame.load(path)
-        except StoreError as error:
-            assert error.reason == "damaged"
-
-
-class Bomb:
-    def __reduce__(self):
-        return (os.mkdir, ("/tmp/unpickled",))
-
-
-def test_nothing_is_ever_unpickled(tmp_path):
-    np.savez(tmp_path / "frame.npz", points=np.array([Bomb()], object), facts=np.zeros(2, np.uint8))
-    with pytest.raises(StoreError, match="allow_pickle"):
-        StoredFrame.load(tmp_path / "frame.npz")
-    assert not Path("/tmp/unpickled").exists()
-
-
-# Places --------------------------------------------------------------------------------------------------------------
-
-
-@settings(max_examples=40, deadline=None)
-@given(
-    seed=st.integers(0, 10_000),
-    share=st.sampled_from([0.1, 0.2, 1 / 3, 0.5]),
-    gap=st.sampled_from([0.0, 1.0, 4.0]),
-    step=st.floats(0.3, 6),
-)
-def test_held_out_places_are_never_nearer_than_the_gap_to_what_is_learned_from(seed, share, gap, step):
-    """On a walk that crosses its own path, each position asked about one after the other."""
-    rng = np.random.default_rng(seed)
-    headings = np.cumsum(rng.normal(0, 0.3, 300))
-    walk = np.cumsum(step * np.stack([np.cos(headings), np.sin(headings)], 1), 0)
-    places = Places(share, 10.0, gap, seed)
-    kinds = [places.is_held_out(position) for position in walk]
-    held_out = walk[[kind is True for kind in kinds]]
-    learned = walk[[kind is False for kind in kinds]]
-    if len(held_out) and len(learned):
-        assert np.linalg.norm(held_out[:, None] - learned[None], axis=2).min() >= gap - 1e-9
-    again = Places(share, 10.0, gap, seed)
-    assert [again.is_held_out(position) for position in walk] == kinds
-
-
-@pytest.mark.parametrize(("share", "expected"), [(0.0, 0), (0.1, 10), (0.2, 20), (0.5, 50)])
-def test_the_share_of_places_is_what_was_asked_for(share, expected):
-    places = Places(share, 10.0, 0.0, seed=1)
-    assert sum(bool(places.is_held_out(np.array([10.0 * i + 5, 0.0]))) for i in range(100)) == expected
-
-
-def test_another_seed_holds_out_other_places():
-    along = [np.array([10.0 * i + 5, 0.0]) for i in range(100)]
-    chosen = [
-        tuple(places.is_held_out(p) for p in along) for places in (Places(0.2, 10.0, 0.0, 1), Places(0.2, 10.0, 0.0, 2))
-    ]
-    assert chosen[0] != chosen[1]
-
 
 # What is kept --------------------------------------------------------------------------------------------------------
-
-
-def slow_cover(stream, config, limit):
-    """The definition, word by word, in loops."""
-    kept = []
-    for traits in stream:
-        kept.append(traits)
-        if len(kept) <= limit:
-            continue
-        mean = sum(each.histogram for each in kept) / len(kept)
-        newest = max(each.admitted for each in kept)
-        worths = []
-        for i, each in enumerate(kept):
-            apart = []
-            for j, other in enumerate(kept):
-                if i != j:
-                    place = min(np.linalg.norm(each.position - other.position) / config.distance_scale, 1)
-                    look = config.novelty * np.linalg.norm(each.descriptor - other.descriptor)
-                    apart.append(np.sqrt(place**2 + look**2))
-            divergence = sum(h * np.log(h / m) for h, m in zip(each.histogram, mean, strict=True) if h > 0)
-            worth = (np.mean(sorted(apart)[:2]) + 1e-6) * (1 + config.class_balance * max(divergence, 0))
-            worths.append(worth * 0.5 ** ((newest - each.admitted) / config.half_life))
-        del kept[int(np.argmin(worths))]
-    return [each.admitted for each in kept]
-
-
-@settings(max_examples=30, deadline=None)
-@given(seed=st.integers(0, 10_000), limit=st.integers(2, 6), half_life=st.sampled_from([5.0, 1000.0]))
-def test_the_cover_keeps_what_its_definition_says(seed, limit, half_life):
-    rng = np.random.default_rng(seed)
-    config = BufferConfig(half_life=half_life)
-    frame = StoredFrame.encode(make_frame(0), ImageStorage())
-    stream = []
-    for i in range(25):
-        summary = make_summary(rng)
-        stream.append(Traits(rng.uniform(0, 80, 2), summary.descriptor, summary.histogram, i))
-    cover = Cover(config, limit, 10**9)
-    for traits in stream:
-        wanted = cover.wants(traits)
-        assert cover.add(Entry(traits.admitted, frame, traits)) == wanted
-    assert [entry.key for entry in cover.entries] == slow_cover(stream, config, limit)
-    assert cover.nbytes == len(cover.entries) * frame.nbytes
 
 
 def test_a_standing_vehicle_adds_nothing():
@@ -219,7 +26,7 @@ def test_a_standing_vehicle_adds_nothing():
     assert buffer.counts == {"kept": 1, "standing": 49}
 
 
-def test_the_whole_drive_is_covered_instead_of_its_end():
+def test_frames_come_from_the_whole_drive_instead_of_its_end():
     buffer = FrameBuffer(small(half_life=0, held_out=0))
     for i in range(200):
         buffer.add(make_frame(i, (2.0 * i, 0.0)), flat_summary())
@@ -312,7 +119,7 @@ def test_frames_and_bytes_stay_within_their_limits():
             buffer.add(make_frame(i, (2.0 * i, 0.0)), summary)
             assert buffer.nbytes <= buffer.config.max_megabytes * 1e6
             assert len(buffer) <= buffer.config.max_frames
-            assert buffer.nbytes == sum(e.frame.nbytes for c in buffer._covers.values() for e in c.entries)
+            assert buffer.nbytes == sum(e.frame.nbytes for frames in buffer._sets.values() for e in frames.entries)
     assert len(by_bytes.training()) >= 8
     assert len(by_bytes.held_out()) >= 1
     assert len(by_count) == 7
