@@ -13,7 +13,8 @@ def test_a_branch_is_its_value_in_text_keys_and_json() -> None:
     assert [*Branch] == ["2d", "3d", "fused"]
     assert f"{Branch.IMAGE}/{Branch.POINTS:>4}/{Branch.FUSED!s}" == "2d/  3d/fused"
     assert {"2d": 1}[Branch.IMAGE] == {Branch.IMAGE: 1}["2d"] == 1
-    assert json.dumps({Branch.FUSED: Branch.IMAGE}, indent=1) == json.dumps({"fused": "2d"}, indent=1)
+    for indent in (None, 1):
+        assert json.dumps({Branch.FUSED: Branch.IMAGE}, indent=indent) == json.dumps({"fused": "2d"}, indent=indent)
 
 
 def test_the_branches_with_weights_are_the_modules_of_the_network() -> None:

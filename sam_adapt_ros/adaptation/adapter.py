@@ -30,8 +30,8 @@ from sam_adapt_ros.io.store_errors import store_errors
 from sam_adapt_ros.masks.generators import MaskGenerator, build
 from sam_adapt_ros.pseudo_labels import PseudoLabelGenerator
 from sam_adapt_ros.segmentation import weights as weights_files
+from sam_adapt_ros.segmentation.device import choose_device
 from sam_adapt_ros.segmentation.fusion import FUSIONS
-from sam_adapt_ros.segmentation.segmenter import build_network, choose_device
 from sam_adapt_ros.segmentation.weights import Weights
 from sam_adapt_ros.taxonomy import Taxonomy
 
@@ -65,8 +65,9 @@ class Adapter:
         self.folder = None if folder is None else Path(folder)
         self.source = weights_files.load(store.source().path)
         self.taxonomy = taxonomy or Taxonomy.load(self.source.taxonomy)
-        network = build_network(self.source, str(store.source().path)).to(choose_device(config.segmenter.device))
-        fusion = FUSIONS[config.segmenter.fusion]()
+        device = choose_device(config.segmenter.device)
+        network = weights_files.build_network(self.source, str(store.source().path)).to(device)
+        fusion = FUSIONS[config.segmenter.fusion]
         masks = generator or build(config.masks)
         pseudo_labels = PseudoLabelGenerator(config.pseudo_labels, masks, fusion, len(self.taxonomy))
         source_frames = SourceFrames(config, self.taxonomy, network.architecture)

@@ -17,8 +17,8 @@ from sam_adapt_ros.frame import IGNORE
 from sam_adapt_ros.messages.point_cloud import read_labels
 from sam_adapt_ros.segmentation.batch import Sample
 from sam_adapt_ros.segmentation.fusion import Fusion, fuse
+from sam_adapt_ros.segmentation.logits import compute_logits
 from sam_adapt_ros.segmentation.network import Network
-from sam_adapt_ros.segmentation.temperature_scaling import listen
 from sam_adapt_ros.taxonomy import Taxonomy
 
 Pause = Callable[[], None]
@@ -119,8 +119,8 @@ def labelled_miou(network: Network, samples: Sequence[Sample], fusion: Fusion, p
     for sample in samples:
         pause()
         assert sample.labels is not None
-        (image, points, seen) = listen(network, [sample])[0]
-        fused = fuse(fusion, image, points, seen)
+        (logits,) = compute_logits(network, [sample])
+        fused = fuse(fusion, logits)
         confusion.add(sample.labels, fused.argmax(1).to(torch.uint8).numpy())
     return confusion.miou()
 

@@ -78,9 +78,9 @@ def _config(folder: Path) -> Config:
 def _weights(folder: Path) -> Path:
     """Of a network that any CPU runs at this rate: the node is measured, not the model (room ``segmentation``)."""
     from sam_adapt_ros.segmentation import weights as weights_files
+    from sam_adapt_ros.segmentation.architecture import load_architecture
     from sam_adapt_ros.segmentation.network import Network
     from sam_adapt_ros.taxonomy import Taxonomy
-    from sam_adapt_ros.training.supervised import load_architecture
 
     changes = {"image_height": 96, "image_width": 160, "point_levels": 2, "point_width": 4, "voxel_size": 0.4}
     architecture, classes = load_architecture("small").model_copy(update=changes), Taxonomy.load("town").classes

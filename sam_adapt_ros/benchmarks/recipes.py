@@ -96,7 +96,7 @@ def _student(
 ) -> tuple[Segmenter, float, float]:
     """The student of one round, with coverage and precision of its pseudo-labels over the seen points."""
     adaptation = config.adaptation
-    fusion, classes = FUSIONS[config.segmenter.fusion](), len(source.taxonomy)
+    fusion, classes = FUSIONS[config.segmenter.fusion], len(source.taxonomy)
     generator = PseudoLabelGenerator(config.pseudo_labels, build(config.masks), fusion, classes)
     architecture, visibility = source.network.architecture, config.pseudo_labels.visibility
     prepared = [PreparedFrame.of(frame, architecture, visibility) for frame in chain(training, held_out)]

@@ -13,7 +13,8 @@ from sam_adapt_ros.evaluation.segmentation_metrics import evaluate
 from sam_adapt_ros.frame import CameraView, Frame
 from sam_adapt_ros.geometry.camera import CameraModel
 from sam_adapt_ros.segmentation import Segmenter
-from sam_adapt_ros.segmentation.network import Network, load_architecture
+from sam_adapt_ros.segmentation.architecture import load_architecture
+from sam_adapt_ros.segmentation.network import Network
 from sam_adapt_ros.simulation.drive import frames
 from sam_adapt_ros.taxonomy import Taxonomy
 

@@ -15,7 +15,8 @@ from sam_adapt_ros.evaluation.segmentation_metrics import FUSED_SEEN, Evaluation
 from sam_adapt_ros.frame import Frame
 from sam_adapt_ros.segmentation import Segmenter
 from sam_adapt_ros.segmentation.batch import Sample
-from sam_adapt_ros.segmentation.temperature_scaling import fit_scales, listen, scaled
+from sam_adapt_ros.segmentation.logits import compute_logits
+from sam_adapt_ros.segmentation.temperature_scaling import fit_scales, scale_classifiers
 
 ORACLE_TRAINING = SelfTrainingConfig(steps=200, learning_rate=1e-3, ema_decay=0.9, class_weight_exponent=0.25)
 
@@ -80,6 +81,6 @@ def train_oracle(
         run.step()
     network = run.average
     some = [sample for sample in samples[::6] if sample.labels is not None]
-    scales = fit_scales(listen(network, some), [sample.labels for sample in some if sample.labels is not None])
-    network = with_state(network, scaled(network.state_dict(), scales))
+    scales = fit_scales(compute_logits(network, some), [sample.labels for sample in some if sample.labels is not None])
+    network = with_state(network, scale_classifiers(network.state_dict(), scales))
     return Segmenter(network, source.taxonomy, config.segmenter, "oracle")

@@ -27,7 +27,8 @@ from sam_adapt_ros.pseudo_labels.prepared_frame import PreparedFrame
 from sam_adapt_ros.pseudo_labels.selection import Candidates, apply_thresholds, candidates, dataset_thresholds
 from sam_adapt_ros.pseudo_labels.voxel_voting import vote
 from sam_adapt_ros.segmentation.batch import collate
-from sam_adapt_ros.segmentation.fusion import Fusion, fuse, probabilities
+from sam_adapt_ros.segmentation.fusion import Fusion, fuse
+from sam_adapt_ros.segmentation.logits import BranchLogits
 from sam_adapt_ros.segmentation.network import Network
 
 Labels = NDArray[np.uint8]
@@ -118,9 +119,10 @@ class PseudoLabelGenerator:
         sample, network = frame.sample, networks[0]
         batch = collate([sample], network.architecture).to(next(network.parameters()).device)
         outputs = [each(batch) for each in networks]
-        image = torch.stack([probabilities(output.image.logits) for output in outputs]).mean(0)
-        points = torch.stack([probabilities(output.points.logits) for output in outputs]).mean(0)
-        fused = fuse(self.fusion, image.clamp_min(1e-9).log(), points.clamp_min(1e-9).log(), batch.seen)
+        image = torch.stack([output.image.logits.float().softmax(1) for output in outputs]).mean(0)
+        points = torch.stack([output.points.logits.float().softmax(1) for output in outputs]).mean(0)
+        logits = BranchLogits(image.clamp_min(1e-9).log(), points.clamp_min(1e-9).log(), batch.seen)
+        fused = fuse(self.fusion, logits)
         seen = sample.camera >= 0
         by_point = np.zeros((len(sample.points), self.classes), np.float32)
         by_point[seen] = image.cpu().numpy()

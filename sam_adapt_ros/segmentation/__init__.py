@@ -1,5 +1,6 @@
-"""Both branches, their fusion, weights files and supervised training."""
+"""The network with its two branches, their fusion, and weights files."""
 
-from sam_adapt_ros.segmentation.segmenter import Prediction, Segmenter, load_segmenter
+from sam_adapt_ros.segmentation.prediction import Prediction
+from sam_adapt_ros.segmentation.segmenter import Segmenter, load_segmenter
 
 __all__ = ["Prediction", "Segmenter", "load_segmenter"]

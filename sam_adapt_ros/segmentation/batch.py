@@ -93,7 +93,7 @@ class Batch:
     image_of_seen: (S,) int64. uv: (S, 2) float32 pixels.
     voxels: (V, 4) int32 frame, x, y, z. features: (V, F) float32. voxel_of_point: (P,) int64.
     labels: (P,) int64, 255 = ignore; None when a frame has none.
-    frames: how many. points_per_frame: their sizes, summing to P.
+    frames: how many.
     """
 
     images: Tensor
@@ -105,7 +105,6 @@ class Batch:
     voxel_of_point: Tensor
     labels: Tensor | None
     frames: int
-    points_per_frame: tuple[int, ...]
 
     def to(self, device: torch.device) -> Batch:
         """The batch on a device, through pinned memory where that is CUDA."""
@@ -152,7 +151,6 @@ def collate(samples: Sequence[Sample], architecture: ArchitectureConfig) -> Batc
         voxel_of_point=_tensor(np.concatenate(voxel_of_point), np.int64),
         labels=None if any(x is None for x in labels) else _tensor(np.concatenate(labels), np.int64),  # type: ignore[arg-type]
         frames=len(samples),
-        points_per_frame=tuple(sizes),
     )
 
 

@@ -1,47 +1,38 @@
-"""How the branches' opinions become one. A rule is one small class; ``FUSIONS`` holds them by name."""
+"""How the predictions of both branches become one. ``FUSIONS`` holds the rules by name."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
+from sam_adapt_ros.segmentation.logits import BranchLogits
 
-class Fusion(Protocol):
-    """(S, C) logits of the image branch and of the point branch -> (S, C) probabilities of the same points."""
-
-    def __call__(self, image_logits: Tensor, point_logits: Tensor) -> Tensor: ...
-
-
-class Mean:
-    """The mean of the two softmaxes, as published."""
-
-    def __call__(self, image_logits: Tensor, point_logits: Tensor) -> Tensor:
-        return (image_logits.softmax(1) + point_logits.softmax(1)) / 2
+Fusion = Callable[[Tensor, Tensor], Tensor]
+"""(S, C) float32 logits of the image branch and of the point branch -> (S, C) probabilities of the same points."""
 
 
-class Product:
-    """The normalized product of the two softmaxes (a product of experts): either branch can rule a class out."""
-
-    def __call__(self, image_logits: Tensor, point_logits: Tensor) -> Tensor:
-        return (image_logits.log_softmax(1) + point_logits.log_softmax(1)).softmax(1)
+def mean(image: Tensor, points: Tensor) -> Tensor:
+    """The mean of the two softmaxes, as xMUDA fuses them."""
+    return (image.softmax(1) + points.softmax(1)) / 2
 
 
-FUSIONS: dict[str, type[Fusion]] = {"mean": Mean, "product": Product}
+def product(image: Tensor, points: Tensor) -> Tensor:
+    """The normalized product of the two softmaxes: either branch can rule a class out.
 
-
-def fuse(rule: Fusion, image_logits: Tensor, point_logits: Tensor, seen: Tensor) -> Tensor:
-    """(P, C) probabilities: the rule's where a camera sees the point, the point branch's alone elsewhere.
-
-    image_logits: (S, C). point_logits: (P, C). seen: (S,) int64 rows of the points that the image logits are of.
+    Hinton, Training Products of Experts by Minimizing Contrastive Divergence, Neural Computation 2002.
     """
-    fused = point_logits.softmax(1)
-    if len(seen):
-        fused = fused.index_copy(0, seen, rule(image_logits, point_logits.index_select(0, seen)))
+    return (image.log_softmax(1) + points.log_softmax(1)).softmax(1)
+
+
+FUSIONS: dict[str, Fusion] = {"mean": mean, "product": product}
+
+
+def fuse(fusion: Fusion, logits: BranchLogits) -> Tensor:
+    """(P, C) float32 probabilities: fused where a camera sees the point, the point branch's alone elsewhere."""
+    points = logits.points.float()
+    fused = points.softmax(1)
+    if len(logits.seen):
+        seen = fusion(logits.image.float(), points.index_select(0, logits.seen))
+        fused = fused.index_copy(0, logits.seen, seen)
     return fused
-
-
-def probabilities(logits: Tensor) -> Tensor:
-    """Softmax in float32 over classes, whatever the precision that the logits came in."""
-    return torch.softmax(logits.float(), 1)

@@ -1,4 +1,4 @@
-"""The two heads that each branch has."""
+"""The two classifiers on top of each branch's features."""
 
 from __future__ import annotations
 
@@ -9,24 +9,26 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, eq=False)
 class BranchOutput:
-    """What a branch says of N points.
+    """Predictions of a branch for N points, C classes.
 
-    features: (N, F), what the heads see.
-    logits: (N, C), the branch's own opinion.
-    imitation: (N, C) logits of what the branch believes the other modality thinks; used in training only.
+    logits: (N, C) of the branch's own classifier.
+    imitation: (N, C) logits by which it predicts the other branch's prediction; used in training only.
     """
 
-    features: Tensor
     logits: Tensor
     imitation: Tensor
 
     def rows(self, index: Tensor) -> BranchOutput:
         """The output at the given rows, (M,) int64."""
-        return BranchOutput(*(x.index_select(0, index) for x in (self.features, self.logits, self.imitation)))
+        return BranchOutput(self.logits.index_select(0, index), self.imitation.index_select(0, index))
 
 
 class DualHeads(nn.Module):
-    """xMUDA's dual heads: one classifies, the other imitates the other modality, so that imitation harms neither."""
+    """xMUDA's dual heads: learning to imitate the other branch does not change how a branch classifies.
+
+    Jaritz, Vu, de Charette, Wirbel, Pérez: xMUDA: Cross-Modal Unsupervised Domain Adaptation for 3D Semantic
+    Segmentation, CVPR 2020.
+    """
 
     def __init__(self, features: int, classes: int) -> None:
         super().__init__()
@@ -34,4 +36,5 @@ class DualHeads(nn.Module):
         self.imitate = nn.Linear(features, classes)
 
     def forward(self, features: Tensor) -> BranchOutput:
-        return BranchOutput(features, self.classify(features), self.imitate(features))
+        """features: (N, F)."""
+        return BranchOutput(self.classify(features), self.imitate(features))

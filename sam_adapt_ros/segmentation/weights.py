@@ -1,23 +1,23 @@
-"""Weights files: safetensors whose metadata say what they are for, where they come from, and whether they are whole."""
+"""Weights files: safetensors that record what they are for, where they come from, and their checksum."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from torch import Tensor
 
 from sam_adapt_ros.config import ArchitectureConfig
 from sam_adapt_ros.errors import ConfigError, WeightsError
-from sam_adapt_ros.io.atomic_write import write_atomically
+from sam_adapt_ros.segmentation.architecture import parse_architecture
+from sam_adapt_ros.segmentation.network import Network
+from sam_adapt_ros.segmentation.tensor_file import load_tensors, save_tensors
 from sam_adapt_ros.taxonomy import Taxonomy
 
 FORMAT = "1"
@@ -32,7 +32,8 @@ class Weights:
     taxonomy: the class set's name. classes: its classes in order.
     history: what was done to the weights, oldest first; free-form mappings that JSON can hold.
     created: ISO 8601, UTC. parent: version of the weights these were made from, "" for none.
-    version: short name by what the network computes (not by history or time), "" before they are saved.
+    version: 12 hexadecimal digits, a hash of what the network computes (not of history or time); "" before they are
+        saved.
     """
 
     state: Mapping[str, Tensor]
@@ -46,15 +47,13 @@ class Weights:
 
 
 def save(path: str | Path, weights: Weights, half: bool = False) -> Weights:
-    """Writes the file under a temporary name, syncs it, renames it; returns the weights with their version.
+    """Replaces the file atomically; returns the weights with their version.
 
     half: matrices and kernels are stored as float16 (vectors, so all of BatchNorm, stay float32).
-    Raises WeightsError when a value is not finite or does not fit float16, OSError when the disk does not take it.
+    Raises WeightsError when a value is not finite or does not fit float16, OSError when the file cannot be written.
     """
     path = Path(path)
-    tensors = {
-        name: _stored(path, name, tensor.detach().cpu().contiguous(), half) for name, tensor in weights.state.items()
-    }
+    tensors = {name: _to_stored(path, name, tensor.detach().cpu(), half) for name, tensor in weights.state.items()}
     metadata = {
         "format": FORMAT,
         "taxonomy": weights.taxonomy,
@@ -64,10 +63,7 @@ def save(path: str | Path, weights: Weights, half: bool = False) -> Weights:
         "created": weights.created,
         "parent": weights.parent,
     }
-    checksum = _checksum(tensors, metadata)
-    data = safetensors.torch.save(tensors, {**metadata, "checksum": checksum})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, data)
+    save_tensors(path, tensors, {**metadata, "checksum": _checksum(tensors, metadata)})
     return replace(weights, version=_version(tensors, metadata))
 
 
@@ -78,28 +74,32 @@ def load(path: str | Path, taxonomy: Taxonomy | None = None, architecture: Archi
     Raises WeightsError that names the file and the field that differs or is damaged.
     """
     path = Path(path)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be read: {error.strerror}") from None
-    metadata = _metadata(path, data)
-    try:
-        tensors = safetensors.torch.load(data)
-    except Exception as error:  # safetensors' own error type does not derive from a built-in one
-        raise WeightsError(f"{path}: not a whole safetensors file: {error}") from None
-    checksum = metadata.pop("checksum")
-    if checksum != _checksum(tensors, metadata):
+    tensors, metadata = load_tensors(path)
+    if metadata.get("format", FORMAT) != FORMAT:
+        raise WeightsError(f"{path}: format: {FORMAT} expected, the file has {metadata['format']}")
+    missing = [name for name in _FIELDS if name not in metadata]
+    if missing:
+        raise WeightsError(f"{path}: metadata: missing {', '.join(missing)}: not one of this package's weights files")
+    if metadata.pop("checksum") != _checksum(tensors, metadata):
         raise WeightsError(f"{path}: checksum: the content is damaged (it does not match the recorded SHA-256)")
-    weights = _parse(path, tensors, metadata, _version(tensors, metadata))
+    weights = _parse(path, tensors, metadata)
     if taxonomy is not None:
-        _check_taxonomy(path, weights, taxonomy)
+        check_taxonomy(path, weights, taxonomy)
     if architecture is not None:
         check_architecture(path, weights.architecture, architecture)
     return weights
 
 
+def check_taxonomy(path: str | Path, weights: Weights, taxonomy: Taxonomy) -> None:
+    """Raises WeightsError that names the file when its weights are for other classes."""
+    if weights.taxonomy != taxonomy.name:
+        raise WeightsError(f"{path}: taxonomy: {taxonomy.name} expected, the file has {weights.taxonomy}")
+    if weights.classes != taxonomy.classes:
+        raise WeightsError(f"{path}: classes: {list(taxonomy.classes)} expected, the file has {list(weights.classes)}")
+
+
 def check_architecture(path: str | Path, found: ArchitectureConfig, expected: ArchitectureConfig) -> None:
-    """Raises WeightsError that lists the fields in which a file's architecture differs from what is asked for."""
+    """Raises WeightsError that lists the fields in which a file's architecture differs from the expected one."""
     ours, theirs = expected.model_dump(), found.model_dump()
     different = [
         f"{name}: {ours[name]} expected, the file has {theirs[name]}" for name in ours if ours[name] != theirs[name]
@@ -108,7 +108,30 @@ def check_architecture(path: str | Path, found: ArchitectureConfig, expected: Ar
         raise WeightsError(f"{path}: architecture." + "; architecture.".join(different))
 
 
-def _stored(path: Path, name: str, tensor: Tensor, half: bool) -> Tensor:
+def build_network(weights: Weights, source: str) -> Network:
+    """The network that the weights are of, on the CPU.
+
+    source: the name of the weights in errors.
+    Raises WeightsError that names ``source`` and the tensor or the field that does not fit.
+    """
+    try:
+        network = Network(len(weights.classes), weights.architecture)
+    except ConfigError as error:
+        raise WeightsError(f"{source}: {error}") from None
+    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    for name, shape in expected.items():
+        if name not in weights.state:
+            raise WeightsError(f"{source}: {name}: missing")
+        if tuple(weights.state[name].shape) != shape:
+            raise WeightsError(f"{source}: {name}: {shape} expected, got {tuple(weights.state[name].shape)}")
+    unknown = sorted(set(weights.state) - set(expected))
+    if unknown:
+        raise WeightsError(f"{source}: {unknown[0]}: not part of the network")
+    network.load_state_dict(dict(weights.state))
+    return network
+
+
+def _to_stored(path: Path, name: str, tensor: Tensor, half: bool) -> Tensor:
     if not tensor.is_floating_point():
         return tensor
     stored = tensor.half() if half and tensor.ndim >= 2 else tensor.float()
@@ -117,26 +140,7 @@ def _stored(path: Path, name: str, tensor: Tensor, half: bool) -> Tensor:
     return stored
 
 
-def _metadata(path: Path, data: bytes) -> dict[str, str]:
-    """The string metadata of a safetensors file, parsed here so that one read serves metadata and tensors."""
-    try:
-        (length,) = struct.unpack_from("<Q", data)
-        metadata = json.loads(data[8 : 8 + length])["__metadata__"]
-    except (struct.error, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise WeightsError(f"{path}: header: not a safetensors file with metadata ({type(error).__name__})") from None
-    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-        raise WeightsError(f"{path}: header: metadata: text expected")
-    if metadata.get("format", FORMAT) != FORMAT:
-        raise WeightsError(f"{path}: format: {FORMAT} expected, the file has {metadata['format']}")
-    missing = [name for name in _FIELDS if name not in metadata]
-    if missing:
-        raise WeightsError(f"{path}: header: missing {', '.join(missing)}: not one of this package's weights files")
-    return metadata
-
-
-def _parse(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str], version: str) -> Weights:
-    from sam_adapt_ros.segmentation.network import parse_architecture
-
+def _parse(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> Weights:
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise WeightsError(f"{path}: {name}: holds values that are not finite")
@@ -149,21 +153,14 @@ def _parse(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str], ver
             history=tuple(json.loads(metadata["history"])),
             created=metadata["created"],
             parent=metadata["parent"],
-            version=version,
+            version=_version(tensors, metadata),
         )
     except (ValueError, TypeError, ConfigError) as error:
         raise WeightsError(f"{path}: metadata: {error}") from None
 
 
-def _check_taxonomy(path: Path, weights: Weights, taxonomy: Taxonomy) -> None:
-    if weights.taxonomy != taxonomy.name:
-        raise WeightsError(f"{path}: taxonomy: {taxonomy.name} expected, the file has {weights.taxonomy}")
-    if weights.classes != taxonomy.classes:
-        raise WeightsError(f"{path}: classes: {list(taxonomy.classes)} expected, the file has {list(weights.classes)}")
-
-
 def _checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
-    """SHA-256 over metadata and tensors, in an order of its own, so that no byte of either may change."""
+    """SHA-256 over metadata and tensors in the order of their names, whatever their order in the file."""
     digest = hashlib.sha256(json.dumps(dict(sorted(metadata.items()))).encode())
     for name in sorted(tensors):
         tensor = tensors[name]
@@ -173,5 +170,5 @@ def _checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str
 
 
 def _version(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
-    """Short name by what the network computes: training again with the same result gives the same version."""
+    """Hash of what the network computes: training again with the same result gives the same version."""
     return _checksum(tensors, {name: metadata[name] for name in ("taxonomy", "classes", "architecture")})[:12]

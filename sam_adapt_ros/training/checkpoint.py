@@ -1,4 +1,4 @@
-"""A training run on disk: tensors as safetensors, counters as JSON in the header; one file, replaced at once."""
+"""A training run on disk: network and optimizer as tensors, counters as JSON in the metadata of the same file."""
 
 from __future__ import annotations
 
@@ -7,47 +7,42 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from sam_adapt_ros.errors import ConfigError, WeightsError
-from sam_adapt_ros.io.atomic_write import write_atomically
+from sam_adapt_ros.segmentation.tensor_file import load_tensors, save_tensors
 
 
 def save(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, counters: Mapping[str, Any]) -> None:
-    """Writes model, optimizer state (by parameter name) and counters."""
+    """Replaces the file atomically. counters: whatever JSON can hold. Raises OSError."""
     tensors = {f"model.{name}": tensor for name, tensor in network.state_dict().items()}
     for name, parameter in network.named_parameters():
         for key, value in optimizer.state.get(parameter, {}).items():
             tensors[f"optimizer.{name}.{key}"] = value
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, safetensors.torch.save(plain, {"counters": json.dumps(dict(counters))}))
+    save_tensors(path, tensors, {"counters": json.dumps(dict(counters))})
 
 
 def load(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Restores model and optimizer; returns the counters. Raises WeightsError that names the file."""
+    """Restores network and optimizer; returns the counters. Raises WeightsError that names the file."""
+    tensors, metadata = load_tensors(path)
     try:
-        data = path.read_bytes()
-        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        counters = json.loads(header["__metadata__"]["counters"])
-        tensors = safetensors.torch.load(data)
+        counters = json.loads(metadata["counters"])
         network.load_state_dict(_below("model.", tensors))
         for name, parameter in network.named_parameters():
             state = _below(f"optimizer.{name}.", tensors)
             if state:
                 optimizer.state[parameter] = {
-                    # Adam keeps its step counter on the CPU and its moments where, and as, the parameter is.
+                    # Adam keeps its step counter on the CPU and its moments where, and laid out as, the parameter is.
                     key: value if value.ndim == 0 else torch.empty_like(parameter).copy_(value)
                     for key, value in state.items()
                 }
-    except Exception as error:  # OSError, ValueError, KeyError, safetensors' own
-        raise WeightsError(f"{path}: not a whole checkpoint of this network: {error}") from None
+    except (KeyError, ValueError, RuntimeError) as error:
+        raise WeightsError(f"{path}: not a checkpoint of this network: {error}") from None
     return counters
 
 
-def check_same(path: Path, saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+def check_settings(path: Path, saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Raises ConfigError that names the settings in which a resumed run differs from the one that was begun."""
     different = [f"{name}: {saved.get(name)!r} then, {now[name]!r} now" for name in now if saved.get(name) != now[name]]
     if different:

@@ -22,11 +22,13 @@ from sam_adapt_ros.evaluation.confusion import Confusion
 from sam_adapt_ros.frame import Frame
 from sam_adapt_ros.progress import Progress, no_progress
 from sam_adapt_ros.segmentation import weights as weights_files
+from sam_adapt_ros.segmentation.architecture import load_architecture
 from sam_adapt_ros.segmentation.batch import Batch, Sample
+from sam_adapt_ros.segmentation.device import choose_device
 from sam_adapt_ros.segmentation.fusion import FUSIONS, Fusion, fuse
-from sam_adapt_ros.segmentation.network import Network, NetworkOutput, load_architecture
-from sam_adapt_ros.segmentation.segmenter import choose_device
-from sam_adapt_ros.segmentation.temperature_scaling import Logits, Scales, fit_scales, listen, scaled
+from sam_adapt_ros.segmentation.logits import BranchLogits, compute_logits
+from sam_adapt_ros.segmentation.network import Network, NetworkOutput
+from sam_adapt_ros.segmentation.temperature_scaling import LogitScales, fit_scales, scale_classifiers, scale_logits
 from sam_adapt_ros.segmentation.weights import Weights
 from sam_adapt_ros.taxonomy import Taxonomy
 from sam_adapt_ros.training import checkpoint, losses
@@ -93,7 +95,7 @@ class Trainer:
         self.config = config.training
         self.taxonomy = Taxonomy.load(config.taxonomy)
         self.architecture = load_architecture(self.config.architecture)
-        self.fusion = FUSIONS[config.segmenter.fusion]()
+        self.fusion = FUSIONS[config.segmenter.fusion]
         self.device = choose_device(self.config.device)
         self.output = Path(self.config.output)
 
@@ -159,13 +161,13 @@ class Trainer:
         held_out: Sequence[Sample],
         frames: int,
     ) -> None:
-        better, trained, scales = True, network.state_dict(), Scales()
+        better, trained, scales = True, network.state_dict(), LogitScales()
         if held_out:
-            said = listen(network.eval(), held_out)
-            scales = fit_scales(said, [_labels(sample) for sample in held_out])
+            logits = compute_logits(network, held_out)
+            scales = fit_scales(logits, [_labels(sample) for sample in held_out])
             scores = {
                 "iteration": float(state.iteration),
-                **validate(said, scales, held_out, self.fusion, network.classes),
+                **validate(logits, scales, held_out, self.fusion, network.classes),
             }
             state.validation.append(scores)
             logger.info("validation: %s", _format(scores))
@@ -183,7 +185,7 @@ class Trainer:
             weights_files.save(
                 self.output / "weights.safetensors",
                 Weights(
-                    scaled(trained, scales),
+                    scale_classifiers(trained, scales),
                     self.taxonomy.name,
                     self.taxonomy.classes,
                     self.architecture,
@@ -200,7 +202,7 @@ class Trainer:
         if not path.exists():
             return _State()
         counters = checkpoint.load(path, network, optimizer)
-        checkpoint.check_same(path, counters["settings"], settings)
+        checkpoint.check_settings(path, counters["settings"], settings)
         return _State(**counters["state"])
 
 
@@ -233,18 +235,18 @@ def learning_rate(config: TrainingConfig, iteration: int) -> float:
 
 
 def validate(
-    said: Sequence[Logits], scales: Scales, samples: Sequence[Sample], fusion: Fusion, classes: int
+    logits: Sequence[BranchLogits], scales: LogitScales, samples: Sequence[Sample], fusion: Fusion, classes: int
 ) -> dict[str, float]:
     """Mean IoU by modality: ``2d`` over the points that a camera sees, ``3d`` and ``fused`` over all.
 
-    said: by sample; scales: what the logits are multiplied by.
+    logits: by sample; scales: what the logits are multiplied by.
     """
     counts = {branch: Confusion(classes) for branch in Branch}
-    for (image, points, seen), sample in zip(said, samples, strict=True):
+    for frame, sample in zip(logits, samples, strict=True):
         labels = _labels(sample)
-        fused = fuse(fusion, image * scales.image, points * scales.points, seen)
-        counts[Branch.IMAGE].add(labels[seen.numpy()], image.argmax(1).numpy())
-        counts[Branch.POINTS].add(labels, points.argmax(1).numpy())
+        fused = fuse(fusion, scale_logits(frame, scales))
+        counts[Branch.IMAGE].add(labels[frame.seen.numpy()], frame.image.argmax(1).numpy())
+        counts[Branch.POINTS].add(labels, frame.points.argmax(1).numpy())
         counts[Branch.FUSED].add(labels, fused.argmax(1).numpy())
     return {branch: confusion.miou() for branch, confusion in counts.items()}
 

@@ -29,7 +29,6 @@ from sam_adapt_ros.evaluation.segmentation_metrics import evaluate
 from sam_adapt_ros.frame import Frame
 from sam_adapt_ros.segmentation import Segmenter
 from sam_adapt_ros.segmentation import weights as weights_files
-from sam_adapt_ros.segmentation.segmenter import build_network
 
 FRAMES = 16
 
@@ -57,7 +56,9 @@ def test_a_new_domain_is_learned(adapted: Adapter) -> None:
     unseen = drive(6, seed=900, dusk=True)
     decision = adapted.decisions[-1]
     assert decision.promoted, decision.reason
-    before = evaluate(unseen, Segmenter(build_network(source_weights(), "source"), SHAPES)).miou("fused_seen")
+    before = evaluate(unseen, Segmenter(weights_files.build_network(source_weights(), "source"), SHAPES)).miou(
+        "fused_seen"
+    )
     assert miou(adapted, unseen) > before + 0.05
     record = adapted.store.current().record
     assert record.gate["promoted"] == decision.promoted

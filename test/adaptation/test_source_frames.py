@@ -148,7 +148,7 @@ def test_batches_mix_in_the_source_and_the_statistics_stay(dusk: list, day: list
 def test_wrong_labels_on_the_target_are_outweighed_by_true_ones_of_the_source(dusk: list, day: list) -> None:
     wrong = [replace(sample, labels=np.full_like(sample.labels, 1)) for sample in dusk]
     config = CONFIG.model_copy(update={"steps": 16, "class_weight_exponent": 0.0})
-    fusion = FUSIONS["product"]()
+    fusion = FUSIONS["product"]
     mixed, alone = (
         labelled_miou(run(SelfTraining(source_network(), wrong, config, source, 0.8)).average, day, fusion)
         for source in (day, ())

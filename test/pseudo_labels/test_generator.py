@@ -18,7 +18,7 @@ from sam_adapt_ros.geometry import project
 from sam_adapt_ros.masks import MaskSet
 from sam_adapt_ros.pseudo_labels import FramePrediction, PreparedFrame, PseudoLabelGenerator, enhance
 from sam_adapt_ros.pseudo_labels.selection import Candidates, candidates, dataset_thresholds
-from sam_adapt_ros.segmentation.fusion import Product
+from sam_adapt_ros.segmentation.fusion import product
 from sam_adapt_ros.segmentation.network import Network
 from sam_adapt_ros.segmentation.segmenter import Segmenter
 from sam_adapt_ros.taxonomy import Taxonomy
@@ -55,7 +55,7 @@ class Columns:
 
 
 def generator_of(masks=None, classes=2, **config):
-    return PseudoLabelGenerator(PseudoLabelConfig(**config), masks or Columns(60), Product(), classes)
+    return PseudoLabelGenerator(PseudoLabelConfig(**config), masks or Columns(60), product, classes)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,8 @@ from sam_adapt_ros.config import ArchitectureConfig, SegmenterConfig
 from sam_adapt_ros.errors import ConfigError
 from sam_adapt_ros.frame import Frame
 from sam_adapt_ros.geometry.projection import project_all
-from sam_adapt_ros.segmentation.network import Network, load_architecture
+from sam_adapt_ros.segmentation.architecture import load_architecture
+from sam_adapt_ros.segmentation.network import Network
 from sam_adapt_ros.segmentation.segmenter import Segmenter
 from sam_adapt_ros.segmentation.sparse_convolution import HAS_CUDA
 from sam_adapt_ros.taxonomy import Taxonomy
@@ -102,6 +103,11 @@ def test_cuda_is_refused_where_there_is_none(network: Network, shapes: Taxonomy)
         pytest.skip("there is a CUDA device")
     with pytest.raises(ConfigError, match="device: cuda"):
         Segmenter(network, shapes, SegmenterConfig(device="cuda"))
+
+
+def test_the_shipped_weights_keep_their_version() -> None:
+    """The version is a hash of format and content: labels, stores and reports of earlier runs name it."""
+    assert Segmenter.load("town_small.safetensors").version == "c5ffaa5c572e"
 
 
 def test_warm_up_runs(segmenter: Segmenter) -> None:

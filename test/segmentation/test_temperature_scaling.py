@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sam_adapt_ros.frame import IGNORE
-from sam_adapt_ros.segmentation.fusion import Product
-from sam_adapt_ros.segmentation.temperature_scaling import Logits, Scales, fit_scales, scaled
+from sam_adapt_ros.segmentation.fusion import product
+from sam_adapt_ros.segmentation.logits import BranchLogits
+from sam_adapt_ros.segmentation.temperature_scaling import LogitScales, fit_scales, scale_classifiers
 
 CLASSES, POINTS, SEEN = 5, 4000, 2500
 
@@ -28,11 +29,11 @@ def street(image_reliability, sharpness=8.0, seed=0):
     seen = np.sort(generator.permutation(POINTS)[:SEEN])
     image = speak(truth[seen], image_reliability, sharpness, generator)
     points = speak(truth, 0.8, sharpness, generator)
-    return Logits(image, points, torch.from_numpy(seen)), truth
+    return BranchLogits(image, points, torch.from_numpy(seen)), truth
 
 
 def accuracy(logits, truth, scales):
-    fused = Product()(logits.image * scales.image, logits.points[logits.seen] * scales.points)
+    fused = product(logits.image * scales.image, logits.points[logits.seen] * scales.points)
     return float((fused.argmax(1).numpy() == truth[logits.seen.numpy()]).mean())
 
 
@@ -41,9 +42,9 @@ def test_the_better_branch_gets_the_word(reliability):
     logits, truth = street(reliability)
     scales = fit_scales([logits], [truth])
     assert (scales.image > scales.points) == (reliability > 0.8)
-    assert accuracy(logits, truth, scales) >= accuracy(logits, truth, Scales()) - 0.002
+    assert accuracy(logits, truth, scales) >= accuracy(logits, truth, LogitScales()) - 0.002
     others, their_truth = street(reliability, seed=1)
-    assert accuracy(others, their_truth, scales) > accuracy(others, their_truth, Scales()) - 0.005
+    assert accuracy(others, their_truth, scales) > accuracy(others, their_truth, LogitScales()) - 0.005
 
 
 def test_no_other_scales_explain_the_labels_better():
@@ -58,7 +59,7 @@ def test_no_other_scales_explain_the_labels_better():
         return float(nll(fused, torch.tensor(truth[seen], dtype=torch.int64)) + alone)
 
     found = fit_scales([logits], [truth])
-    grid = [Scales(image, points) for image in np.geomspace(0.05, 2, 12) for points in np.geomspace(0.05, 2, 12)]
+    grid = [LogitScales(image, points) for image in np.geomspace(0.05, 2, 12) for points in np.geomspace(0.05, 2, 12)]
     assert loss(found) <= min(map(loss, grid)) + 1e-3
 
 
@@ -69,7 +70,7 @@ def test_frames_count_together_and_unknown_points_not_at_all():
     for rows in (half, np.setdiff1d(np.arange(POINTS), half)):
         inside = np.isin(logits.seen.numpy(), rows)
         place = np.searchsorted(rows, logits.seen.numpy()[inside])
-        parts.append(Logits(logits.image[inside], logits.points[rows], torch.from_numpy(place)))
+        parts.append(BranchLogits(logits.image[inside], logits.points[rows], torch.from_numpy(place)))
         labels.append(truth[rows])
     assert fit_scales(parts, labels) == pytest.approx(fit_scales([logits], [truth]), rel=1e-3)
     unknown = truth.copy()
@@ -79,15 +80,15 @@ def test_frames_count_together_and_unknown_points_not_at_all():
     spoiled_image = logits.image.clone()
     spoiled_image[logits.seen % 2 == 0] *= -50
     a = fit_scales([logits], [unknown])
-    b = fit_scales([Logits(spoiled_image, spoiled, logits.seen)], [unknown])
+    b = fit_scales([BranchLogits(spoiled_image, spoiled, logits.seen)], [unknown])
     assert a == pytest.approx(b, rel=1e-3)
 
 
 def test_with_too_little_known_everything_stays():
     logits, truth = street(0.4)
-    assert fit_scales([], []) == Scales()
-    assert fit_scales([logits], [np.full(POINTS, IGNORE, np.uint8)]) == Scales()
-    none = Logits(torch.zeros(0, CLASSES), logits.points, torch.zeros(0, dtype=torch.int64))
+    assert fit_scales([], []) == LogitScales()
+    assert fit_scales([logits], [np.full(POINTS, IGNORE, np.uint8)]) == LogitScales()
+    none = BranchLogits(torch.zeros(0, CLASSES), logits.points, torch.zeros(0, dtype=torch.int64))
     blind = fit_scales([none], [truth])
     assert blind.image == pytest.approx(1.0)
     assert blind.points != pytest.approx(1.0, rel=0.05)
@@ -110,7 +111,7 @@ def test_folding_scales_the_logits_and_nothing_else():
         "points.stem.weight": torch.randn(2),
     }
     before = {name: tensor.clone() for name, tensor in state.items()}
-    folded = scaled(state, Scales(0.5, 2.0))
+    folded = scale_classifiers(state, LogitScales(0.5, 2.0))
     for name, tensor in state.items():
         assert tensor.equal(before[name])
         factor = {"image": 0.5, "points": 2.0}[name.partition(".")[0]] if "classify" in name else 1.0

@@ -20,9 +20,9 @@ from sam_adapt_ros.pipelines.adaptive_replay import OnlineRun
 from sam_adapt_ros.segmentation import Segmenter
 from sam_adapt_ros.segmentation import weights as weights_files
 from sam_adapt_ros.segmentation.batch import Sample
+from sam_adapt_ros.segmentation.logits import compute_logits
 from sam_adapt_ros.segmentation.network import Network
-from sam_adapt_ros.segmentation.segmenter import build_network
-from sam_adapt_ros.segmentation.temperature_scaling import fit_scales, listen, scaled
+from sam_adapt_ros.segmentation.temperature_scaling import fit_scales, scale_classifiers
 from sam_adapt_ros.segmentation.weights import Weights
 from sam_adapt_ros.taxonomy import Taxonomy
 from sam_adapt_ros.training.batch_stream import BatchStream
@@ -107,8 +107,8 @@ def source_network() -> Network:
         optimizer.step()
     network.eval().requires_grad_(False)
     known = to_samples(drive(4, 60))
-    scales = fit_scales(listen(network, known), [sample.labels for sample in known])
-    network.load_state_dict(scaled(network.state_dict(), scales))  # as training leaves a network
+    scales = fit_scales(compute_logits(network, known), [sample.labels for sample in known])
+    network.load_state_dict(scale_classifiers(network.state_dict(), scales))  # as training leaves a network
     return network
 
 
@@ -145,7 +145,7 @@ def make_adapter(folder: Path, config: Config | None = None, state: Path | None 
 
 def segmenter_of(adapter: Adapter) -> Segmenter:
     path = adapter.store.current().path
-    return Segmenter(build_network(weights_files.load(path), str(path)), SHAPES)
+    return Segmenter(weights_files.build_network(weights_files.load(path), str(path)), SHAPES)
 
 
 def watch(adapter: Adapter, frames: list[Frame]) -> list[str]:

@@ -65,7 +65,7 @@ def test_collate_keeps_frames_apart(tiny: ArchitectureConfig, make_frame: MakeFr
     samples = [Sample.from_frame(make_frame(seed, cameras=seed), tiny) for seed in (2, 0, 1)]
     batch = collate(samples, tiny)
     assert batch.frames == 3 and batch.images.shape[0] == 3
-    sizes = np.array(batch.points_per_frame)
+    sizes = [len(sample.points) for sample in samples]
     frame_of_point = np.repeat(np.arange(3), sizes)
     np.testing.assert_array_equal(batch.voxels[batch.voxel_of_point, 0], frame_of_point)
     assert len(np.unique(batch.voxels.numpy(), axis=0)) == len(batch.voxels) and batch.voxels.min() >= 0

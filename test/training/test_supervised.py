@@ -31,11 +31,11 @@ def config(tmp_path: Path, tiny: ArchitectureConfig) -> Config:
         training=TrainingConfig(
             architecture=str(tmp_path / "tiny.yaml"),
             output=str(tmp_path / "run"),
-            iterations=120,
+            iterations=200,
             batch_size=4,
-            learning_rate=2e-2,
+            learning_rate=1e-2,
             schedule="one_cycle",
-            checkpoint_every=60,
+            checkpoint_every=100,
             lambda_xm=0.5,
             augmentation=AugmentationConfig(rotation_noise=0.02, color_jitter=0.2),
         ),
@@ -55,8 +55,8 @@ def test_training_learns_and_its_weights_segment(config: Config, frames: list[Fr
     steps: list[tuple[int, int]] = []
     held_out = [make_frame(seed, points=600) for seed in (20, 21)]
     result = training.train(config, frames=frames, validation=held_out, progress=lambda *step: steps.append(step))
-    assert steps == [(i, 120) for i in range(1, 121)]
-    assert [entry["iteration"] for entry in result.validation] == [60, 120]
+    assert steps == [(i, 200) for i in range(1, 201)]
+    assert [entry["iteration"] for entry in result.validation] == [100, 200]
     weights = files.load(result.weights)
     assert weights.version == result.version
     assert weights.history[0]["frames"] == 6 and weights.history[0]["training"]["seed"] == 0
@@ -94,7 +94,7 @@ def test_a_resumed_run_ends_where_an_unbroken_one_does(config: Config, frames: l
     assert result.version == whole.version
     first, second = (files.load(path.weights) for path in (whole, result))
     assert all(torch.equal(first.state[name], second.state[name]) for name in first.state)
-    with pytest.raises(ConfigError, match=r"learning_rate: 0\.02 then, 0\.5 now"):
+    with pytest.raises(ConfigError, match=r"learning_rate: 0\.01 then, 0\.5 now"):
         training.train(changed(broken, learning_rate=0.5), resume=True, frames=frames, validation=())
     checkpoint = tmp_path / "broken" / "checkpoint.safetensors"
     checkpoint.write_bytes(checkpoint.read_bytes()[:-50])

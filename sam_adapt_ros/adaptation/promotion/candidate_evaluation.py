@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sam_adapt_ros.branch import NETWORK_BRANCHES, Branch
 from sam_adapt_ros.cancellation import NEVER, CancellationToken
 from sam_adapt_ros.config import AugmentationConfig
 from sam_adapt_ros.evaluation.confusion import Confusion
 from sam_adapt_ros.frame import IGNORE
-from sam_adapt_ros.segmentation.batch import Sample, collate
+from sam_adapt_ros.segmentation.batch import Sample
 from sam_adapt_ros.segmentation.fusion import Fusion, fuse
+from sam_adapt_ros.segmentation.logits import BranchLogits, compute_logits
 from sam_adapt_ros.segmentation.network import Network, State, with_state
-from sam_adapt_ros.segmentation.temperature_scaling import Logits, Scales, fit_scales, scaled
+from sam_adapt_ros.segmentation.temperature_scaling import LogitScales, fit_scales, scale_classifiers, scale_logits
 from sam_adapt_ros.training.augmentation import augment
 
 Labels = NDArray[np.uint8]
@@ -48,17 +51,11 @@ class HeldOutPredictions:
         return bool(np.isfinite(self.probability).all() and np.isfinite(self.entropy).all())
 
 
-@dataclass(frozen=True, eq=False)
-class HeldOutLogits:
-    """A network's float16 logits on held-out frames, as they are and augmented.
+class HeldOutLogits(NamedTuple):
+    """A network's float16 logits by held-out frame, as it is and augmented."""
 
-    seen: by frame, (S,) int64 rows of the points that a camera sees. image: by frame, plain and augmented (S, C).
-    points: by frame, plain and augmented (P, C).
-    """
-
-    seen: tuple[Tensor, ...]
-    image: tuple[tuple[Tensor, Tensor], ...]
-    points: tuple[tuple[Tensor, Tensor], ...]
+    plain: list[BranchLogits]
+    augmented: list[BranchLogits]
 
 
 class CandidateEvaluator:
@@ -86,43 +83,44 @@ class CandidateEvaluator:
 
     def predictions(self, state: State) -> HeldOutPredictions:
         """The candidate's predictions."""
-        return _fused(self._logits(state, "image."), self._logits(state, "points."), self._fusion, Scales())
+        return _fused(self._logits(state), self._fusion, LogitScales())
 
     def temperature_scaled(self, state: State) -> tuple[State, HeldOutPredictions]:
         """The candidate with its branches weighted against each other, so that together they explain the ensemble's
         labels best, and its predictions. All points count: among those that are trusted alone, every branch is right.
         """
-        image, points = self._logits(state, "image."), self._logits(state, "points.")
-        plain = zip((both[0] for both in image.image), (both[0] for both in points.points), points.seen, strict=True)
-        scales = fit_scales([Logits(*frame) for frame in plain], self._ensemble_labels)
-        return scaled(state, scales), _fused(image, points, self._fusion, scales)
+        logits = self._logits(state)
+        scales = fit_scales(logits.plain, self._ensemble_labels)
+        return scale_classifiers(state, scales), _fused(logits, self._fusion, scales)
 
-    def _logits(self, state: State, branch: str) -> HeldOutLogits:
+    def _logits(self, state: State) -> HeldOutLogits:
+        """The logits of the state's image branch and of its point branch."""
+        image, points = (self._logits_with(state, branch) for branch in NETWORK_BRANCHES)
+        return HeldOutLogits(
+            *(
+                [of_points._replace(image=of_image.image) for of_image, of_points in zip(*frames, strict=True)]
+                for frames in zip(image, points, strict=True)
+            )
+        )
+
+    def _logits_with(self, state: State, branch: Branch) -> HeldOutLogits:
+        """The logits of a network with the state's branch."""
         for known, logits in self._known:
-            if all(known[name].equal(state[name]) for name in state if name.startswith(branch)):
+            if all(known[name].equal(state[name]) for name in state if Branch.of_tensor(name) is branch):
                 return logits
         logits = held_out_logits(with_state(self._network, state), self._samples, self._augmentation, self._token)
         self._known.append((state, logits))
         return logits
 
 
-@torch.inference_mode()
 def held_out_logits(
     network: Network, samples: Sequence[Sample], augmentation: AugmentationConfig, token: CancellationToken = NEVER
 ) -> HeldOutLogits:
     """Logits of the samples, plain and augmented; every network gets the same augmentations."""
-    device = next(network.parameters()).device
-    seen, image, points = [], [], []
-    for place, sample in enumerate(samples):
-        token.check()
-        outputs = []
-        for each in (sample, augment(sample, augmentation, np.random.default_rng((place, 1)))):
-            batch = collate([each], network.architecture).to(device)
-            outputs.append(network(batch))
-        seen.append(batch.seen.cpu())
-        image.append((outputs[0].image.logits.half().cpu(), outputs[1].image.logits.half().cpu()))
-        points.append((outputs[0].points.logits.half().cpu(), outputs[1].points.logits.half().cpu()))
-    return HeldOutLogits(tuple(seen), tuple(image), tuple(points))
+    augmented = (
+        augment(sample, augmentation, np.random.default_rng((place, 1))) for place, sample in enumerate(samples)
+    )
+    return HeldOutLogits(*(compute_logits(network, each, torch.float16, token) for each in (samples, augmented)))
 
 
 def agreement(first: Labels, second: Labels, classes: int) -> NDArray[np.float64]:
@@ -138,20 +136,18 @@ def is_finite(state: Mapping[str, Tensor]) -> bool:
     return all(bool(torch.isfinite(tensor).all()) for tensor in state.values() if tensor.is_floating_point())
 
 
-def _fused(image: HeldOutLogits, points: HeldOutLogits, fusion: Fusion, scales: Scales) -> HeldOutPredictions:
-    """Of one network's image branch with another's, or its own, point branch; their logits times the scales."""
+def _fused(logits: HeldOutLogits, fusion: Fusion, scales: LogitScales) -> HeldOutPredictions:
+    """The predictions by the logits times the scales."""
     parts: list[tuple[NDArray, ...]] = []
-    for seen, image_logits, point_logits in zip(points.seen, image.image, points.points, strict=True):
-        fused, augmented = (
-            fuse(fusion, of_image.float() * scales.image, of_points.float() * scales.points, seen)
-            for of_image, of_points in zip(image_logits, point_logits, strict=True)
-        )
+    for frames in zip(*logits, strict=True):
+        plain = frames[0]
+        fused, augmented = (fuse(fusion, scale_logits(frame, scales)) for frame in frames)
         best = fused.max(1)
         by_image = np.full(len(fused), IGNORE, np.uint8)
-        by_image[seen.numpy()] = _winners(image_logits[0])
+        by_image[plain.seen.numpy()] = _winners(plain.image)
         entropy = -(fused * fused.clamp_min(1e-12).log()).sum(1) / np.log(fused.shape[1])
         labels = best.indices.to(torch.uint8).numpy()
-        predicted_points, predicted_augmented = _winners(point_logits[0]), _winners(augmented)
+        predicted_points, predicted_augmented = _winners(plain.points), _winners(augmented)
         parts.append((labels, best.values.numpy(), by_image, predicted_points, predicted_augmented, entropy.numpy()))
     if not parts:
         none, no_numbers = np.zeros(0, np.uint8), np.zeros(0, np.float32)

@@ -52,7 +52,7 @@ def learn_modestly(resources: ResourceConfig, device: str) -> None:
     """
     import torch
 
-    from sam_adapt_ros.segmentation.segmenter import choose_device
+    from sam_adapt_ros.segmentation.device import choose_device
 
     torch.set_num_threads(resources.threads)
     limit_openmp(resources.threads)

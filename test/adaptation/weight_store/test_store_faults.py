@@ -297,11 +297,11 @@ def with_tensor(name, tensor, **others):
 @pytest.mark.parametrize(
     ("spoil", "word"),
     [
-        (lambda data: data[: len(data) // 2], "header|not a whole"),
-        (lambda data: data[:-8], "not a whole"),
+        (lambda data: data[: len(data) // 2], "not a safetensors file"),
+        (lambda data: data[:-8], "not a safetensors file"),
         (lambda data: b"", "header"),
         (lambda data: data[:-4] + b"\x00\x01\x02\x03", "checksum"),
-        (lambda data: data + b"x", "not a whole"),
+        (lambda data: data + b"x", "not a safetensors file"),
         (lambda data: os.urandom(3000), "header"),
         (lambda data: safetensors.torch.save({"a": torch.zeros(3)}), "metadata"),
     ],

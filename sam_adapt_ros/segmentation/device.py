@@ -1,0 +1,26 @@
+"""The device and the precision that the network runs with."""
+
+from __future__ import annotations
+
+import torch
+
+from sam_adapt_ros.errors import ConfigError
+from sam_adapt_ros.segmentation.sparse_convolution import HAS_CUDA
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of a configuration's ``auto``, ``cpu`` or ``cuda``; ``auto`` is CUDA where torch and spconv have it.
+
+    Raises ConfigError for ``cuda`` where they do not.
+    """
+    if name == "cuda" and not HAS_CUDA:
+        missing = "torch finds no CUDA device" if not torch.cuda.is_available() else "spconv is the CPU build"
+        raise ConfigError(f"device: cuda was asked for, but {missing}; use cpu or auto")
+    return torch.device("cuda" if HAS_CUDA and name != "cpu" else "cpu")
+
+
+def choose_precision(name: str, device: torch.device) -> torch.dtype:
+    """The type of a configuration's ``precision``; ``auto`` is float16 on CUDA, and the CPU computes in float32."""
+    if device.type == "cpu":
+        return torch.float32
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}.get(name, torch.float16)
