@@ -73,7 +73,7 @@ class SourceFrames:
             if not reader.roles.ground_truth:
                 raise BagError(f"adaptation.source: {bag}: no ground truth on {truth.topic or '(no topic is named)'}")
             try:
-                ids = np.unique(read_labels(next(reader.raw({truth.topic})).decode())[1])
+                ids = np.unique(read_labels(next(reader.messages({truth.topic})).decode())[1])
             except (MessageError, StopIteration) as error:
                 raise BagError(f"adaptation.source: {bag}: no ground truth on {truth.topic}: {error}") from None
             known_ids = np.flatnonzero(taxonomy.lookup(truth.mapping) != IGNORE)

@@ -2,7 +2,20 @@
 
 from sam_adapt_ros.bags.info import BagInfo, bag_info
 from sam_adapt_ros.bags.message_reader import MessageReader, RawMessage, Topic
+from sam_adapt_ros.bags.message_writer import MessageWriter, Storage, Version
 from sam_adapt_ros.bags.reader import BagReader, Counts
 from sam_adapt_ros.bags.writer import BagWriter
 
-__all__ = ["BagInfo", "BagReader", "BagWriter", "Counts", "MessageReader", "RawMessage", "Topic", "bag_info"]
+__all__ = [
+    "BagInfo",
+    "BagReader",
+    "BagWriter",
+    "Counts",
+    "MessageReader",
+    "MessageWriter",
+    "RawMessage",
+    "Storage",
+    "Topic",
+    "Version",
+    "bag_info",
+]

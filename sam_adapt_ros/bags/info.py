@@ -12,8 +12,8 @@ import yaml
 from sam_adapt_ros.bags.message_reader import MessageReader
 from sam_adapt_ros.bags.reader import BagReader
 from sam_adapt_ros.bags.topic_roles import find_topic_roles
-from sam_adapt_ros.bags.writer import CALIBRATION_FILE
 from sam_adapt_ros.config import Config
+from sam_adapt_ros.messages.calibration_file import CALIBRATION_FILE
 
 _FRAMES_TRIED = 3
 
@@ -89,7 +89,7 @@ def _try_frames(path: Path, config: Config) -> tuple[list[str], bool]:
     """What the first frames lack, a line each, and whether there was one."""
     with BagReader(path, config) as reader:
         assembled = list(islice(reader.assembled(), _FRAMES_TRIED))
-        lines = [f"sweeps dropped: {reason} ({count})" for reason, count in reader.dropped.items()]
+        lines = [f"sweeps dropped: {reason} ({count})" for reason, count in reader.counts.dropped.items()]
     details: dict[str, str] = {}
     for one in assembled:
         for name, reason in one.warnings.items():

@@ -11,7 +11,7 @@ from functools import cache, cached_property
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rosbags import rosbag1, rosbag2
 from rosbags.convert.converter import is_same_wireformat, migrate_bytes
@@ -38,6 +38,7 @@ _READ_ERRORS = (  # what rosbags raises or lets through when a file is damaged
 _DECODE_ERRORS = (SerdeError, struct.error, ValueError, IndexError, TypeError)
 
 Bytes = bytes | memoryview
+R = TypeVar("R", bound="MessageReader")
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ class MessageReader:
         with self._errors():
             self._reader = rosbag1.Reader(path) if self.path.suffix == ".bag" else rosbag2.Reader(path)
 
-    def __enter__(self) -> MessageReader:
+    def __enter__(self: R) -> R:
         with self._errors():
             self._reader.open()
         return self

@@ -7,12 +7,12 @@ import logging
 from collections import Counter, OrderedDict, deque
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sam_adapt_ros.bags.message_reader import MessageReader, RawMessage, Topic
+from sam_adapt_ros.bags.message_reader import MessageReader, RawMessage
 from sam_adapt_ros.bags.topic_roles import TopicRoles, find_topic_roles
-from sam_adapt_ros.bags.writer import CALIBRATION_FILE
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import BagError, MessageError
 from sam_adapt_ros.frame import Frame
@@ -26,13 +26,14 @@ from sam_adapt_ros.messages import (
     feed_tf,
     stamp_ns,
 )
+from sam_adapt_ros.messages.calibration_file import CALIBRATION_FILE
 from sam_adapt_ros.taxonomy import Taxonomy
 
 logger = logging.getLogger(__name__)
 
 _LEAD_NS = 2_000_000_000
-"""Transforms, CameraInfo and labels are read so far ahead of sweeps and images: where they come late in a bag (TF at
-2 Hz, labels behind their sweep) nothing is lost, and nothing has to wait."""
+"""Transforms, CameraInfo and labels are read this far ahead of sweeps and images, so that those recorded late (TF at
+2 Hz, labels behind their sweep) are there when they are needed."""
 _KEPT = 128  # labels and instance images that may wait for their sweep or image
 
 
@@ -48,73 +49,48 @@ class Counts:
     messages: Counter[str] = field(default_factory=Counter)
 
 
-class BagReader:
-    """Gives a bag's frames; a context manager.
+class BagReader(MessageReader):
+    """A ``MessageReader`` that also makes the bag's frames.
 
-    path: see ``MessageReader``. config: names the topics; without a taxonomy, or one without the mapping that is
-    asked for, ground truth is not read.
-    Raises BagError when the bag cannot be read or has no usable LiDAR topic, or images of other
-    topics only; ``frames`` warns of what else is not there.
+    path: see ``MessageReader``. config: names the topics. Ground truth is not read without a taxonomy, or with one that
+    lacks the configured mapping.
+
+    Raises BagError when the bag cannot be read, has no usable LiDAR topic, or has images of other topics only;
+    ``frames`` warns of what else is missing.
     """
 
     def __init__(self, path: str | Path, config: Config) -> None:
-        self.path = Path(path)
+        super().__init__(path)
         self.config = config
         self.counts = Counts()
         self._taxonomy = self._load_taxonomy()
-        self._source = MessageReader(path)
-        self._roles: TopicRoles | None = None
 
-    def __enter__(self) -> BagReader:
-        self._source.__enter__()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._source.__exit__(*error)
-
-    @property
+    @cached_property
     def roles(self) -> TopicRoles:
-        """Which of the configuration's roles the bag has. Raises BagError when that is not enough."""
-        if self._roles is None:
-            self._roles = find_topic_roles(self._source.topics, self.config)
-            if self._roles.errors:
-                raise BagError(f"{self.path}: {'; '.join(self._roles.errors)}")
-        return self._roles
-
-    def topics(self) -> dict[str, Topic]:
-        """The bag's topics by name."""
-        return self._source.topics
+        """Which topics of the bag play which role. Raises BagError when the bag is unusable."""
+        roles = find_topic_roles(self.topics, self.config)
+        if roles.errors:
+            raise BagError(f"{self.path}: {'; '.join(roles.errors)}")
+        return roles
 
     @property
     def sweeps(self) -> int:
         """How many LiDAR messages the bag has."""
-        return self._source.topics[self.roles.lidar].count
-
-    @property
-    def dropped(self) -> Counter[str]:
-        """Sweeps that gave no frame, by reason."""
-        return self.counts.dropped
-
-    @property
-    def camera_drops(self) -> Counter[str]:
-        """Images that were left out or used with a warning, ``<reason>.<camera>``."""
-        return self.counts.cameras
-
-    def raw(self, topics: Collection[str] | None = None) -> Iterator[RawMessage]:
-        """Recorded messages in the order of their log times, not decoded. topics: only these (None: all)."""
-        return self._source.messages(topics)
+        return self.topics[self.roles.lidar].count
 
     def frames(self, only: Collection[int] | None = None) -> Iterator[Frame]:
-        """Every sweep that can be used, with its images, in the order of the sweeps' stamps. See ``counts``.
+        """Every sweep that can be used, with its images, in the order of the sweeps' stamps.
 
-        only: numbers of the sweeps that are asked for, from 0; the images of others are not decoded. None: all.
+        only: numbers of the sweeps to give, counted from 0; images of the others are not decoded. None: all.
+
+        ``counts`` is of the latest call. Raises BagError when the bag is unusable or damaged.
         """
         for line in self.roles.missing:
             logger.warning("%s: %s", self.path, line)
         return (assembled.frame for assembled in self.assembled(only))
 
     def assembled(self, only: Collection[int] | None = None) -> Iterator[AssembledFrame]:
-        """As ``frames``, with what is to be said about each. Every call starts at the bag's beginning, counts anew."""
+        """As ``frames``, with what each one lacks. Every call starts at the bag's beginning and counts anew."""
         self.counts = counts = Counts()
         roles = self.roles
         matches: deque[Match] = deque()
@@ -130,10 +106,10 @@ class BagReader:
             matched,
             lambda reason, _: counts.dropped.update([reason]),
         )
-        # Two readers with their own places in the file, opened by whichever thread iterates (sqlite3 insists on it).
-        with MessageReader(self.path) as source, MessageReader(self.path) as ahead:
-            context = _Context(ahead, roles, self._assembler(), counts)
-            for message in source.messages({roles.lidar, *roles.images}):
+        # Two readers, each with its own position in the file, opened by the thread that iterates (SQLite requires it).
+        with MessageReader(self.path) as main, MessageReader(self.path) as ahead:
+            context = _LookAhead(ahead, roles, self._assembler(), counts)
+            for message in main.messages({roles.lidar, *roles.images}):
                 now = message.log_time_ns
                 context.read_until(now + _LEAD_NS)
                 synchronizer.tick(now)
@@ -152,7 +128,9 @@ class BagReader:
             synchronizer.flush()
             yield from self._assemble(matches, context)
         if counts.frames_in < self.sweeps:
-            logger.warning("%s: %d sweeps expected, got %d: cut short?", self.path, self.sweeps, counts.frames_in)
+            logger.warning(
+                "%s: %d sweeps expected, got %d: the bag may be cut short", self.path, self.sweeps, counts.frames_in
+            )
 
     def _load_taxonomy(self) -> Taxonomy | None:
         if not self.config.taxonomy:
@@ -165,15 +143,13 @@ class BagReader:
 
     def _assembler(self) -> FrameAssembler:
         assembler = FrameAssembler(self.config, self._taxonomy)
-        named = self.config.transforms.calibration_file
-        folder = self.path if self.path.is_dir() else self.path.parent
-        if named:
-            assembler.set_calibration(Calibration.load(named))
-        elif (folder / CALIBRATION_FILE).is_file():
-            assembler.set_calibration(Calibration.load(folder / CALIBRATION_FILE))
+        configured = self.config.transforms.calibration_file
+        own = (self.path if self.path.is_dir() else self.path.parent) / CALIBRATION_FILE
+        if configured or own.is_file():
+            assembler.set_calibration(Calibration.load(Path(configured).expanduser() if configured else own))
         return assembler
 
-    def _assemble(self, matches: deque[Match], context: _Context) -> Iterator[AssembledFrame]:
+    def _assemble(self, matches: deque[Match], context: _LookAhead) -> Iterator[AssembledFrame]:
         while matches:
             match = matches.popleft()
             self.counts.cameras.update(f"image_missing.{name}" for name in match.missing)
@@ -197,8 +173,8 @@ class BagReader:
             self.counts.cameras[f"{error.reason}.{self.roles.images[message.topic]}"] += 1
 
 
-class _Context:
-    """What frames need besides sweeps and images, read ahead of them."""
+class _LookAhead:
+    """What frames need besides sweeps and images (transforms, CameraInfo, labels), read ahead of them."""
 
     def __init__(self, source: MessageReader, roles: TopicRoles, assembler: FrameAssembler, counts: Counts) -> None:
         self._roles = roles

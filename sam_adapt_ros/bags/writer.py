@@ -1,130 +1,41 @@
-"""Messages -> a rosbag2 that ``ros2 bag play`` of Humble (version 8) and Jazzy (version 9) takes.
-
-A bag is written to a hidden sibling folder and renamed when it is whole, so that the final name never holds half a bag.
-"""
+"""Arrays and transforms -> the ROS messages of a bag."""
 
 from __future__ import annotations
 
-import shutil
-import sqlite3
-import tempfile
 from collections.abc import Iterable, Sequence
-from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from rosbags.interfaces import Connection, Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
-from rosbags.rosbag2 import StoragePlugin, Writer, WriterError
-from rosbags.typesys import Stores, get_typestore
 
-from sam_adapt_ros.bags.message_factory import MessageFactory, Transform
-from sam_adapt_ros.errors import BagError
-from sam_adapt_ros.geometry.camera import CameraModel
-from sam_adapt_ros.messages import calibration_file as calibration
+from sam_adapt_ros.bags.message_writer import MessageWriter
+from sam_adapt_ros.geometry.camera import CameraModel, Distortion
+from sam_adapt_ros.geometry.poses import SECOND
+from sam_adapt_ros.geometry.transforms import Transform, quaternion_from_matrix
 from sam_adapt_ros.messages.point_cloud import CloudData, encode_labels
 
-CALIBRATION_FILE = calibration.FILE_NAME
 
-Storage = Literal["mcap", "sqlite3"]
-Version = Literal[8, 9]
-_STORES = {8: Stores.ROS2_HUMBLE, 9: Stores.ROS2_JAZZY}
-_INFINITE = QosTime(9223372036, 854775807)  # what rosbag2 itself records for "no deadline"
+class BagWriter(MessageWriter):
+    """A ``MessageWriter`` that also makes the messages.
 
-
-class BagWriter:
-    """Writes one rosbag2; a context manager. Leaving it by an exception, Ctrl-C included, leaves nothing behind.
-
-    path: the bag's folder. An existing one is refused unless ``force``, which replaces it once the new bag is whole.
-    storage: the storage plugin. version: 8 for Humble, 9 for Jazzy.
-    Raises BagError when the path is taken or cannot be written.
+    In all methods ``stamp_ns`` is the header's stamp and the log time; ``frame_id`` is the header's frame.
     """
-
-    def __init__(self, path: str | Path, storage: Storage = "mcap", version: Version = 9, force: bool = False) -> None:
-        self.path = Path(path)
-        if storage not in ("mcap", "sqlite3"):
-            raise BagError(f"storage {storage!r}: mcap or sqlite3 expected")
-        if version not in _STORES:
-            raise BagError(f"version {version!r}: 8 (Humble) or 9 (Jazzy) expected")
-        self._force = force
-        self._refuse_taken()
-        self._storage = StoragePlugin.MCAP if storage == "mcap" else StoragePlugin.SQLITE3
-        self._version = version
-        self._typestore = get_typestore(_STORES[version])
-        self._make = MessageFactory(self._typestore.types)
-        self._connections: dict[str, Connection] = {}
-        self._partial: Path | None = None
-        self._writer: Writer | None = None
-
-    def __enter__(self) -> BagWriter:
-        try:
-            self.path.absolute().parent.mkdir(parents=True, exist_ok=True)
-            self._partial = Path(
-                tempfile.mkdtemp(prefix=f".{self.path.name}.partial-", dir=self.path.absolute().parent)
-            )
-            # The storage file takes its name from the folder, which therefore already has its final name.
-            self._writer = Writer(self.folder, version=self._version, storage_plugin=self._storage)
-            self._writer.open()
-        except (OSError, WriterError) as error:
-            self._remove_partial()
-            raise BagError(f"{self.path}: cannot be written: {error}") from None
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> Literal[False]:
-        assert self._writer is not None
-        try:
-            if kind is not None:
-                self._writer.abort()
-                return False
-            self._writer.close()
-            self._rename()
-        except (OSError, sqlite3.Error, WriterError) as failure:
-            raise BagError(f"{self.path}: cannot be written: {failure}") from None
-        finally:
-            self._writer = None
-            self._remove_partial()
-        return False
-
-    @property
-    def folder(self) -> Path:
-        """Where the bag is until it is whole: files put here become part of it."""
-        assert self._partial is not None, "the writer is not open"
-        return self._partial / self.path.name
-
-    @property
-    def types(self) -> Any:
-        """Message classes by name, ``sensor_msgs/msg/Image`` and so on."""
-        return self._make.types
-
-    # Messages ---------------------------------------------------------------------------------------------------------
-
-    def write(
-        self, topic: str, msg: Any, stamp_ns: int, *, msgtype: str | None = None, transient_local: bool = False
-    ) -> None:
-        """One message, recorded at ``stamp_ns``.
-
-        msg: a rosbags message, or serialized CDR bytes with ``msgtype`` given.
-        transient_local: the topic's durability, settled by its first message.
-        Raises BagError when the topic changes its type or the disk is full.
-        """
-        name = msgtype or str(getattr(msg, "__msgtype__", ""))
-        connection = self._connections.get(topic) or self._connect(topic, name, transient_local)
-        if connection.msgtype != name:
-            raise BagError(f"{topic}: {connection.msgtype} expected, got {name or type(msg).__name__}")
-        is_cdr = isinstance(msg, bytes | bytearray | memoryview)
-        data = msg if is_cdr else self._typestore.serialize_cdr(msg, name)
-        assert self._writer is not None, "the writer is not open"
-        try:
-            self._writer.write(connection, int(stamp_ns), data)
-        except (OSError, sqlite3.Error) as error:
-            raise BagError(f"{self.path}: cannot be written: {error}") from None
 
     def write_cloud(self, topic: str, stamp_ns: int, frame_id: str, cloud: CloudData) -> None:
         """A sensor_msgs/PointCloud2 of one row."""
-        self.write(topic, self._make.cloud(stamp_ns, frame_id, cloud), stamp_ns)
+        message = self._make(
+            "sensor_msgs/PointCloud2",
+            header=self.header(stamp_ns, frame_id),
+            height=1,
+            width=cloud.width,
+            fields=[self._make("sensor_msgs/PointField", *spec) for spec in cloud.fields],
+            is_bigendian=False,
+            point_step=cloud.point_step,
+            row_step=cloud.point_step * cloud.width,
+            data=cloud.data,
+            is_dense=True,
+        )
+        self.write(topic, message, stamp_ns)
 
     def write_labels(
         self,
@@ -137,42 +48,64 @@ class BagWriter:
         colors: NDArray[np.uint8],
         instances: NDArray[np.uint16] | None = None,
     ) -> None:
-        """A label cloud.
-
-        points: (N, 3) metres in ``frame_id``. class_id, probability: (N,). colors: (256, 3) uint8 RGB by class id.
-        instances: (N,) true instance ids of a simulator.
-        """
+        """A label cloud; the arguments from ``points`` on are those of ``encode_labels``."""
         self.write_cloud(topic, stamp_ns, frame_id, encode_labels(points, class_id, probability, colors, instances))
 
     def write_image_bytes(
         self, topic: str, stamp_ns: int, frame_id: str, data: bytes | NDArray[np.uint8], format: str
     ) -> None:
         """A sensor_msgs/CompressedImage with the encoded bytes as they are. format: ``jpeg`` or ``png``."""
-        self.write(topic, self._make.compressed_image(stamp_ns, frame_id, data, format), stamp_ns)
+        content = np.frombuffer(data, np.uint8)
+        message = self._make("sensor_msgs/CompressedImage", self.header(stamp_ns, frame_id), format, content)
+        self.write(topic, message, stamp_ns)
 
     def write_image(self, topic: str, stamp_ns: int, frame_id: str, image: NDArray[Any], encoding: str) -> None:
         """A sensor_msgs/Image. image: (H, W) or (H, W, C) of the encoding's own type (``rgb8``, ``mono16``, ...)."""
-        self.write(topic, self._make.image(stamp_ns, frame_id, image, encoding), stamp_ns)
+        image = np.ascontiguousarray(image, image.dtype.newbyteorder("<"))
+        message = self._make(
+            "sensor_msgs/Image",
+            header=self.header(stamp_ns, frame_id),
+            height=image.shape[0],
+            width=image.shape[1],
+            encoding=encoding,
+            is_bigendian=0,
+            step=image.nbytes // max(image.shape[0], 1),
+            data=image.view(np.uint8).reshape(-1),
+        )
+        self.write(topic, message, stamp_ns)
 
-    def write_camera_info(
-        self,
-        topic: str,
-        stamp_ns: int,
-        frame_id: str,
-        camera: CameraModel,
-        R: ArrayLike | None = None,
-        P: ArrayLike | None = None,
-    ) -> None:
-        """A sensor_msgs/CameraInfo. R: (3, 3), identity by default; P: (3, 4), ``[K | 0]`` by default."""
-        self.write(topic, self._make.camera_info(stamp_ns, frame_id, camera, R, P), stamp_ns)
+    def write_camera_info(self, topic: str, stamp_ns: int, frame_id: str, camera: CameraModel) -> None:
+        """A sensor_msgs/CameraInfo of a monocular camera: R is the identity, P is ``[K | 0]``.
 
-    def write_tf(self, stamp_ns: int, transforms: Iterable[Transform], topic: str = "/tf") -> None:
-        """A tf2_msgs/TFMessage; every transform holds at ``stamp_ns``."""
-        self.write(topic, self._make.transforms(stamp_ns, transforms), stamp_ns)
+        A camera without distortion is ``plumb_bob`` with zero coefficients, which every subscriber takes.
+        """
+        undistorted = camera.distortion is Distortion.NONE
+        message = self._make(
+            "sensor_msgs/CameraInfo",
+            header=self.header(stamp_ns, frame_id),
+            height=camera.height,
+            width=camera.width,
+            distortion_model=Distortion.PLUMB_BOB.value if undistorted else camera.distortion.value,
+            d=np.zeros(5) if undistorted else np.array(camera.D),
+            k=camera.K.reshape(9),
+            r=np.eye(3).reshape(9),
+            p=np.hstack([camera.K, np.zeros((3, 1))]).reshape(12),
+            binning_x=0,
+            binning_y=0,
+            roi=self._make("sensor_msgs/RegionOfInterest", 0, 0, 0, 0, False),
+        )
+        self.write(topic, message, stamp_ns)
 
-    def write_tf_static(self, stamp_ns: int, transforms: Iterable[Transform], topic: str = "/tf_static") -> None:
-        """A tf2_msgs/TFMessage of transforms that never change, on a transient-local topic."""
-        self.write(topic, self._make.transforms(stamp_ns, transforms), stamp_ns, transient_local=True)
+    def write_tf(self, stamp_ns: int, transforms: Iterable[tuple[str, str, Transform]]) -> None:
+        """A tf2_msgs/TFMessage on ``/tf``.
+
+        transforms: (parent, child, ``T_parent_child`` (4, 4)), which hold at ``stamp_ns``.
+        """
+        self.write("/tf", self._tf(stamp_ns, transforms), stamp_ns)
+
+    def write_tf_static(self, stamp_ns: int, transforms: Iterable[tuple[str, str, Transform]]) -> None:
+        """As ``write_tf``, of transforms that never change, on the transient-local ``/tf_static``."""
+        self.write("/tf_static", self._tf(stamp_ns, transforms), stamp_ns, transient_local=True)
 
     def write_odometry(
         self,
@@ -180,56 +113,50 @@ class BagWriter:
         stamp_ns: int,
         frame_id: str,
         child_frame_id: str,
-        T: NDArray[np.float64],
+        T: Transform,
         linear: Sequence[float] = (0.0, 0.0, 0.0),
         angular: Sequence[float] = (0.0, 0.0, 0.0),
     ) -> None:
         """A nav_msgs/Odometry.
 
-        T: (4, 4) ``T_frame_child``. linear [m/s], angular [rad/s]: velocity in the child frame.
+        T: (4, 4) ``T_frame_child``. linear [m/s], angular [rad/s]: (3,) velocities in the child frame.
         """
-        self.write(topic, self._make.odometry(stamp_ns, frame_id, child_frame_id, T, linear, angular), stamp_ns)
+        position = self._make("geometry_msgs/Point", *map(float, T[:3, 3]))
+        pose = self._make("geometry_msgs/Pose", position, self._quaternion(T))
+        twist = self._make("geometry_msgs/Twist", self._vector(linear), self._vector(angular))
+        message = self._make(
+            "nav_msgs/Odometry",
+            header=self.header(stamp_ns, frame_id),
+            child_frame_id=child_frame_id,
+            pose=self._make("geometry_msgs/PoseWithCovariance", pose, np.zeros(36)),
+            twist=self._make("geometry_msgs/TwistWithCovariance", twist, np.zeros(36)),
+        )
+        self.write(topic, message, stamp_ns)
 
     def header(self, stamp_ns: int, frame_id: str) -> Any:
         """A std_msgs/Header."""
-        return self._make.header(stamp_ns, frame_id)
-
-    # Inside -----------------------------------------------------------------------------------------------------------
-
-    def _connect(self, topic: str, msgtype: str, transient_local: bool) -> Connection:
-        assert self._writer is not None, "the writer is not open"
-        if msgtype not in self.types:
-            raise BagError(f"{topic}: unknown message type {msgtype!r}")
-        qos = Qos(
-            history=QosHistory.KEEP_LAST,
-            depth=1 if transient_local else 10,
-            reliability=QosReliability.RELIABLE,
-            durability=QosDurability.TRANSIENT_LOCAL if transient_local else QosDurability.VOLATILE,
-            deadline=_INFINITE,
-            lifespan=_INFINITE,
-            liveliness=QosLiveliness.AUTOMATIC,
-            liveliness_lease_duration=_INFINITE,
-            avoid_ros_namespace_conventions=False,
+        return self._make(
+            "std_msgs/Header", self._make("builtin_interfaces/Time", *divmod(int(stamp_ns), SECOND)), frame_id
         )
-        connection = self._writer.add_connection(topic, msgtype, typestore=self._typestore, offered_qos_profiles=[qos])
-        self._connections[topic] = connection
-        return connection
 
-    def _refuse_taken(self) -> None:
-        if not self.path.exists():
-            return
-        if not self._force:
-            raise BagError(f"{self.path} exists; choose another name or give --force")
-        if not (self.path / "metadata.yaml").is_file():
-            raise BagError(f"{self.path} exists and is not a bag, so --force does not replace it")
+    def _tf(self, stamp_ns: int, transforms: Iterable[tuple[str, str, Transform]]) -> Any:
+        stamped = [
+            self._make(
+                "geometry_msgs/TransformStamped",
+                self.header(stamp_ns, parent),
+                child,
+                self._make("geometry_msgs/Transform", self._vector(T[:3, 3]), self._quaternion(T)),
+            )
+            for parent, child, T in transforms
+        ]
+        return self._make("tf2_msgs/TFMessage", stamped)
 
-    def _rename(self) -> None:
-        assert self._partial is not None
-        self._refuse_taken()  # somebody may have taken the name meanwhile
-        if self.path.exists():
-            self.path.rename(self._partial / "replaced")
-        self.folder.rename(self.path)
+    def _vector(self, values: Iterable[float]) -> Any:
+        return self._make("geometry_msgs/Vector3", *map(float, values))
 
-    def _remove_partial(self) -> None:
-        if self._partial is not None:
-            shutil.rmtree(self._partial, ignore_errors=True)
+    def _quaternion(self, T: Transform) -> Any:
+        return self._make("geometry_msgs/Quaternion", *quaternion_from_matrix(T))
+
+    def _make(self, name: str, *values: Any, **fields: Any) -> Any:
+        package, kind = name.split("/")
+        return self.types[f"{package}/msg/{kind}"](*values, **fields)

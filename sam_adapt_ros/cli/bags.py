@@ -13,7 +13,7 @@ from sam_adapt_ros.cli.configuration import AUTO, choose_preset, ground_truth_mi
 from sam_adapt_ros.cli.progress_bar import progress_bar
 
 if TYPE_CHECKING:
-    from sam_adapt_ros.bags.writer import Version
+    from sam_adapt_ros.bags import Version
 
 convert_app = typer.Typer(no_args_is_help=True, help="Turn a data set into a rosbag2 that `ros2 bag play` takes.")
 app.add_typer(convert_app, name="convert")

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sam_adapt_ros.bags.writer import Storage, Version
+from sam_adapt_ros.bags import Storage, Version
 from sam_adapt_ros.datasets.kitti_files import field, read_calibration_file, read_timestamps, rigid
 from sam_adapt_ros.datasets.kitti_oxts import read_poses
 from sam_adapt_ros.datasets.recording import BASE, LIDAR, ODOMETRY, Recording, SensorFile

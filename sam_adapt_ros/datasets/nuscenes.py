@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sam_adapt_ros.bags.writer import Storage, Version
+from sam_adapt_ros.bags import Storage, Version
 from sam_adapt_ros.datasets.nuscenes_tables import Row, find_tables, iterate_rows
 from sam_adapt_ros.datasets.recording import BASE, LIDAR, ODOMETRY, Recording, SensorFile
 from sam_adapt_ros.datasets.to_bag import write_bags

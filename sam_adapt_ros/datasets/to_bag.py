@@ -13,10 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from sam_adapt_ros.bags.writer import CALIBRATION_FILE, BagWriter, Storage, Version
+from sam_adapt_ros.bags import BagWriter, Storage, Version
 from sam_adapt_ros.datasets.files import check_space, image_size, read_file, total_size
 from sam_adapt_ros.datasets.recording import BASE, LIDAR, MAP, ODOMETRY, Recording, SensorFile
 from sam_adapt_ros.errors import BagError
+from sam_adapt_ros.messages.calibration_file import CALIBRATION_FILE
 from sam_adapt_ros.messages.point_cloud import encode_cloud
 from sam_adapt_ros.progress import Progress, no_progress
 

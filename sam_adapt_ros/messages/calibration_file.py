@@ -16,7 +16,7 @@ from sam_adapt_ros.geometry.poses import TransformTree
 from sam_adapt_ros.geometry.transforms import Transform, make_transform, quaternion_from_matrix
 from sam_adapt_ros.io.atomic_write import write_atomically
 
-FILE_NAME = "calibration.yaml"
+CALIBRATION_FILE = "calibration.yaml"
 """Its name inside a bag's folder."""
 
 

@@ -65,7 +65,8 @@ class BagPseudoLabels:
         with BagReader(self._bag, self._config) as reader:
             for frame in reader.frames():
                 yield frame, PreparedFrame.of(frame, self._source.architecture, visibility)
-            self.frames_in, self.dropped, self.camera_drops = reader.sweeps, reader.dropped, reader.camera_drops
+            counts = reader.counts
+            self.frames_in, self.dropped, self.camera_drops = reader.sweeps, counts.dropped, counts.cameras
 
     def _samples(self, only: set[int]) -> Iterator[Sample]:
         with BagReader(self._bag, self._config) as reader:

@@ -130,11 +130,11 @@ def read_through(
             yield Step(frame, waited, place in places)
             progress(place + 1, reader.sweeps)
             if token.cancelled:
-                frames_in = place + 1 + sum(reader.dropped.values())
+                frames_in = place + 1 + sum(reader.counts.dropped.values())
                 break
         summary.frames_in += frames_in
-        summary.dropped.update(reader.dropped)
-        summary.camera_drops.update(reader.camera_drops)
+        summary.dropped.update(reader.counts.dropped)
+        summary.camera_drops.update(reader.counts.cameras)
 
 
 def write_labels(

@@ -27,7 +27,7 @@ from sam_adapt_ros.simulation.trace import trace
 from sam_adapt_ros.taxonomy import Taxonomy
 
 if TYPE_CHECKING:
-    from sam_adapt_ros.bags.writer import BagWriter, Storage
+    from sam_adapt_ros.bags import BagWriter, Storage
 
 PERIOD = 0.2
 """Seconds from one frame to the next."""
@@ -140,8 +140,8 @@ def render_drive(
     progress: called with (frames done, frames in all). force: replaces an existing bag.
     Raises ConfigError for an unknown domain, BagError when the output exists or cannot be written.
     """
-    from sam_adapt_ros.bags.writer import CALIBRATION_FILE, BagWriter
-    from sam_adapt_ros.messages.calibration_file import Calibration, CameraCalibration
+    from sam_adapt_ros.bags import BagWriter
+    from sam_adapt_ros.messages.calibration_file import CALIBRATION_FILE, Calibration, CameraCalibration
 
     drive = Drive(domain, seed, frames, period)
     camera, lidar = drive.camera, drive.lidar

@@ -97,9 +97,9 @@ def test_reading_twice_and_from_another_thread_gives_the_same(tmp_path: Path) ->
 def test_raw_messages_are_what_was_written(tmp_path: Path) -> None:
     drive = write(tmp_path / "bag")
     with BagReader(tmp_path / "bag", config()) as reader:
-        raw = list(reader.raw(["/CAM_FRONT/image_rect_compressed"]))
+        raw = list(reader.messages(["/CAM_FRONT/image_rect_compressed"]))
         assert [bytes(message.decode().data) for message in raw] == [jpeg(i) for i in range(drive.sweeps)]
-        stamps = [message.log_time_ns for message in reader.raw()]
+        stamps = [message.log_time_ns for message in reader.messages()]
     assert stamps == sorted(stamps) and len(stamps) == 1 + 5 * (2 * 3 + 2 * 2 + 2)
 
 

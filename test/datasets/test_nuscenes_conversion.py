@@ -204,7 +204,7 @@ def test_data_set_without_labels(tmp_path: Path) -> None:
     write_nuscenes(tmp_path / "data", scenes=1, labels=False)
     (bag,) = nuscenes.convert(tmp_path / "data", tmp_path / "bag")
     with BagReader(bag, PAIR) as reader:
-        assert "/ground_truth/labels" not in reader.topics()
+        assert "/ground_truth/labels" not in reader.topics
         assert all(frame.ground_truth is None for frame in reader.frames())
 
 

@@ -92,7 +92,7 @@ def test_parameters_are_the_schemas(tree: ast.Module) -> None:
 
 
 def test_files_and_node_names_are_right(tree: ast.Module) -> None:
-    from sam_adapt_ros.bags.writer import CALIBRATION_FILE
+    from sam_adapt_ros.messages.calibration_file import CALIBRATION_FILE
     from sam_adapt_ros.nodes.fastdds import PROFILE_VARIABLES
 
     strings = _strings(tree)

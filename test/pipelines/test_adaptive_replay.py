@@ -12,6 +12,7 @@ from learning_support import SHAPES, drive, learning_config, source_weights
 from sam_adapt_ros import resources
 from sam_adapt_ros.adaptation.adapter import Adapter
 from sam_adapt_ros.adaptation.promotion.gate import Decision
+from sam_adapt_ros.bags import Counts
 from sam_adapt_ros.config import Config, load_recipe
 from sam_adapt_ros.errors import ConfigError
 from sam_adapt_ros.frame import IGNORE, Frame
@@ -25,8 +26,7 @@ DUSK = drive(16, dusk=True)
 class FakeReader:
     def __init__(self, path: Path, config: Config) -> None:
         self.sweeps = len(DUSK)
-        self.dropped: dict[str, int] = {}
-        self.camera_drops: dict[str, int] = {}
+        self.counts = Counts()
 
     def __enter__(self) -> "FakeReader":
         return self

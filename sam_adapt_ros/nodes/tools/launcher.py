@@ -12,9 +12,9 @@ from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
-from sam_adapt_ros.bags.writer import CALIBRATION_FILE
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import SamAdaptError
+from sam_adapt_ros.messages.calibration_file import CALIBRATION_FILE
 from sam_adapt_ros.nodes.tools import node_process as process
 from sam_adapt_ros.nodes.tools.node_process import AdapterProcess, SegmenterProcess
 

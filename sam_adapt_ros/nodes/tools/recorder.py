@@ -18,7 +18,7 @@ from rclpy.qos import QoSProfile
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import PointCloud2
 
-from sam_adapt_ros.bags.writer import BagWriter, Storage, Version
+from sam_adapt_ros.bags import BagWriter, Storage, Version
 from sam_adapt_ros.errors import BagError
 from sam_adapt_ros.messages import serialized_stamp_ns
 from sam_adapt_ros.nodes.diagnostics.segmenter_status import read_diagnostics

@@ -20,7 +20,7 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import PointCloud2
 
-from sam_adapt_ros.bags.writer import BagWriter
+from sam_adapt_ros.bags import BagWriter
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.messages import encode_cloud
 from sam_adapt_ros.nodes import adapter_node as adapter
