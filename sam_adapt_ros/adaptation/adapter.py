@@ -14,11 +14,11 @@ from torch import Tensor
 from sam_adapt_ros.adaptation.buffer.frame_buffer import Admission, FrameBuffer
 from sam_adapt_ros.adaptation.buffer.frame_checks import FrameChecks
 from sam_adapt_ros.adaptation.buffer.frame_summary import summarize
+from sam_adapt_ros.adaptation.labelled_source import LabelledSource
 from sam_adapt_ros.adaptation.promotion.gate import Decision
 from sam_adapt_ros.adaptation.round import Outcome, Round, RoundContext
 from sam_adapt_ros.adaptation.round_state import RoundFiles, RoundState, pick
 from sam_adapt_ros.adaptation.schedule import Schedule
-from sam_adapt_ros.adaptation.source_frames import SourceFrames
 from sam_adapt_ros.adaptation.weight_store.store import WeightStore
 from sam_adapt_ros.adaptation.weight_store.version import Record, Version
 from sam_adapt_ros.cancellation import NEVER, CancellationToken, Cancelled
@@ -58,7 +58,7 @@ class Adapter:
     ) -> None:
         """generator: of masks; None: as configured. taxonomy: None: by the name in the source's weights file.
 
-        Raises StoreError or WeightsError when the store or the folder cannot be used, and what ``SourceFrames`` does.
+        Raises StoreError or WeightsError when the store or the folder cannot be used, and what ``LabelledSource`` does.
         """
         self.config = config.adaptation
         self.store = store
@@ -70,8 +70,8 @@ class Adapter:
         fusion = FUSIONS[config.segmenter.fusion]
         masks = generator or build(config.masks)
         pseudo_labels = PseudoLabelGenerator(config.pseudo_labels, masks, fusion, len(self.taxonomy))
-        source_frames = SourceFrames(config, self.taxonomy, network.architecture)
-        self._round = Round(self.config, network, pseudo_labels, self.taxonomy.classes, source_frames)
+        labelled_source = LabelledSource(config, self.taxonomy, network.architecture)
+        self._round = Round(self.config, network, pseudo_labels, self.taxonomy.classes, labelled_source)
         self.frame_checks = FrameChecks(self.config.frame_checks)
         self.rounds = 0
         self.decisions: list[Decision] = []

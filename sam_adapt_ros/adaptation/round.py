@@ -16,15 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from sam_adapt_ros.adaptation.batchnorm import displacement, renormalized
+from sam_adapt_ros.adaptation.batchnorm import batchnorm_shift, reestimate_batchnorm
 from sam_adapt_ros.adaptation.buffer.frame_buffer import FrameSequence
+from sam_adapt_ros.adaptation.labelled_source import LabelledSource, labelled_miou
 from sam_adapt_ros.adaptation.promotion.candidate_evaluation import CandidateEvaluator, HeldOutPredictions, is_finite
 from sam_adapt_ros.adaptation.promotion.gate import Decision, Gate, Measures, References
 from sam_adapt_ros.adaptation.round_state import Phase, RoundFiles, RoundState
 from sam_adapt_ros.adaptation.round_summary import observed
 from sam_adapt_ros.adaptation.self_training import SelfTraining
-from sam_adapt_ros.adaptation.source_frames import SourceFrames, labelled_miou
-from sam_adapt_ros.adaptation.weight_averaging import assemble, interpolate
+from sam_adapt_ros.adaptation.weight_averaging import average_weights, combine_branches
 from sam_adapt_ros.cancellation import CancellationToken
 from sam_adapt_ros.config import AdaptationConfig
 from sam_adapt_ros.errors import WeightsError
@@ -99,15 +99,15 @@ class Round:
         source: Network,
         generator: PseudoLabelGenerator,
         classes: tuple[str, ...],
-        source_frames: SourceFrames,
+        labelled_source: LabelledSource,
     ) -> None:
-        """source: the source model, on the device to use. source_frames: labelled ones of the source domain, if any."""
+        """source: the source model, on the device to use. labelled_source: frames of the source domain, if any."""
         self.config = config
         self.source = source.eval().requires_grad_(False)
         self.generator = generator
         self.classes = classes
         self.gate = Gate(config.gate, classes)
-        self.source_frames = source_frames
+        self.labelled_source = labelled_source
         self.observing = config.mode == "observe"
         self.phase = Phase.WATCHING
         self.losses: list[dict[str, float]] = []
@@ -138,17 +138,17 @@ class Round:
 
     def _reestimate_statistics(self, context: RoundContext) -> None:
         """BatchNorm statistics of the source and of what is in use, re-estimated on the frames to learn from."""
-        samples, config, pause = context.training_samples, self.config.batchnorm, context.token.check
+        samples, config, token = context.training_samples, self.config.batchnorm, context.token
         context.source = dict(self.source.state_dict())
         device = next(self.source.parameters()).device
-        context.batchnorm = context.renewed = renormalized(self.source, samples, config, pause)
+        context.batchnorm = context.renewed = reestimate_batchnorm(self.source, samples, config, token)
         context.current = context.source
         if context.in_use is not None:
             context.current = {name: tensor.to(device) for name, tensor in context.in_use.items()}
             if context.same_scene:
                 # From the source's statistics, not from those in use: else their share would grow from round to round.
                 network = with_state(self.source, context.current)
-                context.renewed = renormalized(network, samples, config, pause, context.source)
+                context.renewed = reestimate_batchnorm(network, samples, config, token, context.source)
 
     def _make_pseudo_labels(self, context: RoundContext) -> None:
         """Dense pseudo-labels of all frames; kept on disk, since they take longest."""
@@ -181,7 +181,7 @@ class Round:
         if self.config.rounds.initial_weights == "current" and context.in_use is not None:
             bases += [context.current, context.renewed]
         measures = Measures(references, self.classes, self.config.gate)
-        pairs = [assemble(image, points) for image in bases for points in bases]
+        pairs = [combine_branches(image, points) for image in bases for points in bases]
         scores = [measures.of(self._weighted(pair, evaluator, measures)[1])["score"] for pair in pairs]
         context.start = pairs[int(np.argmax(scores))]
         if self.config.temperature_scaling:
@@ -195,11 +195,11 @@ class Round:
         student = self._trained(context)
         rest = context.current if context.same_scene else context.source
         for share in self.config.rounds.averaging_weights:
-            blend = interpolate(context.start, student, share)
+            blend = average_weights(context.start, student, share)
             name = "student" if share == 1 else f"blend {share:g}"
             context.candidates[name] = blend
-            context.candidates[f"{name}, image only"] = assemble(blend, rest)
-            context.candidates[f"{name}, points only"] = assemble(rest, blend)
+            context.candidates[f"{name}, image only"] = combine_branches(blend, rest)
+            context.candidates[f"{name}, points only"] = combine_branches(rest, blend)
 
     def _decide(self, context: RoundContext) -> Outcome:
         """Evaluates every candidate on the held-out frames and lets the gate decide."""
@@ -257,7 +257,7 @@ class Round:
     def _trained(self, context: RoundContext) -> State:
         """The student's averaged weights; not finite where training failed, so that the gate refuses them in words."""
         checkpoint, token = context.files.checkpoint, context.token
-        mixed = self.source_frames.load(token.check).training if self.config.mode == "with_source" else ()
+        mixed = self.labelled_source.load(token).training if self.config.mode == "with_source" else ()
         start, labelled = with_state(self.source, context.start), context.labelled
 
         def begin() -> SelfTraining:
@@ -288,13 +288,13 @@ class Round:
 
     def _labelled_replay(self, context: RoundContext) -> Callable[[str], float] | None:
         """Mean IoU on the source domain's held-out labelled frames, by a candidate's name; None without such frames."""
-        held_out = self.source_frames.load(context.token.check).held_out
+        held_out = self.labelled_source.load(context.token).held_out
         states = {**context.candidates, "current": context.current, "source": context.source}
 
         @cache
         def replay(name: str) -> float:
             network = with_state(self.source, states[name])
-            return labelled_miou(network, held_out, self.generator.fusion, context.token.check)
+            return labelled_miou(network, held_out, self.generator.fusion, context.token)
 
         return replay if held_out else None
 
@@ -309,7 +309,7 @@ class Round:
             "frames": {"training": len(context.training), "held_out": len(context.held_out)},
             "labels": statistics.as_dict(self.classes),
             "tone": context.training.tone,
-            "normalization": displacement(context.source, context.batchnorm),
+            "normalization": batchnorm_shift(context.source, context.batchnorm),
             "agreement": {baseline.name: baseline.score for baseline in decision.baselines},
             "steps": len(self.losses),
         }

@@ -1,4 +1,4 @@
-"""States made of others: averages in weight space, and branches of different origin."""
+"""Candidates in weight space: averages of two networks' weights, and branches of different networks combined."""
 
 from __future__ import annotations
 
@@ -11,20 +11,22 @@ from sam_adapt_ros.branch import Branch
 from sam_adapt_ros.segmentation.network import State
 
 
-def interpolate(start: Mapping[str, Tensor], end: Mapping[str, Tensor], share: float) -> State:
-    """``share`` of the way from one network's state to another's of the same shape (WiSE-FT: source and fine-tuned).
+def average_weights(start: Mapping[str, Tensor], student: Mapping[str, Tensor], weight: float) -> State:
+    """The weighted mean of the weights that training began with and those that it came to.
 
-    Integer tensors are the end's. Networks on a straight path of this kind agree with both ends and forget less than
-    the end does; it costs nothing when the network is used.
+    Along the straight line between the two a network keeps much of what either of them can do, and inference costs the
+    same (WiSE-FT: Wortsman et al., Robust Fine-Tuning of Zero-Shot Models, CVPR 2022, arXiv 2109.01903).
+
+    weight: of the student, 0 to 1. Integer tensors are the student's.
     """
     return {
-        name: torch.lerp(start[name].float(), tensor.float(), share).to(tensor.dtype)
+        name: torch.lerp(start[name].float(), tensor.float(), weight).to(tensor.dtype)
         if tensor.is_floating_point()
         else tensor.clone()
-        for name, tensor in end.items()
+        for name, tensor in student.items()
     }
 
 
-def assemble(image: Mapping[str, Tensor], points: Mapping[str, Tensor]) -> State:
-    """One network's image branch with another's point branch."""
+def combine_branches(image: Mapping[str, Tensor], points: Mapping[str, Tensor]) -> State:
+    """One network's 2D branch with another's 3D branch; the branches share no weights, so that any two fit together."""
     return {name: (image if Branch.of_tensor(name) is Branch.IMAGE else points)[name].clone() for name in image}

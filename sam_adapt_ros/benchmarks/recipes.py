@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sam_adapt_ros.adaptation.batchnorm import renormalized
+from sam_adapt_ros.adaptation.batchnorm import reestimate_batchnorm
 from sam_adapt_ros.adaptation.buffer.frame_buffer import FrameBuffer, FrameSequence
 from sam_adapt_ros.adaptation.buffer.frame_summary import summarize as summarize_frame
 from sam_adapt_ros.adaptation.round import label_ensemble
@@ -101,7 +101,7 @@ def _student(
     architecture, visibility = source.network.architecture, config.pseudo_labels.visibility
     prepared = [PreparedFrame.of(frame, architecture, visibility) for frame in chain(training, held_out)]
     samples = [frame.sample for frame in prepared[: len(training)]]
-    statistics = renormalized(source.network, samples, adaptation.batchnorm)
+    statistics = reestimate_batchnorm(source.network, samples, adaptation.batchnorm)
     networks = label_ensemble(source.network, statistics, generator)
     predictions = [generator.predict(networks, frame) for frame in prepared]
     selections, _ = generator.select(predictions[: len(training)], predictions[len(training) :])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from sam_adapt_ros.adaptation.batchnorm import renormalized
+from sam_adapt_ros.adaptation.batchnorm import reestimate_batchnorm
 from sam_adapt_ros.adaptation.round import label_ensemble
 from sam_adapt_ros.bags import BagReader
 from sam_adapt_ros.config import Config
@@ -42,7 +42,7 @@ class BagPseudoLabels:
             sweeps = reader.sweeps
         used = evenly_spaced(sweeps, config.adaptation.buffer.max_frames)
         self._progress, self._done, self._total = progress, 0, len(used) + 2 * sweeps
-        statistics = renormalized(self._source, self._samples(used), config.adaptation.batchnorm)
+        statistics = reestimate_batchnorm(self._source, self._samples(used), config.adaptation.batchnorm)
         networks = label_ensemble(self._source, statistics, self.generator)
         self.predictions: list[FramePrediction] = []
         for _, prepared in self.frames():

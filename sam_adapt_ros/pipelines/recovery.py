@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sam_adapt_ros.adaptation.batchnorm import renormalized
+from sam_adapt_ros.adaptation.batchnorm import reestimate_batchnorm
 from sam_adapt_ros.adaptation.promotion.candidate_evaluation import with_state
 from sam_adapt_ros.adaptation.self_training import SelfTraining
 from sam_adapt_ros.branch import NETWORK_BRANCHES
@@ -62,7 +62,7 @@ def to_samples(frames: Iterable[Frame], source: Segmenter) -> list[Sample]:
 
 def normalization_only(source: Segmenter, samples: Sequence[Sample], config: Config) -> Segmenter:
     """The source with its normalization statistics re-estimated on unlabelled frames: what everything has to beat."""
-    statistics = renormalized(source.network, samples, config.adaptation.batchnorm)
+    statistics = reestimate_batchnorm(source.network, samples, config.adaptation.batchnorm)
     network = with_state(source.network, statistics)
     return Segmenter(network, source.taxonomy, config.segmenter, "normalization only")
 

@@ -19,9 +19,9 @@ from learning_support import (
 )
 
 from sam_adapt_ros.adaptation.adapter import Adapter
+from sam_adapt_ros.adaptation.labelled_source import SourceSamples
 from sam_adapt_ros.adaptation.round import RoundContext
 from sam_adapt_ros.adaptation.round_summary import findings
-from sam_adapt_ros.adaptation.source_frames import SourceSamples
 from sam_adapt_ros.cancellation import CancellationToken, Cancelled
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import StoreError
@@ -186,10 +186,10 @@ def test_with_source_batches_mix_labelled_frames_and_the_gate_replays_some(
     class Day:
         def __init__(self, *_: object) -> None: ...
 
-        def load(self, pause: Callable[[], None]) -> SourceSamples:
+        def load(self, token: CancellationToken) -> SourceSamples:
             return SourceSamples(to_samples(drive(4, seed=300)), to_samples(drive(3, seed=400)))
 
-    monkeypatch.setattr("sam_adapt_ros.adaptation.adapter.SourceFrames", Day)
+    monkeypatch.setattr("sam_adapt_ros.adaptation.adapter.LabelledSource", Day)
     adapter = make_adapter(tmp_path, learning_config(mode="with_source", **{"self_training.steps": 4}))
     watch(adapter, dusk)
     decision = adapter.run_round()

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from learning_support import TINY, make_frame, source_network, to_samples
 
-from sam_adapt_ros.adaptation.batchnorm import Moments, layers, measure, renormalized
+from sam_adapt_ros.adaptation.batchnorm import Moments, batchnorm_layers, measure_moments, reestimate_batchnorm
 from sam_adapt_ros.config import BatchNormConfig
 from sam_adapt_ros.segmentation.batch import collate
 from sam_adapt_ros.segmentation.network import Network
@@ -17,7 +17,7 @@ def slow_statistics(network: Network, batches: list) -> dict[str, tuple[np.ndarr
     """By definition: every value that a layer meets, kept; each batch normalized by its own statistics below."""
     network = copy.deepcopy(network).eval()
     kept: dict[str, list[np.ndarray]] = {}
-    for name, layer in layers(network):
+    for name, layer in batchnorm_layers(network):
         kept[name] = []
 
         def normalize(module, inputs, name=name):
@@ -44,7 +44,7 @@ def test_statistics_are_those_of_all_values_that_a_layer_meets(frames: list) -> 
     samples, network = to_samples(frames), source_network()
     config = BatchNormConfig(target_weight_2d=1.0, target_weight_3d=0.25, batch_size=2)
     expected = slow_statistics(network, [collate(samples[i : i + 2], TINY) for i in (0, 2, 4)])
-    before, after = network.state_dict(), renormalized(network, samples, config)
+    before, after = network.state_dict(), reestimate_batchnorm(network, samples, config)
     assert len(expected) > 10
     for name, statistics in expected.items():
         share = config.target_weight_2d if name.startswith("image.") else config.target_weight_3d
@@ -59,12 +59,12 @@ def test_shares_are_of_the_way_from_the_origin(frames: list) -> None:
     """However often statistics have been moved already."""
     samples, network = to_samples(frames), source_network()
     config = BatchNormConfig(target_weight_2d=0.0, target_weight_3d=0.25)
-    once = renormalized(network, samples, config)
+    once = reestimate_batchnorm(network, samples, config)
     moved = copy.deepcopy(network)
     moved.load_state_dict(once)
-    again = renormalized(moved, samples, config, origin=network.state_dict())
-    further = renormalized(moved, samples, config)
-    for name in (f"{layer}.running_mean" for layer, _ in layers(network)):
+    again = reestimate_batchnorm(moved, samples, config, source=network.state_dict())
+    further = reestimate_batchnorm(moved, samples, config)
+    for name in (f"{layer}.running_mean" for layer, _ in batchnorm_layers(network)):
         torch.testing.assert_close(again[name], once[name])
         assert torch.equal(further[name], once[name]) == name.startswith("image."), name
 
@@ -72,7 +72,7 @@ def test_shares_are_of_the_way_from_the_origin(frames: list) -> None:
 def test_nothing_else_changes(frames: list) -> None:
     network = source_network()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    after = renormalized(network, to_samples(frames), BatchNormConfig(target_weight_3d=0.0))
+    after = reestimate_batchnorm(network, to_samples(frames), BatchNormConfig(target_weight_3d=0.0))
     for name, tensor in network.state_dict().items():
         assert torch.equal(tensor, before[name]), name  # the network itself is left alone
         moved = name.startswith("image.") and name.endswith(("running_mean", "running_var"))
@@ -81,17 +81,17 @@ def test_nothing_else_changes(frames: list) -> None:
 
 def test_a_branch_that_sees_nothing_keeps_its_own(frames: list) -> None:
     blind = [type(frame)(frame.stamp_ns, "lidar", frame.points) for frame in frames]
-    after = renormalized(source_network(), to_samples(blind), BatchNormConfig())
+    after = reestimate_batchnorm(source_network(), to_samples(blind), BatchNormConfig())
     for name, tensor in source_network().state_dict().items():
         if name.startswith("image."):
             assert torch.equal(after[name], tensor), name
-    same = renormalized(source_network(), [], BatchNormConfig())
+    same = reestimate_batchnorm(source_network(), [], BatchNormConfig())
     assert all(torch.equal(same[name], tensor) for name, tensor in source_network().state_dict().items())
 
 
 def test_a_layer_without_values_has_no_moments() -> None:
     empty = to_samples([make_frame(0)])[0].only(np.zeros(800, bool))
-    assert not measure(source_network(), [collate([empty], TINY)])
+    assert not measure_moments(source_network(), [collate([empty], TINY)])
 
 
 @settings(max_examples=40, deadline=None)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from learning_support import drive, source_network, to_samples
 
-from sam_adapt_ros.adaptation.batchnorm import layers
+from sam_adapt_ros.adaptation.batchnorm import batchnorm_layers
 from sam_adapt_ros.adaptation.self_training import SelfTraining
 from sam_adapt_ros.config import SelfTrainingConfig
 from sam_adapt_ros.errors import WeightsError
@@ -66,7 +66,7 @@ def test_true_labels_are_learned_and_the_statistics_stay(samples: list) -> None:
 
 def test_affine_trains_the_normalization_layers_alone(samples: list) -> None:
     training = run(SelfTraining(source_network(), samples, CONFIG.model_copy(update={"parameters": "affine"})))
-    trained = {f"{name}.{kind}" for name, _ in layers(source_network()) for kind in ("weight", "bias")}
+    trained = {f"{name}.{kind}" for name, _ in batchnorm_layers(source_network()) for kind in ("weight", "bias")}
     after = training.student.state_dict()
     changed = {name for name, tensor in source_network().state_dict().items() if not torch.equal(after[name], tensor)}
     assert changed

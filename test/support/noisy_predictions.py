@@ -35,7 +35,7 @@ def _no_statistics(network: object, samples: Iterable[object], config: object) -
 def install(patch: pytest.MonkeyPatch) -> None:
     """Has every bag be pseudo-labelled by these predictions; the segmenter's network is not run."""
     patch.setattr(PseudoLabelGenerator, "predict", predict)
-    patch.setattr(bag_pseudo_labels, "renormalized", _no_statistics)
+    patch.setattr(bag_pseudo_labels, "reestimate_batchnorm", _no_statistics)
     patch.setattr(bag_pseudo_labels, "label_ensemble", lambda *_: [])
 
 

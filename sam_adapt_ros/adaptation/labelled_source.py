@@ -1,8 +1,9 @@
-"""Labelled frames of the source domain: what batches mix in, and what no candidate may be worse on."""
+"""Labelled frames of the source domain, where the user has some: batches mix in a part of them, and no candidate may be
+worse on the others than the source model or the weights in use."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 
 from sam_adapt_ros.bags import BagReader
+from sam_adapt_ros.cancellation import NEVER, CancellationToken
 from sam_adapt_ros.config import ArchitectureConfig, Config
 from sam_adapt_ros.errors import BagError, ConfigError, MessageError
 from sam_adapt_ros.evaluation.confusion import Confusion
@@ -21,8 +23,6 @@ from sam_adapt_ros.segmentation.logits import compute_logits
 from sam_adapt_ros.segmentation.network import Network
 from sam_adapt_ros.taxonomy import Taxonomy
 
-Pause = Callable[[], None]
-
 
 @dataclass(frozen=True, eq=False)
 class SourceSamples:
@@ -32,15 +32,19 @@ class SourceSamples:
     held_out: tuple[Sample, ...] = ()
 
 
-class SourceFrames:
+class LabelledSource:
     """Frames of ``adaptation.source.bags``, at most ``max_frames`` in all, evenly spaced, the end of each bag held out.
 
-    The beginning of each bag is looked at here; frames are read when they are first asked for, and kept.
-    Raises ConfigError when there is no bag although the mode needs one, or for a taxonomy without the mapping that is
-    asked for; BagError for a bag that cannot be read, has no ground truth, or that of another taxonomy.
+    The bags are checked at once; their frames are read when they are first asked for, and kept in memory.
     """
 
     def __init__(self, config: Config, taxonomy: Taxonomy, architecture: ArchitectureConfig) -> None:
+        """taxonomy: of the labels. architecture: of the network that the samples are for.
+
+        Raises:
+            ConfigError: there is no bag although the mode needs one, or the taxonomy lacks the mapping asked for.
+            BagError: a bag cannot be read, has no ground truth, or that of another taxonomy.
+        """
         self._settings = config.adaptation.source
         self._architecture = architecture
         self._samples: SourceSamples | None = None
@@ -48,21 +52,26 @@ class SourceFrames:
         bags = [Path(bag).expanduser() for bag in self._settings.bags]
         if not bags and self._mixed:
             raise ConfigError("adaptation.source.bags: mode with_source needs labelled bags of the source, got none")
-        named = {"taxonomy": config.taxonomy or taxonomy.name}
-        self._config = Config.load(self._settings.config, named) if self._settings.config else _with(config, named)
-        self._frames = {bag: self._checked(bag, taxonomy) for bag in bags}
+        changes = {"taxonomy": config.taxonomy or taxonomy.name}
+        preset = self._settings.config
+        self._config = Config.load(preset, changes) if preset else config.model_copy(update=changes)
+        self._sweeps = {bag: self._checked(bag, taxonomy) for bag in bags}
 
-    def __bool__(self) -> bool:
-        return bool(self._frames)
+    def load(self, token: CancellationToken = NEVER) -> SourceSamples:
+        """The samples; both parts are empty without bags.
 
-    def load(self, pause: Pause = lambda: None) -> SourceSamples:
-        """The samples. pause: called frame by frame; what it raises leaves nothing behind."""
+        token: checked frame by frame; once it cancels, the next call begins anew.
+
+        Raises:
+            BagError: the mode needs frames to learn from, and the bags have none.
+            Cancelled: by the token.
+        """
         if self._samples is None:
-            self._samples = self._read(pause)
+            self._samples = self._read(token)
         return self._samples
 
     def _checked(self, bag: Path, taxonomy: Taxonomy) -> int:
-        """How many sweeps the bag has."""
+        """The number of the bag's sweeps. Raises what the constructor does."""
         truth = self._config.ground_truth
         if truth.mapping and truth.mapping not in taxonomy.mappings:
             known = ", ".join(taxonomy.mappings) or "none"
@@ -86,44 +95,42 @@ class SourceFrames:
                 )
             return reader.sweeps
 
-    def _read(self, pause: Pause) -> SourceSamples:
+    def _read(self, token: CancellationToken) -> SourceSamples:
         training: list[Sample] = []
         held_out: list[Sample] = []
-        total = sum(self._frames.values())
+        total = sum(self._sweeps.values())
         chosen = np.linspace(0, total - 1, min(self._settings.max_frames, total)).round().astype(int)
         first = 0
-        for bag, count in self._frames.items():
-            wanted = (chosen[(chosen >= first) & (chosen < first + count)] - first).tolist()
+        for bag, count in self._sweeps.items():
+            numbers = (chosen[(chosen >= first) & (chosen < first + count)] - first).tolist()
             first += count
-            samples = self._samples_of(bag, set(wanted), pause)
+            samples = self._samples_of(bag, set(numbers), token)
             kept = len(samples) - round(self._settings.held_out * len(samples))
             training += samples[:kept]
             held_out += samples[kept:]
         if not training and self._mixed:
-            raise BagError(f"adaptation.source: {', '.join(map(str, self._frames))}: no labelled frame to learn from")
+            raise BagError(f"adaptation.source: {', '.join(map(str, self._sweeps))}: no labelled frame to learn from")
         return SourceSamples(tuple(training), tuple(held_out))
 
-    def _samples_of(self, bag: Path, wanted: set[int], pause: Pause) -> list[Sample]:
+    def _samples_of(self, bag: Path, numbers: set[int], token: CancellationToken) -> list[Sample]:
         samples = []
         with BagReader(bag, self._config) as reader:
-            for frame in reader.frames(wanted):
-                pause()
+            for frame in reader.frames(numbers):
+                token.check()
                 if frame.ground_truth is not None:
                     samples.append(Sample.from_frame(frame, self._architecture))
         return samples
 
 
-def labelled_miou(network: Network, samples: Sequence[Sample], fusion: Fusion, pause: Pause = lambda: None) -> float:
-    """Mean IoU of the fused prediction over all points of labelled samples."""
+def labelled_miou(
+    network: Network, samples: Sequence[Sample], fusion: Fusion, token: CancellationToken = NEVER
+) -> float:
+    """Mean IoU of the fused prediction over all points of labelled samples. token: checked sample by sample."""
     confusion = Confusion(network.classes)
     for sample in samples:
-        pause()
+        token.check()
         assert sample.labels is not None
         (logits,) = compute_logits(network, [sample])
         fused = fuse(fusion, logits)
         confusion.add(sample.labels, fused.argmax(1).to(torch.uint8).numpy())
     return confusion.miou()
-
-
-def _with(config: Config, values: dict[str, str]) -> Config:
-    return config.model_copy(update=values)

@@ -6,9 +6,10 @@ import pytest
 import torch
 from learning_support import drive, learning_config, source_network, to_samples
 
+from sam_adapt_ros.adaptation.labelled_source import LabelledSource, labelled_miou
 from sam_adapt_ros.adaptation.self_training import SelfTraining
-from sam_adapt_ros.adaptation.source_frames import SourceFrames, labelled_miou
 from sam_adapt_ros.bags import BagReader, BagWriter
+from sam_adapt_ros.cancellation import CancellationToken, Cancelled
 from sam_adapt_ros.config import ArchitectureConfig, Config, SelfTrainingConfig
 from sam_adapt_ros.errors import BagError, ConfigError
 from sam_adapt_ros.segmentation.fusion import FUSIONS
@@ -28,6 +29,16 @@ def bags(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return [str(folder / "day-1"), str(folder / "day-2")]
 
 
+class CountingToken(CancellationToken):
+    def __init__(self) -> None:
+        super().__init__()
+        self.checks = 0
+
+    def check(self) -> None:
+        super().check()
+        self.checks += 1
+
+
 def source_config(bags: list[str], mode: str = "with_source", **changes: object) -> Config:
     values = {"adaptation.mode": mode, "adaptation.source.bags": bags}
     return Config.load("town", values | {f"adaptation.source.{name}": value for name, value in changes.items()})
@@ -39,7 +50,7 @@ def stamps(bag: str) -> list[np.ndarray]:
 
 
 def test_frames_are_evenly_spaced_bounded_and_the_ends_held_out(bags: list[str]) -> None:
-    samples = SourceFrames(source_config(bags, max_frames=6, held_out=0.34), TOWN, SMALL).load()
+    samples = LabelledSource(source_config(bags, max_frames=6, held_out=0.34), TOWN, SMALL).load()
     assert (len(samples.training), len(samples.held_out)) == (4, 2)
     first, second = (stamps(bag) for bag in bags)
     # 0, 2, 4 of the first bag's six and 0 (or 1), 1 (or 2), 3 of the second's four: rounded places of 0 to 9.
@@ -54,50 +65,47 @@ def test_frames_are_evenly_spaced_bounded_and_the_ends_held_out(bags: list[str])
 
 
 def test_frames_are_read_once_and_not_before_they_are_asked_for(bags: list[str], tmp_path: Path) -> None:
-    frames = SourceFrames(source_config(bags), TOWN, SMALL)
-    calls = []
-    samples = frames.load(lambda: calls.append(1))
-    assert len(calls) == 10 == len(samples.training) + len(samples.held_out)
-    assert frames.load(lambda: calls.append(1)) is samples
-    assert len(calls) == 10
+    frames = LabelledSource(source_config(bags), TOWN, SMALL)
+    token = CountingToken()
+    samples = frames.load(token)
+    assert token.checks == 10 == len(samples.training) + len(samples.held_out)
+    assert frames.load(token) is samples
+    assert token.checks == 10
 
 
-def test_what_is_stopped_while_reading_can_be_read_again(bags: list[str]) -> None:
-    frames = SourceFrames(source_config(bags), TOWN, SMALL)
-
-    def stop() -> None:
-        raise InterruptedError
-
-    with pytest.raises(InterruptedError):
-        frames.load(stop)
+def test_what_is_cancelled_while_reading_can_be_read_again(bags: list[str]) -> None:
+    frames = LabelledSource(source_config(bags), TOWN, SMALL)
+    token = CountingToken()
+    token.cancel()
+    with pytest.raises(Cancelled):
+        frames.load(token)
     assert frames.load().training
 
 
 def test_without_bags_there_is_nothing_unless_the_mode_needs_them() -> None:
-    frames = SourceFrames(source_config([], mode="source_free"), TOWN, SMALL)
-    assert not frames
-    assert frames.load().held_out == ()
+    frames = LabelledSource(source_config([], mode="source_free"), TOWN, SMALL)
+    assert frames.load().training == frames.load().held_out == ()
     with pytest.raises(ConfigError, match=r"adaptation\.source\.bags: mode with_source needs"):
-        SourceFrames(source_config([]), TOWN, SMALL)
+        LabelledSource(source_config([]), TOWN, SMALL)
 
 
 def test_bags_that_do_not_fit_are_named(bags: list[str], tmp_path: Path) -> None:
     with pytest.raises(BagError, match="nowhere"):
-        SourceFrames(source_config([str(tmp_path / "nowhere")]), TOWN, SMALL)
+        LabelledSource(source_config([str(tmp_path / "nowhere")]), TOWN, SMALL)
     unlabelled = Config.load("kitti", {"adaptation.source.bags": bags, "taxonomy": "town"})
     with pytest.raises(BagError, match=r"day-1: no ground truth on \(no topic is named\)"):
-        SourceFrames(unlabelled, TOWN, SMALL)
+        LabelledSource(unlabelled, TOWN, SMALL)
     few = Taxonomy("few", TOWN.classes[:2], TOWN.palette[:2])
     with pytest.raises(BagError, match="day-1: /ground_truth/labels: class ids of taxonomy few expected, got"):
-        SourceFrames(source_config(bags), few, SMALL)
+        LabelledSource(source_config(bags), few, SMALL)
     other = Config.load("town", source_config(bags).to_flat() | {"ground_truth.mapping": "moon"})
     with pytest.raises(ConfigError, match="taxonomy town has no mapping 'moon'"):
-        SourceFrames(other, TOWN, SMALL)
+        LabelledSource(other, TOWN, SMALL)
 
 
 def test_bags_of_another_layout_are_read_by_a_configuration_of_their_own(bags: list[str]) -> None:
     config = Config.load("kitti", {"adaptation.source.bags": bags, "adaptation.source.config": "town"})
-    assert SourceFrames(config, TOWN, SMALL).load().training[0].labels is not None
+    assert LabelledSource(config, TOWN, SMALL).load().training[0].labels is not None
 
 
 def test_a_bag_whose_labels_belong_to_no_sweep_is_refused(tmp_path: Path) -> None:
@@ -110,7 +118,7 @@ def test_a_bag_whose_labels_belong_to_no_sweep_is_refused(tmp_path: Path) -> Non
         sure = np.ones(len(x), np.float32)
         labels = (frame.points, frame.ground_truth, sure, TOWN.colors)
         writer.write_labels("/ground_truth/labels", 10**18 + 5, "LIDAR_TOP", *labels)
-    frames = SourceFrames(source_config([str(tmp_path / "bag")]), TOWN, SMALL)
+    frames = LabelledSource(source_config([str(tmp_path / "bag")]), TOWN, SMALL)
     with pytest.raises(BagError, match="no labelled frame to learn from"):
         frames.load()
 
