@@ -309,7 +309,7 @@ class Round:
             "frames": {"training": len(context.training), "held_out": len(context.held_out)},
             "labels": statistics.as_dict(self.classes),
             "tone": context.training.tone,
-            "normalization": batchnorm_shift(context.source, context.batchnorm),
+            "batchnorm_shift": batchnorm_shift(context.source, context.batchnorm),
             "agreement": {baseline.name: baseline.score for baseline in decision.baselines},
             "steps": len(self.losses),
         }

@@ -34,7 +34,7 @@ _NAMES = {"current": "in use", "normalization": "normalization alone"}
 def observed(decision: Decision, facts: Mapping[str, Any]) -> Decision:
     """The gate's decision on statistics alone, turned into one that promotes nothing and sums the round up in words.
 
-    facts: of the round: ``frames``, ``labels``, ``normalization``, ``agreement``; kept, with what the gate would have
+    facts: of the round: ``frames``, ``labels``, ``batchnorm_shift``, ``agreement``; kept, with what the gate would have
     done and why, ``would_promote`` and ``would_reason``.
     """
     facts = {**facts, "would_promote": decision.promoted, "would_reason": decision.reason}
@@ -43,7 +43,7 @@ def observed(decision: Decision, facts: Mapping[str, Any]) -> Decision:
 
 def findings(facts: Mapping[str, Any]) -> list[str]:
     """What a round would have learned from and what the gate would have said, a line each; facts: of ``observed``."""
-    labels, moved, frames = facts["labels"], facts["normalization"], facts["frames"]
+    labels, moved, frames = facts["labels"], facts["batchnorm_shift"], facts["frames"]
     covered = f"pseudo-labels on {_percent(labels['coverage'])} of the {labels['points']:,} points that a camera sees"
     right = "" if labels["precision"] is None else f", {_percent(labels['precision'])} of them right"
     named = {name: found["labelled"] for name, found in labels["classes"].items() if found["labelled"]}

@@ -152,7 +152,7 @@ def test_observing_is_everything_but_training(adapted: Adapter, dusk: list[Frame
     assert decision.reason.startswith("observe: pseudo-labels on ")
     assert decision.facts["labels"] == adapted.decisions[0].facts["labels"]
     assert decision.facts["labels"]["precision"] > 0.5
-    assert decision.facts["normalization"]["image"] > decision.facts["normalization"]["points"] > 0
+    assert decision.facts["batchnorm_shift"]["2d"] > decision.facts["batchnorm_shift"]["3d"] > 0
     assert {verdict.name for verdict in decision.verdicts} == {"calibration", "normalization", "start"}
     would = decision.facts["would_promote"]
     assert would in {"calibration", "normalization", "start"}
