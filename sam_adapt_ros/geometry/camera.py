@@ -1,7 +1,8 @@
-"""Camera models: a point in the camera's optical frame -> a pixel, and back."""
+"""Camera models: a point in the camera's optical frame <-> a pixel."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
@@ -10,14 +11,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sam_adapt_ros.errors import CalibrationError
-from sam_adapt_ros.geometry import distortion as lens
+from sam_adapt_ros.geometry.distortion import DistortionModel, Equidistant, Pinhole, RadialTangential
 
 MIN_DEPTH = 0.1
-"""Metres. Points nearer than this to the image plane (or behind it) are not seen."""
+"""Metres. Points whose depth is not larger than this count as not seen."""
 
 
 class Distortion(str, Enum):
-    """Lens models, by the names ``sensor_msgs/CameraInfo`` has for them."""
+    """Distortion models, by their names in ``sensor_msgs/distortion_models.hpp``."""
 
     NONE = "none"
     PLUMB_BOB = "plumb_bob"
@@ -25,28 +26,23 @@ class Distortion(str, Enum):
     EQUIDISTANT = "equidistant"
 
 
-_LENSES: dict[Distortion, type[lens.Lens]] = {
-    Distortion.NONE: lens.Pinhole,
-    Distortion.PLUMB_BOB: lens.Radtan,
-    Distortion.RATIONAL_POLYNOMIAL: lens.Radtan,
-    Distortion.EQUIDISTANT: lens.Equidistant,
+_MODELS: dict[Distortion, tuple[Callable[[tuple[float, ...]], DistortionModel], tuple[int, ...]]] = {
+    Distortion.NONE: (Pinhole, (0,)),
+    Distortion.PLUMB_BOB: (RadialTangential, (4, 5)),
+    Distortion.RATIONAL_POLYNOMIAL: (RadialTangential, (8,)),
+    Distortion.EQUIDISTANT: (Equidistant, (4,)),
 }
-_COEFFICIENTS = {
-    Distortion.NONE: (0,),
-    Distortion.PLUMB_BOB: (4, 5),
-    Distortion.RATIONAL_POLYNOMIAL: (8,),
-    Distortion.EQUIDISTANT: (4,),
-}
+"""Each with the numbers of coefficients that it takes."""
 
 
 @dataclass(frozen=True, eq=False)
 class CameraModel:
-    """Intrinsics of one image. Optical frame: x right, y down, z forward. Pixel centres are at integers (OpenCV).
+    """Intrinsics of one image. Optical frame (REP 103): x right, y down, z forward. Pixel centres are at integers.
 
     width, height: pixels.
     K: (3, 3) float64, [[fx, skew, cx], [0, fy, cy], [0, 0, 1]] in pixels.
-    distortion, D: lens model and its coefficients in OpenCV's order: plumb_bob k1 k2 p1 p2 [k3];
-        rational_polynomial k1 k2 p1 p2 k3 k4 k5 k6; equidistant (fisheye) k1 k2 k3 k4. Zeros beyond these are cut off.
+    distortion, D: model and its coefficients in OpenCV's order: plumb_bob k1 k2 p1 p2 [k3]; rational_polynomial
+        k1 k2 p1 p2 k3 k4 k5 k6; equidistant k1 k2 k3 k4. Zeros beyond these are cut off.
 
     Raises CalibrationError that names the field that does not fit.
     """
@@ -77,13 +73,13 @@ class CameraModel:
     def project(
         self, points_camera: NDArray, min_depth: float = MIN_DEPTH
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
-        """Pixels of points.
+        """Projects points into the image.
 
         points_camera: (N, 3) metres in the optical frame; rows may be non-finite.
 
-        Returns ``uv`` (N, 2) float32 pixels, ``depth`` (N,) float32 = z, and ``valid`` (N,) bool: deeper than
-        ``min_depth``, inside the image (-0.5 <= u < width - 0.5), and within the angle up to which the lens model is
-        monotonic, so that no point folds back into the image. ``uv`` and ``depth`` mean nothing where not valid.
+        Returns ``uv`` (N, 2) float32 pixels, ``depth`` (N,) float32 = z in metres, and ``valid`` (N,) bool: deeper than
+        ``min_depth``, inside the image (-0.5 <= u < width - 0.5), and within the domain of the distortion model, so
+        that no point folds back into the image. ``uv`` and ``depth`` are meaningless where not valid.
         """
         points = np.asarray(points_camera)
         if points.dtype != np.float32:
@@ -99,16 +95,16 @@ class CameraModel:
     def project_axes(
         self, x: NDArray[np.float32], y: NDArray[np.float32], z: NDArray[np.float32], min_depth: float = MIN_DEPTH
     ) -> tuple[NDArray[np.intp], NDArray[np.float32], NDArray[np.float32]]:
-        """As ``project``, from one (N,) float32 array an axis: indices of the seen points, and their u and v.
+        """As ``project``, from one (N,) float32 array per axis: indices of the valid points, and their u and v.
 
-        The points outside the image's bounding cone are sorted out first, because most are.
+        Points outside the image's bounding pyramid are sorted out first, because most are.
         """
         slope_x, slope_y = self._slopes
         with np.errstate(invalid="ignore", over="ignore"):
             ahead = (z > min_depth) & (z < np.inf)
             index = np.flatnonzero(ahead & (np.abs(x) <= slope_x * z) & (np.abs(y) <= slope_y * z))
             inverse = np.float32(1) / z[index]
-            a, b, monotonic = self._lens.distort(x[index] * inverse, y[index] * inverse)
+            a, b, monotonic = self._distortion.distort(x[index] * inverse, y[index] * inverse)
             fx, skew, cx, fy, cy = self._pinhole
             u = fx * a + cx if skew == 0 else fx * a + skew * b + cx
             v = fy * b + cy
@@ -118,16 +114,17 @@ class CameraModel:
         return index[inside], u[inside], v[inside]
 
     def unproject(self, uv: ArrayLike, depth: ArrayLike) -> NDArray[np.float64]:
-        """Points of pixels: the inverse of ``project``.
+        """The inverse of ``project``.
 
         uv: (N, 2) pixels; depth: (N,) or scalar, metres along z.
 
-        Returns (N, 3) float64 in the optical frame; NaN where no ray within the model's domain meets the pixel.
+        Returns (N, 3) float64 metres in the optical frame; NaN where no ray within the distortion model's domain meets
+        the pixel.
         """
         pixels = np.asarray(uv, np.float64)
         b = (pixels[:, 1] - self.K[1, 2]) / self.K[1, 1]
         a = (pixels[:, 0] - self.K[0, 2] - self.K[0, 1] * b) / self.K[0, 0]
-        x, y = self._lens.undistort(a, b)
+        x, y = self._distortion.undistort(a, b)
         depth = np.broadcast_to(np.asarray(depth, np.float64), x.shape)
         return np.stack([x * depth, y * depth, depth], axis=1)
 
@@ -138,9 +135,9 @@ class CameraModel:
     def transformed(
         self, scale_x: float, scale_y: float, width: int, height: int, left: float = 0.0, top: float = 0.0
     ) -> CameraModel:
-        """The model after ``left`` and ``top`` pixels are cut off and the rest is scaled.
+        """The model of the image after ``left`` and ``top`` pixels are cut off and the rest is scaled.
 
-        Pixel centres lie at integers, so a coordinate u becomes (u - left + 0.5) * scale - 0.5.
+        Pixel centres are at integers, so a coordinate u becomes (u - left + 0.5) * scale_x - 0.5.
         """
         K = self.K.copy()
         K[0] *= scale_x
@@ -150,8 +147,9 @@ class CameraModel:
         return CameraModel(width, height, K, self.distortion, self.D)
 
     @cached_property
-    def _lens(self) -> lens.Lens:
-        return _LENSES[self.distortion](self.D)
+    def _distortion(self) -> DistortionModel:
+        make, _ = _MODELS[self.distortion]
+        return make(self.D)
 
     @cached_property
     def _pinhole(self) -> tuple[np.float32, ...]:
@@ -162,26 +160,20 @@ class CameraModel:
         """Bounds on |x / z| and |y / z| of what the image shows, with some slack; found along the image's border."""
         u = np.linspace(-0.5, self.width - 0.5, 65)
         v = np.linspace(-0.5, self.height - 0.5, 65)
-        border = np.concatenate(
-            [
-                np.stack([u, np.full_like(u, v[0])], 1),
-                np.stack([u, np.full_like(u, v[-1])], 1),
-                np.stack([np.full_like(v, u[0]), v], 1),
-                np.stack([np.full_like(v, u[-1]), v], 1),
-            ]
-        )
-        rays = self.unproject(border, 1.0)
-        limit = self._lens.slope_limit  # pixels that no ray meets: all the domain may be in the image
-        if not np.isfinite(rays).all():
+        rows = [np.column_stack([u, np.full_like(u, end)]) for end in v[[0, -1]]]
+        columns = [np.column_stack([np.full_like(v, end), v]) for end in u[[0, -1]]]
+        rays = self.unproject(np.concatenate([*rows, *columns]), 1.0)
+        limit = self._distortion.slope_limit
+        if not np.isfinite(rays).all():  # no ray meets some of the pixels: all of the model's domain may be imaged
             return np.float32(limit), np.float32(limit)
-        # A tenth more than the border shows: the lens may bulge between the samples.
-        slopes = 1.1 * np.abs(rays[:, :2]).max(axis=0) + 0.01
-        return np.float32(min(slopes[0], limit)), np.float32(min(slopes[1], limit))
+        # A tenth more than the border shows: the distortion may bulge between the samples.
+        slopes = np.minimum(1.1 * np.abs(rays[:, :2]).max(axis=0) + 0.01, limit)
+        return np.float32(slopes[0]), np.float32(slopes[1])
 
 
 def _fitted(kind: Distortion, D: tuple[float, ...]) -> tuple[float, ...]:
-    """Coefficients in one of the numbers the model knows; trailing zeros make no difference."""
-    counts = _COEFFICIENTS[kind]
+    """The coefficients, with trailing zeros that the model does not have cut off."""
+    _, counts = _MODELS[kind]
     if not np.isfinite(D).all():
         raise CalibrationError(f"distortion coefficients D: finite numbers expected, got {D}")
     if len(D) > counts[-1] and not any(D[counts[-1] :]):

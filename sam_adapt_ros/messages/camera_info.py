@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from sam_adapt_ros.errors import CalibrationError
 from sam_adapt_ros.geometry.camera import CameraModel, Distortion
-from sam_adapt_ros.geometry.poses import is_rotation
-from sam_adapt_ros.geometry.transforms import Transform
+from sam_adapt_ros.geometry.transforms import Transform, is_rotation
 
 logger = logging.getLogger(__name__)
 

@@ -124,10 +124,6 @@ def test_old_poses_are_forgotten():
         buffer.add(T0 + k * SECOND // 10, drive(T0))
     assert len(buffer) == 21
     assert failure(lambda: buffer.lookup(T0)).reason == "transform_early"
-    buffer = PoseBuffer(max_age_s=None, capacity=7)
-    for k in range(100):
-        buffer.add(T0 + k, np.eye(4))
-    assert len(buffer) == 7
 
 
 @pytest.mark.parametrize("length", [0.5, 3, 30])
@@ -138,8 +134,6 @@ def test_a_looping_bag_starts_anew(length):
             stamp = T0 + k * SECOND // 10
             buffer.add(stamp, drive(stamp))
             assert_allclose(buffer.lookup(stamp), drive(stamp), atol=1e-9), loop
-    buffer.clear()
-    assert len(buffer) == 0
 
 
 def test_a_tree_finds_its_way():
@@ -246,17 +240,8 @@ def test_the_frame_that_something_moves_in():
     assert tree.fixed_above("map") is None
 
 
-def test_motion_can_be_forgotten():
-    tree = TransformTree()
-    tree.add("a", "b", 0, np.eye(4), static=True)
-    tree.add("b", "c", T0, np.eye(4))
-    tree.clear_motion()
-    assert_allclose(tree.lookup("a", "b", T0), np.eye(4))
-    assert failure(lambda: tree.lookup("a", "c", T0)).reason == "transform_missing"
-
-
 def test_writing_and_reading_at_once():
-    tree = TransformTree(max_age_s=0.5)
+    tree = TransformTree()
     tree.add("odom", "base_link", T0, drive(T0))
     errors = []
 
