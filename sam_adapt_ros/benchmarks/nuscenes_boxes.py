@@ -92,9 +92,9 @@ def measure(frame: BoxesFrame, config: EnhancementConfig, share: float = 0.3, se
 
 def precision_and_recall(statistics: LabelStatistics) -> tuple[float, float]:
     """Rightly labelled points, as a share of the labelled ones, and of those in boxes."""
-    confusion = statistics.confusion[:, :-1]
-    right = np.diagonal(confusion)[BACKGROUND + 1 :].sum()
-    return float(right / max(1, confusion.sum())), float(right / statistics.confusion[BACKGROUND + 1 :].sum())
+    confusion = statistics.confusion
+    right = np.diagonal(confusion.matrix)[BACKGROUND + 1 :].sum()
+    return float(right / max(1, confusion.matrix.sum())), float(right / confusion.counts[BACKGROUND + 1 :].sum())
 
 
 def _boxes(folder: Path, points: NDArray[np.float32], T_map_lidar: NDArray[np.float64]) -> tuple[NDArray, NDArray]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -11,63 +9,58 @@ from sam_adapt_ros.frame import IGNORE
 
 
 class Confusion:
-    """Counts of points by true class (rows) and predicted class (columns), over any number of frames.
+    """Counts of points by true and predicted class, over any number of frames.
 
-    classes: names, or how many. Points whose truth is 255 are left out; points whose truth is a class and whose
-    prediction is 255 count as missed: they are in ``missed`` and in the class's union.
+    counts: (C, C + 1) int64 by true class (row) and predicted class (column); the last column is of the points without
+        a prediction (255), which are part of their class's union. Points of unknown class (255) are left out.
     """
 
-    def __init__(self, classes: Sequence[str] | int) -> None:
-        self.classes = tuple(map(str, range(classes))) if isinstance(classes, int) else tuple(classes)
-        self.matrix: NDArray[np.int64] = np.zeros((len(self.classes), len(self.classes)), np.int64)
-        self.missed: NDArray[np.int64] = np.zeros(len(self.classes), np.int64)
+    def __init__(self, classes: int) -> None:
+        self.counts: NDArray[np.int64] = np.zeros((classes, classes + 1), np.int64)
 
     def add(self, truth: ArrayLike, predicted: ArrayLike) -> None:
         """Counts (N,) true and predicted class ids. Raises ValueError for ids that are neither a class nor 255."""
         truth, predicted = np.asarray(truth), np.asarray(predicted)
         if truth.shape != predicted.shape:
             raise ValueError(f"truth and prediction of the same shape expected, got {truth.shape}, {predicted.shape}")
-        count = len(self.classes)
-        for name, ids in (("truth", truth), ("prediction", predicted)):
-            if ids.size and not ((ids < count) | (ids == IGNORE)).all():
-                raise ValueError(f"{name}: class ids below {count} or 255 expected, got {ids[ids >= count].max()}")
+        classes = len(self.counts)
+        check_class_ids("truth", truth, classes)
+        check_class_ids("prediction", predicted, classes)
         known = truth != IGNORE
-        column = np.where(predicted == IGNORE, count, predicted).astype(np.int64)[known]
-        cells = truth[known].astype(np.int64) * (count + 1) + column
-        table = np.bincount(cells, minlength=count * (count + 1)).reshape(count, count + 1)
-        self.matrix += table[:, :count]
-        self.missed += table[:, count]
+        columns = np.minimum(predicted[known], classes).astype(np.int64)
+        cells = truth[known].astype(np.int64) * (classes + 1) + columns
+        self.counts += np.bincount(cells, minlength=self.counts.size).reshape(self.counts.shape)
 
     def __iadd__(self, other: Confusion) -> Confusion:
-        if other.classes != self.classes:
-            raise ValueError(f"confusion over {self.classes} expected, got {other.classes}")
-        self.matrix += other.matrix
-        self.missed += other.missed
+        """Adds the counts of a confusion over the same classes."""
+        self.counts += other.counts
         return self
 
-    def iou(self) -> NDArray[np.float64]:
-        """(C,) intersection over union; NaN for a class that neither occurs nor is predicted."""
-        hits = np.diag(self.matrix).astype(np.float64)
-        union = self.matrix.sum(0) + self.matrix.sum(1) + self.missed - hits
-        return np.divide(hits, union, out=np.full(len(hits), np.nan), where=union > 0)
-
-    def miou(self, absent_as_zero: bool = False) -> float:
-        """The mean over the classes that occur or are predicted; NaN when there are none.
-
-        absent_as_zero: a class that neither occurs nor is predicted counts as 0, as in the published figures.
-        """
-        iou = self.iou()
-        if absent_as_zero:
-            return float(np.nan_to_num(iou).mean())
-        known = iou[~np.isnan(iou)]
-        return float(known.mean()) if len(known) else float("nan")
-
-    def accuracy(self) -> float:
-        """The share of points labelled rightly; NaN when nothing was counted."""
-        total = int(self.matrix.sum() + self.missed.sum())
-        return float(np.trace(self.matrix) / total) if total else float("nan")
+    @property
+    def matrix(self) -> NDArray[np.int64]:
+        """(C, C) the counts of the points that have a prediction."""
+        return self.counts[:, :-1]
 
     @property
     def points(self) -> int:
         """How many points were counted."""
-        return int(self.matrix.sum() + self.missed.sum())
+        return int(self.counts.sum())
+
+    def iou(self) -> NDArray[np.float64]:
+        """(C,) intersection over union; NaN for a class that neither occurs nor is predicted."""
+        intersection = np.diagonal(self.matrix)
+        union = self.counts.sum(1) + self.matrix.sum(0) - intersection
+        return np.divide(intersection, union, out=np.full(len(union), np.nan), where=union > 0)
+
+    def miou(self) -> float:
+        """The mean IoU over the classes that occur or are predicted; NaN when there are none."""
+        iou = self.iou()
+        known = iou[~np.isnan(iou)]
+        return float(known.mean()) if len(known) else float("nan")
+
+
+def check_class_ids(name: str, ids: NDArray[np.integer], classes: int) -> None:
+    """Raises ValueError that names ``name`` when an id is neither a class nor 255."""
+    foreign = ids[(ids >= classes) & (ids != IGNORE)]
+    if len(foreign):
+        raise ValueError(f"{name}: class ids below {classes} or {IGNORE} expected, got {foreign.max()}")

@@ -1,4 +1,4 @@
-"""How dense and how right pseudo-labels are, in total and by class."""
+"""Density and correctness of pseudo-labels, over all points and by class."""
 
 from __future__ import annotations
 
@@ -7,20 +7,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sam_adapt_ros.frame import IGNORE
+from sam_adapt_ros.evaluation.confusion import Confusion, check_class_ids
+
+_MEASURES = ("coverage", "precision", "recall")
 
 
 class LabelStatistics:
     """Counts over any number of frames; ratios are of the counts, so frames weigh by their points.
 
-    A ratio of nothing is NaN. Precision and recall are over the points whose truth is known; coverage is over all.
+    A ratio without points is NaN. Precision and recall are over the points of known class; ``coverage`` is over all.
+
+    points: how many. labelled: (C,) by label. confusion: of the points of known class, with labels as predictions.
     """
 
     def __init__(self, classes: int) -> None:
         self.points = 0
-        self.labelled = np.zeros(classes, np.int64)  # by label
-        # Where the truth is known: by true class and label; the last column counts points without a label.
-        self.confusion = np.zeros((classes, classes + 1), np.int64)
+        self.labelled = np.zeros(classes, np.int64)
+        self.confusion = Confusion(classes)
 
     def add(
         self,
@@ -35,82 +38,58 @@ class LabelStatistics:
         if among is not None:
             labels, truth = labels[among], None if truth is None else truth[among]
         classes = len(self.labelled)
-        for name, ids in (("labels", labels), ("truth", truth)):
-            if ids is not None and len(ids) and ((ids >= classes) & (ids != IGNORE)).any():
-                raise ValueError(
-                    f"{name}: classes below {classes} or {IGNORE} expected, got {ids[ids != IGNORE].max()}"
-                )
+        check_class_ids("labels", labels, classes)
         self.points += len(labels)
-        self.labelled += np.bincount(labels, minlength=IGNORE + 1)[:classes]
+        self.labelled += np.bincount(labels, minlength=classes)[:classes]
         if truth is not None:
-            known = truth != IGNORE
-            column = np.minimum(labels[known], classes).astype(np.intp)
-            cell = truth[known].astype(np.intp) * (classes + 1) + column
-            self.confusion += np.bincount(cell, minlength=self.confusion.size).reshape(self.confusion.shape)
-
-    def merge(self, other: LabelStatistics) -> None:
-        """Takes in what another one counted."""
-        self.points += other.points
-        self.labelled += other.labelled
-        self.confusion += other.confusion
+            self.confusion.add(truth, labels)
 
     @property
     def coverage(self) -> float:
-        """Share of the points that are labelled."""
+        """Share of the points that have a label."""
         return _ratio(self.labelled.sum(), self.points)
 
     @property
     def precision(self) -> float:
-        """Share of the labelled points of known truth that are right."""
-        return _ratio(self._right.sum(), self.confusion[:, :-1].sum())
+        """Share of the labels that are right."""
+        return _ratio(self._right.sum(), self.confusion.matrix.sum())
 
     @property
     def recall(self) -> float:
-        """Share of the points of known truth that are labelled, and rightly."""
-        return _ratio(self._right.sum(), self.confusion.sum())
+        """Share of the points whose label is right."""
+        return _ratio(self._right.sum(), self.confusion.points)
 
     @property
     def coverage_by_class(self) -> NDArray[np.float64]:
-        """(C,) share of a true class's points that are labelled, be it wrongly."""
-        return _ratios(self.confusion[:, :-1].sum(1), self.confusion.sum(1))
+        """(C,) share of a true class's points that have a label, right or wrong."""
+        return _ratios(self.confusion.matrix.sum(1), self.confusion.counts.sum(1))
 
     @property
     def precision_by_class(self) -> NDArray[np.float64]:
-        """(C,) of the points labelled so, the share that are."""
-        return _ratios(self._right, self.confusion[:, :-1].sum(0))
+        """(C,) share of a class's labels that are right."""
+        return _ratios(self._right, self.confusion.matrix.sum(0))
 
     @property
     def recall_by_class(self) -> NDArray[np.float64]:
-        """(C,) of the points that are of the class, the share labelled so."""
-        return _ratios(self._right, self.confusion.sum(1))
+        """(C,) share of a true class's points whose label is right."""
+        return _ratios(self._right, self.confusion.counts.sum(1))
 
     @property
     def _right(self) -> NDArray[np.int64]:
-        return np.diagonal(self.confusion)
+        return np.diagonal(self.confusion.matrix)
 
     def as_dict(self, names: tuple[str, ...]) -> dict[str, Any]:
-        """For a report: plain numbers, ``None`` where a ratio is of nothing."""
-        by_class = zip(
-            names,
-            self.labelled.tolist(),
-            self.coverage_by_class.tolist(),
-            self.precision_by_class.tolist(),
-            self.recall_by_class.tolist(),
-            strict=True,
-        )
+        """Plain numbers for a report, ``None`` where a ratio is of no points. names: of the classes."""
+        by_class = {measure: getattr(self, f"{measure}_by_class") for measure in _MEASURES}
         return {
             "points": self.points,
-            "coverage": _plain(self.coverage),
-            "precision": _plain(self.precision),
-            "recall": _plain(self.recall),
+            **{measure: _plain(getattr(self, measure)) for measure in _MEASURES},
             "classes": {
                 name: {
-                    "labelled": labelled,
-                    "coverage": _plain(coverage),
-                    "precision": _plain(precision),
-                    "recall": _plain(recall),
+                    "labelled": int(self.labelled[place]),
+                    **{measure: _plain(values[place]) for measure, values in by_class.items()},
                 }
-                for name, labelled, coverage, precision, recall in by_class
+                for place, name in enumerate(names)
             },
         }
 
@@ -124,4 +103,4 @@ def _ratios(part: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.flo
 
 
 def _plain(value: float) -> float | None:
-    return None if np.isnan(value) else value
+    return None if np.isnan(value) else float(value)

@@ -32,7 +32,7 @@ class Evaluation:
 
     def __post_init__(self) -> None:
         for name in (*Branch, FUSED_SEEN):
-            self.confusion.setdefault(name, Confusion(self.taxonomy.classes))
+            self.confusion.setdefault(name, Confusion(len(self.taxonomy)))
 
     def add(self, frame: Frame, prediction: Prediction) -> None:
         """Counts one frame; one without ground truth is passed over."""

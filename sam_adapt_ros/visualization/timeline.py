@@ -59,7 +59,7 @@ class Timeline:
             if frame.ground_truth is not None:
                 total.add_labels(frame.ground_truth, labels)
             for branch in (Branch.FUSED, Branch.IMAGE):
-                confusion = Confusion(self.taxonomy.classes)
+                confusion = Confusion(len(self.taxonomy))
                 if frame.ground_truth is not None:
                     confusion.add(frame.ground_truth[seen], labels[branch][seen])
                 self._frames.setdefault((name, branch), []).append(confusion)
@@ -88,7 +88,7 @@ class Timeline:
         values = []
         confusions = self._frames[name, branch]
         for last in range(1, len(confusions) + 1):
-            window = Confusion(self.taxonomy.classes)
+            window = Confusion(len(self.taxonomy))
             for confusion in confusions[max(0, last - WINDOW) : last]:
                 window += confusion
             values.append(window.miou())

@@ -92,7 +92,7 @@ def _sum(parts: Sequence[LabelStatistics], weights: NDArray[np.int64]) -> LabelS
     result = LabelStatistics(len(parts[0].labelled))
     result.points = int(np.dot(weights, [part.points for part in parts]))
     result.labelled = np.tensordot(weights, np.stack([part.labelled for part in parts]), 1)
-    result.confusion = np.tensordot(weights, np.stack([part.confusion for part in parts]), 1)
+    result.confusion.counts = np.tensordot(weights, np.stack([part.confusion.counts for part in parts]), 1)
     return result
 
 
