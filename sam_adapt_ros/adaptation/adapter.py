@@ -72,7 +72,7 @@ class Adapter:
         pseudo_labels = PseudoLabelGenerator(config.pseudo_labels, masks, fusion, len(self.taxonomy))
         labelled_source = LabelledSource(config, self.taxonomy, network.architecture)
         self._round = Round(self.config, network, pseudo_labels, self.taxonomy.classes, labelled_source)
-        self.frame_checks = FrameChecks(self.config.frame_checks)
+        self.frame_checks = FrameChecks(self.config.buffer.min_points)
         self.rounds = 0
         self.decisions: list[Decision] = []
         self._recipe = config.model_dump(include={"masks", "pseudo_labels", "adaptation"}, mode="json")

@@ -25,6 +25,9 @@ from sam_adapt_ros.config import BatchNormConfig
 from sam_adapt_ros.segmentation.batch import Batch, Sample, collate
 from sam_adapt_ros.segmentation.network import Network, State
 
+BATCH_SIZE = 4
+"""Frames at a time, to bound memory; statistics are pooled over all of them."""
+
 
 @dataclass
 class Moments:
@@ -98,7 +101,7 @@ def reestimate_batchnorm(
     if not any(weights.values()):
         return state
     source = state if source is None else source
-    for layer, moments in measure_moments(network, _batches(samples, network, config.batch_size, token)).items():
+    for layer, moments in measure_moments(network, _batches(samples, network, token)).items():
         weight = weights[Branch.of_tensor(layer)]
         unbiased = moments.variance * (moments.count / max(moments.count - 1, 1))
         for kind, value in (("running_mean", moments.mean), ("running_var", unbiased)):
@@ -138,8 +141,8 @@ def frozen_statistics(network: nn.Module) -> Iterator[None]:
         network.eval()
 
 
-def _batches(samples: Iterable[Sample], network: Network, size: int, token: CancellationToken) -> Iterator[Batch]:
+def _batches(samples: Iterable[Sample], network: Network, token: CancellationToken) -> Iterator[Batch]:
     remaining = iter(samples)
-    while batch := list(itertools.islice(remaining, size)):
+    while batch := list(itertools.islice(remaining, BATCH_SIZE)):
         token.check()
         yield collate(batch, network.architecture)

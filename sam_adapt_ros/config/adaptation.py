@@ -2,40 +2,50 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
 from sam_adapt_ros.config.section import Count, Fraction, NonNegative, Positive, Section
 from sam_adapt_ros.config.training import AugmentationConfig
 
+Criterion = Literal["source_agreement", "collapse", "branch_agreement", "consistency", "class_iou"]
+
 
 class StoreConfig(Section):
     """The weight store."""
 
-    folder: str = ""  # what the segmenter follows and the adapter writes; "": the segmenter follows nothing
-    keep: Annotated[int, Field(ge=0)] = 10  # newest versions kept besides source, current and previous
-    poll_period: Positive = 1.0  # how often the segmenter looks at the pointer
+    folder: str = Field(
+        "", description="Folder that the adapter writes and the segmenter follows; empty: the segmenter follows none"
+    )
+    keep: int = Field(10, ge=0, description="Newest versions to keep, besides source, current and previous")
+    poll_period: Positive = Field(1.0, description="Time between two looks of the segmenter at the store [s]")
 
 
 class BufferConfig(Section):
-    """Frames kept to learn from: a cover of the drive instead of its last minutes."""
+    """Frames kept to learn from: they cover the drive instead of its last minutes."""
 
-    max_frames: Annotated[int, Field(ge=2)] = 200  # training and held-out together
-    max_megabytes: Positive = 512.0
-    held_out: Annotated[float, Field(ge=0, le=0.5)] = 0.2  # share of places, and of both limits, kept for the gate
-    min_distance: NonNegative = 1.0  # driven between two frames that are kept
-    split_block: Positive = 15.0  # side of the squares on the map that are learned from or held out as a whole
-    split_gap: NonNegative = 2.5  # between any frame learned from, ever, and any held out
-    nominal_speed: Positive = 8.0  # m/s assumed between frames without odometry
-    distance_scale: Positive = 30.0  # frames this far apart count as much as entirely different predictions
-    novelty: NonNegative = 2.0  # weight of how different predictions and images are, beside distance
-    class_balance: NonNegative = 1.0  # weight of classes that are rare in the buffer
-    half_life: NonNegative = 1000.0  # considered frames after which a kept frame counts half; 0: never forgets
-    image_format: Literal["jpeg", "png"] = "jpeg"
-    jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 95
-    max_image_height: Annotated[int, Field(ge=0)] = 0  # higher images are scaled down to this; 0: kept as they are
-    seed: int = 0  # of the choice of held-out places
+    max_frames: int = Field(200, ge=2, description="Frames kept, those to learn from and the held-out ones together")
+    max_megabytes: Positive = Field(512.0, description="Memory for frames, the held-out ones included [MB]")
+    held_out: float = Field(
+        0.2, ge=0, le=0.5, description="Share of the places, and of both limits, that is kept for the promotion gate"
+    )
+    min_points: Count = Field(500, description="Sweeps with fewer finite points are not learned from")
+    min_distance: NonNegative = Field(1.0, description="Distance driven between two frames that are kept [m]")
+    split_block: Positive = Field(
+        15.0, description="Side of the squares on the map that are learned from or held out as a whole [m]"
+    )
+    split_gap: NonNegative = Field(
+        2.5, description="Least distance of any frame learned from to any held-out one; less than half a block [m]"
+    )
+    half_life: NonNegative = Field(
+        1000.0, description="Considered frames after which a kept frame counts half; 0: it never counts less"
+    )
+    image_format: Literal["jpeg", "png"] = Field("jpeg", description="How images are kept; png is exact, and larger")
+    max_image_height: int = Field(
+        0, ge=0, description="Higher images are scaled down to this height; 0: kept as they are [px]"
+    )
+    seed: int = Field(0, description="Of the choice of held-out places")
 
     @model_validator(mode="after")
     def _gap_fits_block(self) -> BufferConfig:
@@ -47,75 +57,65 @@ class BufferConfig(Section):
 
 
 class BatchNormConfig(Section):
-    """How far normalization statistics move from the source's to those of the new domain."""
+    """BatchNorm statistics: how far they move from the source's to those of the vehicle's frames."""
 
-    target_weight_2d: Fraction = 1.0
-    target_weight_3d: Fraction = 0.25  # fully re-estimated, the 3D branch forgets what a sparser LiDAR no longer shows
-    batch_size: Count = 4
-
-
-class FrameChecksConfig(Section):
-    """Frames that are not learned from, whatever is predicted of them."""
-
-    min_points: Count = 500  # finite points of a sweep
-    min_contrast: NonNegative = 2.0  # standard deviation of an image's grey values, of 255
-    min_correlation: Fraction = 0.5  # of an image's neighbouring pixels
+    target_weight_2d: Fraction = Field(1.0, description="Of the 2D branch; 0: the source's, 1: the frames'")
+    # Fully re-estimated, the 3D branch forgets what a sparser LiDAR no longer shows.
+    target_weight_3d: Fraction = Field(0.25, description="Of the 3D branch; 0: the source's, 1: the frames'")
 
 
 class SelfTrainingConfig(Section):
-    """Training on pseudo-labels."""
+    """Training of the student on pseudo-labels."""
 
-    steps: Annotated[int, Field(ge=0)] = 40
-    batch_size: Count = 3
-    learning_rate: Positive = 2e-4
-    parameters: Literal["all", "affine"] = "all"  # affine: only the normalization layers'
-    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.95  # of the average of the student; 0: the student itself
-    lambda_xm: NonNegative = 0.0  # weight of the cross-modal KL divergence
-    class_weight_exponent: NonNegative = 0.25  # rare classes count by their frequency to minus this; 0: all alike
+    steps: int = Field(40, ge=0, description="Batches to train on; 0: BatchNorm statistics are all that adapts")
+    batch_size: Count = Field(3, description="Frames a batch")
+    learning_rate: Positive = Field(2e-4, description="Highest learning rate (Adam, warm-up and cosine)")
+    parameters: Literal["all", "affine"] = Field(
+        "all", description="What is trained; affine: scales and offsets of the BatchNorm layers"
+    )
+    ema_decay: float = Field(
+        0.95, ge=0, lt=1, description="Of the exponential moving average that is the student; 0: the last step is"
+    )
+    lambda_xm: NonNegative = Field(0.0, description="Weight of the cross-modal KL divergence (xMUDA)")
+    class_weight_exponent: NonNegative = Field(
+        0.25, description="Classes are weighted by their frequency to minus this; 0: all alike"
+    )
     augmentation: AugmentationConfig = AugmentationConfig(rotation_noise=0.05, translation=1.0, sector=0.25)
-    seed: int = 0
+    seed: int = Field(0, description="Of the batches and their augmentation")
 
 
 class GateConfig(Section):
-    """What weights must show on held-out frames before they are used. Consistencies are mean IoUs of two labellings."""
+    """What candidate weights must show on held-out frames before they are used."""
 
-    confident_probability: Fraction = 0.95  # probability from which the source model is taken at its word
-    min_source_agreement: Fraction = 0.9  # share of what the source is sure of ...
-    source_agreement_tolerance: Fraction = (
-        0.05  # ... or this much less than normalization alone agrees on, whichever is lower
+    criteria: list[Criterion] = Field(
+        ["source_agreement", "collapse", "branch_agreement", "consistency", "class_iou"],
+        min_length=1,
+        description="Criteria that candidates have to meet; fewer only to study one of them",
     )
-    source_agreement_floor: Fraction = 0.75  # but never less than this
-    min_entropy_ratio: Fraction = 0.3  # of the source's, or normalization's, mean entropy
-    max_single_class_share: Fraction = 0.9  # share of the points for which a branch may say one and the same class
-    min_class_share: Fraction = 0.005  # classes with no more of the points may come and go
-    min_share_ratio: Fraction = 0.4  # what must be left of a class's share of the points
-    max_share_ratio: Annotated[float, Field(ge=1)] = 2.5  # times its share that a class may grow to
-    min_branch_kappa: Annotated[float, Field(ge=-1, le=1)] = (
-        0.1  # agreement of 2d and 3d beyond chance (Cohen), without which nothing is believed
+    min_class_points: Count = Field(200, description="Pseudo-labels that a class needs to be judged")
+    consistency_tolerance: Fraction = Field(
+        0.05, description="How much less than with the weights in use the branches, or augmented and plain, may agree"
     )
-    consistency_tolerance: Fraction = 0.05  # how much the branches, or augmented and plain, may agree less than in use
-    pseudo_label_tolerance: Fraction = 0.05  # the same of the agreement with pseudo-labels over all points
-    min_pseudo_label_gain: Fraction = 0.003  # by which agreement with pseudo-labels must rise where a camera sees
-    max_class_iou_drop: Fraction = 0.08  # so far a class may lie below the best of those compared with
-    min_class_points: Count = 200  # pseudo-labels that a class needs to be judged
-    source_miou_tolerance: Fraction = (
-        0.02  # mean IoU that may be lost on labelled frames of the source, where there are any
+    pseudo_label_tolerance: Fraction = Field(
+        0.05, description="How much less than the weights in use a candidate may agree with all pseudo-labels"
+    )
+    min_pseudo_label_gain: Fraction = Field(
+        0.003, description="How much more it has to agree with the pseudo-labels that a camera sees"
+    )
+    max_class_iou_drop: Fraction = Field(
+        0.08, description="How far a class's agreement may lie below that of the weights in use, source and BatchNorm"
+    )
+    source_miou_tolerance: Fraction = Field(
+        0.02, description="Mean IoU that may be lost on labelled frames of the source, where there are any"
     )
 
 
 class RollbackConfig(Section):
-    """What the segmenter must see of weights in use to roll them back; shares are compared as medians over frames."""
+    """Frames by which the segmenter judges weights in use, to roll them back."""
 
-    window: Count = 20  # frames before an exchange that those after it are measured by
-    trial: Count = 20  # frames after it that are measured; from then on only a collapse counts
-    min_frames: Count = 6  # before, and after, without which nothing is concluded; not finite is a fall at once
-    agreement_drop: Fraction = 0.2  # by which 2D and 3D may agree less often, ...
-    confidence_drop: Fraction = 0.07  # and the winning probability may be less, ...
-    spread: NonNegative = 3.0  # ... or so many standard deviations of the frames before, whichever is more
-    histogram_shift: Fraction = 0.5  # share of the points that may change their class
-    max_single_class_share: Fraction = 0.97  # share of the points that may be of one class
-    agreement_floor: Fraction = 0.25  # after the trial: of what the weights showed in it; nightfall leaves 0.48
-    confidence_floor: Fraction = 0.6
+    window: Count = Field(20, description="Frames before an exchange of weights that those after it are compared with")
+    trial: Count = Field(20, description="Frames after it that are compared; later only a collapse counts")
+    min_frames: Count = Field(6, description="Frames before and after without which nothing is concluded")
 
     @model_validator(mode="after")
     def _enough_frames(self) -> RollbackConfig:
@@ -125,68 +125,67 @@ class RollbackConfig(Section):
 
 
 class DriftConfig(Section):
-    """What makes a round due before there are ``rounds.new_frames``: frames unlike those after the last round.
+    """Frames unlike those after the last round make another round due before ``rounds.new_frames`` are there."""
 
-    On drives through the town, windows of one and the same drive differ by up to 0.21, 0.013 and 0.1; day and night by
-    0.1, 0.00 and 0.33; two kinds of LiDAR by 0.3, 0.05 and 0.1.
-    """
-
-    window: Count = 20  # frames that are compared with as many
-    histogram: Fraction = 0.27  # of the classes: half the sum of the differences of their shares
-    confidence: Fraction = 0.04  # difference of the labels' mean probability
-    tone: Fraction = 0.15  # of the images' mean colour
-    new_frames: Count = 10  # kept since the last round began; more than all of rounds.new_frames: drift is ignored
+    window: Count = Field(20, description="Frames that are compared with as many")
+    new_frames: Count = Field(
+        10, description="Frames kept since the last round that it takes; more than rounds.new_frames: never"
+    )
 
 
 class SourceConfig(Section):
-    """Labelled frames of the source domain. The gate judges by some of them, whatever the mode; with mode
-    ``with_source`` batches mix in the others."""
+    """Labelled frames of the source domain: some judge candidates in every mode; with mode ``with_source`` batches mix
+    in the others."""
 
-    bags: list[str] = Field([])
-    config: str = ""  # a preset or YAML file that says what their topics are; "": as configured for the vehicle
-    batch_share: Annotated[float, Field(gt=0, le=0.9)] = 0.5  # of each batch's frames, and of the loss
-    max_frames: Count = 100  # kept in memory, evenly spaced
-    held_out: Fraction = 0.2  # share at the end of each bag that is judged by instead of learned from
+    bags: list[str] = Field([], description="Bags with ground truth; empty: none")
+    config: str = Field("", description="Preset or YAML file with the bags' topics; empty: the vehicle's")
+    batch_share: float = Field(0.5, gt=0, le=0.9, description="Their share of each batch's frames, and of the loss")
+    max_frames: Count = Field(100, description="Frames kept in memory, evenly spaced")
+    held_out: Fraction = Field(0.2, description="Share at the end of each bag that judges candidates")
 
 
 class RoundConfig(Section):
     """When a round of learning begins, and what it tries."""
 
-    min_frames: Count = 20  # in the buffer to learn from
-    min_held_out: Count = 4  # and to judge by
-    new_frames: Count = 20  # kept since the last round began
-    scene_color_distance: NonNegative = (
-        0.22  # frames whose mean colour is farther from the present ones' are of another scene, and
+    min_frames: Count = Field(20, description="Frames of the present scene that it takes to learn from")
+    min_held_out: Count = Field(4, description="Held-out frames of the present scene that it takes to judge by")
+    new_frames: Count = Field(20, description="Frames kept since the last round that make the next one due")
+    scene_color_distance: NonNegative = Field(
+        0.22,
+        description="Frames whose mean colour (RGB from 0 to 1) differs more from the present one's are of another "
+        "scene and wait until it returns; 0: all frames count",
     )
-    # neither learned from nor judged by until it returns; 0: all frames count
-    initial_weights: Literal["source", "current"] = "source"  # whose weights the student may start from
+    initial_weights: Literal["source", "current"] = Field("source", description="Whose weights the student starts from")
     averaging_weights: list[Fraction] = Field(
-        [0.5, 1.0]
-    )  # candidates: weights of the student in its average with its start
-    checkpoint_every: Count = 10  # steps of self-training
+        [0.5, 1.0], description="Candidates: weights of the student in its average with what it started from"
+    )
+    checkpoint_every: Count = Field(10, description="Steps of self-training between two checkpoints")
 
 
 class ResourceConfig(Section):
     """What the adapter's process may take of the machine."""
 
-    threads: Count = 1  # of the CPU
-    nice: Annotated[int, Field(ge=0, le=19)] = 19
-    duty_cycle: Annotated[float, Field(gt=0, le=1)] = 1.0  # share of the time in which it computes
-    gpu_memory_fraction: Annotated[float, Field(gt=0, le=1)] = 0.3  # of the card's memory
+    threads: Count = Field(1, description="CPU threads")
+    nice: int = Field(19, ge=0, le=19, description="Nice level; 19 is the lowest priority")
+    duty_cycle: float = Field(1.0, gt=0, le=1, description="Share of the time in which a round computes")
+    gpu_memory_fraction: float = Field(0.3, gt=0, le=1, description="Share of the GPU's memory")
 
 
 class AdaptationConfig(Section):
     """Learning while driving."""
 
-    # source_free: from the vehicle's own frames alone; with_source: batches mix in labelled frames of the source;
-    # observe: everything but training, so as to measure
-    mode: Literal["source_free", "with_source", "observe"] = "source_free"
+    mode: Literal["source_free", "with_source", "observe"] = Field(
+        "source_free",
+        description="source_free: from the vehicle's frames alone; with_source: batches mix in labelled frames of the "
+        "source; observe: everything but training",
+    )
+    temperature_scaling: bool = Field(
+        True, description="Whether candidates' branches are weighed against each other on held-out frames"
+    )
     resources: ResourceConfig = ResourceConfig()
     store: StoreConfig = StoreConfig()
     buffer: BufferConfig = BufferConfig()
-    frame_checks: FrameChecksConfig = FrameChecksConfig()
     batchnorm: BatchNormConfig = BatchNormConfig()
-    temperature_scaling: bool = True  # a candidate's branches are weighed by what the teacher says of held-out frames
     self_training: SelfTrainingConfig = SelfTrainingConfig()
     gate: GateConfig = GateConfig()
     rollback: RollbackConfig = RollbackConfig()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -12,43 +12,53 @@ from sam_adapt_ros.config.section import Count, Fraction, Positive, Section
 class SegmentsConfig(Section):
     """Masks from the points alone: clusters at nested scales, and the ground, split by image regions."""
 
-    radius_per_metre: Positive = 0.03  # points are joined within this share of their horizontal range ...
-    min_radius: Positive = 0.3  # ... and, along the line of sight, at least this ...
-    max_radius: Positive = 2.0  # ... and at most that; all three for the finest scale, doubled by each further one
-    scales: Annotated[int, Field(ge=1, le=4)] = 2
+    radius_per_metre: Positive = Field(
+        0.03, description="Points nearer to each other than this share of their horizontal range join a cluster ..."
+    )
+    min_radius: Positive = Field(0.3, description="... along the line of sight also within this distance ... [m]")
+    max_radius: Positive = Field(2.0, description="... and in no case beyond this one; doubled by each scale [m]")
+    scales: int = Field(2, ge=1, le=4, description="Nested scales, each of twice the radius of the one before")
 
 
 class RegionsConfig(Section):
-    """Masks from the image alone: felzenszwalb's graph segmentation at nested scales."""
+    """Masks from the image alone: graph segmentation (Felzenszwalb and Huttenlocher) at nested scales."""
 
-    width: Count = 400  # pixels that the image is scaled down to for the finest scale, half of it for the others
-    scales: list[float] = Field([30.0, 150.0, 600.0])  # finest first: larger values give larger regions
+    width: Count = Field(400, description="Width that the image is scaled down to, half of it for coarser scales [px]")
+    scales: list[float] = Field([30.0, 150.0, 600.0], description="Finest first; larger values give larger regions")
 
 
 class SamConfig(Section):
-    """SAM's model and the published settings of its automatic grid."""
+    """Segment Anything: the model, and the published settings of its automatic grid."""
 
-    model: str = "vit_h"  # a name of segment_anything's registry: vit_h, vit_l, vit_b
-    checkpoint: str = ""  # the model's file as published
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    points_per_side: Count = 32  # prompts of the automatic grid: this squared
-    points_per_batch: Count = 64
-    pred_iou_thresh: float = 0.88  # masks of lower predicted IoU are dropped; also by sam_lidar
-    stability_score_thresh: float = 0.95  # so are masks that change with the threshold; also by sam_lidar
-    box_nms_thresh: Fraction = 0.7  # and masks whose box a better mask has; also by sam_lidar
+    model: str = Field("vit_h", description="Model of segment_anything's registry: vit_h, vit_l or vit_b")
+    checkpoint: str = Field("", description="The model's checkpoint file, as published")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the model runs; auto: CUDA if there is")
+    points_per_side: Count = Field(32, description="The automatic grid has this squared prompts")
+    points_per_batch: Count = Field(64, description="Prompts of the automatic grid at a time, which memory limits")
+    pred_iou_thresh: float = Field(0.88, description="Masks of lower predicted IoU are dropped; also by sam_lidar")
+    stability_score_thresh: float = Field(
+        0.95, description="Masks that change more with the logits' threshold are dropped; also by sam_lidar"
+    )
+    box_nms_thresh: Fraction = Field(
+        0.7, description="Of masks whose boxes' IoU is larger only the best is kept; also by sam_lidar"
+    )
 
 
 class SamLidarConfig(Section):
-    """SAM prompted by LiDAR points; model and thresholds are SamConfig's."""
+    """Segment Anything prompted by LiDAR points; model and thresholds are those of ``masks.sam``."""
 
-    prompts: Count = 128
-    prompts_per_batch: Annotated[int, Field(ge=0)] = 0  # 0: 16 on a CPU (memory), 64 on a GPU (occupancy)
+    prompts: Count = Field(128, description="Points that prompt the model, per image")
+    prompts_per_batch: int = Field(0, ge=0, description="Prompts at a time; 0: 16 on a CPU, 64 on a GPU")
 
 
 class MaskConfig(Section):
-    generator: str = "segments"  # segments, regions, sam, sam_lidar, instances, or several joined by "+"
-    min_points: Count = 3  # masks with fewer points on them are not kept
-    cache: str = ""  # folder that masks are kept in, by content; "": they are not
+    """Masks of an image, over the points that fall on them."""
+
+    generator: str = Field(
+        "segments", description='segments, regions, sam, sam_lidar or instances, or several joined by "+"'
+    )
+    min_points: Count = Field(3, description="Masks with fewer points on them are dropped")
+    cache: str = Field("", description="Folder that keeps masks by content, for further passes; empty: none")
     segments: SegmentsConfig = SegmentsConfig()
     regions: RegionsConfig = RegionsConfig()
     sam: SamConfig = SamConfig()

@@ -1,47 +1,57 @@
-"""Pseudo-labels: selection of predictions, visibility, mask label assignment and propagation."""
+"""Pseudo-labels: voting, selection of predictions, visibility, mask label assignment and propagation."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from sam_adapt_ros.config.section import Count, Fraction, NonNegative, Positive, Section
 
 
 class SelectionConfig(Section):
-    """Which of the segmenter's own predictions are trusted: those above a threshold a class, min(quantile, cap)."""
+    """Which predictions become pseudo-labels: those above their class's threshold, min(quantile, cap)."""
 
-    branch: Literal["fused", "2d", "3d"] = "fused"  # whose winning class and probability
-    require_agreement: bool = False  # only where the image's and the points' winning classes are the same
-    quantile: Fraction = 0.5  # of the winning probabilities of a predicted class, over all frames that are learned from
-    cap: Fraction = 0.9  # no threshold is higher
+    branch: Literal["fused", "2d", "3d"] = Field("fused", description="Whose predictions are selected")
+    require_agreement: bool = Field(False, description="Whether the 2D and the 3D branch have to agree on the class")
+    quantile: Fraction = Field(
+        0.5, description="Of the probabilities of a predicted class, over all frames that are learned from"
+    )
+    cap: Fraction = Field(0.9, description="No class's threshold is higher")
 
 
 class VisibilityConfig(Section):
-    """Which points the camera cannot see because a nearer surface covers their pixel."""
+    """Which points a camera cannot see because a nearer surface covers their pixel."""
 
-    enabled: bool = False
-    cell: Positive = 0.003  # radians a cell of the depth image; no less than the LiDAR's step in azimuth
-    window: Count = 8  # cells above and below that a nearer surface must be met within; bridges the gap between beams
+    enabled: bool = Field(False, description="Whether hidden points are left out of the masks")
+    cell: Positive = Field(
+        0.003, description="Cell of the depth image, no smaller than the LiDAR's step in azimuth [rad]"
+    )
+    window: Count = Field(
+        8, description="Cells above and below in which a nearer surface is looked for; bridges the gap between beams"
+    )
 
 
 class EnhancementConfig(Section):
-    """Mask label assignment and geometry-aware propagation.
+    """Mask label assignment (MLA) and geometry-aware progressive propagation (GAPP).
 
-    The first two are chosen on drives through the town (night, abroad, sparse, seeds 60 to 62; ``sam-adapt ablate``):
-    of those tried whose loss of precision against selection stays within 1.5 points in every domain, interval
-    included, the ones of most coverage.
+    min_points and min_purity are chosen on drives through the town (night, abroad, sparse, seeds 60 to 62;
+    ``sam-adapt ablate``): of those tried whose loss of precision against selection stays within 1.5 points in every
+    domain, interval included, the ones of most coverage.
     """
 
-    min_points: Count = 5  # labelled points a mask needs
-    min_purity: Fraction = 0.9  # share of the labelled points that carry the most frequent class
-    min_representativity: Fraction = 0.05  # share of the mask's points that are labelled
-    radius_per_metre: NonNegative = 0.05  # propagation radius by the nearer point's range, ...
-    min_radius: Positive = 0.3  # ... clipped to this ...
-    max_radius: Positive = 2.0  # ... and that
-    relabel: bool = True  # points that carry another class than their mask's may be given the mask's
-    propagation: Literal["gapp", "direct", "none"] = "gapp"
+    min_points: Count = Field(5, description="Labelled points that a mask needs")
+    min_purity: Fraction = Field(0.9, description="Share of a mask's labelled points that its class needs")
+    min_representativity: Fraction = Field(0.05, description="Share of a mask's points that have to be labelled")
+    radius_per_metre: NonNegative = Field(
+        0.05, description="Propagation radius by the nearer point's range, clipped to min_radius and max_radius"
+    )
+    min_radius: Positive = Field(0.3, description="Smallest propagation radius [m]")
+    max_radius: Positive = Field(2.0, description="Largest propagation radius, finite [m]")
+    relabel: bool = Field(True, description="Whether points that carry another class may be given the mask's")
+    propagation: Literal["gapp", "direct", "none"] = Field(
+        "gapp", description="gapp: to points that geometry leads to; direct: to all of the mask; none: no masks"
+    )
 
     @model_validator(mode="after")
     def _ordered_radii(self) -> EnhancementConfig:
@@ -53,8 +63,14 @@ class EnhancementConfig(Section):
 
 
 class PseudoLabelConfig(Section):
-    ensemble_source: bool = True  # the source model is averaged with its re-normalized copy
-    voting_cell: NonNegative = 0.2  # metres; sweeps vote on what is in a cubic cell of the map; 0: each for itself
+    """Dense pseudo-labels of the frames that are learned from."""
+
+    ensemble_source: bool = Field(
+        True, description="Whether the source model's predictions are averaged with its re-normalized copy's"
+    )
+    voting_cell: NonNegative = Field(
+        0.2, description="Cubic cell of the map in which sweeps vote on the class; 0: no voting [m]"
+    )
     selection: SelectionConfig = SelectionConfig()
     visibility: VisibilityConfig = VisibilityConfig()
     enhancement: EnhancementConfig = EnhancementConfig()

@@ -20,7 +20,9 @@ from sam_adapt_ros.errors import ConfigError
 
 
 class Config(Section):
-    taxonomy: str = ""  # a shipped class set or a YAML file; "": the one that the weights are of
+    """The whole configuration."""
+
+    taxonomy: str = Field("", description="Class set: a shipped one or a YAML file; empty: that of the weights")
     lidar: LidarConfig = LidarConfig()
     cameras: dict[str, CameraConfig] = Field({})
     transforms: TransformConfig = TransformConfig()

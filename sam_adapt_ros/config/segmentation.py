@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -10,36 +10,51 @@ from sam_adapt_ros.config.section import Count, Positive, Section
 
 
 class SegmenterConfig(Section):
-    weights: str = "town_small.safetensors"  # a path, or the name of a file that ships with the package
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    precision: Literal["auto", "float32", "float16", "bfloat16"] = "auto"  # auto: float16 on CUDA; the CPU: float32
-    threads: Annotated[int, Field(ge=0)] = 0  # CPU threads of the model; 0: torch's default
-    fusion: Literal["product", "mean"] = "product"
-    queue_size: Count = 2  # synchronized frames that may wait for the model; the oldest is dropped, and counted
-    autostart: bool = True  # configure and activate without a lifecycle manager
-    diagnostics_period: Positive = 1.0
+    """The model that labels the sweeps."""
+
+    weights: str = Field("town_small.safetensors", description="Weights file: a path, or a file of the package")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the model runs; auto: CUDA if there is")
+    precision: Literal["auto", "float32", "float16", "bfloat16"] = Field(
+        "auto", description="Number format of the model; auto: float16 on CUDA, float32 on a CPU"
+    )
+    threads: int = Field(0, ge=0, description="CPU threads of the model; 0: the default of torch")
+    fusion: Literal["product", "mean"] = Field(
+        "product", description="How the probabilities of the 2D and the 3D branch are fused"
+    )
+    queue_size: Count = Field(
+        2, description="Frames that may wait for the model; when more do, the oldest is dropped and counted"
+    )
+    autostart: bool = Field(True, description="Whether the node configures and activates itself, without a manager")
+    diagnostics_period: Positive = Field(1.0, description="Time between two diagnostics messages [s]")
 
 
 class ArchitectureConfig(Section):
     """The network. Kept in the weights file's metadata; a file that differs from what is asked for is refused."""
 
-    encoder: str = "tu-resnet10t"  # segmentation-models-pytorch encoder name
-    encoder_depth: Annotated[int, Field(ge=3, le=5)] = 5
-    encoder_stem: Annotated[int, Field(ge=0)] = 0  # stem_width of a timm ResNet; 0: the encoder's own
-    encoder_channels: list[int] = Field([])  # channels by stage of a timm ResNet; []: the encoder's own
-    first_stride: Literal[0, 1] = 0  # stride of the first convolution; 0: the encoder's own
+    encoder: str = Field("tu-resnet10t", description="Encoder of the 2D branch (segmentation-models-pytorch name)")
+    encoder_depth: int = Field(5, ge=3, le=5, description="Stages of the encoder, each half as fine as the one before")
+    encoder_stem: int = Field(0, ge=0, description="stem_width of a timm ResNet; 0: the encoder's own")
+    encoder_channels: list[int] = Field([], description="Channels by stage of a timm ResNet; empty: the encoder's own")
+    first_stride: Literal[0, 1] = Field(0, description="Stride of the first convolution; 0: the encoder's own")
     decoder_channels: list[int] = Field(
-        [64, 48, 32, 32]
-    )  # coarse to fine, one less than encoder_depth; the last are sampled
-    image_height: Count = 240  # images are resized to this before the image branch
-    image_width: Count = 480
-    image_mean: Annotated[list[float], Field(min_length=3, max_length=3)] = Field(
-        [0.0, 0.0, 0.0]
-    )  # RGB, of values in [0, 1]
-    image_std: Annotated[list[Positive], Field(min_length=3, max_length=3)] = Field([1.0, 1.0, 1.0])
-    image_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.4
-    point_width: Count = 16  # m: channels of the point branch's first level, growing by m a level
-    point_levels: Annotated[int, Field(ge=2, le=8)] = 4
-    point_features: Literal["constant", "offset"] = "constant"  # offset: also where in the voxel its points' mean is
-    voxel_size: Positive = 0.1
-    voxel_extent: Count = 4096  # voxels a side of the cube around the LiDAR; points outside are moved to its faces
+        [64, 48, 32, 32],
+        description="Channels of the decoder, coarse to fine, one less than encoder_depth; points sample the last",
+    )
+    image_height: Count = Field(240, description="Height that images are resized to [px]")
+    image_width: Count = Field(480, description="Width that images are resized to [px]")
+    image_mean: list[float] = Field(
+        [0.0, 0.0, 0.0], min_length=3, max_length=3, description="Subtracted from the colours, RGB from 0 to 1"
+    )
+    image_std: list[Positive] = Field(
+        [1.0, 1.0, 1.0], min_length=3, max_length=3, description="Colours less image_mean are divided by this"
+    )
+    image_dropout: float = Field(0.4, ge=0, lt=1, description="Dropout probability of the 2D branch")
+    point_width: Count = Field(16, description="Channels m of the 3D branch's first level; level n has n m")
+    point_levels: int = Field(4, ge=2, le=8, description="Levels of the 3D branch's U-Net")
+    point_features: Literal["constant", "offset"] = Field(
+        "constant", description="Input of a voxel: 1, or also the offset of its points' mean from its centre"
+    )
+    voxel_size: Positive = Field(0.1, description="Side of a voxel [m]")
+    voxel_extent: Count = Field(
+        4096, description="Voxels a side of the cube around the LiDAR; points outside are moved to its faces"
+    )

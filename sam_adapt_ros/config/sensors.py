@@ -2,38 +2,62 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from sam_adapt_ros.config.section import Count, NonNegative, Section
 
 
 class LidarConfig(Section):
-    topic: str = "/LIDAR_TOP"  # sensor_msgs/PointCloud2
+    """The LiDAR, whose sweeps are labelled."""
+
+    topic: str = Field("/LIDAR_TOP", description="sensor_msgs/PointCloud2 topic of the sweeps")
 
 
 class CameraConfig(Section):
-    image: str  # sensor_msgs/Image or CompressedImage topic; the type is found from the graph or the bag
-    info: str = ""  # sensor_msgs/CameraInfo topic; "": intrinsics come from the calibration file
-    frame_id: str = ""  # optical frame; "": the image's own header.frame_id
-    rectified: bool = False  # True: the image is rectified, so R and P hold and D is ignored
-    time_offset: float = 0.0  # added to the camera's stamps to bring them to the LiDAR's clock
-    instances: str = ""  # mono16 Image topic of true instance ids (simulators only)
+    """A camera; ``<name>`` is any name of your own, one section a camera."""
+
+    image: str = Field(description="sensor_msgs/Image or CompressedImage topic; the graph or the bag tells which")
+    info: str = Field("", description="sensor_msgs/CameraInfo topic; empty: the calibration file has the intrinsics")
+    frame_id: str = Field("", description="Optical frame (z forward); empty: header.frame_id of the images")
+    rectified: bool = Field(False, description="Whether images are rectified: R and P of CameraInfo hold, D is ignored")
+    time_offset: float = Field(0.0, description="Added to the camera's stamps to bring them to the LiDAR's clock [s]")
+    instances: str = Field("", description="mono16 Image topic of true instance ids, which only a simulator has")
 
 
 class TransformConfig(Section):
-    odometry_frame: str = "odom"  # the fixed frame that the vehicle's motion is undone through
-    base_frame: str = "base_link"
-    odometry_topic: str = "/odom"  # nav_msgs/Odometry, used where TF is not to be had
-    calibration_file: str = ""  # extrinsics and intrinsics where TF or CameraInfo is missing; "": the bag's own
-    timeout: NonNegative = 0.1  # how long a sweep waits for TF or odometry at its stamps
-    max_extrapolation: NonNegative = 0.1  # poses are extrapolated at constant velocity at most this far
+    """Where poses and extrinsics come from."""
+
+    odometry_frame: str = Field("odom", description="Fixed frame in which the vehicle's motion is compensated")
+    base_frame: str = Field("base_link", description="The vehicle's frame (REP-105)")
+    odometry_topic: str = Field("/odom", description="nav_msgs/Odometry topic, used where TF has no odometry")
+    calibration_file: str = Field(
+        "", description="Extrinsics and intrinsics where TF or CameraInfo has none; empty: the bag's calibration.yaml"
+    )
+    timeout: NonNegative = Field(0.1, description="How long a sweep waits for TF or odometry at its stamps [s]")
+    max_extrapolation: NonNegative = Field(
+        0.1, description="How far poses are extrapolated at most, at constant velocity [s]"
+    )
 
 
 class SyncConfig(Section):
-    camera_timeout: NonNegative = 0.1  # how long a sweep waits for its images
-    camera_tolerance: NonNegative = 0.06  # an image belongs to a sweep when their stamps differ by no more
-    queue_size: Count = 8  # sweeps that may wait; the oldest is dropped, and counted, when more do
-    max_backward_jump: NonNegative = 1.0  # stamps that go back further are a looping bag or a clock jump: start anew
+    """Time synchronization of images with sweeps."""
+
+    camera_timeout: NonNegative = Field(0.1, description="How long a sweep waits for its images [s]")
+    camera_tolerance: NonNegative = Field(
+        0.06, description="Largest difference of the stamps of a sweep and an image that belongs to it [s]"
+    )
+    queue_size: Count = Field(
+        8, description="Sweeps that may wait for images; when more do, the oldest is dropped and counted"
+    )
+    max_backward_jump: NonNegative = Field(
+        1.0, description="Stamps that go back by more are a looping bag or a clock that was set: start anew [s]"
+    )
 
 
 class GroundTruthConfig(Section):
-    topic: str = "/ground_truth/labels"  # label cloud; used by replay and evaluation only
-    mapping: str = ""  # the taxonomy's mapping that its class_id goes through; "": already class ids
+    """Labels to compare with; read by replay, evaluation and training only."""
+
+    topic: str = Field("/ground_truth/labels", description="PointCloud2 topic with a class_id field; empty: none")
+    mapping: str = Field(
+        "", description="Mapping of the taxonomy that class_id goes through; empty: it is of the taxonomy already"
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -10,31 +10,39 @@ from sam_adapt_ros.config.section import Count, NonNegative, Positive, Section
 
 
 class AugmentationConfig(Section):
-    """xMUDA's augmentation, journal version."""
+    """Random changes of training samples (xMUDA, journal version)."""
 
-    rotation_noise: NonNegative = 0.1  # standard deviation of the noise on the rotation matrix
-    max_rotation: NonNegative = 3.15  # radians about z, either way
-    translation: NonNegative = 5.0  # metres at most, along each axis: moves the points against the voxel grid
-    sector: Annotated[float, Field(gt=0, le=1)] = 1.0  # share of the circle (at random) whose unseen points stay
-    crop_image: Annotated[float, Field(gt=0, le=1)] = 1.0  # share of the width (at random) that stays
-    color_jitter: NonNegative = 0.4  # brightness, contrast, saturation
+    rotation_noise: NonNegative = Field(0.1, description="Standard deviation of the noise on the rotation matrix")
+    max_rotation: NonNegative = Field(3.15, description="Largest rotation about z, either way [rad]")
+    translation: NonNegative = Field(
+        5.0, description="Largest shift along each axis, which moves the points against the voxel grid [m]"
+    )
+    sector: float = Field(
+        1.0, gt=0, le=1, description="Share of the circle whose points stay, besides those that a camera sees"
+    )
+    crop_image: float = Field(1.0, gt=0, le=1, description="Share of the image's width that stays")
+    color_jitter: NonNegative = Field(0.4, description="Largest relative change of brightness, contrast, saturation")
 
 
 class TrainingConfig(Section):
     """Supervised training on source data."""
 
-    bags: list[str] = Field([])  # with ground truth
-    validation_bags: list[str] = Field([])
-    architecture: str = "small"  # config/architectures/<name>.yaml or a path
-    output: str = "out/train"
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    points: Literal["all", "seen"] = "all"  # seen: only points that a camera sees, as published
-    iterations: Count = 100_000
-    batch_size: Count = 8
-    learning_rate: Positive = 1e-3
-    schedule: Literal["milestones", "one_cycle"] = "milestones"
-    lambda_xm: NonNegative = 1.0  # weight of the cross-modal KL divergence
-    checkpoint_every: Count = 500
-    workers: Annotated[int, Field(ge=0)] = 1  # threads that prepare batches ahead
-    seed: int = 0
+    bags: list[str] = Field([], description="Bags with ground truth to train on")
+    validation_bags: list[str] = Field([], description="Bags with ground truth to validate on at every checkpoint")
+    architecture: str = Field("small", description="config/architectures/<name>.yaml, or a YAML file")
+    output: str = Field("out/train", description="Folder for weights, checkpoint and validation")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to train; auto: CUDA if there is")
+    points: Literal["all", "seen"] = Field(
+        "all", description="Points to train on: all, or as published those that a camera sees"
+    )
+    iterations: Count = Field(100_000, description="Batches to train on")
+    batch_size: Count = Field(8, description="Frames a batch")
+    learning_rate: Positive = Field(1e-3, description="Highest learning rate (Adam)")
+    schedule: Literal["milestones", "one_cycle"] = Field(
+        "milestones", description="Learning rate: a tenth of it after 80 and 90 % of the iterations, or one cycle"
+    )
+    lambda_xm: NonNegative = Field(1.0, description="Weight of the cross-modal KL divergence (xMUDA)")
+    checkpoint_every: Count = Field(500, description="Iterations between two checkpoints")
+    workers: int = Field(1, ge=0, description="Threads that prepare batches ahead")
+    seed: int = Field(0, description="Of the network's start, the batches and their augmentation")
     augmentation: AugmentationConfig = AugmentationConfig()

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from learning_support import TINY, make_frame, source_network, to_samples
 
+from sam_adapt_ros.adaptation import batchnorm
 from sam_adapt_ros.adaptation.batchnorm import Moments, batchnorm_layers, measure_moments, reestimate_batchnorm
 from sam_adapt_ros.config import BatchNormConfig
 from sam_adapt_ros.segmentation.batch import collate
@@ -40,9 +41,10 @@ def frames() -> list:
     return [make_frame(seed, points=400 + 300 * seed, dusk=True) for seed in range(5)]
 
 
-def test_statistics_are_those_of_all_values_that_a_layer_meets(frames: list) -> None:
+def test_statistics_are_those_of_all_values_that_a_layer_meets(frames: list, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batchnorm, "BATCH_SIZE", 2)
     samples, network = to_samples(frames), source_network()
-    config = BatchNormConfig(target_weight_2d=1.0, target_weight_3d=0.25, batch_size=2)
+    config = BatchNormConfig(target_weight_2d=1.0, target_weight_3d=0.25)
     expected = slow_statistics(network, [collate(samples[i : i + 2], TINY) for i in (0, 2, 4)])
     before, after = network.state_dict(), reestimate_batchnorm(network, samples, config)
     assert len(expected) > 10

@@ -1,6 +1,7 @@
 """The one schema: YAML files, ROS parameters and overrides are views of it."""
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sam_adapt_ros import resources
-from sam_adapt_ros.config import PRESETS, Config, flatten
+from sam_adapt_ros.config import PRESETS, ArchitectureConfig, Config, Section, flatten
 from sam_adapt_ros.errors import ConfigError
 
 
@@ -31,6 +32,20 @@ def test_every_value_can_be_a_ros_parameter() -> None:
         values = value if isinstance(value, list) else [value]
         assert all(isinstance(v, bool | int | float | str) for v in values), name
         assert len({type(v) for v in values}) <= 1, name
+
+
+def test_every_parameter_is_described() -> None:
+    def check(section: type[Section], prefix: str) -> None:
+        assert section.__doc__ and section.__doc__ != Section.__doc__, section
+        for name, field in section.model_fields.items():
+            types = [field.annotation, *get_args(field.annotation)]
+            inner = [each for each in types if isinstance(each, type) and issubclass(each, Section)]
+            for each in inner:
+                check(each, f"{prefix}{name}.")
+            assert inner or field.description, f"{prefix}{name}"
+
+    check(Config, "")
+    check(ArchitectureConfig, "architecture.")
 
 
 def test_overrides_win(tmp_path: Path) -> None:

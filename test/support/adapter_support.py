@@ -34,18 +34,10 @@ TOWN = Taxonomy.load("town")
 POINTS = 800
 
 OPEN_GATE: dict[str, object] = {
-    "source_agreement_tolerance": 1.0,
-    "min_source_agreement": 0.0,
-    "source_agreement_floor": 0.0,
-    "min_entropy_ratio": 0.0,
-    "max_single_class_share": 1.0,
-    "min_share_ratio": 0.0,
-    "max_share_ratio": 1e6,
-    "min_branch_kappa": -1.0,
+    "criteria": ["consistency"],
     "consistency_tolerance": 1.0,
     "pseudo_label_tolerance": 1.0,
     "min_pseudo_label_gain": 0.0,
-    "max_class_iou_drop": 1.0,
     "min_class_points": 1,
 }
 """Lets through whatever agrees with the teacher no less than what is in use."""
@@ -62,7 +54,6 @@ def adapter_config(weights: Path, calibration: Path, store: Path, **adaptation: 
         "buffer.split_gap": 0.5,
         "buffer.held_out": 0.34,
         "buffer.max_frames": 24,
-        "frame_checks.min_correlation": 0.0,
         "rounds.min_frames": 6,
         "rounds.min_held_out": 3,
         "rounds.new_frames": 6,

@@ -21,6 +21,9 @@ from numpy.typing import NDArray
 from sam_adapt_ros.adaptation.buffer.stored_frame import StoredFrame
 from sam_adapt_ros.config import BufferConfig
 
+DISTANCE_SCALE = 30.0  # metres at which two frames count as much as entirely different predictions
+APPEARANCE_WEIGHT = 2.0  # of how differently two frames look, beside how far apart they were taken
+RARITY_WEIGHT = 1.0  # of the divergence of a frame's classes from those of all frames
 _LEAST_DIVERSITY = 1e-6  # so that rarity and recency decide between copies
 
 
@@ -92,8 +95,8 @@ class BoundedFrameSet:
         if count:
             positions = np.stack([each.position for each in self._traits]) - traits.position
             descriptors = np.stack([each.descriptor for each in self._traits]) - traits.descriptor
-            in_place = np.minimum(np.linalg.norm(positions, axis=1) / self._config.distance_scale, 1)
-            in_appearance = self._config.novelty * np.linalg.norm(descriptors, axis=1)
+            in_place = np.minimum(np.linalg.norm(positions, axis=1) / DISTANCE_SCALE, 1)
+            in_appearance = APPEARANCE_WEIGHT * np.linalg.norm(descriptors, axis=1)
             distances[count, :count] = distances[:count, count] = np.hypot(in_place, in_appearance)
         return distances
 
@@ -110,7 +113,7 @@ def utility(traits: Sequence[FrameTraits], distances: NDArray[np.float64], confi
     histograms = np.stack([each.histogram for each in traits])
     with np.errstate(divide="ignore", invalid="ignore"):
         divergence = np.where(histograms > 0, histograms * np.log(histograms / histograms.mean(0)), 0.0).sum(1)
-    rarity = 1 + config.class_balance * np.maximum(divergence, 0)
+    rarity = 1 + RARITY_WEIGHT * np.maximum(divergence, 0)
     admitted = np.array([each.admitted for each in traits], np.float64)
     recency = 0.5 ** ((admitted.max() - admitted) / config.half_life) if config.half_life else 1.0
     return (diversity + _LEAST_DIVERSITY) * rarity * recency

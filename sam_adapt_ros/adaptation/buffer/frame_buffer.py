@@ -104,11 +104,11 @@ class FrameBuffer:
     def __init__(self, config: BufferConfig) -> None:
         self.config = config
         self.counts: Counter[str] = Counter()
-        self._storage = ImageStorage(config.image_format, config.jpeg_quality, config.max_image_height)
+        self._storage = ImageStorage(config.image_format, max_height=config.max_image_height)
         self._lock = threading.RLock()
         self._saved: tuple[Path, set[int]] | None = None
         self._split = SpatialSplit(config.held_out, config.split_block, config.split_gap, config.seed)
-        self._movement = MovementGate(config.min_distance, config.nominal_speed)
+        self._movement = MovementGate(config.min_distance)
         self._next_key = 0
         self._admitted = 0
         self.clear()

@@ -8,9 +8,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sam_adapt_ros.config import FrameChecksConfig
 from sam_adapt_ros.frame import Frame
 
+MIN_CONTRAST = 2.0  # standard deviation of the grey values, of 255; less is a covered lens or an unlit night
+MIN_CORRELATION = 0.5  # of neighbouring pixels; noise and shuffled pixels have none, scenes nearly 1
 _WIDTH = 240  # pixels to which images are thinned out before they are measured
 
 
@@ -20,8 +21,9 @@ class FrameChecks:
     To be told of the frames that are considered, in the order of the stream: a sweep is compared with the one before.
     """
 
-    def __init__(self, config: FrameChecksConfig) -> None:
-        self.config = config
+    def __init__(self, min_points: int) -> None:
+        """min_points: finite points that a sweep needs."""
+        self._min_points = min_points
         self._last: NDArray[np.int32] | None = None
 
     def fault(self, frame: Frame) -> str | None:
@@ -30,7 +32,7 @@ class FrameChecks:
         bits = np.ascontiguousarray(frame.points, np.float32).view(np.int32)  # as integers, NaN equals NaN
         frozen = self._last is not None and np.array_equal(self._last, bits)
         self._last = bits.copy()
-        if np.isfinite(frame.points).all(1).sum() < self.config.min_points:
+        if np.isfinite(frame.points).all(1).sum() < self._min_points:
             return "no_points"
         if frozen:
             return "frozen_lidar"
@@ -38,9 +40,9 @@ class FrameChecks:
             return "no_images"
         for view in frame.views:
             contrast, correlation = image_statistics(view.image)
-            if contrast < self.config.min_contrast:
+            if contrast < MIN_CONTRAST:
                 return "dark_image"
-            if correlation < self.config.min_correlation:
+            if correlation < MIN_CORRELATION:
                 return "noisy_image"
         return None
 

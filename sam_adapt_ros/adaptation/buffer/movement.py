@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from sam_adapt_ros.geometry.transforms import Transform
 
+NOMINAL_SPEED = 8.0  # metres a second that are assumed where there is no odometry: city traffic
 _LONGEST_STEP_S = 1.0  # without odometry, a longer gap between two frames is a pause or a jump of the clock, no drive
 _FAR = 1e9  # metres between positions by odometry and positions by time, so that the two never meet on the map
 
@@ -27,7 +28,7 @@ class MovementGate:
     distance: metres of all steps since the beginning.
     """
 
-    def __init__(self, min_distance: float, nominal_speed: float) -> None:
+    def __init__(self, min_distance: float, nominal_speed: float = NOMINAL_SPEED) -> None:
         """min_distance: metres. nominal_speed: metres a second."""
         self._min_distance, self._nominal_speed = min_distance, nominal_speed
         self.distance = 0.0

@@ -37,6 +37,15 @@ if TYPE_CHECKING:
 
 State = Literal["unwatched", "trial", "guard", "fallen"]
 _COMPARED = 16_384
+# Medians after an exchange against those before: what good weights stay within, see above.
+AGREEMENT_DROP = 0.2  # of the share of points on which 2D and 3D agree
+CONFIDENCE_DROP = 0.07  # of the labels' mean probability
+SPREAD = 3.0  # standard deviations among the frames before that are allowed if they are more than these drops
+HISTOGRAM_SHIFT = 0.5  # share of the points that may change their class
+MAX_SINGLE_CLASS_SHARE = 0.97  # of the points that may be of one class
+# After the trial, as shares of what the weights showed in it.
+AGREEMENT_FLOOR = 0.25  # nightfall leaves 0.48
+CONFIDENCE_FLOOR = 0.6
 _BRANCHES = {"most_image": Branch.IMAGE, "most_points": Branch.POINTS, "most_fused": Branch.FUSED}
 
 
@@ -147,27 +156,27 @@ class Watch:
         return reason
 
     def _on_trial(self) -> list[str]:
-        config, before, after = self._config, self._before, self._frames
+        before, after = self._before, self._frames
         if not before:
             # As on guard: nothing tells whether the weights or a covered camera make a branch see one thing.
-            return _collapsed(after, before, config.max_single_class_share, ["most_fused"])
-        faults = _collapsed(after, before, config.max_single_class_share, _BRANCHES)
-        for name, tolerance in (("agreement", config.agreement_drop), ("confidence", config.confidence_drop)):
+            return _collapsed(after, before, MAX_SINGLE_CLASS_SHARE, ["most_fused"])
+        faults = _collapsed(after, before, MAX_SINGLE_CLASS_SHARE, _BRANCHES)
+        for name, tolerance in (("agreement", AGREEMENT_DROP), ("confidence", CONFIDENCE_DROP)):
             usual, spread = _median(before, name), _spread(before, name)
-            found, least = _median(after, name), usual - max(tolerance, config.spread * spread)
+            found, least = _median(after, name), usual - max(tolerance, SPREAD * spread)
             if found < least:
                 faults.append(f"{name} {found:.3f}, was {usual:.3f} (at least {least:.3f} expected)")
         shift = float(np.abs(_histogram(after) - _histogram(before)).sum() / 2)
-        if shift > config.histogram_shift:
-            faults.append(f"{shift:.2f} of the points changed class (at most {config.histogram_shift:.2f} expected)")
+        if shift > HISTOGRAM_SHIFT:
+            faults.append(f"{shift:.2f} of the points changed class (at most {HISTOGRAM_SHIFT:.2f} expected)")
         return faults
 
     def _on_guard(self) -> list[str]:
-        config, usual, now = self._config, self._reference, self._frames
+        usual, now = self._reference, self._frames
         # One branch alone may see one thing everywhere: a covered camera.
-        faults = _collapsed(now, usual, config.max_single_class_share, ["most_fused"])
-        floors = {"agreement": config.agreement_floor, "confidence": config.confidence_floor}
-        if _median(now, "most_image") >= config.max_single_class_share:
+        faults = _collapsed(now, usual, MAX_SINGLE_CLASS_SHARE, ["most_fused"])
+        floors = {"agreement": AGREEMENT_FLOOR, "confidence": CONFIDENCE_FLOOR}
+        if _median(now, "most_image") >= MAX_SINGLE_CLASS_SHARE:
             del floors["agreement"]
         for name, floor in floors.items():
             found, least = _median(now, name), floor * _median(usual, name)

@@ -18,6 +18,17 @@ from sam_adapt_ros.frame import IGNORE
 
 logger = logging.getLogger(__name__)
 
+CONFIDENT_PROBABILITY = 0.95
+"""From which the source model is believed: candidates have to agree with it there."""
+MIN_SOURCE_AGREEMENT = 0.9  # share of those points, ...
+SOURCE_AGREEMENT_TOLERANCE = 0.05  # ... or this much less than BatchNorm alone agrees on, whichever is lower, ...
+SOURCE_AGREEMENT_FLOOR = 0.75  # ... but never less than this
+MIN_ENTROPY_RATIO = 0.3  # of the lower of the source's and of BatchNorm's mean entropy
+MAX_SINGLE_CLASS_SHARE = 0.9  # share of the points for which a branch may predict one and the same class
+MIN_CLASS_SHARE = 0.005  # classes of a lower share of the points may come and go
+MIN_SHARE_RATIO, MAX_SHARE_RATIO = 0.4, 2.5  # to which a class may shrink and grow, of its share of the points
+MIN_BRANCH_KAPPA = 0.1  # agreement of 2D and 3D beyond chance; branches that agree by chance prove nothing
+
 Numbers = dict[str, float]
 
 
@@ -131,12 +142,14 @@ class Gate:
         current, source, normalization = (baseline.numbers for baseline in baselines)
         # The source comes back as soon as what is in use is worth no more than it: where the scene is the source's own.
         gain = 0.0 if name == "source" else self.config.min_pseudo_label_gain
-        refused = (
-            *self._unlike_anchor(numbers, normalization),
-            *self._collapsed(numbers, source, normalization),
-            *self._inconsistent(numbers, current, source, normalization, gain),
-            *self._worse_in_a_class(numbers, current, source, normalization),
-        )
+        found = {
+            "source_agreement": self._unlike_anchor(numbers, normalization),
+            "collapse": self._collapsed(numbers, source, normalization),
+            "branch_agreement": self._branches_apart(numbers),
+            "consistency": self._inconsistent(numbers, current, source, normalization, gain),
+            "class_iou": self._worse_in_a_class(numbers, current, source, normalization),
+        }
+        refused = tuple(reason for criterion in self.config.criteria for reason in found[criterion])
         return Verdict(name, refused, numbers["score"], numbers)
 
     def _replayed(self, verdict: Verdict, replay: Callable[[str], float]) -> Verdict:
@@ -149,11 +162,11 @@ class Gate:
         return replace(verdict, refused=refused, numbers=numbers)
 
     def _unlike_anchor(self, numbers: Numbers, normalization: Numbers) -> tuple[str, ...]:
-        config, found = self.config, []
+        found = []
         # Statistics alone move some points away from the source, and for the better: so much is allowed, down to where
         # they no longer speak of the same things (cameras that see nothing).
-        limit = min(config.min_source_agreement, normalization["anchor"] - config.source_agreement_tolerance)
-        limit = max(limit, config.source_agreement_floor)
+        limit = min(MIN_SOURCE_AGREEMENT, normalization["anchor"] - SOURCE_AGREEMENT_TOLERANCE)
+        limit = max(limit, SOURCE_AGREEMENT_FLOOR)
         if numbers["anchor"] < limit:
             found.append(
                 f"anchor: agrees on {numbers['anchor']:.3f} of what the source is sure of, {limit:.3f} expected"
@@ -165,33 +178,34 @@ class Gate:
         return tuple(found)
 
     def _collapsed(self, numbers: Numbers, source: Numbers, normalization: Numbers) -> tuple[str, ...]:
-        config, found = self.config, []
+        found = []
         usual = min(source["entropy"], normalization["entropy"])
-        if numbers["entropy"] < config.min_entropy_ratio * usual:
-            found.append(
-                f"collapse: entropy {numbers['entropy']:.4f}, {config.min_entropy_ratio:g} of {usual:.4f} expected"
-            )
+        if numbers["entropy"] < MIN_ENTROPY_RATIO * usual:
+            found.append(f"collapse: entropy {numbers['entropy']:.4f}, {MIN_ENTROPY_RATIO:g} of {usual:.4f} expected")
         for branch in NETWORK_BRANCHES:
-            if numbers[f"most/{branch}"] > config.max_single_class_share:
+            if numbers[f"most/{branch}"] > MAX_SINGLE_CLASS_SHARE:
                 most = numbers[f"most/{branch}"]
-                limit = config.max_single_class_share
+                limit = MAX_SINGLE_CLASS_SHARE
                 found.append(f"collapse: {branch}: one class for {most:.3f} of the points, {limit:g} at most")
         for name in self.classes:
             key = f"share/{name}"
             low, high = sorted((source[key], normalization[key]))
-            if low >= config.min_class_share and numbers[key] < config.min_share_ratio * low:
+            if low >= MIN_CLASS_SHARE and numbers[key] < MIN_SHARE_RATIO * low:
                 found.append(f"collapse: {name}: {numbers[key]:.4f} of the points, was {low:.4f}")
-            if numbers[key] > config.max_share_ratio * high + config.min_class_share:
+            if numbers[key] > MAX_SHARE_RATIO * high + MIN_CLASS_SHARE:
                 found.append(f"collapse: {name}: {numbers[key]:.4f} of the points, was {high:.4f}")
         return tuple(found)
+
+    def _branches_apart(self, numbers: Numbers) -> tuple[str, ...]:
+        if numbers.get("kappa", 1.0) >= MIN_BRANCH_KAPPA:
+            return ()
+        return (f"consistency: 2d and 3d agree by chance (kappa {numbers['kappa']:.3f})",)
 
     def _inconsistent(
         self, numbers: Numbers, current: Numbers, source: Numbers, normalization: Numbers, gain: float
     ) -> tuple[str, ...]:
-        config, found = self.config, []
-        if numbers.get("kappa", 1.0) < config.min_branch_kappa:
-            found.append(f"consistency: 2d and 3d agree by chance (kappa {numbers['kappa']:.3f})")
-        found += [
+        config = self.config
+        found = [
             f"consistency: {key} {numbers[key]:.3f}, in use {current[key]:.3f}"
             for key, tolerance in (
                 ("modalities", config.consistency_tolerance),
@@ -235,7 +249,7 @@ class Measures:
         self._classes = classes
         self._config = config
         source = references.source
-        self._sure = source.probability >= config.confident_probability
+        self._sure = source.probability >= CONFIDENT_PROBABILITY
         judged = references.labels[references.seen] if references.seen.any() else references.labels
         enough = np.bincount(judged, minlength=IGNORE + 1)[: len(classes)]
         self._judged = enough >= config.min_class_points  # classes that are met often enough to speak of

@@ -3,6 +3,7 @@ from buffer_support import make_frame, make_summary
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sam_adapt_ros.adaptation.buffer import eviction
 from sam_adapt_ros.adaptation.buffer.eviction import BoundedFrameSet, BufferEntry, FrameTraits
 from sam_adapt_ros.adaptation.buffer.stored_frame import ImageStorage, StoredFrame
 from sam_adapt_ros.config import BufferConfig
@@ -22,11 +23,11 @@ def slow_eviction(stream, config, limit):
             apart = []
             for j, other in enumerate(kept):
                 if i != j:
-                    in_place = min(np.linalg.norm(each.position - other.position) / config.distance_scale, 1)
-                    in_appearance = config.novelty * np.linalg.norm(each.descriptor - other.descriptor)
+                    in_place = min(np.linalg.norm(each.position - other.position) / eviction.DISTANCE_SCALE, 1)
+                    in_appearance = eviction.APPEARANCE_WEIGHT * np.linalg.norm(each.descriptor - other.descriptor)
                     apart.append(np.sqrt(in_place**2 + in_appearance**2))
             divergence = sum(h * np.log(h / m) for h, m in zip(each.histogram, mean, strict=True) if h > 0)
-            utility = (np.mean(sorted(apart)[:2]) + 1e-6) * (1 + config.class_balance * max(divergence, 0))
+            utility = (np.mean(sorted(apart)[:2]) + 1e-6) * (1 + eviction.RARITY_WEIGHT * max(divergence, 0))
             utilities.append(utility * 0.5 ** ((newest - each.admitted) / config.half_life))
         del kept[int(np.argmin(utilities))]
     return [each.admitted for each in kept]

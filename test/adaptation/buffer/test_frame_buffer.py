@@ -13,6 +13,7 @@ from buffer_support import CLASSES, assert_same_frame, drive, flat_summary, make
 from store_weights import die_at
 
 from sam_adapt_ros.adaptation import FrameBuffer, summarize
+from sam_adapt_ros.adaptation.buffer import eviction
 from sam_adapt_ros.adaptation.buffer.stored_frame import ImageStorage, StoredFrame
 from sam_adapt_ros.errors import StoreError
 
@@ -37,8 +38,9 @@ def test_frames_come_from_the_whole_drive_instead_of_its_end():
     assert np.diff(x).max() < 80
 
 
-def test_rare_classes_and_new_looks_stay():
-    buffer = FrameBuffer(small(half_life=0, held_out=0, distance_scale=1000.0))
+def test_rare_classes_and_new_looks_stay(monkeypatch):
+    monkeypatch.setattr(eviction, "DISTANCE_SCALE", 1000.0)
+    buffer = FrameBuffer(small(half_life=0, held_out=0))
     rare = {30, 90, 150}
     for i in range(200):
         buffer.add(make_frame(i, (2.0 * i, 0.0)), flat_summary((0.5, 0, 0, 0.5) if i in rare else (1, 0, 0, 0)))

@@ -5,9 +5,8 @@ import pytest
 from buffer_support import make_frame
 
 from sam_adapt_ros.adaptation.buffer.frame_checks import FrameChecks, image_statistics
-from sam_adapt_ros.config import FrameChecksConfig
 
-CONFIG = FrameChecksConfig(min_points=40)
+MIN_POINTS = 40
 
 
 def with_image(frame, image):
@@ -15,12 +14,12 @@ def with_image(frame, image):
 
 
 def test_frames_of_a_scene_have_no_fault():
-    checks = FrameChecks(CONFIG)
+    checks = FrameChecks(MIN_POINTS)
     assert [checks.fault(make_frame(seed, views=2)) for seed in range(5)] == [None] * 5
 
 
 def test_a_sweep_with_too_few_finite_points_is_a_fault():
-    checks = FrameChecks(CONFIG)
+    checks = FrameChecks(MIN_POINTS)
     frame = make_frame(0)
     frame.points[:11] = np.nan
     assert checks.fault(frame) == "no_points"
@@ -28,7 +27,7 @@ def test_a_sweep_with_too_few_finite_points_is_a_fault():
 
 
 def test_a_sweep_that_repeats_itself_is_a_fault_missing_returns_or_not():
-    checks = FrameChecks(CONFIG)
+    checks = FrameChecks(MIN_POINTS)
     first, other = make_frame(0), make_frame(1)
     first.points[3] = np.nan
     assert checks.fault(first) is None
@@ -38,7 +37,7 @@ def test_a_sweep_that_repeats_itself_is_a_fault_missing_returns_or_not():
 
 
 def test_the_last_sweep_is_remembered_by_value():
-    checks = FrameChecks(CONFIG)
+    checks = FrameChecks(MIN_POINTS)
     frame = make_frame(0)
     assert checks.fault(frame) is None
     frame.points[:] += 1
@@ -53,11 +52,11 @@ def test_one_camera_at_fault_is_enough(kind):
         "dark_image": np.full(shape, 3, np.uint8),
         "noisy_image": np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8),
     }[kind]
-    assert FrameChecks(CONFIG).fault(with_image(frame, bad)) == kind
+    assert FrameChecks(MIN_POINTS).fault(with_image(frame, bad)) == kind
 
 
 def test_without_a_camera_nothing_is_learned_from():
-    assert FrameChecks(CONFIG).fault(make_frame(0, views=0)) == "no_images"
+    assert FrameChecks(MIN_POINTS).fault(make_frame(0, views=0)) == "no_images"
 
 
 def test_image_statistics_are_those_of_the_pixels():

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sam_adapt_ros.adaptation.promotion.candidate_evaluation import Behaviour, agreement
+from sam_adapt_ros.adaptation.promotion.candidate_evaluation import HeldOutPredictions, agreement
 from sam_adapt_ros.adaptation.promotion.gate import Gate, References
 from sam_adapt_ros.config import GateConfig
 
@@ -22,14 +22,14 @@ def labels(error: float, seed: int, classes: int = 4) -> np.ndarray:
     return np.where(rng.random(COUNT) < error, rng.integers(0, classes, COUNT), TRUTH).astype(np.uint8)
 
 
-def behaviour(error: float, seed: int, confidence: float = 0.97) -> Behaviour:
+def behaviour(error: float, seed: int, confidence: float = 0.97) -> HeldOutPredictions:
     """Of a network whose branches err independently, and that is sure where it is right."""
     fused = labels(error, seed)
     probability = np.where(fused == TRUTH, confidence, 0.6).astype(np.float32)
     augmented = np.where(np.random.default_rng(seed + 1).random(COUNT) < error, labels(1, seed + 2), fused)
     image = np.where(SEEN, labels(2 * error, seed + 3), 255).astype(np.uint8)
     points = labels(1.5 * error, seed + 4)
-    return Behaviour(fused, probability, image, points, augmented.astype(np.uint8), (1 - probability) / 2)
+    return HeldOutPredictions(fused, probability, image, points, augmented.astype(np.uint8), (1 - probability) / 2)
 
 
 @pytest.fixture
@@ -81,12 +81,12 @@ def test_not_finite_is_refused(gate: Gate, references: References, value: float)
     assert gate.judge({"student": None}, references).verdicts[0].refused == ("not finite",)
 
 
-def collapsed(lost: int, into: int) -> Behaviour:
+def collapsed(lost: int, into: int) -> HeldOutPredictions:
     """Perfect, and in perfect agreement with itself, but for one class that became another."""
     merged = np.where(lost == TRUTH, into, TRUTH).astype(np.uint8)
     sure = np.full(COUNT, 0.97, np.float32)
     image = np.where(SEEN, merged, 255).astype(np.uint8)
-    return Behaviour(merged, sure, image, merged, merged, (1 - sure) / 2)
+    return HeldOutPredictions(merged, sure, image, merged, merged, (1 - sure) / 2)
 
 
 def test_a_lost_class_is_a_collapse(gate: Gate, references: References) -> None:
@@ -95,9 +95,21 @@ def test_a_lost_class_is_a_collapse(gate: Gate, references: References) -> None:
         assert any(reason.startswith(f"collapse: {CLASSES[lost]}") for reason in verdict.refused), (lost, verdict)
 
 
+def test_only_the_criteria_that_are_asked_for_count(references: References) -> None:
+    lost = collapsed(2, 0)
+    whole = Gate(GateConfig(min_class_points=100), CLASSES).judge({"student": lost}, references).verdicts[0]
+    kinds = {reason.partition(":")[0] for reason in whole.refused}
+    assert kinds > {"collapse"}
+    config = GateConfig(min_class_points=100, criteria=["collapse"])
+    part = Gate(config, CLASSES).judge({"student": lost}, references).verdicts[0]
+    assert part.refused == tuple(reason for reason in whole.refused if reason.startswith("collapse"))
+
+
 def test_one_class_for_everything_is_a_collapse(gate: Gate, references: References) -> None:
     nothing = np.zeros(COUNT, np.uint8)
-    one = Behaviour(nothing, np.ones(COUNT, np.float32), nothing, nothing, nothing, np.zeros(COUNT, np.float32))
+    one = HeldOutPredictions(
+        nothing, np.ones(COUNT, np.float32), nothing, nothing, nothing, np.zeros(COUNT, np.float32)
+    )
     verdict = gate.judge({"student": one}, references).verdicts[0]
     assert any("entropy" in reason for reason in verdict.refused)
     assert any("anchor" in reason for reason in verdict.refused)
@@ -108,7 +120,7 @@ def test_leaving_the_anchor_is_refused_however_consistent(gate: Gate, references
     image = np.where(SEEN, swapped, 255).astype(np.uint8)
     sure = np.full(COUNT, 0.97, np.float32)
     verdict = gate.judge(
-        {"student": Behaviour(swapped, sure, image, swapped, swapped, (1 - sure) / 2)}, references
+        {"student": HeldOutPredictions(swapped, sure, image, swapped, swapped, (1 - sure) / 2)}, references
     ).verdicts[0]
     assert any(reason.startswith("anchor") for reason in verdict.refused)
 
@@ -122,7 +134,7 @@ def test_branches_alike_by_chance_alone_are_not_believed(gate: Gate, references:
     assert gate.judge({"student": good}, references).promoted
 
 
-def without_cars(good: Behaviour) -> Behaviour:
+def without_cars(good: HeldOutPredictions) -> HeldOutPredictions:
     """Tells them at random."""
     cars = TRUTH == 2
     random = np.random.default_rng(5).choice([2, 2, 2, 0, 1, 1, 3], COUNT).astype(np.uint8)
@@ -146,7 +158,9 @@ def test_a_class_that_falls_apart_is_refused(gate: Gate, references: References,
 
 
 def test_without_held_out_points_nothing_is_promoted(gate: Gate) -> None:
-    empty = Behaviour(*(np.zeros(0, kind) for kind in (np.uint8, np.float32, np.uint8, np.uint8, np.uint8, np.float32)))
+    empty = HeldOutPredictions(
+        *(np.zeros(0, kind) for kind in (np.uint8, np.float32, np.uint8, np.uint8, np.uint8, np.float32))
+    )
     decision = gate.judge({"student": empty}, References(empty, empty, empty, np.zeros(0, np.uint8), np.zeros(0, bool)))
     assert not decision.promoted
     assert not gate.judge({}, References(empty, empty, empty, np.zeros(0, np.uint8), np.zeros(0, bool))).promoted
