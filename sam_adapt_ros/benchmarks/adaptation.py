@@ -7,6 +7,7 @@ import logging
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,13 @@ import numpy as np
 from sam_adapt_ros.benchmarks import Figure
 from sam_adapt_ros.branch import NETWORK_BRANCHES
 from sam_adapt_ros.config import Config
-from sam_adapt_ros.evaluation.segmentation_metrics import FUSED_SEEN, Evaluation
-from sam_adapt_ros.evaluation.segmentation_metrics import evaluate as evaluate_frames
-from sam_adapt_ros.frame import Frame
+from sam_adapt_ros.evaluation.recovery import recovered
+from sam_adapt_ros.evaluation.segmentation_metrics import FUSED_SEEN, Evaluation, evaluate
 from sam_adapt_ros.io.json_values import json_values
-from sam_adapt_ros.pipelines import recovery
+from sam_adapt_ros.pipelines import reference_models
 from sam_adapt_ros.pipelines.adaptive_replay import OnlineRun
 from sam_adapt_ros.pipelines.simulated_drives import town_bag
-from sam_adapt_ros.progress import Progress, no_progress
+from sam_adapt_ros.progress import Stages, no_stages, track
 from sam_adapt_ros.segmentation import Segmenter, load_segmenter
 from sam_adapt_ros.simulation.drive import frames as render
 
@@ -69,7 +69,7 @@ class Result:
     @property
     def recovered(self) -> float:
         """(final - source) / (oracle - source); NaN where the shift costs nothing."""
-        return recovery.recovered(self.miou_source, self.miou_final, self.miou_oracle)
+        return recovered(self.miou_source, self.miou_final, self.miou_oracle)
 
 
 def bench_adaptation(
@@ -78,19 +78,18 @@ def bench_adaptation(
     seeds: Sequence[int] = TEST_SEEDS,
     protocol: Protocol = Protocol(),
     output: Path | None = None,
-    progress: Progress = no_progress,
+    stages: Stages = no_stages,
 ) -> list[Result]:
     """Adapts on a drive a shift and seed, and judges on unseen ones. output: a JSON file, rewritten after each."""
     config = with_source_drives(config)
     results: list[Result] = []
     for shift in shifts:
-        oracle = train_oracle(config, shift, protocol)
+        oracle = train_oracle(config, shift, protocol, stages)
         for seed in seeds:
-            results.append(measure(config, shift, seed, oracle, protocol))
+            results.append(measure(config, shift, seed, oracle, protocol, stages))
             logger.info("%s, seed %d: %s", shift, seed, _line(results[-1]))
             if output is not None:
                 write_results(results, config, output)
-            progress(len(results), len(shifts) * len(seeds))
     return results
 
 
@@ -103,26 +102,32 @@ def with_source_drives(config: Config, frames: int = 60) -> Config:
     return Config.from_flat({**config.to_flat(), "adaptation.source.bags": bags})
 
 
-def measure(config: Config, shift: str, seed: int, oracle: Segmenter, protocol: Protocol) -> Result:
+def measure(
+    config: Config, shift: str, seed: int, oracle: Segmenter, protocol: Protocol, stages: Stages = no_stages
+) -> Result:
     """One drive learned from, frame by frame, and the weights that come of it on an unseen drive."""
     unseen = list(render(shift, seed + 5, protocol.unseen_frames, protocol.unseen_period))
     with tempfile.TemporaryDirectory(prefix="sam_adapt_") as folder:
         run, config = OnlineRun.begin(config, Path(folder) / "store")
-        for frame in render(shift, seed, protocol.frames, protocol.period):
-            run.label(frame)
-            run.learn(config)
-        run.learn(config, at_end=True)
-        samples = recovery.to_samples(run.adapter.buffer.training(), run.source)
+        with stages(f"{shift}, seed {seed}: adapting") as progress:
+            for frame in track(render(shift, seed, protocol.frames, protocol.period), progress, protocol.frames):
+                run.label(frame)
+                run.learn(config)
+            run.learn(config, at_end=True)
+        samples = reference_models.to_samples(run.adapter.buffer.training(), run.source)
         found = {
             "source": run.source,
-            "normalization_only": recovery.normalization_only(run.source, samples, config),
+            "normalization_only": reference_models.batchnorm_only(run.source, samples, config),
             "final": run.segmenter,
             "oracle": oracle,
         }
         judged: dict[str, Evaluation] = {}
         for name, segmenter in found.items():
-            same = name == "final" and segmenter is run.source
-            judged[name] = judged["source"] if same else evaluate_frames(unseen, segmenter)
+            if name == "final" and segmenter is run.source:
+                judged[name] = judged["source"]
+                continue
+            with stages(f"{shift}, seed {seed}: scoring {name.replace('_', ' ')}") as progress:
+                judged[name] = evaluate(track(unseen, progress, len(unseen)), segmenter)
     main = {f"miou_{name}": evaluation.miou(FUSED_SEEN) for name, evaluation in judged.items()}
     return Result(
         shift,
@@ -140,13 +145,15 @@ def measure(config: Config, shift: str, seed: int, oracle: Segmenter, protocol: 
     )
 
 
-def train_oracle(config: Config, shift: str, protocol: Protocol) -> Segmenter:
+def train_oracle(config: Config, shift: str, protocol: Protocol, stages: Stages = no_stages) -> Segmenter:
     """The source network trained on with true labels on other drives of the domain: what labels would give."""
     source, config = load_segmenter(config)
-    frames: list[Frame] = []
-    for seed in ORACLE_SEEDS:
-        frames += render(shift, seed, protocol.oracle_frames, protocol.oracle_period)
-    return recovery.train_oracle(source, recovery.to_samples(frames, source), config)
+    drives = [render(shift, seed, protocol.oracle_frames, protocol.oracle_period) for seed in ORACLE_SEEDS]
+    with stages(f"{shift}: rendering the oracle's drives") as progress:
+        frames = track(chain.from_iterable(drives), progress, len(drives) * protocol.oracle_frames)
+        samples = reference_models.to_samples(frames, source)
+    with stages(f"{shift}: training the oracle") as progress:
+        return reference_models.train_oracle(source, samples, config, progress=progress)
 
 
 def summarize(results: Sequence[Result]) -> dict[str, dict[str, float]]:
@@ -164,7 +171,7 @@ def summarize(results: Sequence[Result]) -> dict[str, dict[str, float]]:
             values = values[np.isfinite(values)]
             mean, spread = (float(values.mean()), float(values.std())) if len(values) else (np.nan, np.nan)
             table[shift][name], table[shift][f"{name}_spread"] = mean, spread
-        table[shift]["recovered_of_means"] = recovery.recovered(
+        table[shift]["recovered_of_means"] = recovered(
             *(table[shift][f"miou_{name}"] for name in ("source", "final", "oracle"))
         )
         table[shift]["worst_change"] = min(row.miou_final - row.miou_source for row in rows)

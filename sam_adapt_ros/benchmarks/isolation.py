@@ -7,7 +7,7 @@ import tempfile
 import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,7 +62,7 @@ def run(quick: bool = False) -> list[Figure]:
     """
     plan = QUICK if quick else Plan()
     from sam_adapt_ros.nodes.tools.latency_probe import Stopwatch
-    from sam_adapt_ros.pipelines.live_bag import drive, keep_to_this_machine
+    from sam_adapt_ros.pipelines.live_bag import drive_live, keep_to_this_machine
 
     bag = town_bag("night", 100, plan.frames)
     keep_to_this_machine()
@@ -70,7 +70,9 @@ def run(quick: bool = False) -> list[Figure]:
         config = _config(plan, Path(folder) / "store")
         with Stopwatch(config.lidar.topic) as stopwatch:
             schedule = _Schedule(stopwatch, plan.idle)
-            recording = drive(bag, config, Path(folder), rate=RATE, force=True, progress=schedule)
+            recording = drive_live(
+                bag, config, Path(folder), rate=RATE, force=True, stages=lambda title: nullcontext(schedule)
+            )
     times = _Times(stopwatch, schedule.resumed_ns)
     lost = {
         stamp: sent for stamp, sent in stopwatch.sent.items() if Branch.FUSED not in recording.labels.get(stamp, {})
@@ -158,9 +160,9 @@ class _Times:
     """Latencies in ms: ``without`` learning, ``learning``, and of all frames since learning began (``onwards``)."""
 
     def __init__(self, stopwatch: Stopwatch, resumed_ns: int) -> None:
-        from sam_adapt_ros.pipelines.live_bag import LEARNING
+        from sam_adapt_ros.pipelines.live_bag import ROUND_PHASES
 
-        self.rounds = LEARNING
+        self.rounds = ROUND_PHASES
         self._phases = sorted(stopwatch.phases)
         self._reported = [when for when, _ in self._phases]
         spans = [(sent, stopwatch.labelled.get(stamp)) for stamp, sent in sorted(stopwatch.sent.items())[WARM_UP:]]

@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import chain
+from itertools import chain, product
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ from sam_adapt_ros.errors import ConfigError
 from sam_adapt_ros.evaluation.label_statistics import LabelStatistics
 from sam_adapt_ros.evaluation.segmentation_metrics import FUSED_SEEN, evaluate
 from sam_adapt_ros.masks.generators import build
-from sam_adapt_ros.progress import Progress, no_progress
+from sam_adapt_ros.progress import Progress, Stages, no_stages, track
 from sam_adapt_ros.pseudo_labels import PreparedFrame, PseudoLabelGenerator
 from sam_adapt_ros.segmentation import Segmenter, load_segmenter
 from sam_adapt_ros.segmentation.fusion import FUSIONS
@@ -54,7 +54,7 @@ def compare_recipes(
     seeds: Sequence[int],
     protocol: Protocol = Protocol(),
     output: Path | None = None,
-    progress: Progress = no_progress,
+    stages: Stages = no_stages,
 ) -> list[Row]:
     """One round of learning a recipe, shift and seed, on the frames that the buffer keeps of a drive.
 
@@ -68,31 +68,32 @@ def compare_recipes(
             raise ConfigError(f"recipe {name}: mode source_free expected, got with_source")
     source, config = load_segmenter(config)
     rows: list[Row] = []
-    total = len(shifts) * len(seeds) * (1 + len(recipes))
-    for shift in shifts:
-        for seed in seeds:
-            buffer = FrameBuffer(config.adaptation.buffer)
-            for frame in render(shift, seed, protocol.frames, protocol.period):
+    for shift, seed in product(shifts, seeds):
+        drive = f"{shift}, seed {seed}"
+        buffer = FrameBuffer(config.adaptation.buffer)
+        with stages(f"{drive}: collecting frames") as progress:
+            for frame in track(render(shift, seed, protocol.frames, protocol.period), progress, protocol.frames):
                 buffer.add(frame, summarize_frame(frame, source(frame).labels, len(source.taxonomy)))
-            unseen = list(render(shift, seed + 5, protocol.unseen_frames, protocol.unseen_period))
-            for name, recipe in {"source": None, **recipes}.items():
-                coverage = precision = 0.0
-                segmenter = source
-                if recipe is not None:
-                    recipe = recipe.model_copy(update={"taxonomy": config.taxonomy})
-                    segmenter, coverage, precision = _student(source, recipe, buffer.training(), buffer.held_out())
-                judged = evaluate(unseen, segmenter)
-                miou = {key: judged.miou(key) for key in KEYS}
-                rows.append(Row(name, shift, seed, miou, coverage, precision))
-                logger.info("%s, seed %d, %s: %s", shift, seed, name, miou)
-                if output is not None:
-                    write_rows(rows, output)
-                progress(len(rows), total)
+        unseen = list(render(shift, seed + 5, protocol.unseen_frames, protocol.unseen_period))
+        for name, recipe in {"source": None, **recipes}.items():
+            segmenter, coverage, precision = source, 0.0, 0.0
+            if recipe is not None:
+                recipe = recipe.model_copy(update={"taxonomy": config.taxonomy})
+                with stages(f"{drive}: training with recipe {name}") as progress:
+                    segmenter, coverage, precision = _student(
+                        source, recipe, buffer.training(), buffer.held_out(), progress
+                    )
+            with stages(f"{drive}: scoring {name}") as progress:
+                judged = evaluate(track(unseen, progress, len(unseen)), segmenter)
+            rows.append(Row(name, shift, seed, {key: judged.miou(key) for key in KEYS}, coverage, precision))
+            logger.info("%s, %s: %s", drive, name, rows[-1].miou)
+            if output is not None:
+                write_rows(rows, output)
     return rows
 
 
 def _student(
-    source: Segmenter, config: Config, training: FrameSequence, held_out: FrameSequence
+    source: Segmenter, config: Config, training: FrameSequence, held_out: FrameSequence, progress: Progress
 ) -> tuple[Segmenter, float, float]:
     """The student of one round, with coverage and precision of its pseudo-labels over the seen points."""
     adaptation = config.adaptation
@@ -115,6 +116,7 @@ def _student(
     run = SelfTraining(normalized, labelled, adaptation.self_training)
     while not run.finished:
         run.step()
+        progress(run.done, adaptation.self_training.steps)
     student = Segmenter(run.average, source.taxonomy, config.segmenter, "student")
     return (student, found.coverage, found.precision) if run.done else (student, 0.0, 0.0)
 

@@ -20,7 +20,7 @@ from sam_adapt_ros.errors import ConfigError
 from sam_adapt_ros.evaluation.segmentation_metrics import FUSED_SEEN, evaluate
 from sam_adapt_ros.frame import Frame
 from sam_adapt_ros.pipelines.adaptive_replay import OnlineRun
-from sam_adapt_ros.progress import Progress, no_progress
+from sam_adapt_ros.progress import Progress, Stages, no_progress, no_stages, part_of, track
 from sam_adapt_ros.segmentation import Segmenter
 from sam_adapt_ros.simulation.drive import frames as render
 
@@ -90,12 +90,8 @@ def drive_through(
     legs: Sequence[Leg],
     drives: Iterable[Iterable[Frame]],
     unseen: dict[str, list[Frame]],
-    progress: Progress = no_progress,
 ) -> StreamResult:
-    """Learns along the drives, and judges what is in use at the end of each on unseen drives by domain.
-
-    progress: called with the legs done, and all.
-    """
+    """Adapts along the drives, and scores the weights in use at the end of each on unseen drives by domain."""
     judged: dict[str, dict[str, float]] = {}
 
     def judge(segmenter: Segmenter) -> dict[str, float]:
@@ -113,7 +109,6 @@ def drive_through(
         logger.info(
             "%s, seed %d: %s", *legs[leg], {domain: round(miou[-1], 4) for domain, miou in result.after.items()}
         )
-        progress(leg + 1, len(legs))
 
     def learn(leg: int, *, at_end: bool = False) -> None:
         known = len(run.decisions)
@@ -133,11 +128,7 @@ def drive_through(
 
 
 def long_stream(
-    config: Config,
-    shift: str,
-    seed: int,
-    protocol: StreamProtocol = StreamProtocol(),
-    progress: Progress = no_progress,
+    config: Config, shift: str, seed: int, protocol: StreamProtocol = StreamProtocol(), progress: Progress = no_progress
 ) -> StreamResult:
     """Many drives through towns of one domain: what was learned of the first must not be lost on the others."""
     legs = [Leg(shift, seed + number * _NEXT_SEED) for number in range(protocol.drives)]
@@ -189,7 +180,9 @@ def resident_megabytes() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-def memory_in_town(config: Config, seed: int, rounds: int = 20, every: int = 4) -> MemoryResult:
+def memory_in_town(
+    config: Config, seed: int, rounds: int = 20, every: int = 4, progress: Progress = no_progress
+) -> MemoryResult:
     """By night; as many frames as it takes, with a buffer that is full after the first rounds."""
     small = {
         "adaptation.buffer.max_frames": 40,
@@ -200,7 +193,7 @@ def memory_in_town(config: Config, seed: int, rounds: int = 20, every: int = 4) 
     frames = 60 + every * rounds
     with tempfile.TemporaryDirectory(prefix="sam_adapt_") as folder:
         run, config = OnlineRun.begin(config, Path(folder) / "store")
-        return memory(run, config, render("night", seed, frames, 0.3), rounds, every)
+        return memory(run, config, track(render("night", seed, frames, 0.3), progress, frames), rounds, every)
 
 
 STREAMS = ("long", "return", "memory")
@@ -213,7 +206,7 @@ def bench_streams(
     seeds: Sequence[int] = (110,),
     protocol: StreamProtocol = StreamProtocol(),
     output: Path | None = None,
-    progress: Progress = no_progress,
+    stages: Stages = no_stages,
 ) -> dict[str, Any]:
     """The named measurements; output: a JSON file, rewritten after each. Raises ConfigError for an unknown name."""
     unknown = sorted(set(names) - set(STREAMS))
@@ -232,14 +225,17 @@ def bench_streams(
     for seed in seeds:
         if "long" in names:
             for shift in shifts:
-                result = long_stream(config, shift, seed, protocol, progress)
+                with stages(f"{protocol.drives} drives, {shift}, seed {seed}") as progress:
+                    result = long_stream(config, shift, seed, protocol, progress)
                 first, last = result.after[shift][0], result.after[shift][-1]
                 keep("long", {"shift": shift, "seed": seed, "change": last - first, **_plain(result)})
         if "return" in names:
-            result = return_to_day(config, seed, protocol, progress)
+            with stages(f"day, night, day, seed {seed}") as progress:
+                result = return_to_day(config, seed, protocol, progress)
             keep("return", {"seed": seed, "change": result.change("day"), **_plain(result)})
         if "memory" in names:
-            measured = memory_in_town(config, seed)
+            with stages(f"memory, seed {seed}") as progress:
+                measured = memory_in_town(config, seed, progress=progress)
             keep("memory", {"seed": seed, "growth": measured.growth, **asdict(measured)})
     return found
 
@@ -270,10 +266,17 @@ def _through_the_town(
     held = {
         leg.domain: list(render(leg.domain, leg.seed, protocol.unseen_frames, protocol.unseen_period)) for leg in unseen
     }
-    drives = (render(leg.domain, leg.seed, protocol.frames, protocol.period) for leg in legs)
+    drives = (
+        track(
+            render(leg.domain, leg.seed, protocol.frames, protocol.period),
+            part_of(progress, number, len(legs)),
+            protocol.frames,
+        )
+        for number, leg in enumerate(legs)
+    )
     with tempfile.TemporaryDirectory(prefix="sam_adapt_") as folder:
         run, config = OnlineRun.begin(config, Path(folder) / "store")
-        return drive_through(run, config, legs, drives, held, progress)
+        return drive_through(run, config, legs, drives, held)
 
 
 def _told(leg: int, decision: Decision) -> dict[str, Any]:

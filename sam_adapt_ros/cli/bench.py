@@ -11,6 +11,7 @@ from rich.table import Table
 from sam_adapt_ros.cli.app import (
     ConfigName,
     Mode,
+    Output,
     Overrides,
     Recipe,
     app,
@@ -20,6 +21,7 @@ from sam_adapt_ros.cli.app import (
 from sam_adapt_ros.cli.configuration import AUTO, load_config
 from sam_adapt_ros.cli.progress_bar import progress_bar
 from sam_adapt_ros.config import Config
+from sam_adapt_ros.errors import ConfigError
 
 
 @app.command("bench-adaptation")
@@ -41,7 +43,6 @@ def bench_adaptation(
 ) -> None:
     """Measure what adaptation recovers of domain shifts, on unseen drives through the town."""
     from sam_adapt_ros.benchmarks import adaptation
-    from sam_adapt_ros.pipelines.simulated_drives import parse_seeds
 
     settings = load_config(config, set, recipe, mode)
     if stream:
@@ -49,8 +50,7 @@ def bench_adaptation(
         return
     output = output or Path("out/bench_adaptation.json")
     chosen = adaptation.Protocol(frames=frames)
-    with progress_bar("adapting") as progress:
-        results = adaptation.bench_adaptation(settings, shifts.split(","), parse_seeds(seeds), chosen, output, progress)
+    results = adaptation.bench_adaptation(settings, _names(shifts), parse_seeds(seeds), chosen, output, progress_bar)
     names = ("miou_source", "miou_normalization_only", "miou_final", "miou_oracle", "recovered")
     worst = ("worst_change", "worst_change_all_points")
     table = Table("shift", *names, "of the means", "worst change", "of all points")
@@ -75,13 +75,11 @@ def bench_recipes(
 ) -> None:
     """Compare what recipes make of the same frames, without a gate, on unseen drives through the town."""
     from sam_adapt_ros.benchmarks import recipes as comparison
-    from sam_adapt_ros.pipelines.simulated_drives import parse_seeds
 
-    chosen = {name: load_config(config, set, name) for name in recipes.split(",")}
-    with progress_bar("comparing") as progress:
-        rows = comparison.compare_recipes(
-            load_config(config, set), chosen, shifts.split(","), parse_seeds(seeds), output=output, progress=progress
-        )
+    chosen = {name: load_config(config, set, name) for name in _names(recipes)}
+    rows = comparison.compare_recipes(
+        load_config(config, set), chosen, _names(shifts), parse_seeds(seeds), output=output, stages=progress_bar
+    )
     names = ("fused_seen", "gain", "gain_spread", "fused", "2d", "3d", "coverage", "precision")
     table = Table("recipe", "shift", *names)
     for recipe, by_shift in comparison.summarize(rows).items():
@@ -93,15 +91,72 @@ def bench_recipes(
 
 def _bench_streams(config: Config, names: str, shifts: str, seeds: str, frames: int, output: Path) -> None:
     from sam_adapt_ros.benchmarks import stream
-    from sam_adapt_ros.pipelines.simulated_drives import parse_seeds
 
     protocol = stream.StreamProtocol(frames=frames)
-    with progress_bar("driving") as progress:
-        found = stream.bench_streams(
-            config, names.split(","), shifts.split(","), parse_seeds(seeds), protocol, output, progress
-        )
+    found = stream.bench_streams(
+        config, _names(names), _names(shifts), parse_seeds(seeds), protocol, output, progress_bar
+    )
     table = Table("measured", "value", "goal")
     for row in stream.figures(found):
         table.add_row(*row)
     console.print(table)
     print_written(output)
+
+
+@app.command()
+def ablate(
+    bags: Annotated[list[Path], typer.Argument(help="Independent drives of one domain.", show_default=False)] = [],
+    config: ConfigName = AUTO,
+    output: Output = Path("out/ablation"),
+    set: Overrides = [],
+    domain: Annotated[
+        str,
+        typer.Option(
+            help="Instead of bags: simulated drives of these domains, night,abroad,sparse.", show_default=False
+        ),
+    ] = "",
+    seeds: Annotated[str, typer.Option(help="Of the simulated drives: 60-62 or 60,64.")] = "60-62",
+    frames: Annotated[int, typer.Option(min=1, help="Length of a simulated drive.")] = 30,
+    masks: Annotated[
+        list[str], typer.Option(help="Mask generators to compare with the configured one.", show_default=False)
+    ] = [],
+    swept: Annotated[bool, typer.Option("--sweep/--no-sweep", help="Sweep every threshold, too.")] = True,
+) -> None:
+    """Measure what each part of the pseudo-labels is worth, and sweep every threshold.
+
+    Example: sam-adapt ablate --domain night --seeds 60-62 --no-sweep
+    """
+    from sam_adapt_ros.benchmarks import ablation
+    from sam_adapt_ros.pipelines.simulated_drives import town_drives
+
+    if bool(bags) == bool(domain):
+        raise typer.BadParameter("give either bags or --domain")
+    settings = load_config(config, set, bags=bags)
+    drives = {"drives": bags}
+    if domain:
+        with progress_bar("rendering the drives") as progress:
+            drives = town_drives(_names(domain), parse_seeds(seeds), frames, progress)
+    with progress_bar("measuring") as progress:
+        result = ablation.ablate(drives, settings, masks, swept=swept, progress=progress)
+    for group, results in result.groups.items():
+        table = Table(*ablation.HEADER, title=f"{group}, %")
+        for row in ablation.table(results):
+            table.add_row(*row)
+        console.print(table)
+    ablation.write_report(result, output)
+    print_written(*(output / name for name in ("ablation.csv", "ablation.json", "pictures", "report.html")))
+
+
+def parse_seeds(text: str) -> list[int]:
+    """``60-62`` -> 60, 61, 62; ``60,64`` -> 60, 64. Raises ConfigError for anything else."""
+    seeds: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdigit() or (dash and not last.isdigit()) or int(last or first) < int(first):
+            raise ConfigError(f"seeds: 60-62 or 60,64 expected, got {text!r}")
+        seeds += range(int(first), int(last or first) + 1)
+    return seeds
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")]

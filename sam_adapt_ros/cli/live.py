@@ -117,11 +117,11 @@ def demo(
 
     Leaves a report of what adaptation gained, measured on a drive that it has not seen. Some 12 minutes on two cores.
     """
-    from sam_adapt_ros.pipelines.demo import Plan, adapt_live, label_live
+    from sam_adapt_ros.pipelines.demo import DemoSettings, adapt_live, label_live
 
     config = load_config(SIMULATED, set)
     if adapt:
-        summary = adapt_live(Plan(domain or "night"), config, output, progress_bar)
+        summary = adapt_live(DemoSettings(domain or "night"), config, output, progress_bar)
         _print_adaptation(summary.facts["adaptation"])
     else:
         summary = label_live(domain or "day", config, output, progress_bar)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sam_adapt_ros.branch import Branch
 from sam_adapt_ros.evaluation.label_statistics import LabelStatistics
-from sam_adapt_ros.evaluation.run_summary import Summary
+from sam_adapt_ros.evaluation.run_summary import RunSummary
 from sam_adapt_ros.frame import IGNORE
 from sam_adapt_ros.taxonomy import Taxonomy
 
@@ -21,7 +21,7 @@ SCOPES = ("seen", "all")
 """Points that some camera sees, which masks can reach; all points of the sweep."""
 
 
-class PseudoLabelSummary(Summary):
+class PseudoLabelSummary(RunSummary):
     """A run's summary with statistics by stage (``PseudoLabels.stages``) and scope.
 
     mask_fates: masks by what became of them: ``labelled``, or the constraint that they failed.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from sam_adapt_ros.frame import IGNORE
 from sam_adapt_ros.taxonomy import Taxonomy
 
 
-class Summary:
+class RunSummary:
     """Gathers a run, frame by frame; live and offline runs fill the same one."""
 
     def __init__(self, taxonomy: Taxonomy) -> None:
@@ -42,6 +44,13 @@ class Summary:
             self.points_seen_by_camera += int(np.count_nonzero(labels[Branch.IMAGE] != IGNORE))
         if truth is not None:
             self.evaluation.add_labels(truth, labels)
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Adds the time that the block takes to the latencies of ``stage``."""
+        start = time.perf_counter()
+        yield
+        self.add_latencies({stage: time.perf_counter() - start})
 
     def add_latencies(self, seconds_by_stage: Mapping[str, float]) -> None:
         for stage, seconds in seconds_by_stage.items():

@@ -13,14 +13,15 @@ from sam_adapt_ros.adaptation.promotion.gate import Decision
 from sam_adapt_ros.bags import BagWriter
 from sam_adapt_ros.cancellation import NEVER, CancellationToken
 from sam_adapt_ros.config import Config
-from sam_adapt_ros.evaluation.run_summary import Summary
+from sam_adapt_ros.evaluation.run_summary import RunSummary
 from sam_adapt_ros.frame import Frame
-from sam_adapt_ros.pipelines.replay import LABELS, ending_early, read_through, write_labels
+from sam_adapt_ros.pipelines.bag_frames import bag_frames, cancelled_by_interrupt, write_labels
+from sam_adapt_ros.pipelines.replay import LABELS
 from sam_adapt_ros.progress import Progress, no_progress, part_of
 from sam_adapt_ros.segmentation import Prediction, Segmenter, load_segmenter
 from sam_adapt_ros.visualization.adaptation_report import adaptation_sections
 from sam_adapt_ros.visualization.before_after import BeforeAfter
-from sam_adapt_ros.visualization.run_report import Sample, write_run_report
+from sam_adapt_ros.visualization.run_report import ReportFrame, write_run_report
 from sam_adapt_ros.visualization.timeline import Timeline
 
 
@@ -80,7 +81,7 @@ def replay_adapting(
     passes: int = 1,
     force: bool = False,
     progress: Progress = no_progress,
-) -> Summary:
+) -> RunSummary:
     """Labels every frame of ``bag``, ``passes`` times over, and learns in between.
 
     Leaves ``labels`` (a bag, of the last pass), ``store`` (weights), ``summary.json``, pictures and ``report.html``.
@@ -91,22 +92,22 @@ def replay_adapting(
     output.mkdir(parents=True, exist_ok=True)
     run, config = OnlineRun.begin(config, fresh_folder(output / "store"))
     taxonomy = run.source.taxonomy
-    summary = Summary(taxonomy)
-    samples: list[Sample] = []
+    summary = RunSummary(taxonomy)
+    samples: list[ReportFrame] = []
     start = time.perf_counter()
-    with BagWriter(output / "labels", force=force) as writer, ending_early() as token:
+    with BagWriter(output / "labels", force=force) as writer, cancelled_by_interrupt() as token:
         for number in range(passes):
             if token.cancelled:
                 break
             last = number == passes - 1
-            read = summary if last else Summary(taxonomy)
-            for frame, _, pictured in read_through(bag, config, read, part_of(progress, number, passes), token):
+            read = summary if last else RunSummary(taxonomy)
+            for frame, _, pictured in bag_frames(bag, config, read, part_of(progress, number, passes), token):
                 prediction = run.label(frame)
                 if last:
                     write_labels(writer, LABELS, frame, prediction.labels, prediction.probability, taxonomy)
                     summary.add(prediction.by_branch(), frame.ground_truth)
                     if pictured:
-                        samples.append(Sample(frame, prediction.labels))
+                        samples.append(ReportFrame(frame, prediction.labels))
                 run.learn(config, token=token)
         if not token.cancelled:
             run.learn(config, at_end=True, token=token)

@@ -1,11 +1,10 @@
-"""The main job on a drive through the town: a model that has only seen the day drives into the night, and adapts."""
+"""The demo: a model that has only seen the day drives into the night, live, and adapts."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,32 +12,32 @@ from typing import Any
 from sam_adapt_ros.adaptation import StoreReader
 from sam_adapt_ros.bags import BagReader
 from sam_adapt_ros.config import Config
-from sam_adapt_ros.evaluation.run_summary import Summary
+from sam_adapt_ros.evaluation.recovery import recovery_figures
+from sam_adapt_ros.evaluation.run_summary import RunSummary
+from sam_adapt_ros.evaluation.segmentation_metrics import Evaluation, evaluate
 from sam_adapt_ros.frame import Frame
 from sam_adapt_ros.nodes.tools.launcher import with_arguments
 from sam_adapt_ros.nodes.tools.recording import Recording
-from sam_adapt_ros.pipelines import recovery
 from sam_adapt_ros.pipelines.adaptive_replay import fresh_folder
-from sam_adapt_ros.pipelines.live_bag import drive, run_live, sum_up
-from sam_adapt_ros.pipelines.simulated_drives import OraclePlan, oracle_in_background, town_bag
-from sam_adapt_ros.progress import Progress
+from sam_adapt_ros.pipelines.live_bag import drive_live, run_live, summarize
+from sam_adapt_ros.pipelines.reference_models import OracleRecipe, batchnorm_only, oracle_in_background, to_samples
+from sam_adapt_ros.pipelines.simulated_drives import town_bag
+from sam_adapt_ros.progress import Progress, Stages, track
 from sam_adapt_ros.segmentation import Segmenter, load_segmenter
 from sam_adapt_ros.visualization.adaptation_report import adaptation_sections
 from sam_adapt_ros.visualization.before_after import BeforeAfter
 from sam_adapt_ros.visualization.run_report import PICTURES, evenly_spaced, write_run_report
 from sam_adapt_ros.visualization.timeline import Timeline
 
-Stage = Callable[[str], AbstractContextManager[Progress]]
-"""A step of the demo by its title, with its progress."""
-NORMALIZED_ON = 40
-"""Frames of the drive that normalization alone is estimated on."""
+BATCHNORM_FRAMES = 40
+"""Frames of the drive that BatchNorm statistics alone are re-estimated on."""
 
 
 @dataclass(frozen=True)
-class Plan:
+class DemoSettings:
     """What is driven: so many frames, at ``rate`` times the recorded speed of two a second.
 
-    patience_s: how long the last round of learning is waited for. The unseen drive is what the weights are judged on.
+    patience_s: how long a round that is under way at the end is waited for. The weights are judged on the unseen drive.
     """
 
     domain: str = "night"
@@ -53,118 +52,130 @@ class Plan:
     oracle_steps: int = 80
 
     @property
-    def oracle(self) -> OraclePlan:
-        return OraclePlan(self.domain, self.oracle_seeds, self.oracle_frames, self.oracle_steps)
+    def oracle(self) -> OracleRecipe:
+        return OracleRecipe(self.domain, self.oracle_seeds, self.oracle_frames, self.oracle_steps)
 
 
-def label_live(domain: str, config: Config, output: Path, stage: Stage, frames: int = 60) -> Summary:
-    """A drive, labelled live over DDS by the shipped model; leaves a report in ``output``."""
-    with stage("rendering the drive") as progress:
-        bag = town_bag(domain, Plan.seed, frames, progress)
-    with stage("labelling it live, over DDS") as progress:
-        return run_live(bag, config, output, force=True, progress=progress)
+def label_live(domain: str, config: Config, output: Path, stages: Stages, frames: int = 60) -> RunSummary:
+    """A drive, labelled live over DDS by the source model; leaves a report in ``output``."""
+    with stages("rendering the drive") as progress:
+        bag = town_bag(domain, DemoSettings.seed, frames, progress)
+    return run_live(bag, config, output, force=True, stages=stages)
 
 
-def adapt_live(plan: Plan, config: Config, output: Path, stage: Stage) -> Summary:
-    """A drive, labelled live over DDS and learned from on the way; then the weights that came of it on an unseen one.
+def adapt_live(settings: DemoSettings, config: Config, output: Path, stages: Stages) -> RunSummary:
+    """A drive, labelled live over DDS while the model adapts to it; then the adapted weights on an unseen drive.
 
     Leaves in ``output`` what ``label_live`` does and the weight ``store``; ``summary.json`` has ``adaptation``.
     """
     store = fresh_folder(output / "store")
-    config = _sharing_cores(with_arguments(config, store=str(store)))
-    with stage("rendering the drive") as progress:
-        bag = town_bag(plan.domain, plan.seed, plan.frames, progress)
-    with stage("driving, live over DDS") as progress:
-        recording = drive(
-            bag, config, output, rate=plan.rate, patience_s=plan.patience_s, force=True, progress=progress
-        )
-    with stage("measuring what was gained") as progress, oracle_in_background(plan.oracle, config) as oracle:
-        return _Story(plan, config, bag, store, recording, output).tell(oracle, progress)
+    config = _share_cores(with_arguments(config, store=str(store)))
+    with stages("rendering the drive") as progress:
+        bag = town_bag(settings.domain, settings.seed, settings.frames, progress)
+    recording = drive_live(
+        bag, config, output, rate=settings.rate, patience_s=settings.patience_s, force=True, stages=stages
+    )
+    with oracle_in_background(settings.oracle, config) as wait_for_oracle:
+        measurement = _Measurement(settings, config, bag, store, recording)
+        measurement.score_drive(stages)
+        measurement.score_unseen_drive(stages, wait_for_oracle)
+    with stages("drawing the report"):
+        return measurement.report(output)
 
 
-def _sharing_cores(config: Config) -> Config:
-    """The segmenter leaves the adapter its threads, so that neither waits for the other; unless told otherwise."""
+def _share_cores(config: Config) -> Config:
+    """Leaves the adapter its threads, so that segmenter and adapter do not wait for each other; unless configured."""
     cores = os.cpu_count() or 1
     threads = config.segmenter.threads or max(1, cores - config.adaptation.resources.threads)
     return Config.from_flat({**config.to_flat(), "segmenter.threads": threads})
 
 
-class _Story:
-    """What the drive amounts to, measured afterwards in process."""
+class _Measurement:
+    """What adaptation gained on the drive, measured afterwards in process."""
 
-    def __init__(self, plan: Plan, config: Config, bag: Path, store: Path, recording: Recording, output: Path) -> None:
-        self._plan, self._bag, self._recording, self._output = plan, bag, recording, output
+    def __init__(self, settings: DemoSettings, config: Config, bag: Path, store: Path, recording: Recording) -> None:
+        self._settings, self._bag, self._recording = settings, bag, recording
         self._source, self._config = load_segmenter(config)
         self._last = StoreReader(store).current()
+        self._final = Segmenter.load(self._last.path, self._config.segmenter, self._source.taxonomy)
         self._decisions = _read_log(store / "adapter" / "decisions.jsonl")
+        self._timeline = Timeline(self._source.taxonomy)
+        self._scores: dict[str, Evaluation] = {}
 
-    def tell(self, oracle: Callable[[], Segmenter], progress: Progress) -> Summary:
-        """oracle: waits for it. Writes the report."""
-        progress(0, 4)
-        timeline = Timeline(self._source.taxonomy)
-        summary, samples = sum_up(
-            self._recording,
-            self._bag,
-            self._config,
-            self._plan.rate,
-            lambda frame, labels: timeline.add(frame, labels, self._source(frame).by_branch()),
-        )
-        self._mark_events(timeline)
-        progress(1, 4)
-        unseen = self._frames(town_bag(self._plan.domain, self._plan.unseen_seed, self._plan.unseen_frames))
-        final = Segmenter.load(self._last.path, self._config.segmenter, self._source.taxonomy)
-        models = {
-            "miou_source_unseen": self._source,
-            "miou_normalization_only": self._normalized(),
-            "miou_final": final,
-        }
-        judged = {"miou_source": timeline.source, "miou_online": timeline.online, **recovery.judge(unseen, models)}
-        progress(2, 4)
-        judged |= recovery.judge(unseen, {"miou_oracle": oracle()})
-        progress(3, 4)
-        summary.facts["adaptation"] = facts = self._facts(timeline, recovery.figures(judged))
+    def score_drive(self, stages: Stages) -> None:
+        """The labels that were published, beside those of the source model on the same frames."""
+        with stages("scoring the drive, beside the source model") as progress:
+            self._summary, self._shown = summarize(
+                self._recording,
+                self._bag,
+                self._config,
+                self._settings.rate,
+                lambda frame, labels: self._timeline.add(frame, labels, self._source(frame).by_branch()),
+                progress,
+            )
+        self._mark_events()
+        self._scores |= {"miou_source": self._timeline.source, "miou_online": self._timeline.online}
+
+    def score_unseen_drive(self, stages: Stages, wait_for_oracle: Callable[[Progress], Segmenter]) -> None:
+        """The last weights and what they are compared with, on a drive that nothing was learned from."""
+        settings = self._settings
+        with stages("rendering the unseen drive") as progress:
+            bag = town_bag(settings.domain, settings.unseen_seed, settings.unseen_frames, progress)
+        self._unseen = self._frames(bag)
+        self._score("miou_source_unseen", self._source, "the source model", stages)
+        with stages("re-estimating BatchNorm statistics"):
+            frames = self._frames(self._bag, max(1, settings.frames // BATCHNORM_FRAMES))
+            batchnorm = batchnorm_only(self._source, to_samples(frames, self._source), self._config)
+        self._score("miou_normalization_only", batchnorm, "BatchNorm statistics alone", stages)
+        self._score("miou_final", self._final, "the adapted weights", stages)
+        with stages("training the oracle with true labels") as progress:
+            oracle = wait_for_oracle(progress)
+        self._score("miou_oracle", oracle, "the oracle", stages)
+
+    def report(self, output: Path) -> RunSummary:
+        facts = self._facts()
+        self._summary.facts["adaptation"] = facts
         shown = [
-            BeforeAfter(frame, self._source(frame).by_branch(), final(frame).by_branch())
-            for frame in (unseen[place] for place in sorted(evenly_spaced(len(unseen), PICTURES)))
+            BeforeAfter(frame, self._source(frame).by_branch(), self._final(frame).by_branch())
+            for frame in (self._unseen[place] for place in sorted(evenly_spaced(len(self._unseen), PICTURES)))
         ]
-        pictures = self._output / "pictures"
+        pictures = output / "pictures"
         pictures.mkdir(exist_ok=True)
-        sections = adaptation_sections(timeline, facts, shown, pictures)
-        write_run_report(summary, samples, self._output, f"From day into {self._plan.domain}, live", sections)
-        progress(4, 4)
-        return summary
+        sections = adaptation_sections(self._timeline, facts, shown, pictures)
+        write_run_report(self._summary, self._shown, output, f"From day into {self._settings.domain}, live", sections)
+        return self._summary
+
+    def _score(self, name: str, segmenter: Segmenter, title: str, stages: Stages) -> None:
+        with stages(f"scoring {title} on the unseen drive") as progress:
+            self._scores[name] = evaluate(track(self._unseen, progress, len(self._unseen)), segmenter)
 
     def _frames(self, bag: Path, every: int = 1) -> list[Frame]:
         with BagReader(bag, self._config) as reader:
             return [frame for place, frame in enumerate(reader.frames()) if place % every == 0]
 
-    def _normalized(self) -> Segmenter:
-        frames = self._frames(self._bag, max(1, self._plan.frames // NORMALIZED_ON))
-        return recovery.normalization_only(self._source, recovery.to_samples(frames, self._source), self._config)
-
-    def _mark_events(self, timeline: Timeline) -> None:
+    def _mark_events(self) -> None:
         """The gate's decisions and the rollbacks, at the frames after which they were reported."""
         moments = self._recording.moments("promotions") + self._recording.moments("rejections")
         # Decisions come one at a time: the log has them in the same order.
         for (time_ns, _), decision in zip(sorted(moments, key=lambda m: m[0]), self._decisions, strict=False):
-            timeline.decide(decision["promoted"], decision["reason"], self._recording.frames_before(time_ns))
+            self._timeline.decide(decision["promoted"], decision["reason"], self._recording.frames_before(time_ns))
         for time_ns, report in self._recording.moments("rollbacks"):
-            timeline.roll_back(str(report.get("change_reason", "")), self._recording.frames_before(time_ns))
-        timeline.events.sort(key=lambda event: event.frame)
+            self._timeline.roll_back(str(report.get("change_reason", "")), self._recording.frames_before(time_ns))
+        self._timeline.events.sort(key=lambda event: event.frame)
 
-    def _facts(self, timeline: Timeline, figures: dict[str, Any]) -> dict[str, Any]:
-        counts = timeline.as_dict()
+    def _facts(self) -> dict[str, Any]:
+        settings, counts = self._settings, self._timeline.as_dict()
         with BagReader(self._bag, self._config) as reader:
             lost = self._recording.lost_in_swaps(frame.stamp_ns for frame in reader.frames())
         reported = self._recording.segmenter[-1][1] if self._recording.segmenter else {}
         return {
-            **figures,
+            **recovery_figures(self._scores),
             **{name: counts[name] for name in ("promotions", "rejections", "rollbacks")},
             "frames_dropped_by_swaps": len(lost),
             "swap_ms": reported.get("swap_ms", {}).get("max"),
             "last_weights": self._last.name,
-            "drive": {"domain": self._plan.domain, "seed": self._plan.seed, "frames": self._plan.frames},
-            "unseen_drive": {"seed": self._plan.unseen_seed, "frames": self._plan.unseen_frames},
+            "drive": {"domain": settings.domain, "seed": settings.seed, "frames": settings.frames},
+            "unseen_drive": {"seed": settings.unseen_seed, "frames": settings.unseen_frames},
             "decisions": self._decisions,
         }
 

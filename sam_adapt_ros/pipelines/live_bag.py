@@ -17,7 +17,7 @@ from sam_adapt_ros.bags import BagReader
 from sam_adapt_ros.branch import Branch, BranchLabels
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import BagError, SamAdaptError
-from sam_adapt_ros.evaluation.run_summary import Summary
+from sam_adapt_ros.evaluation.run_summary import RunSummary
 from sam_adapt_ros.frame import Frame
 from sam_adapt_ros.nodes.tools.adapter_client import is_open
 from sam_adapt_ros.nodes.tools.launcher import with_calibration_of
@@ -25,16 +25,16 @@ from sam_adapt_ros.nodes.tools.node_process import AdapterProcess, SegmenterProc
 from sam_adapt_ros.nodes.tools.player import play
 from sam_adapt_ros.nodes.tools.recorder import LABELS, STATUS, Recorder
 from sam_adapt_ros.nodes.tools.recording import Recording
-from sam_adapt_ros.progress import Progress, no_progress
+from sam_adapt_ros.progress import Progress, Stages, no_progress, no_stages, track
 from sam_adapt_ros.segmentation import load_segmenter
-from sam_adapt_ros.visualization.run_report import PICTURES, Sample, evenly_spaced, write_run_report
+from sam_adapt_ros.visualization.run_report import PICTURES, ReportFrame, evenly_spaced, write_run_report
 
 logger = logging.getLogger(__name__)
 
 START_TIMEOUT_S = 120.0
 IDLE_S = 10.0
 """So long without a label after the bag has ended, and nothing more will come."""
-LEARNING = ("statistics", "pseudo_labels", "training", "evaluation")
+ROUND_PHASES = ("statistics", "pseudo_labels", "training", "evaluation")
 """Phases of a round."""
 
 
@@ -51,16 +51,18 @@ def run_live(
     *,
     rate: float = 1.0,
     force: bool = False,
-    progress: Progress = no_progress,
-) -> Summary:
-    """``drive``, and what became of it: ``summary.json``, pictures and ``report.html`` in ``output``."""
-    recording = drive(bag, config, output, rate=rate, force=force, progress=progress)
-    summary, samples = sum_up(recording, bag, config, rate)
-    write_run_report(summary, samples, output, title=f"{bag.name}, live")
+    stages: Stages = no_stages,
+) -> RunSummary:
+    """``drive_live``, then ``summary.json``, pictures and ``report.html`` in ``output``."""
+    recording = drive_live(bag, config, output, rate=rate, force=force, stages=stages)
+    with stages("scoring the labels") as progress:
+        summary, shown = summarize(recording, bag, config, rate, progress=progress)
+    with stages("drawing the report"):
+        write_run_report(summary, shown, output, title=f"{bag.name}, live")
     return summary
 
 
-def drive(
+def drive_live(
     bag: Path,
     config: Config,
     output: Path,
@@ -68,13 +70,12 @@ def drive(
     rate: float = 1.0,
     patience_s: float = 0.0,
     force: bool = False,
-    progress: Progress = no_progress,
+    stages: Stages = no_stages,
 ) -> Recording:
     """Starts the segmenter and, where the configuration names a weight store, the adapter; plays the bag to them and
     leaves ``labels`` (a bag), ``segmenter.log`` and ``adapter.log`` in ``output``.
 
-    rate: times the recorded speed. patience_s: how long, after the bag, a round of learning that is under way is waited
-    for. progress: called with (frames labelled, frames in all).
+    rate: times the recorded speed. patience_s: how long, after the bag, a round that is under way is waited for.
     Raises BagError when the bag cannot be played or the segmenter ends before it.
     """
     output.mkdir(parents=True, exist_ok=True)
@@ -93,8 +94,7 @@ def drive(
         if config.adaptation.store.folder:
             adapter = stack.enter_context(AdapterProcess(config, use_sim_time=True, log=logs["adapter"]))
             stack.callback(segmenter.ask_to_stop)
-        live = _Drive(bag, config, rate, sweeps, segmenter, adapter, recorder, progress)
-        live.run(patience_s)
+        _Drive(bag, config, rate, sweeps, segmenter, adapter, recorder).run(patience_s, stages)
     return Recording.load(output / "labels")
 
 
@@ -114,18 +114,18 @@ class _Drive:
     segmenter: SegmenterProcess
     adapter: AdapterProcess | None
     recorder: Recorder
-    progress: Progress
 
-    def run(self, patience_s: float) -> None:
+    def run(self, patience_s: float, stages: Stages) -> None:
         if self.adapter is not None:
-            # Else it would miss the first frames.
-            self._wait(lambda: is_open(self._learning()), START_TIMEOUT_S)
-        self._play()
-        if self.adapter is not None:
-            number = self._learning().get("round")
-            self._wait(lambda: self._round() != number, patience_s)
+            with stages("starting segmenter and adapter"):  # else the adapter would miss the first frames
+                self._wait(lambda: is_open(self._adapter_status()), START_TIMEOUT_S)
+        with stages("driving, live over DDS") as progress:
+            self._play(progress)
+        if (number := self._round()) is not None:
+            with stages(f"finishing round {number}, {patience_s:g} s at most"):
+                self._wait(lambda: self._round() != number, patience_s)
 
-    def _play(self) -> None:
+    def _play(self, progress: Progress) -> None:
         stop, failures = threading.Event(), []
 
         def play_bag() -> None:
@@ -151,7 +151,7 @@ class _Drive:
                 ended = self.recorder.wait(
                     {LABELS: self.sweeps}, idle_s=None if playing else IDLE_S, timeout_s=0.2 if playing else 2 * IDLE_S
                 )
-                self.progress(self.recorder.counts[LABELS], self.sweeps)
+                progress(self.recorder.counts[LABELS], self.sweeps)
                 if failures:
                     raise failures[0]
                 self._check()
@@ -174,39 +174,40 @@ class _Drive:
         if self.adapter is not None:
             self.adapter.keep_running()
 
-    def _learning(self) -> dict[str, Any]:
-        """What the adapter said last."""
+    def _adapter_status(self) -> dict[str, Any]:
+        """What the adapter reported last; {} before, and without an adapter."""
         return self.recorder.diagnostics(STATUS, "adapter")
 
     def _round(self) -> int | None:
         """The number of the round that is under way."""
-        learning = self._learning()
-        return learning.get("round") if learning.get("phase") in LEARNING else None
+        status = self._adapter_status()
+        return status.get("round") if status.get("phase") in ROUND_PHASES else None
 
 
-def sum_up(
+def summarize(
     recording: Recording,
     bag: Path,
     config: Config,
     rate: float = 1.0,
     each: Callable[[Frame, BranchLabels], None] | None = None,
-) -> tuple[Summary, list[Sample]]:
-    """The recorded labels, judged by the bag's ground truth; pictures are of the bag's own frames.
+    progress: Progress = no_progress,
+) -> tuple[RunSummary, list[ReportFrame]]:
+    """The recorded labels, judged by the bag's ground truth, and the frames to be shown.
 
     each: called with every labelled frame and its labels.
     """
     segmenter, config = load_segmenter(config)  # for the taxonomy that the labels are of
-    summary, samples = Summary(segmenter.taxonomy), []
+    summary, shown = RunSummary(segmenter.taxonomy), []
     with BagReader(bag, config) as reader:
         pictured = evenly_spaced(reader.sweeps, PICTURES)
-        for place, frame in enumerate(reader.frames()):
+        for place, frame in enumerate(track(reader.frames(), progress, reader.sweeps)):
             by_branch = recording.labels.get(frame.stamp_ns, {})
             if Branch.FUSED in by_branch:
                 summary.add(by_branch, frame.ground_truth)
                 if each:
                     each(frame, by_branch)
                 if place in pictured:
-                    samples.append(Sample(frame, by_branch[Branch.FUSED]))
+                    shown.append(ReportFrame(frame, by_branch[Branch.FUSED]))
         summary.frames_in = reader.sweeps
     last = recording.segmenter[-1][1] if recording.segmenter else {}
     summary.dropped.update(last.get("dropped", {}))
@@ -218,4 +219,4 @@ def sum_up(
     summary.seconds = recording.seconds / rate
     summary.facts = {"bag": str(bag), "mode": "live over DDS", "rate": rate}
     summary.facts |= {name: last[name] for name in ("weights", "version", "device") if name in last}
-    return summary, samples
+    return summary, shown

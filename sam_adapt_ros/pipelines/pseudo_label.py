@@ -13,8 +13,8 @@ from sam_adapt_ros.config import Config
 from sam_adapt_ros.evaluation.pseudo_label_summary import PseudoLabelSummary
 from sam_adapt_ros.frame import IGNORE
 from sam_adapt_ros.masks import build
+from sam_adapt_ros.pipelines.bag_frames import write_labels
 from sam_adapt_ros.pipelines.bag_pseudo_labels import BagPseudoLabels
-from sam_adapt_ros.pipelines.replay import write_labels
 from sam_adapt_ros.progress import Progress, no_progress
 from sam_adapt_ros.pseudo_labels import Selection
 from sam_adapt_ros.segmentation import load_segmenter
@@ -46,9 +46,9 @@ def pseudo_label(
         made = BagPseudoLabels(bag, config, segmenter, build(config.masks), progress)
         pictured = evenly_spaced(len(made.selections), PICTURES)
         for place, (frame, prediction, selection, pseudo) in enumerate(made.labelled()):
-            writing = time.perf_counter()
-            write_labels(writer, TOPIC, frame, pseudo.labels, _probability(selection, pseudo.labels), taxonomy)
-            summary.add_latencies({**pseudo.timings, "write": time.perf_counter() - writing})
+            with summary.timed("write"):
+                write_labels(writer, TOPIC, frame, pseudo.labels, _probability(selection, pseudo.labels), taxonomy)
+            summary.add_latencies(pseudo.timings)
             seen = prediction.to_frame(prediction.seen, False)
             summary.add_pseudo_labels(selection.ensemble, frame.ground_truth, seen, pseudo)
             if place in pictured:

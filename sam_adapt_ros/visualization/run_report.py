@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam_adapt_ros.branch import Branch
-from sam_adapt_ros.evaluation.run_summary import Summary
+from sam_adapt_ros.evaluation.run_summary import RunSummary
 from sam_adapt_ros.frame import Frame
 from sam_adapt_ros.visualization import plots
 from sam_adapt_ros.visualization.pictures import label_picture, overlay_picture, save_image
@@ -21,7 +21,7 @@ PICTURES = 4
 
 
 @dataclass(frozen=True, eq=False)
-class Sample:
+class ReportFrame:
     """A frame to be shown, with its labels, (N,) class ids."""
 
     frame: Frame
@@ -34,7 +34,7 @@ def evenly_spaced(total: int, count: int) -> set[int]:
 
 
 def write_run_report(
-    summary: Summary, samples: Sequence[Sample], output: Path, title: str, sections: Sequence[Section] = ()
+    summary: RunSummary, samples: Sequence[ReportFrame], output: Path, title: str, sections: Sequence[Section] = ()
 ) -> Path:
     """Writes everything into ``output`` and returns the path of ``report.html``. sections: to begin with."""
     pictures = output / "pictures"
@@ -69,7 +69,7 @@ def flow_section(facts: dict) -> Section:
     return Section("What went through", tables=tables)
 
 
-def _quality(summary: Summary, pictures: Path) -> Section:
+def _quality(summary: RunSummary, pictures: Path) -> Section:
     iou: dict[str, NDArray[np.float64]] = {branch: summary.evaluation.confusion[branch].iou() for branch in Branch}
     rows: list[tuple] = [
         (name, *(float(iou[branch][place]) for branch in Branch)) for place, name in enumerate(summary.taxonomy.classes)
@@ -91,7 +91,7 @@ def _quality(summary: Summary, pictures: Path) -> Section:
     )
 
 
-def _frames(summary: Summary, samples: Sequence[Sample], pictures: Path) -> Section:
+def _frames(summary: RunSummary, samples: Sequence[ReportFrame], pictures: Path) -> Section:
     shown = []
     for place, sample in enumerate(samples):
         beside = "" if sample.frame.ground_truth is None else "; right: true labels"
@@ -107,7 +107,7 @@ def _frames(summary: Summary, samples: Sequence[Sample], pictures: Path) -> Sect
     return Section("What it looks like", pictures=shown)
 
 
-def timing_section(summary: Summary, pictures: Path) -> Section:
+def timing_section(summary: RunSummary, pictures: Path) -> Section:
     series = {
         stage: (list(range(len(values))), [1e3 * value for value in values])
         for stage, values in summary.latencies.items()

@@ -19,12 +19,12 @@ from sam_adapt_ros.benchmarks.ablation.measurement import Measured
 from sam_adapt_ros.benchmarks.ablation.parallax import parallax_points
 from sam_adapt_ros.benchmarks.ablation.variants import rows, sweeps
 from sam_adapt_ros.config import Config
-from sam_adapt_ros.errors import BagError, ConfigError, MaskError
+from sam_adapt_ros.errors import BagError, MaskError
 from sam_adapt_ros.evaluation.label_statistics import LabelStatistics
 from sam_adapt_ros.frame import IGNORE, Frame
 from sam_adapt_ros.geometry.projection import project
 from sam_adapt_ros.masks import build
-from sam_adapt_ros.pipelines.simulated_drives import parse_seeds, town_drives
+from sam_adapt_ros.pipelines.simulated_drives import town_drives
 from sam_adapt_ros.pseudo_labels import PseudoLabelGenerator
 from sam_adapt_ros.segmentation import load_segmenter
 
@@ -268,19 +268,12 @@ def test_the_command_prints_the_table(night_bag: Path, tmp_path: Path, monkeypat
     assert (tmp_path / "report.html").is_file()
 
 
-def test_seeds() -> None:
-    assert parse_seeds("60-62,70") == [60, 61, 62, 70]
-    for wrong in ("", "a", "62-60", "1-", "60,,61"):
-        with pytest.raises(ConfigError, match="seeds"):
-            parse_seeds(wrong)
-
-
 def test_town_drives_are_rendered_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     steps: list[tuple[int, int]] = []
-    drives = town_drives("night, sparse", "5", 1, lambda *step: steps.append(step))
+    drives = town_drives(["night", "sparse"], [5], 1, lambda *step: steps.append(step))
     assert list(drives) == ["night", "sparse"]
     assert steps == [(1, 2), (2, 2)]
     assert all((bag / "metadata.yaml").is_file() for bags in drives.values() for bag in bags)
-    assert town_drives("night, sparse", "5", 1, lambda *step: steps.append(step)) == drives
+    assert town_drives(["night", "sparse"], [5], 1, lambda *step: steps.append(step)) == drives
     assert len(steps) == 2

@@ -4,11 +4,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from store_weights import make_weights
 from typer.testing import CliRunner
 
 from sam_adapt_ros import __version__, cli
 from sam_adapt_ros.adaptation import Record, WeightStore
+from sam_adapt_ros.cli.bench import parse_seeds
+from sam_adapt_ros.errors import ConfigError
 
 COMMANDS = (
     "convert",
@@ -71,3 +74,10 @@ def test_weights_commands_show_and_change_a_store(tmp_path: Path) -> None:
     broken = runner.invoke(cli.app, ["weights", "verify", str(tmp_path)])
     assert broken.exit_code == 1
     assert "bytes expected" in broken.output
+
+
+def test_seeds() -> None:
+    assert parse_seeds("60-62,70") == [60, 61, 62, 70]
+    for wrong in ("", "a", "62-60", "1-", "60,,61"):
+        with pytest.raises(ConfigError, match="seeds"):
+            parse_seeds(wrong)

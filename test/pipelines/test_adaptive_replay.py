@@ -16,7 +16,7 @@ from sam_adapt_ros.bags import Counts
 from sam_adapt_ros.config import Config, load_recipe
 from sam_adapt_ros.errors import ConfigError
 from sam_adapt_ros.frame import IGNORE, Frame
-from sam_adapt_ros.pipelines import adaptive_replay, replay
+from sam_adapt_ros.pipelines import adaptive_replay, bag_frames
 from sam_adapt_ros.segmentation import weights as weights_files
 from sam_adapt_ros.visualization.timeline import Timeline
 
@@ -55,7 +55,7 @@ def config(tmp_path: Path) -> Config:
 def test_a_bag_is_labelled_learned_from_and_reported(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replay, "BagReader", FakeReader)
+    monkeypatch.setattr(bag_frames, "BagReader", FakeReader)
     output = tmp_path / "run"
     adaptive_replay.replay_adapting(Path("dusk"), config, output, passes=2)
     facts = json.loads((output / "summary.json").read_text())
@@ -121,7 +121,7 @@ def test_an_unknown_recipe_is_named() -> None:
 def test_an_interruption_in_a_round_leaves_a_report(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, passes: int
 ) -> None:
-    monkeypatch.setattr(replay, "BagReader", FakeReader)
+    monkeypatch.setattr(bag_frames, "BagReader", FakeReader)
     run_round = Adapter.run_round
 
     def interrupted(adapter: Adapter, between: Callable[[], bool]) -> Decision | None:

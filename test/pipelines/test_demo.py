@@ -2,7 +2,7 @@
 
 import html
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,7 +10,8 @@ import pytest
 
 from sam_adapt_ros.adaptation import StoreReader
 from sam_adapt_ros.config import Config
-from sam_adapt_ros.pipelines.demo import Plan, adapt_live
+from sam_adapt_ros.pipelines.demo import DemoSettings, adapt_live
+from sam_adapt_ros.progress import Progress
 
 FRAMES = 12
 QUICK = {
@@ -28,19 +29,24 @@ QUICK = {
 }
 
 
+REPORTS: dict[str, list[tuple[int, int]]] = {}
+
+
 @contextmanager
-def stage(title: str) -> Iterator[Callable[[int, int], None]]:
-    yield lambda done, total: None
+def stages(title: str) -> Iterator[Progress]:
+    reports = REPORTS.setdefault(title, [])
+    yield lambda done, total: reports.append((done, total))
 
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("demo")
-    plan = Plan(frames=FRAMES, rate=0.4, unseen_frames=2, oracle_seeds=(80,), oracle_frames=2, oracle_steps=1)
+    oracle = {"oracle_seeds": (80,), "oracle_frames": 2, "oracle_steps": 1}
+    settings = DemoSettings(frames=FRAMES, rate=0.4, unseen_frames=2, **oracle)
     config = Config.load("town", {f"adaptation.{name}": value for name, value in QUICK.items()})
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(output / "cache"))
-        adapt_live(plan, config, output, stage)
+        adapt_live(settings, config, output, stages)
     return output
 
 
@@ -78,3 +84,21 @@ def test_the_report_tells_the_story_in_pictures(told: Path) -> None:
         assert part in page
     pictures = {path.name for path in (told / "pictures").iterdir()}
     assert {"adaptation.png", "before_after_00.jpg", "overlay_00.jpg"} <= pictures
+
+
+def test_no_stage_is_silent(told: Path) -> None:
+    counted = {
+        "rendering the drive": FRAMES,
+        "driving, live over DDS": FRAMES,
+        "scoring the drive, beside the source model": FRAMES,
+        "rendering the unseen drive": 2,
+        "scoring the source model on the unseen drive": 2,
+        "scoring BatchNorm statistics alone on the unseen drive": 2,
+        "scoring the adapted weights on the unseen drive": 2,
+        "training the oracle with true labels": 3,  # two frames to be rendered and one step, by another process
+        "scoring the oracle on the unseen drive": 2,
+    }
+    assert {title: reports[-1][1] for title, reports in REPORTS.items() if reports} == counted
+    assert REPORTS["training the oracle with true labels"][-1] == (3, 3)
+    uncounted = {"starting segmenter and adapter", "re-estimating BatchNorm statistics", "drawing the report"}
+    assert uncounted <= set(REPORTS)

@@ -15,7 +15,8 @@ from sam_adapt_ros.bags import BagReader, MessageReader
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import BagError, WeightsError
 from sam_adapt_ros.messages import read_labels, stamp_ns
-from sam_adapt_ros.pipelines.replay import ahead, replay
+from sam_adapt_ros.pipelines.bag_frames import read_ahead
+from sam_adapt_ros.pipelines.replay import replay
 from sam_adapt_ros.simulation import render_drive
 
 FRAMES = 6
@@ -122,7 +123,7 @@ def test_reading_ahead_keeps_order_and_is_bounded() -> None:
             yield number
 
     taken = []
-    for number, waited in ahead(items(), 3):
+    for number, waited in read_ahead(items(), 3):
         time.sleep(0.001)
         assert waited >= 0
         taken.append(number)
@@ -135,7 +136,7 @@ def test_an_error_while_reading_ahead_comes_in_its_place() -> None:
         yield 1
         raise BagError("cut short")
 
-    results = ahead(items(), 3)
+    results = read_ahead(items(), 3)
     assert next(results)[0] == 1
     with pytest.raises(BagError, match="cut short"):
         next(results)
@@ -146,7 +147,7 @@ def test_leaving_early_ends_the_reading_thread() -> None:
         while True:
             yield 0
 
-    results = ahead(items(), 2)
+    results = read_ahead(items(), 2)
     next(results)
     results.close()
     assert not [thread for thread in threading.enumerate() if thread.name == "read-ahead"]

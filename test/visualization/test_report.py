@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from sam_adapt_ros.evaluation.run_summary import Summary
+from sam_adapt_ros.evaluation.run_summary import RunSummary
 from sam_adapt_ros.frame import IGNORE, CameraView, Frame
 from sam_adapt_ros.geometry.camera import CameraModel
 from sam_adapt_ros.taxonomy import Taxonomy
@@ -38,7 +38,7 @@ def test_evenly_spaced(total: int, expected: set[int]) -> None:
 
 
 def test_summary_counts_and_judges(taxonomy: Taxonomy) -> None:
-    summary = Summary(taxonomy)
+    summary = RunSummary(taxonomy)
     truth = np.array([0, 0, 1, IGNORE], np.uint8)
     labels = {
         "fused": np.array([0, 1, 1, 2], np.uint8),
@@ -58,7 +58,7 @@ def test_summary_counts_and_judges(taxonomy: Taxonomy) -> None:
 
 
 def test_summary_without_ground_truth_claims_no_quality(taxonomy: Taxonomy) -> None:
-    summary = Summary(taxonomy)
+    summary = RunSummary(taxonomy)
     summary.add({"fused": np.zeros(3, np.uint8)}, None)
     assert "miou" not in summary.as_dict()
 

@@ -1,0 +1,142 @@
+"""What pipelines over a bag share: its frames, read ahead of the model; label clouds; leaving early on an interrupt."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sam_adapt_ros.bags import BagReader, BagWriter
+from sam_adapt_ros.cancellation import NEVER, CancellationToken
+from sam_adapt_ros.config import Config
+from sam_adapt_ros.evaluation.run_summary import RunSummary
+from sam_adapt_ros.frame import Frame
+from sam_adapt_ros.progress import Progress, no_progress
+from sam_adapt_ros.taxonomy import Taxonomy
+from sam_adapt_ros.visualization.run_report import PICTURES, evenly_spaced
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+READ_AHEAD = 4
+"""Frames that are read and decoded before the model asks for them."""
+
+
+class BagFrame(NamedTuple):
+    """A frame, the seconds that it was waited for, and whether the report is to show it."""
+
+    frame: Frame
+    waited: float
+    pictured: bool
+
+
+def bag_frames(
+    bag: Path,
+    config: Config,
+    summary: RunSummary,
+    progress: Progress = no_progress,
+    token: CancellationToken = NEVER,
+) -> Iterator[BagFrame]:
+    """The frames of a bag, read ahead; ``summary`` gets the counts of sweeps and of what was dropped.
+
+    token: cancelled, the iteration ends with the frame at hand.
+    """
+    with BagReader(bag, config) as reader:
+        pictured, frames_in = evenly_spaced(reader.sweeps, PICTURES), reader.sweeps
+        for place, (frame, waited) in enumerate(read_ahead(reader.frames(), READ_AHEAD)):
+            yield BagFrame(frame, waited, place in pictured)
+            progress(place + 1, reader.sweeps)
+            if token.cancelled:
+                frames_in = place + 1 + sum(reader.counts.dropped.values())
+                break
+        summary.frames_in += frames_in
+        summary.dropped.update(reader.counts.dropped)
+        summary.camera_drops.update(reader.counts.cameras)
+
+
+@contextmanager
+def cancelled_by_interrupt() -> Iterator[CancellationToken]:
+    """A token that the first SIGINT cancels, so that the work done so far is kept; the second one interrupts at once.
+
+    Signals reach the main thread only; elsewhere the token is never cancelled.
+    """
+    token = CancellationToken()
+    if threading.current_thread() is not threading.main_thread():
+        yield token
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def cancel(*_: object) -> None:
+        logger.warning("interrupted: writing the results of the frames so far; interrupt again to end at once")
+        token.cancel()
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, cancel)
+    try:
+        yield token
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def write_labels(
+    writer: BagWriter,
+    topic: str,
+    frame: Frame,
+    labels: NDArray[np.uint8],
+    probability: NDArray[np.float32],
+    taxonomy: Taxonomy,
+) -> None:
+    """A label cloud of the frame's points. labels, probability: (N,)."""
+    writer.write_labels(topic, frame.stamp_ns, frame.frame_id, frame.points, labels, probability, taxonomy.colors)
+
+
+def read_ahead(items: Iterator[T], depth: int) -> Iterator[tuple[T, float]]:
+    """Iterates in a thread of its own, at most ``depth`` items ahead; yields each item and the seconds waited for it.
+
+    An error of the iterator is raised here, in its place; leaving early ends the thread.
+    """
+    results: queue.Queue[tuple[str, object]] = queue.Queue(maxsize=depth)
+    stopped = threading.Event()
+
+    def put(kind: str, value: object) -> bool:
+        while not stopped.is_set():
+            try:
+                results.put((kind, value), timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def fill() -> None:
+        try:
+            for item in items:
+                if not put("item", item):
+                    return
+            put("end", None)
+        except BaseException as error:  # carried over to the consumer, which raises it
+            put("error", error)
+
+    thread = threading.Thread(target=fill, name="read-ahead", daemon=True)
+    thread.start()
+    try:
+        while True:
+            start = time.perf_counter()
+            kind, value = results.get()
+            if kind == "end":
+                return
+            if kind == "error":
+                assert isinstance(value, BaseException)
+                raise value
+            yield value, time.perf_counter() - start  # type: ignore[misc]
+    finally:
+        stopped.set()
+        thread.join()
