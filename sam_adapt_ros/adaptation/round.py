@@ -20,7 +20,8 @@ from sam_adapt_ros.adaptation.batchnorm import batchnorm_shift, reestimate_batch
 from sam_adapt_ros.adaptation.buffer.frame_buffer import FrameSequence
 from sam_adapt_ros.adaptation.labelled_source import LabelledSource, labelled_miou
 from sam_adapt_ros.adaptation.promotion.candidate_evaluation import CandidateEvaluator, HeldOutPredictions, is_finite
-from sam_adapt_ros.adaptation.promotion.gate import Decision, Gate, Measures, References
+from sam_adapt_ros.adaptation.promotion.gate import Decision, Gate
+from sam_adapt_ros.adaptation.promotion.metrics import Baselines, MetricsCalculator
 from sam_adapt_ros.adaptation.round_state import Phase, RoundFiles, RoundState
 from sam_adapt_ros.adaptation.round_summary import observed
 from sam_adapt_ros.adaptation.self_training import SelfTraining
@@ -62,7 +63,7 @@ class RoundContext:
     renewed: State = field(default_factory=dict)  # what is in use with re-estimated statistics
     start: State = field(default_factory=dict)  # what the student starts from
     candidates: dict[str, State] = field(default_factory=dict)
-    _evaluation: tuple[CandidateEvaluator, References] | None = None
+    _evaluation: tuple[CandidateEvaluator, Baselines] | None = None
 
     @property
     def training_samples(self) -> list[Sample]:
@@ -176,44 +177,44 @@ class Round:
         best with the pseudo-labels on held-out frames. Where a branch's statistics in the new domain are worth less
         than the source's, training begins without them."""
         self.phase = Phase.EVALUATION
-        evaluator, references = self._evaluation(context)
+        evaluator, baselines = self._evaluation(context)
         bases = [context.source, context.batchnorm]
         if self.config.rounds.initial_weights == "current" and context.in_use is not None:
             bases += [context.current, context.renewed]
-        measures = Measures(references, self.classes, self.config.gate)
+        calculator = MetricsCalculator(baselines, self.classes, self.config.gate)
         pairs = [combine_branches(image, points) for image in bases for points in bases]
-        scores = [measures.of(self._weighted(pair, evaluator, measures)[1])["score"] for pair in pairs]
+        scores = [calculator.measure(self._weighted(pair, evaluator, calculator)[1]).score for pair in pairs]
         context.start = pairs[int(np.argmax(scores))]
         if self.config.temperature_scaling:
-            context.candidates["calibration"] = context.current
-        context.candidates |= {"normalization": context.batchnorm, "start": context.start}
+            context.candidates["temperature_scaling"] = context.current
+        context.candidates |= {"batchnorm": context.batchnorm, "start": context.start}
 
     def _train_student(self, context: RoundContext) -> None:
-        """Trains a student on the pseudo-labels; candidates are the student, blends of it with its start, and single
+        """Trains a student on the pseudo-labels; candidates are the student, averages of it with its start, and single
         branches of these with the other branch of what is in use."""
         self.phase = Phase.TRAINING
         student = self._trained(context)
         rest = context.current if context.same_scene else context.source
-        for share in self.config.rounds.averaging_weights:
-            blend = average_weights(context.start, student, share)
-            name = "student" if share == 1 else f"blend {share:g}"
-            context.candidates[name] = blend
-            context.candidates[f"{name}, image only"] = combine_branches(blend, rest)
-            context.candidates[f"{name}, points only"] = combine_branches(rest, blend)
+        for weight in self.config.rounds.averaging_weights:
+            average = average_weights(context.start, student, weight)
+            name = "student" if weight == 1 else f"average {weight:g}"
+            context.candidates[name] = average
+            context.candidates[f"{name}, 2d only"] = combine_branches(average, rest)
+            context.candidates[f"{name}, 3d only"] = combine_branches(rest, average)
 
     def _decide(self, context: RoundContext) -> Outcome:
         """Evaluates every candidate on the held-out frames and lets the gate decide."""
         self.phase = Phase.EVALUATION
-        evaluator, references = self._evaluation(context)
-        measures = Measures(references, self.classes, self.config.gate)
+        evaluator, baselines = self._evaluation(context)
+        calculator = MetricsCalculator(baselines, self.classes, self.config.gate)
         evaluated: dict[str, HeldOutPredictions | None] = {}
         if context.in_use is not None:
-            evaluated["source"] = references.source
+            evaluated["source"] = baselines.source
         for name, state in context.candidates.items():
             evaluated[name] = None
             if is_finite(state):
-                context.candidates[name], evaluated[name] = self._weighted(state, evaluator, measures)
-        decision = self.gate.judge(evaluated, references, self._labelled_replay(context))
+                context.candidates[name], evaluated[name] = self._weighted(state, evaluator, calculator)
+        decision = self.gate.judge(evaluated, baselines, self._source_miou(context))
         facts = self._facts(context, decision)
         if self.observing:
             return Outcome(observed(decision, facts), None)
@@ -222,7 +223,7 @@ class Round:
 
     # Parts of the steps -----------------------------------------------------------------------------------------------
 
-    def _evaluation(self, context: RoundContext) -> tuple[CandidateEvaluator, References]:
+    def _evaluation(self, context: RoundContext) -> tuple[CandidateEvaluator, Baselines]:
         """The evaluator on the held-out frames, and the baselines that candidates are compared with."""
         if context._evaluation is None:
             judged = context.judged
@@ -232,18 +233,18 @@ class Round:
             fusion, token = self.generator.fusion, context.token
             evaluator = CandidateEvaluator(self.source, judged, ensemble, augmentation, fusion, token)
             labels = [sample.labels for sample in judged if sample.labels is not None]
-            references = References(
+            baselines = Baselines(
                 source=evaluator.predictions(context.source),
-                normalization=evaluator.predictions(context.batchnorm),
+                batchnorm=evaluator.predictions(context.batchnorm),
                 current=evaluator.predictions(context.current),
-                labels=np.concatenate([*labels, np.zeros(0, np.uint8)]),
+                pseudo_labels=np.concatenate([*labels, np.zeros(0, np.uint8)]),
                 seen=np.concatenate([*(sample.camera >= 0 for sample in judged), np.zeros(0, bool)]),
             )
-            context._evaluation = evaluator, references
+            context._evaluation = evaluator, baselines
         return context._evaluation
 
     def _weighted(
-        self, state: State, evaluator: CandidateEvaluator, measures: Measures
+        self, state: State, evaluator: CandidateEvaluator, calculator: MetricsCalculator
     ) -> tuple[State, HeldOutPredictions]:
         """A candidate and its predictions, with its branches weighted against each other where that agrees better with
         the pseudo-labels on held-out frames."""
@@ -251,7 +252,7 @@ class Round:
         if not self.config.temperature_scaling:
             return state, plain
         weighted, predictions = evaluator.temperature_scaled(state)
-        better = measures.of(predictions)["score"] > measures.of(plain)["score"]
+        better = calculator.measure(predictions).score > calculator.measure(plain).score
         return (weighted, predictions) if better else (state, plain)
 
     def _trained(self, context: RoundContext) -> State:
@@ -286,17 +287,17 @@ class Round:
             return {name: tensor * float("nan") for name, tensor in training.student.state_dict().items()}
         return dict(training.average.state_dict())
 
-    def _labelled_replay(self, context: RoundContext) -> Callable[[str], float] | None:
+    def _source_miou(self, context: RoundContext) -> Callable[[str], float] | None:
         """Mean IoU on the source domain's held-out labelled frames, by a candidate's name; None without such frames."""
         held_out = self.labelled_source.load(context.token).held_out
         states = {**context.candidates, "current": context.current, "source": context.source}
 
         @cache
-        def replay(name: str) -> float:
+        def source_miou(name: str) -> float:
             network = with_state(self.source, states[name])
             return labelled_miou(network, held_out, self.generator.fusion, context.token)
 
-        return replay if held_out else None
+        return source_miou if held_out else None
 
     def _facts(self, context: RoundContext, decision: Decision) -> dict[str, Any]:
         """What is recorded of a round beside the gate's numbers; the pseudo-labels' precision is for reports only."""

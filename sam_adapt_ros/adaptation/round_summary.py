@@ -1,4 +1,4 @@
-"""What there is to learn from, in words: of the frames that came, and of a round that does not learn."""
+"""Summaries in words: what became of the frames that came, and what a round of mode ``observe`` found."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # it imports torch, and the adapter lowers its priority before that
+if TYPE_CHECKING:  # the gate imports torch, which the adapter node loads only after it has lowered its priority
     from sam_adapt_ros.adaptation.promotion.gate import Decision
 
 _PASSED_OVER = {
@@ -28,22 +28,22 @@ _MISSED = {
     "overload": "too many at once",
     "out_of_order": "stamped no later than the one before",
 }
-_NAMES = {"current": "in use", "normalization": "normalization alone"}
+_BASELINES = {"current": "in use", "batchnorm": "BatchNorm statistics alone"}
 
 
 def observed(decision: Decision, facts: Mapping[str, Any]) -> Decision:
-    """The gate's decision on statistics alone, turned into one that promotes nothing and sums the round up in words.
+    """The decision of a round of mode ``observe``: nothing is promoted, and the reason sums up what was found.
 
-    facts: of the round: ``frames``, ``labels``, ``batchnorm_shift``, ``agreement``; kept, with what the gate would have
-    done and why, ``would_promote`` and ``would_reason``.
+    decision: the gate's, on the candidates that need no training. facts: of the round: ``frames``, ``labels``,
+    ``batchnorm_shift``, ``agreement``; ``would_promote`` and ``would_reason`` are added, which are the gate's.
     """
     facts = {**facts, "would_promote": decision.promoted, "would_reason": decision.reason}
     return replace(decision, promoted="", reason="observe: " + "; ".join(findings(facts)), facts=facts)
 
 
 def findings(facts: Mapping[str, Any]) -> list[str]:
-    """What a round would have learned from and what the gate would have said, a line each; facts: of ``observed``."""
-    labels, moved, frames = facts["labels"], facts["batchnorm_shift"], facts["frames"]
+    """Lines on what the round would have learned from and what the gate would have decided. facts: of ``observed``."""
+    labels, shift, frames = facts["labels"], facts["batchnorm_shift"], facts["frames"]
     covered = f"pseudo-labels on {_percent(labels['coverage'])} of the {labels['points']:,} points that a camera sees"
     right = "" if labels["precision"] is None else f", {_percent(labels['precision'])} of them right"
     named = {name: found["labelled"] for name, found in labels["classes"].items() if found["labelled"]}
@@ -54,45 +54,48 @@ def findings(facts: Mapping[str, Any]) -> list[str]:
         f"{covered} in {_count(frames['training'], 'frame')}{right}",
         f"of these labels: {classes}" if classes else "no class is labelled",
     ]
-    if moved:
-        lines.append("statistics moved by " + ", ".join(f"{name} {far:.2f} std" for name, far in moved.items()))
+    if shift:
+        by_branch = ", ".join(f"{branch} {deviations:.2f}" for branch, deviations in shift.items())
+        lines.append(f"BatchNorm statistics shift by {by_branch} standard deviations")
     if not frames["held_out"]:
         return [*lines, "no frame is held out, so that the gate has nothing to judge by"]
     if facts["agreement"]:
-        scores = ", ".join(f"{_NAMES.get(name, name)} {score:.3f}" for name, score in facts["agreement"].items())
-        lines.append(f"agreement with the teacher on {_count(frames['held_out'], 'held-out frame')}: {scores}")
+        scores = ", ".join(f"{_BASELINES.get(name, name)} {score:.3f}" for name, score in facts["agreement"].items())
+        lines.append(f"agreement with the pseudo-labels of {_count(frames['held_out'], 'held-out frame')}: {scores}")
     verdict = f"the gate would promote {facts['would_promote'] or 'nothing'} without training"
     return [*lines, f"{verdict} ({facts['would_reason']})"]
 
 
 def account(seen: int, fates: Mapping[str, int], there: Mapping[str, int], needed: Mapping[str, int]) -> list[str]:
-    """What became of the frames that came, a line each; the first says whether they are enough for a round.
+    """Lines on what became of the frames that came; the first tells whether they are enough for a round.
 
-    seen: how many came. fates: frames by ``kept`` or by the reason why not. there, needed: frames in the buffer and
-    those that a round wants, ``training`` and ``held_out``; needed may lack the latter.
+    Args:
+        seen: how many frames came.
+        fates: the number of frames that were ``kept``, and of the others by the reason why not.
+        there: the number of frames in the buffer, ``training`` and ``held_out``.
+        needed: the number that a round needs, ``training`` and, where any are needed, ``held_out``.
     """
-    wanted = [f"{needed['training']} needed to learn from (there are {there['training']})"]
+    requirements = [f"{needed['training']} needed to learn from (there are {there['training']})"]
     if needed.get("held_out"):
-        wanted.append(f"{needed['held_out']} to judge by (there are {there['held_out']})")
+        requirements.append(f"{needed['held_out']} to judge by (there are {there['held_out']})")
     elif there["held_out"]:
-        wanted[0] = f"{wanted[0][:-1]}, and {there['held_out']} held out)"
-    lines = [f"{_count(fates.get('kept', 0), 'frame')} kept of {seen} seen, {' and '.join(wanted)}"]
+        requirements[0] = f"{requirements[0][:-1]}, and {there['held_out']} held out)"
+    lines = [f"{_count(fates.get('kept', 0), 'frame')} kept of {seen} seen, {' and '.join(requirements)}"]
     others = {reason: count for reason, count in fates.items() if count and reason != "kept"}
     under_way = seen - fates.get("kept", 0) - sum(others.values())
     for title, words in (("passed over", _PASSED_OVER), ("refused", _REFUSED)):
         found = {reason: others.pop(reason) for reason in words if reason in others}
         if found:
             lines.append(f"{title}: " + ", ".join(f"{n} {reason} ({words[reason]})" for reason, n in found.items()))
-    missed = [f"{count} {reason}{_gloss(reason)}" for reason, count in others.items()]
+    missed = [
+        f"{count} {reason} ({_MISSED[reason]})" if reason in _MISSED else f"{count} {reason}"
+        for reason, count in others.items()
+    ]
     if under_way > 0:
         missed.append(f"{under_way} under way")
     if missed:
         lines.append("not looked at: " + ", ".join(missed))
     return lines
-
-
-def _gloss(reason: str) -> str:
-    return f" ({_MISSED[reason]})" if reason in _MISSED else ""
 
 
 def _count(count: int, what: str) -> str:

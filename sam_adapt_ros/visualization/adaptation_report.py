@@ -12,7 +12,14 @@ from sam_adapt_ros.visualization.pictures import save_image
 from sam_adapt_ros.visualization.report import Picture, Section, Table
 from sam_adapt_ros.visualization.timeline import Timeline, plot_timeline
 
-GATE_NUMBERS = ("score", "labels", "labels_seen", "modalities", "augmented", "anchor", "entropy")
+GATE_NUMBERS = (
+    "score",
+    "pseudo_label_agreement",
+    "branch_agreement",
+    "augmentation_agreement",
+    "source_agreement",
+    "entropy",
+)
 WHAT_IS_MEANT = {
     "miou_source": "as shipped, on the drive",
     "miou_online": "as published, frame by frame, on the drive",
@@ -92,7 +99,7 @@ def _gate_table(number: int, decision: Mapping[str, Any]) -> Table:
         (
             entry["name"],
             *(entry["numbers"].get(key) for key in GATE_NUMBERS),
-            "; ".join(entry["refused"]) or ("promoted" if entry["name"] == decision["promoted"] else ""),
+            "; ".join(entry["refusals"]) or ("promoted" if entry["name"] == decision["promoted"] else ""),
         )
         for entry in (*decision.get("baselines", ()), *decision.get("candidates", ()))
     ]

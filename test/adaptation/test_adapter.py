@@ -153,17 +153,17 @@ def test_observing_is_everything_but_training(adapted: Adapter, dusk: list[Frame
     assert decision.facts["labels"] == adapted.decisions[0].facts["labels"]
     assert decision.facts["labels"]["precision"] > 0.5
     assert decision.facts["batchnorm_shift"]["2d"] > decision.facts["batchnorm_shift"]["3d"] > 0
-    assert {verdict.name for verdict in decision.verdicts} == {"calibration", "normalization", "start"}
+    assert {verdict.name for verdict in decision.verdicts} == {"temperature_scaling", "batchnorm", "start"}
     would = decision.facts["would_promote"]
-    assert would in {"calibration", "normalization", "start"}
+    assert would in {"temperature_scaling", "batchnorm", "start"}
     assert decision.facts["steps"] == 0
     said = "\n".join(findings(decision.facts))
     points = decision.facts["labels"]["points"]
     assert f"of the {points:,} points that a camera sees in {len(observer.buffer.training())} frames" in said
     assert all(f"{name} " in said for name in SHAPES.classes)
     scores = {verdict.name: f"{verdict.score:.3f}" for verdict in decision.baselines}
-    assert f"source {scores['source']}, normalization alone {scores['normalization']}" in said
-    assert f"the gate would promote {would} without training ({would}: consistency " in said
+    assert f"source {scores['source']}, BatchNorm statistics alone {scores['batchnorm']}" in said
+    assert f"the gate would promote {would} without training ({would}: agreement with pseudo-labels " in said
 
 
 def test_a_clip_too_short_to_learn_from_can_be_observed(dusk: list[Frame], tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_a_clip_too_short_to_learn_from_can_be_observed(dusk: list[Frame], tmp_p
     assert observer.ready_at_end
     decision = observer.run_round()
     assert (decision.facts["cause"], decision.facts["frames"]["training"]) == ("end", 2)
-    assert "agreement" not in decision.reason
+    assert "agreement with" not in decision.reason
     assert decision.reason.endswith("no frame is held out, so that the gate has nothing to judge by")
     observer.request_round()
     assert observer.ready
@@ -194,13 +194,12 @@ def test_with_source_batches_mix_labelled_frames_and_the_gate_replays_some(
     watch(adapter, dusk)
     decision = adapter.run_round()
     assert set(adapter.losses[0]) >= {"ce_2d", "source_ce_2d", "source_ce_3d"}
-    replayed = [verdict for verdict in decision.verdicts if "replay" in verdict.numbers]
+    replayed = [verdict for verdict in decision.verdicts if "source_miou" in verdict.numbers]
     assert replayed
     for verdict in replayed:
-        worse = (
-            verdict.numbers["replay"] < verdict.numbers["replay/current"] - adapter.config.gate.source_miou_tolerance
-        )
-        assert worse == any(reason.startswith("replay") for reason in verdict.refused)
+        tolerance = adapter.config.gate.source_miou_tolerance
+        worse = verdict.numbers["source_miou"] < verdict.numbers["source_miou/current"] - tolerance
+        assert worse == any(reason.startswith("labelled replay") for reason in verdict.refusals)
         assert not (worse and verdict.name == decision.promoted)
 
 

@@ -65,7 +65,7 @@ def test_a_bag_is_labelled_learned_from_and_reported(
     assert 0 < learned["miou_source"] <= 1
     assert learned["decisions"][0]["labels"]["coverage"] > 0
     html = (output / "report.html").read_text()
-    for part in ("What was learned", "The gate", "Before and after", "normalization"):
+    for part in ("What was learned", "The gate", "Before and after", "batchnorm"):
         assert part in html
     adaptive_replay.replay_adapting(Path("dusk"), config, output, force=True)  # again: the old store is moved aside
     assert (output / "store.1").is_dir()

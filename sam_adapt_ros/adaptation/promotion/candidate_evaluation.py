@@ -14,7 +14,6 @@ from torch import Tensor
 from sam_adapt_ros.branch import NETWORK_BRANCHES, Branch
 from sam_adapt_ros.cancellation import NEVER, CancellationToken
 from sam_adapt_ros.config import AugmentationConfig
-from sam_adapt_ros.evaluation.confusion import Confusion
 from sam_adapt_ros.frame import IGNORE
 from sam_adapt_ros.segmentation.batch import Sample
 from sam_adapt_ros.segmentation.fusion import Fusion, fuse
@@ -121,14 +120,6 @@ def held_out_logits(
         augment(sample, augmentation, np.random.default_rng((place, 1))) for place, sample in enumerate(samples)
     )
     return HeldOutLogits(*(compute_logits(network, each, torch.float16, token) for each in (samples, augmented)))
-
-
-def agreement(first: Labels, second: Labels, classes: int) -> NDArray[np.float64]:
-    """(C,) intersection over union of two labellings, where both have a label; NaN for classes in neither."""
-    both = (first != IGNORE) & (second != IGNORE)
-    confusion = Confusion(classes)
-    confusion.add(first[both], second[both])
-    return confusion.iou()
 
 
 def is_finite(state: Mapping[str, Tensor]) -> bool:

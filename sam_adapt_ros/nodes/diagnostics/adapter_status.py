@@ -98,7 +98,7 @@ def _of_decision(learner: Learner) -> dict[str, Any]:
         **prefixed("decision", _plain(decision.facts)),
     }
     verdicts = {verdict.name: verdict for verdict in (*decision.baselines, *decision.verdicts)}
-    for name in dict.fromkeys(("current", "source", "normalization", decision.promoted)):
+    for name in dict.fromkeys(("current", "source", "batchnorm", decision.promoted)):
         if name in verdicts:
             numbers = {key: value for key, value in verdicts[name].numbers.items() if "/" not in key}
             values |= prefixed(f"gate.{name}", {key: round(value, 4) for key, value in numbers.items()})

@@ -6,14 +6,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sam_adapt_ros.adaptation.promotion.candidate_evaluation import HeldOutPredictions, agreement
-from sam_adapt_ros.adaptation.promotion.gate import Gate, References
+from sam_adapt_ros.adaptation.promotion.candidate_evaluation import HeldOutPredictions
+from sam_adapt_ros.adaptation.promotion.gate import Gate
+from sam_adapt_ros.adaptation.promotion.metrics import Baselines
 from sam_adapt_ros.config import GateConfig
 
 CLASSES = ("road", "wall", "car", "tree")
 COUNT = 8000
 TRUTH = np.random.default_rng(0).choice(4, COUNT, p=[0.5, 0.3, 0.12, 0.08]).astype(np.uint8)
 SEEN = np.arange(COUNT) % 3 == 0
+NOT_FINITE = ("weights or predictions are not finite",)
 
 
 def labels(error: float, seed: int, classes: int = 4) -> np.ndarray:
@@ -22,7 +24,7 @@ def labels(error: float, seed: int, classes: int = 4) -> np.ndarray:
     return np.where(rng.random(COUNT) < error, rng.integers(0, classes, COUNT), TRUTH).astype(np.uint8)
 
 
-def behaviour(error: float, seed: int, confidence: float = 0.97) -> HeldOutPredictions:
+def predictions(error: float, seed: int, confidence: float = 0.97) -> HeldOutPredictions:
     """Of a network whose branches err independently, and that is sure where it is right."""
     fused = labels(error, seed)
     probability = np.where(fused == TRUTH, confidence, 0.6).astype(np.float32)
@@ -33,10 +35,10 @@ def behaviour(error: float, seed: int, confidence: float = 0.97) -> HeldOutPredi
 
 
 @pytest.fixture
-def references() -> References:
+def baselines() -> Baselines:
     before = labels(0.06, 8)
-    source = behaviour(0.25, 10)
-    return References(source, behaviour(0.22, 20), source, before, SEEN)
+    source = predictions(0.25, 10)
+    return Baselines(source, predictions(0.22, 20), source, before, SEEN)
 
 
 @pytest.fixture
@@ -44,41 +46,41 @@ def gate() -> Gate:
     return Gate(GateConfig(min_class_points=100), CLASSES)
 
 
-def test_a_better_candidate_is_promoted(gate: Gate, references: References) -> None:
-    decision = gate.judge({"student": behaviour(0.15, 30)}, references)
+def test_a_better_candidate_is_promoted(gate: Gate, baselines: Baselines) -> None:
+    decision = gate.judge({"student": predictions(0.15, 30)}, baselines)
     assert decision.promoted == "student", decision.reason
     json.dumps(decision.as_dict(), allow_nan=False)
 
 
-def test_the_best_of_several_is_promoted(gate: Gate, references: References) -> None:
-    some = {"good": behaviour(0.19, 30), "better": behaviour(0.12, 40), "broken": None}
-    decision = gate.judge(some, references)
+def test_the_best_of_several_is_promoted(gate: Gate, baselines: Baselines) -> None:
+    some = {"good": predictions(0.19, 30), "better": predictions(0.12, 40), "broken": None}
+    decision = gate.judge(some, baselines)
     assert decision.promoted == "better"
     assert [verdict.passed for verdict in decision.verdicts] == [True, True, False]
 
 
-def test_the_same_again_is_not_promoted(gate: Gate, references: References) -> None:
-    assert not gate.judge({"same": references.current}, references).promoted
+def test_the_same_again_is_not_promoted(gate: Gate, baselines: Baselines) -> None:
+    assert not gate.judge({"same": baselines.current}, baselines).promoted
 
 
-def test_a_worse_candidate_is_refused(gate: Gate, references: References) -> None:
-    decision = gate.judge({"worse": behaviour(0.35, 30)}, references)
+def test_a_worse_candidate_is_refused(gate: Gate, baselines: Baselines) -> None:
+    decision = gate.judge({"worse": predictions(0.35, 30)}, baselines)
     assert not decision.promoted
-    assert "consistency" in decision.reason or "anchor" in decision.reason
+    assert "consistency" in decision.reason or "source agreement" in decision.reason
 
 
-def test_what_is_worse_than_normalization_alone_is_refused(gate: Gate, references: References) -> None:
-    references = replace(references, normalization=behaviour(0.1, 20))
-    decision = gate.judge({"student": behaviour(0.15, 30)}, references)
-    assert any("normalization" in reason for reason in decision.verdicts[0].refused)
+def test_what_is_worse_than_batchnorm_alone_is_refused(gate: Gate, baselines: Baselines) -> None:
+    baselines = replace(baselines, batchnorm=predictions(0.1, 20))
+    decision = gate.judge({"student": predictions(0.15, 30)}, baselines)
+    assert any("batchnorm" in reason for reason in decision.verdicts[0].refusals)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_not_finite_is_refused(gate: Gate, references: References, value: float) -> None:
-    good = behaviour(0.1, 30)
+def test_not_finite_is_refused(gate: Gate, baselines: Baselines, value: float) -> None:
+    good = predictions(0.1, 30)
     good.probability[17] = value
-    assert gate.judge({"student": good}, references).verdicts[0].refused == ("not finite",)
-    assert gate.judge({"student": None}, references).verdicts[0].refused == ("not finite",)
+    assert gate.judge({"student": good}, baselines).verdicts[0].refusals == NOT_FINITE
+    assert gate.judge({"student": None}, baselines).verdicts[0].refusals == NOT_FINITE
 
 
 def collapsed(lost: int, into: int) -> HeldOutPredictions:
@@ -89,49 +91,48 @@ def collapsed(lost: int, into: int) -> HeldOutPredictions:
     return HeldOutPredictions(merged, sure, image, merged, merged, (1 - sure) / 2)
 
 
-def test_a_lost_class_is_a_collapse(gate: Gate, references: References) -> None:
+def test_a_lost_class_is_a_collapse(gate: Gate, baselines: Baselines) -> None:
     for lost, into in ((2, 0), (3, 1), (0, 1)):
-        verdict = gate.judge({"student": collapsed(lost, into)}, references).verdicts[0]
-        assert any(reason.startswith(f"collapse: {CLASSES[lost]}") for reason in verdict.refused), (lost, verdict)
+        verdict = gate.judge({"student": collapsed(lost, into)}, baselines).verdicts[0]
+        assert any(reason.startswith(f"collapse: {CLASSES[lost]}") for reason in verdict.refusals), (lost, verdict)
 
 
-def test_only_the_criteria_that_are_asked_for_count(references: References) -> None:
+def test_only_the_criteria_that_are_asked_for_count(baselines: Baselines) -> None:
     lost = collapsed(2, 0)
-    whole = Gate(GateConfig(min_class_points=100), CLASSES).judge({"student": lost}, references).verdicts[0]
-    kinds = {reason.partition(":")[0] for reason in whole.refused}
-    assert kinds > {"collapse"}
+    whole = Gate(GateConfig(min_class_points=100), CLASSES).judge({"student": lost}, baselines).verdicts[0]
+    assert {reason.partition(":")[0] for reason in whole.refusals} > {"collapse"}
     config = GateConfig(min_class_points=100, criteria=["collapse"])
-    part = Gate(config, CLASSES).judge({"student": lost}, references).verdicts[0]
-    assert part.refused == tuple(reason for reason in whole.refused if reason.startswith("collapse"))
+    part = Gate(config, CLASSES).judge({"student": lost}, baselines).verdicts[0]
+    assert part.refusals == tuple(reason for reason in whole.refusals if reason.startswith("collapse"))
 
 
-def test_one_class_for_everything_is_a_collapse(gate: Gate, references: References) -> None:
+def test_one_class_for_everything_is_a_collapse(gate: Gate, baselines: Baselines) -> None:
     nothing = np.zeros(COUNT, np.uint8)
     one = HeldOutPredictions(
         nothing, np.ones(COUNT, np.float32), nothing, nothing, nothing, np.zeros(COUNT, np.float32)
     )
-    verdict = gate.judge({"student": one}, references).verdicts[0]
-    assert any("entropy" in reason for reason in verdict.refused)
-    assert any("anchor" in reason for reason in verdict.refused)
+    verdict = gate.judge({"student": one}, baselines).verdicts[0]
+    assert any("entropy" in reason for reason in verdict.refusals)
+    assert any("source agreement" in reason for reason in verdict.refusals)
 
 
-def test_leaving_the_anchor_is_refused_however_consistent(gate: Gate, references: References) -> None:
+def test_leaving_the_source_is_refused_however_consistent(gate: Gate, baselines: Baselines) -> None:
     swapped = np.where(TRUTH == 1, 3, np.where(TRUTH == 3, 1, TRUTH)).astype(np.uint8)
     image = np.where(SEEN, swapped, 255).astype(np.uint8)
     sure = np.full(COUNT, 0.97, np.float32)
     verdict = gate.judge(
-        {"student": HeldOutPredictions(swapped, sure, image, swapped, swapped, (1 - sure) / 2)}, references
+        {"student": HeldOutPredictions(swapped, sure, image, swapped, swapped, (1 - sure) / 2)}, baselines
     ).verdicts[0]
-    assert any(reason.startswith("anchor") for reason in verdict.refused)
+    assert any(reason.startswith("source agreement") for reason in verdict.refusals)
 
 
-def test_branches_alike_by_chance_alone_are_not_believed(gate: Gate, references: References) -> None:
+def test_branches_that_agree_by_chance_are_refused(gate: Gate, baselines: Baselines) -> None:
     """A camera that sees noise: its branch says anything, and the teacher, who follows the other branch, agrees."""
-    good = behaviour(0.1, 30)
+    good = predictions(0.1, 30)
     noise = np.random.default_rng(3).choice(4, COUNT, p=[0.5, 0.3, 0.12, 0.08])
-    verdict = gate.judge({"student": replace(good, image=np.where(SEEN, noise, 255).astype(np.uint8))}, references)
-    assert any("kappa" in reason for reason in verdict.verdicts[0].refused)
-    assert gate.judge({"student": good}, references).promoted
+    verdict = gate.judge({"student": replace(good, image=np.where(SEEN, noise, 255).astype(np.uint8))}, baselines)
+    assert any("kappa" in reason for reason in verdict.verdicts[0].refusals)
+    assert gate.judge({"student": good}, baselines).promoted
 
 
 def without_cars(good: HeldOutPredictions) -> HeldOutPredictions:
@@ -147,67 +148,61 @@ def without_cars(good: HeldOutPredictions) -> HeldOutPredictions:
     )
 
 
-@pytest.mark.parametrize("knows_cars", ["current", "source", "normalization"])
-def test_a_class_that_falls_apart_is_refused(gate: Gate, references: References, knows_cars: str) -> None:
+@pytest.mark.parametrize("knows_cars", ["current", "source", "batchnorm"])
+def test_a_class_that_falls_apart_is_refused(gate: Gate, baselines: Baselines, knows_cars: str) -> None:
     """Better on the whole, but whichever of those compared with still tells cars, it does not."""
-    others = {"current": behaviour(0.15, 50), "source": behaviour(0.16, 10), "normalization": behaviour(0.15, 60)}
+    others = {"current": predictions(0.15, 50), "source": predictions(0.16, 10), "batchnorm": predictions(0.15, 60)}
     known = {name: other if name == knows_cars else without_cars(other) for name, other in others.items()}
-    references = replace(references, **known)
-    verdict = gate.judge({"student": without_cars(behaviour(0.08, 30))}, references).verdicts[0]
-    assert any("car" in reason for reason in verdict.refused), verdict
+    baselines = replace(baselines, **known)
+    verdict = gate.judge({"student": without_cars(predictions(0.08, 30))}, baselines).verdicts[0]
+    assert any("car" in reason for reason in verdict.refusals), verdict
 
 
 def test_without_held_out_points_nothing_is_promoted(gate: Gate) -> None:
     empty = HeldOutPredictions(
         *(np.zeros(0, kind) for kind in (np.uint8, np.float32, np.uint8, np.uint8, np.uint8, np.float32))
     )
-    decision = gate.judge({"student": empty}, References(empty, empty, empty, np.zeros(0, np.uint8), np.zeros(0, bool)))
+    decision = gate.judge({"student": empty}, Baselines(empty, empty, empty, np.zeros(0, np.uint8), np.zeros(0, bool)))
     assert not decision.promoted
-    assert not gate.judge({}, References(empty, empty, empty, np.zeros(0, np.uint8), np.zeros(0, bool))).promoted
+    assert not gate.judge({}, Baselines(empty, empty, empty, np.zeros(0, np.uint8), np.zeros(0, bool))).promoted
 
 
 @settings(max_examples=30, deadline=None)
 @given(error=st.floats(0.0, 1.0), seed=st.integers(100, 10_000))
 def test_nothing_clearly_worse_than_what_is_in_use_ever_passes(error: float, seed: int) -> None:
     before = labels(0.06, 8)
-    current = behaviour(0.2, 10)
-    references = References(current, behaviour(0.22, 20), current, before, SEEN)
-    decision = Gate(GateConfig(min_class_points=100), CLASSES).judge({"student": behaviour(error, seed)}, references)
+    current = predictions(0.2, 10)
+    baselines = Baselines(current, predictions(0.22, 20), current, before, SEEN)
+    decision = Gate(GateConfig(min_class_points=100), CLASSES).judge({"student": predictions(error, seed)}, baselines)
     if error > 0.23:
         assert not decision.promoted
     if error < 0.15:
         assert decision.promoted
 
 
-def test_agreement_is_the_iou_where_both_speak() -> None:
-    first = np.array([0, 0, 1, 1, 255, 2], np.uint8)
-    second = np.array([0, 1, 1, 1, 1, 255], np.uint8)
-    np.testing.assert_allclose(agreement(first, second, 3), [1 / 2, 2 / 3, np.nan])
-
-
-def test_on_labelled_frames_nothing_may_be_lost(references: References) -> None:
+def test_on_labelled_frames_nothing_may_be_lost(baselines: Baselines) -> None:
     gate = Gate(GateConfig(min_class_points=100, source_miou_tolerance=0.02), CLASSES)
-    some = {"good": behaviour(0.19, 30), "better": behaviour(0.12, 40), "worse": behaviour(0.5, 50)}
+    some = {"good": predictions(0.19, 30), "better": predictions(0.12, 40), "worse": predictions(0.5, 50)}
     measured = {"good": 0.79, "better": 0.77, "current": 0.78, "source": 0.8, "worse": 0.9}
     asked = []
 
-    def replay(name: str) -> float:
+    def source_miou(name: str) -> float:
         asked.append(name)
         return measured[name]
 
-    decision = gate.judge(some, references, replay)
+    decision = gate.judge(some, baselines, source_miou)
     assert decision.promoted == "good"
     assert "worse" not in asked  # refused already
-    assert decision.verdicts[0].numbers["replay/current"] == 0.78
+    assert decision.verdicts[0].numbers["source_miou/current"] == 0.78
     better = next(verdict for verdict in decision.verdicts if verdict.name == "better")
-    assert better.refused == ("replay: mIoU 0.770 on labelled frames, was 0.800",)
+    assert better.refusals == ("labelled replay: mIoU 0.770 on frames of the source, at least 0.780 required",)
     measured["good"] = 0.7
-    assert not gate.judge(some, references, replay).promoted
+    assert not gate.judge(some, baselines, source_miou).promoted
 
 
-def test_the_source_comes_back_where_what_is_in_use_is_worth_no_more(gate: Gate, references: References) -> None:
-    references = replace(references, normalization=behaviour(0.3, 20))
-    assert not gate.judge({"student": references.source}, references).promoted
-    assert gate.judge({"source": references.source}, references).promoted == "source"
-    better = replace(references, current=behaviour(0.2, 70))
+def test_the_source_comes_back_where_what_is_in_use_is_worth_no_more(gate: Gate, baselines: Baselines) -> None:
+    baselines = replace(baselines, batchnorm=predictions(0.3, 20))
+    assert not gate.judge({"student": baselines.source}, baselines).promoted
+    assert gate.judge({"source": baselines.source}, baselines).promoted == "source"
+    better = replace(baselines, current=predictions(0.2, 70))
     assert not gate.judge({"source": better.source}, better).promoted

@@ -1,0 +1,152 @@
+"""What is measured of a candidate on held-out frames; no true labels are needed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sam_adapt_ros.adaptation.promotion.candidate_evaluation import HeldOutPredictions, Labels
+from sam_adapt_ros.branch import Branch
+from sam_adapt_ros.config import GateConfig
+from sam_adapt_ros.evaluation.confusion import Confusion
+from sam_adapt_ros.frame import IGNORE
+
+CONFIDENT_PROBABILITY = 0.95
+"""From which the source model is taken to be right: candidates have to agree with it there."""
+
+
+@dataclass(frozen=True, eq=False)
+class Baselines:
+    """What candidates are compared with, all on the same P held-out points.
+
+    source: predictions of the source model. batchnorm: of the source with re-estimated BatchNorm statistics.
+    current: of the weights in use. pseudo_labels: (P,) of the round, 255 = none. seen: (P,) bool, by a camera.
+    """
+
+    source: HeldOutPredictions
+    batchnorm: HeldOutPredictions
+    current: HeldOutPredictions
+    pseudo_labels: Labels
+    seen: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class CandidateMetrics:
+    """Measurements of one set of weights; all but kappa from 0 to 1. Agreements of two labellings are mean IoUs.
+
+    score: agreement of the fused prediction with the pseudo-labels of the points that a camera sees (of all points
+        where there is no camera): what candidates are ranked by. There, masks have corrected the pseudo-labels;
+        elsewhere they only repeat what the networks are confident of.
+    class_iou: the same by class.
+    pseudo_label_agreement: the same over all points, seen or not.
+    source_agreement: share of the points of which the source is confident whose class is the source's.
+    class_source_agreement: the same by class.
+    branch_agreement: of the 2D and the 3D branch. branch_kappa: the same corrected for chance; None without a camera.
+    augmentation_agreement: of the predictions of plain and of augmented frames.
+    entropy: the mean entropy of the fused prediction. class_share: share of the points by predicted class.
+    single_class_share: share of the points of a branch's most frequent class, by branch.
+    """
+
+    score: float
+    class_iou: dict[str, float]
+    pseudo_label_agreement: float
+    source_agreement: float
+    class_source_agreement: dict[str, float]
+    branch_agreement: float
+    branch_kappa: float | None
+    augmentation_agreement: float
+    entropy: float
+    class_share: dict[str, float]
+    single_class_share: dict[Branch, float]
+
+    def as_dict(self) -> dict[str, float]:
+        """Plain numbers by name, those of a class or a branch as ``name/class``; without what is not known."""
+        numbers: dict[str, float] = {}
+        for name, value in vars(self).items():
+            if isinstance(value, dict):
+                numbers |= {f"{name}/{part}": number for part, number in value.items()}
+            elif value is not None:
+                numbers[name] = value
+        return numbers
+
+
+class MetricsCalculator:
+    """Measures predictions against the baselines.
+
+    enough: whether at least two classes have pseudo-labels enough for their IoU to mean something; if not, nothing can
+    be concluded.
+    """
+
+    def __init__(self, baselines: Baselines, classes: tuple[str, ...], config: GateConfig) -> None:
+        self._baselines, self._classes, self._config = baselines, classes, config
+        self._confident = baselines.source.probability >= CONFIDENT_PROBABILITY
+        self._judged = baselines.seen if baselines.seen.any() else np.ones(len(baselines.seen), bool)
+        counts = np.bincount(baselines.pseudo_labels[self._judged], minlength=IGNORE + 1)[: len(classes)]
+        self._counted = counts >= config.min_class_points
+        self.enough = bool(self._counted.sum() >= 2)
+
+    def measure(self, predictions: HeldOutPredictions) -> CandidateMetrics:
+        """The metrics of a candidate, or of a baseline."""
+        count, names, pseudo_labels = len(self._classes), self._classes, self._baselines.pseudo_labels
+        judged = np.nan_to_num(class_iou(predictions.labels[self._judged], pseudo_labels[self._judged], count))
+        source_agreement, class_source_agreement = self._source_agreement(predictions)
+        return CandidateMetrics(
+            score=self._mean(judged),
+            class_iou={name: float(judged[place]) for place, name in enumerate(names) if self._counted[place]},
+            pseudo_label_agreement=self._mean(class_iou(predictions.labels, pseudo_labels, count)),
+            source_agreement=source_agreement,
+            class_source_agreement=class_source_agreement,
+            branch_agreement=self._mean(class_iou(predictions.image, predictions.points, count)),
+            branch_kappa=_kappa(predictions.image, predictions.points, count) if self._baselines.seen.any() else None,
+            augmentation_agreement=self._mean(class_iou(predictions.augmented, predictions.labels, count)),
+            entropy=float(predictions.entropy.mean()) if len(predictions.entropy) else 0.0,
+            class_share=dict(zip(names, predictions.histogram(count).tolist(), strict=True)),
+            single_class_share={
+                Branch.IMAGE: _single_class_share(predictions.image),
+                Branch.POINTS: _single_class_share(predictions.points),
+            },
+        )
+
+    def _mean(self, iou: NDArray[np.float64]) -> float:
+        """Over the classes that count; a class that neither labelling has counts as 0."""
+        counted = np.nan_to_num(iou[self._counted])
+        return float(counted.mean()) if len(counted) else 0.0
+
+    def _source_agreement(self, predictions: HeldOutPredictions) -> tuple[float, dict[str, float]]:
+        source = self._baselines.source.labels
+        same = predictions.labels == source
+        by_class = {}
+        for place, name in enumerate(self._classes):
+            rows = self._confident & (source == place)
+            if rows.sum() >= self._config.min_class_points:
+                by_class[name] = float(same[rows].mean())
+        return float(same[self._confident].mean()) if self._confident.any() else 0.0, by_class
+
+
+def class_iou(first: Labels, second: Labels, classes: int) -> NDArray[np.float64]:
+    """(C,) intersection over union of two labellings, where both have a label; NaN for classes in neither."""
+    return _confusion(first, second, classes).iou()
+
+
+def _kappa(first: Labels, second: Labels, classes: int) -> float:
+    """Agreement of two labellings beyond chance, where both have a label: 0 by chance, 1 entire (Cohen: A Coefficient
+    of Agreement for Nominal Scales, Educational and Psychological Measurement 20, 1960)."""
+    matrix = _confusion(first, second, classes).matrix
+    joint = matrix / max(matrix.sum(), 1)
+    chance = float(joint.sum(0) @ joint.sum(1))
+    return (float(np.trace(joint)) - chance) / (1 - chance) if chance < 1 else 0.0
+
+
+def _confusion(first: Labels, second: Labels, classes: int) -> Confusion:
+    both = (first != IGNORE) & (second != IGNORE)
+    confusion = Confusion(classes)
+    confusion.add(first[both], second[both])
+    return confusion
+
+
+def _single_class_share(labels: Labels) -> float:
+    """Of the labels that are not 255."""
+    counts = np.bincount(labels, minlength=IGNORE + 1)[:IGNORE]
+    return float(counts.max() / max(counts.sum(), 1))
