@@ -8,7 +8,6 @@ NeurIPS 2017, arXiv 1703.01780).
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,10 +23,9 @@ from sam_adapt_ros.segmentation.batch import Sample
 from sam_adapt_ros.segmentation.network import Network
 from sam_adapt_ros.training import checkpoint
 from sam_adapt_ros.training.batch_stream import BatchStream, count_classes
-from sam_adapt_ros.training.supervised import hash_seed, supervised_losses
-
-WARM_UP = 0.1
-"""Share of the steps over which the learning rate rises."""
+from sam_adapt_ros.training.learning_rate import warm_up_cosine
+from sam_adapt_ros.training.losses import xmuda_losses
+from sam_adapt_ros.training.train_step import LossTerms, add_terms, train_step
 
 Losses = dict[str, float]
 
@@ -91,26 +89,22 @@ class SelfTraining:
 
     def step(self) -> Losses:
         """Trains on one batch; returns the terms of the loss. Raises FloatingPointError when it is not finite."""
-        config = self.config
-        torch.manual_seed(hash_seed(config.seed, self.done))  # dropout repeats after a resume
-        for group in self.optimizer.param_groups:
-            group["lr"] = config.learning_rate * _learning_rate_factor(self.done, config.steps)
+        rate = self.config.learning_rate * warm_up_cosine(self.done, self.config.steps)
         with frozen_statistics(self.student):
-            self.optimizer.zero_grad(set_to_none=True)
-            terms = self._target.losses(self.student, self.done)
-            total = (1 - self._source_share) * torch.stack(list(terms.values())).sum()
-            if self._source is not None:
-                of_source = self._source.losses(self.student, self.done)
-                total = total + self._source_share * torch.stack(list(of_source.values())).sum()
-                terms |= {f"source_{name}": term for name, term in of_source.items()}
-            if not bool(torch.isfinite(total)):
-                raise FloatingPointError(f"self-training: step {self.done}: the loss is not finite")
-            total.backward()
-            self.optimizer.step()
+            self.losses.append(train_step(self.optimizer, rate, self.config.seed, self.done, self._loss))
         self.done += 1
         self._update_average()
-        self.losses.append({name: float(term.detach()) for name, term in terms.items()})
         return self.losses[-1]
+
+    def _loss(self) -> tuple[Tensor, LossTerms]:
+        """The loss of the next batch of each domain, weighted by the domain's share, and its terms."""
+        terms = self._target.losses(self.student, self.done)
+        total = (1 - self._source_share) * add_terms(terms)
+        if self._source is not None:
+            of_source = self._source.losses(self.student, self.done)
+            total = total + self._source_share * add_terms(of_source)
+            terms |= {f"source_{name}": term for name, term in of_source.items()}
+        return total, terms
 
     def save(self, path: Path) -> None:
         """Writes everything that ``load`` needs, atomically. Raises StoreError that names the file."""
@@ -145,16 +139,7 @@ class _LabelledBatches:
         device = next(network.parameters()).device
         batch = self._stream.batch(step).to(device)
         weights = None if self._weights is None else self._weights.to(device)
-        return supervised_losses(network(batch), batch, weights, self._lambda_xm)
-
-
-def _learning_rate_factor(step: int, steps: int) -> float:
-    """The factor of the learning rate: a linear rise over the ``WARM_UP`` share of the steps, then a cosine down to a
-    twentieth."""
-    rise = max(1, round(WARM_UP * steps))
-    if step < rise:
-        return (step + 1) / (rise + 1)
-    return 0.05 + 0.95 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise))) / 2
+        return xmuda_losses(network(batch), batch, weights, self._lambda_xm)
 
 
 def _class_weights(samples: Sequence[Sample], classes: int, exponent: float) -> Tensor | None:

@@ -1,4 +1,8 @@
-"""What the branches are trained with."""
+"""The losses of both branches.
+
+Jaritz, Vu, de Charette, Wirbel, Pérez: xMUDA: Cross-Modal Unsupervised Domain Adaptation for 3D Semantic Segmentation,
+CVPR 2020 (arXiv 1911.12676); Cross-modal Learning for Domain Adaptation in 3D Semantic Segmentation, TPAMI 2022.
+"""
 
 from __future__ import annotations
 
@@ -9,29 +13,57 @@ from torch import Tensor
 from torch.nn import functional
 
 from sam_adapt_ros.frame import IGNORE
+from sam_adapt_ros.segmentation.batch import Batch
+from sam_adapt_ros.segmentation.network import NetworkOutput
+
+
+def xmuda_losses(output: NetworkOutput, batch: Batch, weights: Tensor | None, lambda_xm: float) -> dict[str, Tensor]:
+    """Cross entropy of both classifiers (``ce_2d``, ``ce_3d``) and the cross-modal loss of both imitating heads, over
+    the points that a camera sees (``xm_2d``, ``xm_3d``).
+
+    Args:
+        batch: with labels, true ones or pseudo-labels.
+        weights: (C,) of the classes in the cross entropy; None: all alike.
+        lambda_xm: factor of the cross-modal loss.
+    """
+    if batch.labels is None:
+        raise ValueError("batch.labels: labels expected")
+    points_seen = output.points.rows(batch.seen)
+    return {
+        "ce_2d": cross_entropy(output.image.logits, batch.labels[batch.seen], weights),
+        "ce_3d": cross_entropy(output.points.logits, batch.labels, weights),
+        "xm_2d": lambda_xm * cross_modal(output.image.imitation, points_seen.logits),
+        "xm_3d": lambda_xm * cross_modal(points_seen.imitation, output.image.logits),
+    }
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
     """Mean over the (N,) labels that are not 255; 0 (with a gradient of 0) where there are none.
 
-    weights: (C,) by class, None: all alike.
+    logits: (N, C). weights: (C,) by class, None: all alike.
     """
     if not bool((labels != IGNORE).any()):
         return logits.sum() * 0
     return functional.cross_entropy(logits.float(), labels, weights, ignore_index=IGNORE)
 
 
-def imitation(logits: Tensor, other: Tensor) -> Tensor:
-    """xMUDA's cross-modal loss: KL divergence of the (N, C) imitating logits from what the other modality's
-    classifying logits say of the same points; the gradient flows into the imitator alone."""
-    if not len(logits):
-        return logits.sum() * 0
+def cross_modal(imitation: Tensor, other: Tensor) -> Tensor:
+    """Mean KL divergence of a branch's imitation from the other branch's prediction of the same points, which is
+    taken as fixed: no gradient flows into it.
+
+    imitation, other: (N, C) logits of the imitating head, and of the other branch's classifier.
+    """
+    if not len(imitation):
+        return imitation.sum() * 0
     target = other.detach().float().softmax(1)
-    return functional.kl_div(logits.float().log_softmax(1), target, reduction="batchmean")
+    return functional.kl_div(imitation.float().log_softmax(1), target, reduction="batchmean")
 
 
 def class_weights(counts: NDArray[np.int64]) -> Tensor:
-    """(C,) log(5 N / N_c), scaled so that the least is 1, as published; a class without points counts as one point."""
+    """(C,) float32 weights log(5 N / N_c) of the classes, scaled to a minimum of 1, as in xMUDA.
+
+    counts: (C,) labelled points N_c a class, N in total; a class without points counts as one point.
+    """
     counts = np.maximum(np.asarray(counts, np.float64), 1)
     weights = np.log(5 * counts.sum() / counts)
     return torch.tensor(weights / weights.min(), dtype=torch.float32)

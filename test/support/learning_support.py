@@ -26,7 +26,7 @@ from sam_adapt_ros.segmentation.temperature_scaling import fit_scales, scale_cla
 from sam_adapt_ros.segmentation.weights import Weights
 from sam_adapt_ros.taxonomy import Taxonomy
 from sam_adapt_ros.training.batch_stream import BatchStream
-from sam_adapt_ros.training.supervised import supervised_losses
+from sam_adapt_ros.training.losses import xmuda_losses
 
 T_CAMERA_LIDAR = np.array([[0, -1, 0, 0], [0, 0, -1, 0.2], [1, 0, 0, 0], [0, 0, 0, 1]], np.float64)
 SHAPES = Taxonomy("shapes", ("ground", "wall", "box"), np.zeros((3, 3), np.uint8))
@@ -103,7 +103,7 @@ def source_network() -> Network:
         torch.manual_seed(step)
         batch = stream.batch(step)
         optimizer.zero_grad()
-        sum(supervised_losses(network(batch), batch, None, 0.1).values()).backward()
+        sum(xmuda_losses(network(batch), batch, None, 0.1).values()).backward()
         optimizer.step()
     network.eval().requires_grad_(False)
     known = to_samples(drive(4, 60))

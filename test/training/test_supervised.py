@@ -1,21 +1,17 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import yaml
-from torch.nn import functional
 
 from sam_adapt_ros.config import ArchitectureConfig, AugmentationConfig, Config, TrainingConfig
-from sam_adapt_ros.errors import ConfigError, WeightsError
+from sam_adapt_ros.errors import ConfigError, SamAdaptError, WeightsError
 from sam_adapt_ros.evaluation.segmentation_metrics import evaluate
 from sam_adapt_ros.frame import Frame
 from sam_adapt_ros.segmentation import weights as files
-from sam_adapt_ros.segmentation.batch import Sample, collate
-from sam_adapt_ros.segmentation.network import Network
 from sam_adapt_ros.segmentation.segmenter import Segmenter
-from sam_adapt_ros.training import losses
+from sam_adapt_ros.taxonomy import Taxonomy
 from sam_adapt_ros.training import supervised as training
 
 MakeFrame = Callable[..., Frame]
@@ -60,7 +56,7 @@ def test_training_learns_and_its_weights_segment(config: Config, frames: list[Fr
     weights = files.load(result.weights)
     assert weights.version == result.version
     assert weights.history[0]["frames"] == 6 and weights.history[0]["training"]["seed"] == 0
-    segmenter = Segmenter.load(result.weights, taxonomy=training.Taxonomy.load(config.taxonomy))
+    segmenter = Segmenter.load(result.weights, taxonomy=Taxonomy.load(config.taxonomy))
     evaluation = evaluate(held_out, segmenter)
     assert evaluation.frames == 2
     best = max(entry["fused"] for entry in result.validation)
@@ -108,45 +104,20 @@ def test_nothing_to_learn_from_is_an_error(config: Config) -> None:
 
 
 def test_only_seen_points_as_published(config: Config, frames: list[Frame]) -> None:
-    samples = training.Trainer(changed(config, points="seen")).prepare(frames)
+    samples = training.prepare_samples(frames, changed(config, points="seen"))
     assert all((sample.camera >= 0).all() and len(sample.points) == len(sample.labels) for sample in samples)
 
 
-def test_losses_touch_the_heads_that_they_are_for(network: Network, frames: list[Frame]) -> None:
-    batch = collate([Sample.from_frame(frames[0], network.architecture)], network.architecture)
-    heads = {
-        "ce_2d": "image.heads.classify",
-        "ce_3d": "points.heads.classify",
-        "xm_2d": "image.heads.imitate",
-        "xm_3d": "points.heads.imitate",
-    }
-    for name, head in heads.items():
-        network.zero_grad(set_to_none=True)
-        training.supervised_losses(network(batch), batch, None, 1.0)[name].backward()
-        with_gradient = {key for key, p in network.named_parameters() if p.grad is not None and p.grad.any()}
-        assert {key for key in with_gradient if ".heads." in key} == {f"{head}.weight", f"{head}.bias"}
-        assert {key.split(".")[0] for key in with_gradient} == {head.split(".")[0]}
+def test_losses_are_logged_between_checkpoints(
+    config: Config, frames: list[Frame], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    training.train(changed(config, iterations=45, checkpoint_every=45), frames=frames, validation=())
+    lines = [message for message in caplog.messages if message.startswith("iteration")]
+    assert [line.split(":")[0] for line in lines] == [f"iteration {done} of 45" for done in (20, 40, 45)]
+    assert "ce_2d" in lines[0]
 
 
-def test_losses_match_their_formulas() -> None:
-    logits, other = torch.randn(5, 3), torch.randn(5, 3)
-    q, p = logits.softmax(1), other.softmax(1)
-    torch.testing.assert_close(losses.imitation(logits, other), (p * (p / q).log()).sum(1).mean())
-    labels = torch.tensor([0, 255, 2, 1, 255])
-    expected = functional.cross_entropy(logits[labels < 255], labels[labels < 255])
-    torch.testing.assert_close(losses.cross_entropy(logits, labels), expected)
-    assert losses.cross_entropy(logits, torch.full((5,), 255)) == 0
-    assert losses.cross_entropy(logits[:0], labels[:0]) == 0 and losses.imitation(logits[:0], other[:0]) == 0
-    weights = losses.class_weights(np.array([900, 90, 10, 0]))
-    raw = np.log(5 * 1001 / np.array([900, 90, 10, 1]))
-    np.testing.assert_allclose(weights, raw / raw.min(), rtol=1e-5)
-
-
-def test_schedules() -> None:
-    steps = TrainingConfig(iterations=100, learning_rate=1.0)
-    rates = [training.learning_rate(steps, i) for i in (0, 79, 80, 89, 90, 99)]
-    np.testing.assert_allclose(rates, [1, 1, 0.1, 0.1, 0.01, 0.01])
-    cycle = steps.model_copy(update={"schedule": "one_cycle"})
-    rates = [training.learning_rate(cycle, i) for i in range(100)]
-    assert max(rates) == rates[30] == pytest.approx(1)
-    assert (np.diff(rates[:31]) > 0).all() and (np.diff(rates[30:]) < 0).all()
+def test_a_loss_that_is_not_finite_names_the_setting_to_change(config: Config, frames: list[Frame]) -> None:
+    with pytest.raises(SamAdaptError, match=r"not finite; lower training\.learning_rate"):
+        training.train(changed(config, learning_rate=1e30), frames=frames, validation=())

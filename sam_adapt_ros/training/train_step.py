@@ -1,0 +1,50 @@
+"""One step of gradient descent, the same for supervised training and for self-training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+LossTerms = Mapping[str, Tensor]
+"""The terms of a loss by name, as scalars that gradients flow through."""
+
+
+def train_step(
+    optimizer: torch.optim.Optimizer,
+    learning_rate: float,
+    seed: int,
+    step: int,
+    compute_loss: Callable[[], tuple[Tensor, LossTerms]],
+) -> dict[str, float]:
+    """Minimizes a loss by one step of the optimizer; returns the values of the loss's terms.
+
+    Args:
+        seed, step: of the training run, and the step's number in it. Random layers depend on these two alone, so that
+            a resumed run repeats exactly.
+        compute_loss: the forward pass: the total that is minimized, and its terms.
+    Raises:
+        FloatingPointError: the loss is not finite. Nothing was changed.
+    """
+    torch.manual_seed(_hash_seed(seed, step))
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate
+    optimizer.zero_grad(set_to_none=True)
+    total, terms = compute_loss()
+    if not bool(torch.isfinite(total)):
+        raise FloatingPointError(f"step {step}: the loss is not finite")
+    total.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+    return {name: float(term.detach()) for name, term in terms.items()}
+
+
+def add_terms(terms: LossTerms) -> Tensor:
+    """The sum of a loss's terms."""
+    return torch.stack(list(terms.values())).sum()
+
+
+def _hash_seed(*parts: int) -> int:
+    """One 63-bit seed of several numbers."""
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
