@@ -1,4 +1,4 @@
-# make setup [CUDA=1] | demo | test | soak | lint | bench | source-model | clean
+# make setup [CUDA=1] | demo | test | soak | lint | docs | bench | source-model | clean
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,7 +7,7 @@ BUILD := $(if $(filter 1,$(CUDA)),cuda,cpu)
 # Whichever build was set up last counts as set up, unless another is asked for by name.
 READY := $(if $(CUDA),$(VENV)/.ready-$(BUILD),$(firstword $(wildcard $(VENV)/.ready-*) $(VENV)/.ready-cpu))
 
-.PHONY: setup demo test soak lint bench source-model clean
+.PHONY: setup demo test soak lint docs bench source-model clean
 
 setup: $(READY)
 
@@ -33,6 +33,10 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy sam_adapt_ros
+	$(BIN)/sam-adapt parameters --check
+
+docs: setup
+	$(BIN)/sam-adapt parameters --output docs/parameters.md
 
 bench: setup
 	$(BIN)/python -m sam_adapt_ros.benchmarks

@@ -39,7 +39,7 @@ setup(
         "setuptools",
         "numpy",
         "scipy",
-        "pydantic>=2",
+        "pydantic>=2.9",
         "pyyaml",
         "typer",
         "rich",

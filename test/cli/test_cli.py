@@ -25,6 +25,7 @@ COMMANDS = (
     "run",
     "play",
     "demo",
+    "parameters",
     "weights",
 )
 
@@ -46,6 +47,20 @@ def test_our_errors_are_one_line(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.strip() == f"error: {tmp_path / 'nothing'}: no such bag"
     assert "Traceback" not in done.stdout
+
+
+def test_a_parameter_reference_that_differs_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "docs" / "parameters.md"
+    runner = CliRunner()
+    assert runner.invoke(cli.app, ["parameters", "-o", str(file)]).exit_code == 0
+    assert runner.invoke(cli.app, ["parameters"]).output == file.read_text()
+    command = [sys.executable, "-m", "sam_adapt_ros.cli", "parameters", "--check", "-o", str(file)]
+    assert subprocess.run(command, check=False).returncode == 0
+    file.write_text(file.read_text().replace("How long a sweep waits for its images [s]", "Frames"))
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {file}:") and "`make docs` writes it anew" in done.stderr
+    assert "waits for its images [s] |" in done.stderr and "| Frames |" in done.stderr
 
 
 def test_weights_commands_show_and_change_a_store(tmp_path: Path) -> None:
