@@ -63,16 +63,16 @@ def groups(section: type[Section] = Config) -> Iterator[Group]:
     yield from _groups(schema, schema.get("$defs", {}), "", {})
 
 
-@cache
 def find_parameter(name: str) -> Parameter:
     """The parameter of a dotted name, such as ``cameras.CAM_FRONT.image``. Raises KeyError for an unknown one."""
+    known = _by_name()
     first, *others = name.split(".")
-    pattern = ".".join([first, NAME, *others[1:]])
-    for group in groups():
-        for parameter in group.parameters:
-            if parameter.name in (name, pattern):
-                return parameter
-    raise KeyError(name)
+    return known[name] if name in known else known[".".join([first, NAME, *others[1:]])]
+
+
+@cache
+def _by_name() -> dict[str, Parameter]:
+    return {parameter.name: parameter for group in groups() for parameter in group.parameters}
 
 
 def markdown() -> str:

@@ -6,9 +6,9 @@ import array
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
 
-from sam_adapt_ros.config import Config
+from sam_adapt_ros.config import Config, reference
 from sam_adapt_ros.errors import ConfigError, SamAdaptError
 
 if TYPE_CHECKING:
@@ -52,9 +52,7 @@ class Parameters:
         for name, value in self.config.to_flat().items():
             if name in given:
                 node.undeclare_parameter(name)  # declared anew with the schema's type: 1 was meant as 1.0
-            # An empty list has no type of its own.
-            descriptor = ParameterDescriptor(dynamic_typing=isinstance(value, list) and not value)
-            node.declare_parameter(name, value, descriptor, ignore_override=True)
+            node.declare_parameter(name, value, _descriptor(name, value), ignore_override=True)
         node.add_on_set_parameters_callback(self._set)
 
     def _set(self, parameters: Iterable[Parameter]) -> SetParametersResult:
@@ -76,6 +74,24 @@ class Parameters:
             return SetParametersResult(successful=False, reason=str(error))
         self.config = config
         return SetParametersResult(successful=True)
+
+
+def _descriptor(name: str, value: Any) -> ParameterDescriptor:
+    """What ``ros2 param describe`` shows. ROS has no ranges that are open at an end: those are words, for people."""
+    known = reference.find_parameter(name)
+    # An empty list has no type of its own.
+    descriptor = ParameterDescriptor(
+        description=known.description, dynamic_typing=isinstance(value, list) and not value
+    )
+    if known.limits is None:
+        descriptor.additional_constraints = known.range
+        return descriptor
+    low, high = known.limits
+    if known.type == "int":
+        descriptor.integer_range = [IntegerRange(from_value=int(low), to_value=int(high))]
+    else:
+        descriptor.floating_point_range = [FloatingPointRange(from_value=float(low), to_value=float(high))]
+    return descriptor
 
 
 def _plain(value: Any) -> Any:

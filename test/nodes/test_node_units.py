@@ -434,6 +434,25 @@ def test_parameters_are_the_schema_by_flat_names(context: Context) -> None:
         node.destroy_node()
 
 
+def test_parameters_describe_themselves(context: Context) -> None:
+    node, parameters = _parameter_node(context, cameras__left__image="/left")
+    try:
+        for name in parameters.config.to_flat():
+            assert node.describe_parameter(name).description, name
+        timeout, nice, share = map(
+            node.describe_parameter,
+            ("sync.camera_timeout", "adaptation.resources.nice", "adaptation.buffer.held_out"),
+        )
+        assert timeout.description.endswith("[s]") and timeout.additional_constraints == "at least 0"
+        assert [(r.from_value, r.to_value) for r in nice.integer_range] == [(0, 19)]
+        assert [(r.from_value, r.to_value) for r in share.floating_point_range] == [(0.0, 0.5)]
+        assert "topic" in node.describe_parameter("cameras.left.image").description
+        (result,) = node.set_parameters([Parameter("adaptation.resources.nice", value=20)])
+        assert not result.successful and "adaptation.resources.nice" in result.reason and "20" in result.reason
+    finally:
+        node.destroy_node()
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
