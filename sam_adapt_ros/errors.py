@@ -1,5 +1,12 @@
 """One error type a boundary; the message names the file, topic or field and what was expected."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
 from typing import Literal
 
 StoreErrorReason = Literal["disk_full", "read_only", "locked", "missing", "damaged", "refused", "moved_on", "io"]
@@ -54,3 +61,13 @@ class StoreError(SamAdaptError):
     def __init__(self, reason: StoreErrorReason, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+def describe_validation(error: ValidationError) -> str:
+    """Every field that does not fit its pydantic schema: its dotted name, what was expected, and what it is."""
+    lines = []
+    for entry in error.errors():
+        name, text = ".".join(map(str, entry["loc"])), entry["msg"].removeprefix("Value error, ")
+        got = "" if isinstance(entry["input"], dict) else f" (got {entry['input']!r})"
+        lines.append(f"{name}: {text}{got}" if name else f"{text}{got}")
+    return "; ".join(lines)

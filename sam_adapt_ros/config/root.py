@@ -16,7 +16,7 @@ from sam_adapt_ros.config.section import Section
 from sam_adapt_ros.config.segmentation import SegmenterConfig
 from sam_adapt_ros.config.sensors import CameraConfig, GroundTruthConfig, LidarConfig, SyncConfig, TransformConfig
 from sam_adapt_ros.config.training import TrainingConfig
-from sam_adapt_ros.errors import ConfigError
+from sam_adapt_ros.errors import ConfigError, describe_validation
 
 
 class Config(Section):
@@ -69,8 +69,7 @@ class Config(Section):
         try:
             return cls.model_validate(nested)
         except ValidationError as error:
-            lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {e['input']!r})" for e in error.errors()]
-            raise ConfigError(f"{source}: " + "; ".join(lines)) from None
+            raise ConfigError(f"{source}: {describe_validation(error)}") from None
 
     def to_flat(self) -> dict[str, Any]:
         """Dotted names -> values: what ``from_flat`` takes and what the nodes declare."""

@@ -7,7 +7,6 @@ from sam_adapt_ros.messages.image import decode_image, decode_instances
 from sam_adapt_ros.messages.point_cloud import (
     Cloud,
     CloudData,
-    LabelCloudData,
     encode_cloud,
     encode_labels,
     read_labels,
@@ -24,7 +23,6 @@ __all__ = [
     "Cloud",
     "CloudData",
     "FrameAssembler",
-    "LabelCloudData",
     "Match",
     "TimeSynchronizer",
     "camera_from_info",

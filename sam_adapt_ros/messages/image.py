@@ -100,7 +100,7 @@ def _pixels(msg: Any, encoding: str) -> NDArray[Any]:
 
 
 def _decode_planar(msg: Any, conversion: int) -> NDArray[np.uint8]:
-    """NV12 and NV21: a full plane of brightness, then one of interleaved colour at half the resolution."""
+    """NV12 and NV21: a plane of luma, then one of interleaved chroma at half the resolution."""
     width, height, step = int(msg.width), int(msg.height), int(msg.step)
     if width % 2 or height % 2:
         raise MessageError("image_layout", f"image {msg.encoding}: even sizes expected, got {width} x {height}")
@@ -111,7 +111,7 @@ def _decode_planar(msg: Any, conversion: int) -> NDArray[np.uint8]:
 
 
 def _bytes(msg: Any, encoding: str, row: int, rows: int) -> NDArray[np.uint8]:
-    """The raw image's bytes, once its sizes agree: ``row`` bytes used in each of ``rows`` rows of ``step`` bytes."""
+    """The data of a raw image, its sizes checked: ``rows`` rows of ``step`` bytes, of which ``row`` are used."""
     step = int(msg.step)
     if row < 1 or rows < 1:
         raise MessageError(
@@ -126,13 +126,13 @@ def _bytes(msg: Any, encoding: str, row: int, rows: int) -> NDArray[np.uint8]:
 
 
 def _decompress(msg: Any, flags: int) -> NDArray[Any]:
-    """OpenCV's decoding (blue first) of a whole file; the format is told from its first bytes, as decoders do."""
+    """Decodes a JPEG or PNG file with OpenCV (blue first), whatever ``msg.format`` says."""
     data = np.frombuffer(msg.data, np.uint8)
     head, tail = data[:4].tobytes(), data[-_TAIL:].tobytes()
     if len(data) == 0:
         raise MessageError("image_truncated", "compressed image: no data")
-    # Decoders fill what is missing with grey and say nothing, so the end is looked for here. (It cannot turn up
-    # inside the picture: JPEG escapes it there.)
+    # Decoders silently fill missing parts with grey, so the end marker is looked for here. (It cannot occur within the
+    # compressed picture: JPEG escapes it there.)
     if head.startswith(_JPEG) and _JPEG_END not in tail:
         raise MessageError("image_truncated", f"compressed image: JPEG of {len(data)} bytes without its end")
     if head.startswith(_PNG) and b"IEND" not in tail:

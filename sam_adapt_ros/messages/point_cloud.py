@@ -1,4 +1,4 @@
-"""``sensor_msgs/PointCloud2`` <-> arrays. Any object with the message's attributes will do (rclpy, rosbags, ...)."""
+"""``sensor_msgs/PointCloud2`` <-> arrays. Any object with the message's attributes will do (rclpy, rosbags)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FieldSpec = tuple[str, int, int, int]
 
 @dataclass(frozen=True, eq=False)
 class CloudData:
-    """A cloud's content, ready to be put into a message: height 1, little-endian, ``row_step`` = ``len(data)``.
+    """The content of a PointCloud2 of height 1, little-endian: ``row_step`` is ``len(data)``.
 
     data: contiguous (width * point_step,) uint8.
     """
@@ -31,10 +31,6 @@ class CloudData:
     point_step: int
     fields: list[FieldSpec]
     width: int
-
-
-LabelCloudData = CloudData
-"""What ``encode_labels`` gives."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,12 +75,15 @@ def read_points(msg: Any) -> Cloud:
     for name, axis in zip("xyz", axes, strict=True):
         if axis.dtype.kind != "f" or axis.ndim != 1:
             raise MessageError("cloud_fields", f"point cloud: {name}: one float expected, got {_describe(axis)}")
-    return Cloud(_points(msg, axes), columns)
+    return Cloud(_points(axes), columns)
 
 
 def read_labels(msg: Any) -> tuple[NDArray[np.float32], NDArray[Any], NDArray[np.float32] | None]:
-    """Decodes a label cloud: points (N, 3) float32, class_id (N,) of whatever integers it holds, and the probability
-    (N,) float32 where there is one. Raises MessageError as ``read_points``."""
+    """Decodes a label cloud.
+
+    Returns points (N, 3) float32, class_id (N,) of the integer type that it has, and the probability (N,) float32, None
+    where there is none. Raises MessageError as ``read_points``.
+    """
     cloud = read_points(msg)
     class_id = cloud.field("class_id")
     if class_id.dtype.kind not in "iu" or class_id.ndim != 1:
@@ -93,42 +92,27 @@ def read_labels(msg: Any) -> tuple[NDArray[np.float32], NDArray[Any], NDArray[np
     return cloud.points, class_id, probability
 
 
-_LABEL_FIELDS: list[FieldSpec] = [
-    ("x", 0, 7, 1),
-    ("y", 4, 7, 1),
-    ("z", 8, 7, 1),
-    ("rgb", 12, 7, 1),
-    ("class_id", 16, 2, 1),
-    ("probability", 20, 7, 1),
-]
-
-
 def encode_labels(
     points: NDArray[np.float32],
     class_id: NDArray[np.uint8],
     probability: ArrayLike,
     colors: NDArray[np.uint8],
     instances: NDArray[np.uint16] | None = None,
-) -> LabelCloudData:
-    """The label cloud: ``x y z`` float32, ``rgb`` (0x00RRGGBB in a float32's bits, as RViz takes it), ``class_id``
-    uint8, ``probability`` float32.
+) -> CloudData:
+    """The label cloud: ``x y z`` float32, ``rgb`` (0x00RRGGBB in the bits of a float32, as RViz and PCL have it),
+    ``class_id`` uint8, ``probability`` float32.
 
-    points: (N, 3); class_id: (N,) uint8; probability: (N,) or scalar; colors: (256, 3) uint8 RGB by class id.
-    instances: (N,) uint16 of a simulator, one more field, ``instance``.
+    points: (N, 3) metres; class_id: (N,); probability: (N,) or scalar; colors: (256, 3) uint8 RGB by class id.
+    instances: (N,) true instance ids of a simulator; adds a field ``instance``.
     """
     class_id = np.asarray(class_id, np.uint8)
-    r, g, b = colors.astype("<u4").T
-    words = np.empty((len(points), 6), "<u4")  # one row a point; the bytes after class_id are padding
-    numbers = words.view("<f4")
-    numbers[:, :3] = points
-    words[:, 3] = (r << 16 | g << 8 | b)[class_id]
-    words[:, 4] = class_id
-    numbers[:, 5] = probability
-    fields = list(_LABEL_FIELDS)
+    r, g, b = colors.astype(np.uint32).T
+    fields = dict(zip("xyz", np.asarray(points, np.float32).T, strict=True))
+    fields |= {"rgb": (r << 16 | g << 8 | b)[class_id].view(np.float32), "class_id": class_id}
     if instances is not None:
-        words[:, 4] |= instances.astype(np.uint32) << 16
-        fields.append(("instance", 18, 4, 1))
-    return CloudData(words.reshape(-1).view(np.uint8), 24, fields, len(points))
+        fields["instance"] = np.asarray(instances, np.uint16)
+    fields["probability"] = np.broadcast_to(np.asarray(probability, np.float32), class_id.shape)
+    return encode_cloud(fields)
 
 
 def encode_cloud(fields: Mapping[str, ArrayLike]) -> CloudData:
@@ -141,22 +125,17 @@ def encode_cloud(fields: Mapping[str, ArrayLike]) -> CloudData:
     lengths = {name: array.shape for name, array in arrays.items()}
     if len(set(lengths.values())) != 1 or any(array.ndim != 1 for array in arrays.values()):
         raise ValueError(f"fields: one-dimensional arrays of one length expected, got {lengths}")
-    specs: list[FieldSpec] = []
-    offset = 0
     for name, array in arrays.items():
-        datatype = _DATATYPES.get(array.dtype.newbyteorder("="))
-        if datatype is None:
+        if array.dtype.newbyteorder("=") not in _DATATYPES:
             raise ValueError(f"fields: {name}: a PointField has no type for {array.dtype}")
-        size = array.dtype.itemsize
-        offset = -(-offset // size) * size
-        specs.append((name, offset, datatype, 1))
-        offset += size
-    step = -(-offset // 4) * 4
+    layout = np.dtype([(name, array.dtype.newbyteorder("<")) for name, array in arrays.items()], align=True)
     (count,) = next(iter(lengths.values()))
-    data = np.zeros(count * step, np.uint8)
-    for name, offset, datatype, _ in specs if count else ():
-        np.ndarray((count,), f"<{_KINDS[datatype]}", data, offset, (step,))[:] = arrays[name]
-    return CloudData(data, step, specs, count)
+    rows = np.zeros(count, layout)
+    for name, array in arrays.items():
+        rows[name] = array
+    offsets = {name: entry[1] for name, entry in (layout.fields or {}).items()}
+    specs = [(name, offsets[name], _DATATYPES[array.dtype.newbyteorder("=")], 1) for name, array in arrays.items()]
+    return CloudData(rows.view(np.uint8), layout.itemsize, specs, count)
 
 
 def _columns(msg: Any) -> dict[str, NDArray[Any]]:
@@ -195,20 +174,14 @@ def _columns(msg: Any) -> dict[str, NDArray[Any]]:
     return columns
 
 
-def _points(msg: Any, axes: list[NDArray[Any]]) -> NDArray[np.float32]:
-    """(N, 3) native float32: in one strided read when x, y, z stand together, as they nearly always do."""
-    x = axes[0]
-    offsets = [int(spec.offset) for name in "xyz" for spec in msg.fields if spec.name == name]
-    size = x.dtype.itemsize
-    together = all(axis.dtype == x.dtype for axis in axes) and offsets == [
-        offsets[0],
-        offsets[0] + size,
-        offsets[0] + 2 * size,
-    ]
+def _points(axes: list[NDArray[Any]]) -> NDArray[np.float32]:
+    """(N, 3) float32 in native byte order: in one strided read when x, y, z are adjacent, as they nearly always are."""
+    x, size = axes[0], axes[0].dtype.itemsize
+    addresses = [axis.__array_interface__["data"][0] for axis in axes]
+    adjacent = addresses == [addresses[0], addresses[0] + size, addresses[0] + 2 * size]
     with np.errstate(over="ignore", invalid="ignore"):  # float64 beyond float32's range becomes infinite
-        if not together or len(x) == 0:
+        if len(x) == 0 or not adjacent or any(axis.dtype != x.dtype for axis in axes):
             return np.stack([axis.astype(np.float32) for axis in axes], axis=1)
-        # From x's own memory: the columns of padded clouds are views of a copy.
         block = np.lib.stride_tricks.as_strided(x, (len(x), 3), (x.strides[0], size), writeable=False)
         return np.ascontiguousarray(block, np.float32)
 

@@ -1,4 +1,7 @@
-"""Which images belong to which sweep. The same class decides it for live topics and for bags."""
+"""Which images belong to which sweep: an approximate-time synchronizer keyed by the LiDAR, for topics and bags alike.
+
+Unlike ``message_filters::ApproximateTime`` it gives every sweep out, with the images of the cameras that came.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from typing import Any
 
 from sam_adapt_ros.config import SyncConfig
 from sam_adapt_ros.geometry.poses import SECOND
-from sam_adapt_ros.messages.image_queue import CameraLiveness, Image, ImageQueue
+from sam_adapt_ros.messages.image_queue import CameraLiveness, ImageQueue, StampedImage
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,7 +21,7 @@ class Match:
     """A sweep and the images that belong to it.
 
     stamp_ns, sweep: the sweep's stamp and payload.
-    images: camera -> (stamp, payload), in the cameras' order; stamps with the camera's time offset added.
+    images: camera -> (stamp, payload), in the order of the cameras; the cameras' time offsets are added to the stamps.
     missing: cameras without an image, in the same order.
     """
 
@@ -30,33 +33,35 @@ class Match:
 
 @dataclass(eq=False)
 class _Sweep:
+    """decided: image, or None for no image, of each camera that can send no better one any more."""
+
     stamp_ns: int
     payload: Any
     arrival_ns: int
-    decided: dict[str, Image | None] = field(default_factory=dict)  # by camera, once no better image can come
+    decided: dict[str, StampedImage | None] = field(default_factory=dict)
 
 
 class TimeSynchronizer:
-    """Gives each sweep the nearest image of each camera, in the order of sweep stamps.
+    """Matches each sweep with the nearest image of each camera, in the order of sweep stamps.
 
     A sweep is matched as soon as no camera can send a better image, and at the latest ``camera_timeout`` after it
-    came; then it goes on with the cameras that came. Better is impossible when an image at or after the sweep's stamp
-    is there, or when the camera's rhythm puts its next image further away than the best one (or than the tolerance).
-    A camera that several sweeps waited for in vain while it skipped several of its images (or, as long as its rhythm is
-    unknown, for a second) is silent: not waited for any more, until an image of it is in time again, or would have
-    been if waited for. An image may serve two sweeps.
+    arrived, then with the cameras that came. No better image can come once there is one at or after the sweep's stamp,
+    or when the camera's period puts its next image further away than the nearest one so far (or than the tolerance).
+    A camera that several sweeps waited for in vain while it skipped several of its images (or, while its period is
+    unknown, for a second) is silent: sweeps do not wait for it until an image of it is in time again, or would have
+    been had a sweep waited. An image may belong to two sweeps.
 
     Every sweep ends in exactly one of ``on_match(match)`` and ``on_drop(reason, stamp_ns)``, reasons:
-    ``stamp_zero``; ``out_of_order`` (not newer than the sweep before it, though less than ``max_backward_jump`` older);
+    ``stamp_zero``; ``out_of_order`` (not newer than the sweep before it, but less than ``max_backward_jump`` older);
     ``sync_queue_full`` (the oldest of more than ``queue_size`` waiting sweeps). A stamp that goes back further is a
-    looping bag or a clock jump: the waiting sweeps go on with what came, and matching starts anew.
+    looping bag or a clock jump: the waiting sweeps are matched with what came, and matching starts anew.
 
     ``counts`` has ``sweeps``, ``matched``, the drops by reason, ``clock_jump``, and what happened to images by camera:
-    ``image_stamp_zero.<camera>``, ``image_duplicate.…``, ``image_clock_jump.…``, ``image_late.…`` (its sweep was gone),
-    ``image_missing.…`` (a sweep went on without), ``camera_silent.…`` (how often it fell silent).
+    ``image_stamp_zero.<camera>``, ``image_duplicate.…``, ``image_clock_jump.…``, ``image_late.…`` (after its sweep was
+    matched), ``image_missing.…`` (a sweep was matched without), ``camera_silent.…`` (how often it became silent).
 
-    Arrival times (``now_ns``) are of any steady clock, all of the same one. Callbacks run inside the call that caused
-    them, one at a time, in order; an exception in one reaches the caller and loses nothing but that sweep.
+    Arrival times (``now_ns``) are of one steady clock. Callbacks run inside the call that caused them, one at a time,
+    in order; an exception in one reaches the caller and loses nothing but that sweep. Thread-safe.
     """
 
     def __init__(
@@ -71,13 +76,14 @@ class TimeSynchronizer:
         self._timeout = round(config.camera_timeout * SECOND)
         self._max_backward = round(config.max_backward_jump * SECOND)
         self._queue_size = config.queue_size
-        self._tracks = {
+        self._queues = {
             name: ImageQueue(round(config.camera_tolerance * SECOND), self._max_backward, 4 * config.queue_size)
             for name in cameras
         }
-        self._presence = {name: CameraLiveness() for name in cameras}
+        self._liveness = {name: CameraLiveness() for name in cameras}
         self._pending: deque[_Sweep] = deque()
-        self._gone: deque[tuple[int, int, tuple[str, ...]]] = deque(maxlen=config.queue_size)  # stamp, arrival, missing
+        # Stamp, arrival and missing cameras of the latest matches.
+        self._matched: deque[tuple[int, int, tuple[str, ...]]] = deque(maxlen=config.queue_size)
         self._newest: int | None = None  # newest sweep's stamp
         self._on_match = on_match
         self._on_drop = on_drop
@@ -90,36 +96,38 @@ class TimeSynchronizer:
             self.counts["sweeps"] += 1
             if stamp_ns == 0:
                 self._drop("stamp_zero", stamp_ns)
-            elif self._newest is not None and stamp_ns < self._newest - self._max_backward:
-                self._start_anew(stamp_ns)
-                self._accept(stamp_ns, payload, now_ns)
-            elif self._newest is not None and stamp_ns <= self._newest:
+            elif self._newest is not None and self._newest - self._max_backward <= stamp_ns <= self._newest:
                 self._drop("out_of_order", stamp_ns)
             else:
-                self._accept(stamp_ns, payload, now_ns)
+                if self._newest is not None and stamp_ns < self._newest:
+                    self._start_anew(stamp_ns)
+                self._newest = stamp_ns
+                self._pending.append(_Sweep(stamp_ns, payload, now_ns))
+                if len(self._pending) > self._queue_size:
+                    self._drop("sync_queue_full", self._pending.popleft().stamp_ns)
             self._match(now_ns)
 
     def add_image(self, camera: str, stamp_ns: int, payload: Any, now_ns: int) -> None:
-        """Takes an image that arrived at ``now_ns``. Raises KeyError for a camera that was not named."""
+        """Takes an image that arrived at ``now_ns``. Raises KeyError for an unknown camera."""
         with self._lock:
-            track = self._tracks[camera]
+            queue = self._queues[camera]
             if stamp_ns == 0:
                 self.counts[f"image_stamp_zero.{camera}"] += 1
                 return
             stamp_ns += self._offsets[camera]
-            if track.jumps(stamp_ns):
+            if queue.is_clock_jump(stamp_ns):
                 self.counts[f"image_clock_jump.{camera}"] += 1
-                for sweep in self._pending:  # the images so far are the waiting sweeps' alone
-                    sweep.decided.setdefault(camera, track.best(sweep.stamp_ns))
-                track.start_anew()
-            oldest_needed = self._pending[0].stamp_ns if self._pending else None
-            if not track.add(stamp_ns, payload, oldest_needed):
+                for sweep in self._pending:  # only the images before the jump can belong to the waiting sweeps
+                    sweep.decided.setdefault(camera, queue.nearest(sweep.stamp_ns))
+                queue.clear()
+            oldest_sweep = self._pending[0].stamp_ns if self._pending else None
+            if not queue.add(stamp_ns, payload, oldest_sweep):
                 self.counts[f"image_duplicate.{camera}"] += 1
-            self._notice(camera, stamp_ns, now_ns)
+            self._update_liveness(camera, stamp_ns, now_ns)
             self._match(now_ns)
 
     def tick(self, now_ns: int) -> None:
-        """Lets the sweeps go on whose time is up. Call it at ``deadline()``."""
+        """Matches the sweeps whose time is up. To be called at ``deadline()``."""
         with self._lock:
             self._match(now_ns)
 
@@ -129,74 +137,69 @@ class TimeSynchronizer:
             return self._pending[0].arrival_ns + self._timeout if self._pending else None
 
     def flush(self) -> None:
-        """The end of a bag: every waiting sweep goes on with what came."""
+        """Matches every waiting sweep with what came, as at the end of a bag."""
         with self._lock:
             while self._pending:
                 self._release(None)
-
-    def _accept(self, stamp_ns: int, payload: Any, now_ns: int) -> None:
-        self._newest = stamp_ns
-        self._pending.append(_Sweep(stamp_ns, payload, now_ns))
-        if len(self._pending) > self._queue_size:
-            self._drop("sync_queue_full", self._pending.popleft().stamp_ns)
 
     def _match(self, now_ns: int) -> None:
         while self._pending:
             sweep = self._pending[0]
             timed_out = now_ns >= sweep.arrival_ns + self._timeout
-            if not timed_out and any(self._worth_waiting(name, sweep) for name in self._tracks):
+            if not timed_out and any(self._should_wait(name, sweep) for name in self._queues):
                 return
             self._release(now_ns if timed_out else None)
 
-    def _worth_waiting(self, camera: str, sweep: _Sweep) -> bool:
-        if camera in sweep.decided or self._presence[camera].silent:
+    def _should_wait(self, camera: str, sweep: _Sweep) -> bool:
+        if camera in sweep.decided or self._liveness[camera].silent:
             return False
-        track = self._tracks[camera]
-        if track.may_improve(sweep.stamp_ns):
+        queue = self._queues[camera]
+        if queue.may_improve(sweep.stamp_ns):
             return True
-        sweep.decided[camera] = track.best(sweep.stamp_ns)
+        sweep.decided[camera] = queue.nearest(sweep.stamp_ns)
         return False
 
     def _release(self, timed_out_ns: int | None) -> None:
-        """The oldest waiting sweep goes on with what came; timed_out_ns: now, if that is because its time is up."""
+        """Matches the oldest waiting sweep with what came. timed_out_ns: the time, if its time is up."""
         sweep = self._pending.popleft()
         images: dict[str, tuple[int, Any]] = {}
         missing = []
-        for name, track in self._tracks.items():
-            waited = name not in sweep.decided
-            image = track.best(sweep.stamp_ns) if waited else sweep.decided[name]
+        for name, queue in self._queues.items():
+            undecided = name not in sweep.decided
+            image = queue.nearest(sweep.stamp_ns) if undecided else sweep.decided[name]
+            liveness = self._liveness[name]
             if image is not None:
                 images[name] = (image.stamp_ns, image.payload)
-                self._presence[name].served()
+                liveness.matched()
                 continue
             missing.append(name)
             self.counts[f"image_missing.{name}"] += 1
-            if waited and timed_out_ns is not None and self._presence[name].missed(timed_out_ns, track.patience()):
+            if undecided and timed_out_ns is not None and liveness.timed_out(timed_out_ns, queue.silence_ns()):
                 self.counts[f"camera_silent.{name}"] += 1
-        self._gone.append((sweep.stamp_ns, sweep.arrival_ns, tuple(missing)))
-        for track in self._tracks.values():
-            track.forget_before(sweep.stamp_ns)
+        self._matched.append((sweep.stamp_ns, sweep.arrival_ns, tuple(missing)))
+        for queue in self._queues.values():
+            queue.remove_before(sweep.stamp_ns)
         self.counts["matched"] += 1
         self._on_match(Match(sweep.stamp_ns, sweep.payload, images, tuple(missing)))
 
-    def _notice(self, camera: str, stamp_ns: int, now_ns: int) -> None:
-        """Whether an image came in time for its sweep, which tells whether the camera is worth waiting for."""
-        track = self._tracks[camera]
-        for sweep_stamp, arrival, missing in self._gone:
-            if camera in missing and track.belongs(stamp_ns, sweep_stamp):
+    def _update_liveness(self, camera: str, stamp_ns: int, now_ns: int) -> None:
+        """Notes whether an image came in time for its sweep."""
+        queue = self._queues[camera]
+        for sweep_ns, arrival_ns, missing in self._matched:
+            if camera in missing and queue.matches(stamp_ns, sweep_ns):
                 self.counts[f"image_late.{camera}"] += 1
-                if now_ns <= arrival + self._timeout:
-                    self._presence[camera].came(now_ns)
+                if now_ns <= arrival_ns + self._timeout:
+                    self._liveness[camera].image_in_time(now_ns)
                 return
-        if self._newest is None or stamp_ns >= self._newest or track.belongs(stamp_ns, self._newest):
-            self._presence[camera].came(now_ns)
+        if self._newest is None or stamp_ns >= self._newest or queue.matches(stamp_ns, self._newest):
+            self._liveness[camera].image_in_time(now_ns)
 
     def _start_anew(self, stamp_ns: int) -> None:
         self.counts["clock_jump"] += 1
         self.flush()
-        self._gone.clear()
-        for track in self._tracks.values():
-            track.forget_after(stamp_ns + self._max_backward)
+        self._matched.clear()
+        for queue in self._queues.values():
+            queue.remove_after(stamp_ns + self._max_backward)
 
     def _drop(self, reason: str, stamp_ns: int) -> None:
         self.counts[reason] += 1

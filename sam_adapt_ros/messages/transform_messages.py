@@ -14,20 +14,20 @@ logger = logging.getLogger(__name__)
 
 
 def feed_tf(tree: TransformTree, msg: Any, static: bool) -> int:
-    """Adds every usable transform of a ``tf2_msgs/TFMessage``; returns how many were not.
+    """Adds every usable transform of a ``tf2_msgs/TFMessage`` to the tree; returns how many were not usable.
 
-    A zero quaternion, numbers that are not finite, nameless frames, and moving transforms without a stamp are left
-    out: one broken publisher must not take the others' transforms with it.
+    Left out are zero quaternions, numbers that are not finite, empty frame names, and moving transforms without a
+    stamp: one broken publisher must not disturb the others' transforms.
     """
-    refused = 0
-    for transform in msg.transforms:
-        t, q = transform.transform.translation, transform.transform.rotation
-        refused += not _feed(tree, transform.header, transform.child_frame_id, t, q, static)
-    return refused
+    unusable = 0
+    for stamped in msg.transforms:
+        t, q = stamped.transform.translation, stamped.transform.rotation
+        unusable += not _feed(tree, stamped.header, stamped.child_frame_id, t, q, static)
+    return unusable
 
 
 def feed_odometry(tree: TransformTree, msg: Any) -> int:
-    """Adds a ``nav_msgs/Odometry``'s pose as ``header.frame_id -> child_frame_id``; returns 1 if it is unusable."""
+    """Adds the pose of a ``nav_msgs/Odometry`` as ``header.frame_id -> child_frame_id``; returns 1 if it is unusable."""
     pose = msg.pose.pose
     return int(not _feed(tree, msg.header, msg.child_frame_id, pose.position, pose.orientation, static=False))
 

@@ -54,22 +54,30 @@ def test_a_lidar_may_be_the_base():
 @pytest.mark.parametrize(
     ("path", "value", "text"),
     [
-        (("lidar_frame",), None, "lidar_frame: missing"),
-        (("base_frame",), 3, "base_frame: a name expected, got 3"),
-        (("odometry_frame",), "", "odometry_frame: a name"),
-        (("T_base_lidar",), None, "T_base_lidar: missing"),
-        (("T_base_lidar",), [1, 2], "T_base_lidar: a mapping expected"),
-        (("T_base_lidar", "translation"), [1, 2], "T_base_lidar.translation: a list of 3 numbers"),
+        (("lidar_frame",), None, "lidar_frame: Field required"),
+        (("base_frame",), 3, "base_frame: Input should be a valid string (got 3)"),
+        (("odometry_frame",), "", "odometry_frame: String should have at least 1 character"),
+        (("T_base_lidar",), None, "T_base_lidar: Field required"),
+        (("T_base_lidar",), [1, 2], "T_base_lidar: Input should be a valid dictionary"),
+        (("T_base_lidar", "translation"), [1, 2], "T_base_lidar.translation: List should have at least 3 items"),
         (("T_base_lidar", "rotation_xyzw"), [0, 0, 0, 0], "T_base_lidar: finite translation and non-zero"),
-        (("T_base_lidar", "rotation_xyzw"), [0, 0, 0, "w"], "T_base_lidar.rotation_xyzw"),
-        (("cameras",), ["front"], "cameras: a mapping"),
-        (("cameras", "front"), None, "cameras.front: missing"),
-        (("cameras", "front", "width"), 10.5, "cameras.front.width: an integer"),
-        (("cameras", "front", "K"), [1, 2, 3], "cameras.front.K: a list of 9 numbers"),
+        (
+            ("T_base_lidar", "rotation_xyzw"),
+            [0, 0, 0, "w"],
+            "T_base_lidar.rotation_xyzw.3: Input should be a valid number",
+        ),
+        (("cameras",), ["front"], "cameras: Input should be a valid dictionary"),
+        (("cameras", "front"), None, "cameras.front: Input should be a valid dictionary"),
+        (("cameras", "front", "width"), 10.5, "cameras.front.width: Input should be a valid integer (got 10.5)"),
+        (
+            ("cameras", "front", "K"),
+            [1, 2, 3],
+            "cameras.front.K: List should have at least 9 items",
+        ),
         (("cameras", "front", "K"), [0] * 9, "cameras.front: camera matrix K"),
-        (("cameras", "front", "distortion"), "ocam", "cameras.front.distortion: one of none, plumb_bob"),
+        (("cameras", "front", "distortion"), "ocam", "cameras.front.distortion: Input should be 'none', 'plumb_bob'"),
         (("cameras", "front", "D"), [1.0], "cameras.front: distortion coefficients D"),
-        (("cameras", "front", "frame_id"), None, "cameras.front.frame_id: missing"),
+        (("cameras", "front", "frame_id"), None, "cameras.front.frame_id: Field required"),
         (("cameras", "front", "T_base_camera", "translation"), "x", "cameras.front.T_base_camera.translation"),
     ],
 )
@@ -87,8 +95,7 @@ def test_what_does_not_fit_is_named(tmp_path, path, value, text):
     file.write_text(yaml.safe_dump(data))
     with pytest.raises(CalibrationError) as caught:
         Calibration.load(file)
-    expected = text.replace(": missing", ": a mapping expected") if path == ("cameras", "front") else text
-    assert str(file) in str(caught.value) and expected in str(caught.value)
+    assert str(file) in str(caught.value) and text in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -121,12 +121,12 @@ def test_every_sweep_is_matched_or_dropped_exactly_once(events, queue_size, time
 def test_memory_is_bounded(events, queue_size):
     run = Run("abc", CONFIG.model_copy(update={"queue_size": queue_size})).play(events, flush=False)
     assert len(run.synchronizer._pending) <= queue_size
-    assert all(len(track) <= 4 * queue_size for track in run.synchronizer._tracks.values())
+    assert all(len(track) <= 4 * queue_size for track in run.synchronizer._queues.values())
 
 
 def test_images_without_sweeps_are_forgotten():
     run = Run("a").play(stream("a", every(33, 1000)))
-    assert len(run.synchronizer._tracks["a"]) <= 18  # half a second and the tolerance
+    assert len(run.synchronizer._queues["a"]) <= 18  # half a second and the tolerance
 
 
 # ---------------------------------------------------------------- the right images
