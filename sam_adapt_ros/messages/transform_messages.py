@@ -27,7 +27,7 @@ def feed_tf(tree: TransformTree, msg: Any, static: bool) -> int:
 
 
 def feed_odometry(tree: TransformTree, msg: Any) -> int:
-    """Adds the pose of a ``nav_msgs/Odometry`` as ``header.frame_id -> child_frame_id``; returns 1 if it is unusable."""
+    """Adds a ``nav_msgs/Odometry``'s pose as ``header.frame_id -> child_frame_id``; returns 1 if it is not usable."""
     pose = msg.pose.pose
     return int(not _feed(tree, msg.header, msg.child_frame_id, pose.position, pose.orientation, static=False))
 
