@@ -108,12 +108,12 @@ def measure(
     """One drive learned from, frame by frame, and the weights that come of it on an unseen drive."""
     unseen = list(render(shift, seed + 5, protocol.unseen_frames, protocol.unseen_period))
     with tempfile.TemporaryDirectory(prefix="sam_adapt_") as folder:
-        run, config = OnlineRun.begin(config, Path(folder) / "store")
+        run = OnlineRun(config, Path(folder) / "store")
         with stages(f"{shift}, seed {seed}: adapting") as progress:
             for frame in track(render(shift, seed, protocol.frames, protocol.period), progress, protocol.frames):
                 run.label(frame)
-                run.learn(config)
-            run.learn(config, at_end=True)
+                run.learn()
+            run.learn(at_end=True)
         samples = reference_models.to_samples(run.adapter.buffer.training(), run.source)
         found = {
             "source": run.source,

@@ -86,7 +86,6 @@ def join(drives: Iterable[Iterable[Frame]]) -> Iterator[tuple[int, Frame]]:
 
 def drive_through(
     run: OnlineRun,
-    config: Config,
     legs: Sequence[Leg],
     drives: Iterable[Iterable[Frame]],
     unseen: dict[str, list[Frame]],
@@ -112,7 +111,7 @@ def drive_through(
 
     def learn(leg: int, *, at_end: bool = False) -> None:
         known = len(run.decisions)
-        run.learn(config, at_end=at_end)
+        run.learn(at_end=at_end)
         result.decisions.extend(_told(leg, decision) for decision in run.decisions[known:])
 
     leg = 0
@@ -157,7 +156,7 @@ class MemoryResult:
         return self.resident[-1] - self.resident[min(2, len(self.resident) - 1)]
 
 
-def memory(run: OnlineRun, config: Config, frames: Iterable[Frame], rounds: int = 20, every: int = 4) -> MemoryResult:
+def memory(run: OnlineRun, frames: Iterable[Frame], rounds: int = 20, every: int = 4) -> MemoryResult:
     """Rounds of learning, ``every`` few frames, until there were so many or the frames end."""
     result = MemoryResult([], [])
     for place, frame in enumerate(frames):
@@ -165,7 +164,7 @@ def memory(run: OnlineRun, config: Config, frames: Iterable[Frame], rounds: int 
         if place % every == 0:
             run.adapter.request_round()
         known = len(run.decisions)
-        run.learn(config)
+        run.learn()
         if len(run.decisions) > known:
             result.resident.append(resident_megabytes())
             result.buffer.append(run.adapter.buffer.nbytes / 1e6)
@@ -192,8 +191,8 @@ def memory_in_town(
     config = Config.from_flat(config.to_flat() | small)
     frames = 60 + every * rounds
     with tempfile.TemporaryDirectory(prefix="sam_adapt_") as folder:
-        run, config = OnlineRun.begin(config, Path(folder) / "store")
-        return memory(run, config, track(render("night", seed, frames, 0.3), progress, frames), rounds, every)
+        run = OnlineRun(config, Path(folder) / "store")
+        return memory(run, track(render("night", seed, frames, 0.3), progress, frames), rounds, every)
 
 
 STREAMS = ("long", "return", "memory")
@@ -275,8 +274,8 @@ def _through_the_town(
         for number, leg in enumerate(legs)
     )
     with tempfile.TemporaryDirectory(prefix="sam_adapt_") as folder:
-        run, config = OnlineRun.begin(config, Path(folder) / "store")
-        return drive_through(run, config, legs, drives, held)
+        run = OnlineRun(config, Path(folder) / "store")
+        return drive_through(run, legs, drives, held)
 
 
 def _told(leg: int, decision: Decision) -> dict[str, Any]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from sam_adapt_ros import resources
-from sam_adapt_ros.adaptation import WeightStore
+from sam_adapt_ros.adaptation import Version, WeightStore
 from sam_adapt_ros.adaptation.adapter import Adapter
+from sam_adapt_ros.adaptation.monitoring.deployment_monitor import Watch
 from sam_adapt_ros.adaptation.promotion.gate import Decision
 from sam_adapt_ros.bags import BagWriter
 from sam_adapt_ros.cancellation import NEVER, CancellationToken
@@ -24,36 +25,43 @@ from sam_adapt_ros.visualization.before_after import BeforeAfter
 from sam_adapt_ros.visualization.run_report import ReportFrame, write_run_report
 from sam_adapt_ros.visualization.timeline import Timeline
 
+logger = logging.getLogger(__name__)
 
-@dataclass(eq=False)
+
 class OnlineRun:
-    """A stream of frames, labelled by the weights in use while these change. ``source`` is the model as shipped."""
+    """A stream of frames, labelled by the weights in use while these change; what the two nodes do, in one thread.
 
-    adapter: Adapter
-    source: Segmenter
-    segmenter: Segmenter
-    timeline: Timeline
-    seconds_learning: float = 0.0
-    decisions: list[Decision] = field(default_factory=list)
+    source: the model as shipped. segmenter: of the weights in use. seconds_learning: of all rounds so far.
+    """
 
-    @classmethod
-    def begin(cls, config: Config, store: Path) -> tuple[OnlineRun, Config]:
+    def __init__(self, config: Config, store: Path) -> None:
         """With an empty store of its own in the folder. Raises WeightsError, StoreError."""
-        source, config = load_segmenter(config)
+        self.source, self.config = load_segmenter(config)
         weights = WeightStore(store)
-        weights.initialize(resources.find(config.segmenter.weights, "resource"))
-        adapter = Adapter(config, weights, taxonomy=source.taxonomy)
-        return cls(adapter, source, source, Timeline(source.taxonomy)), config
+        self._source_version = weights.initialize(resources.find(config.segmenter.weights, "resource"))
+        self.adapter = Adapter(self.config, weights, taxonomy=self.source.taxonomy)
+        self.segmenter = self.source
+        self.timeline = Timeline(self.source.taxonomy)
+        self.decisions: list[Decision] = []
+        self.seconds_learning = 0.0
+        self._version = self._source_version
+        self._monitor = Watch(config.adaptation.rollback)
 
     def label(self, frame: Frame) -> Prediction:
-        """By the weights in use; the frame is then offered to learn from."""
+        """By the weights in use; the frame is then offered to learn from, and monitored: weights that fall are rolled
+        back before the next frame."""
         prediction = self.segmenter(frame)
         shipped = prediction if self.segmenter is self.source else self.source(frame)
         self.timeline.add(frame, prediction.by_branch(), shipped.by_branch())
         self.adapter.observe(frame, prediction.labels, prediction.probability)
+        is_source = self._version == self._source_version
+        name, now_s = "" if is_source else self._version.name, frame.stamp_ns * 1e-9
+        reason = self._monitor.observe_prediction(prediction, name, source=is_source, now_s=now_s)
+        if reason is not None:
+            self._roll_back(reason)
         return prediction
 
-    def learn(self, config: Config, *, at_end: bool = False, token: CancellationToken = NEVER) -> None:
+    def learn(self, *, at_end: bool = False, token: CancellationToken = NEVER) -> None:
         """A round where one is due; what is promoted labels from the next frame on. at_end: also with little new.
         token: once cancelled, the round is left."""
         if not (self.adapter.ready or (at_end and self.adapter.ready_at_end)):
@@ -66,11 +74,18 @@ class OnlineRun:
         self.decisions.append(decision)
         self.timeline.decide(decision.promoted, decision.reason)
         if decision.promoted:
-            current = self.adapter.store.current()
-            shipped = current.name == self.adapter.store.source().name
-            self.segmenter = (
-                self.source if shipped else Segmenter.load(current.path, config.segmenter, self.source.taxonomy)
-            )
+            self._use(self.adapter.store.current())
+
+    def _roll_back(self, reason: str) -> None:
+        logger.error("rolling back %s: %s", self._version.name, reason)
+        self.timeline.roll_back(reason, len(self.timeline))
+        self._use(self.adapter.store.rollback(f"segmenter: {reason}", of=self._version))
+        self.adapter.abandon_round()
+
+    def _use(self, version: Version) -> None:
+        self._version, self.segmenter = version, self.source
+        if version != self._source_version:
+            self.segmenter = Segmenter.load(version.path, self.config.segmenter, self.source.taxonomy)
 
 
 def replay_adapting(
@@ -90,7 +105,8 @@ def replay_adapting(
     Raises BagError, WeightsError, StoreError or CalibrationError that say what does not fit.
     """
     output.mkdir(parents=True, exist_ok=True)
-    run, config = OnlineRun.begin(config, fresh_folder(output / "store"))
+    run = OnlineRun(config, fresh_folder(output / "store"))
+    config = run.config
     taxonomy = run.source.taxonomy
     summary = RunSummary(taxonomy)
     samples: list[ReportFrame] = []
@@ -108,9 +124,9 @@ def replay_adapting(
                     summary.add(prediction.by_branch(), frame.ground_truth)
                     if pictured:
                         samples.append(ReportFrame(frame, prediction.labels))
-                run.learn(config, token=token)
+                run.learn(token=token)
         if not token.cancelled:
-            run.learn(config, at_end=True, token=token)
+            run.learn(at_end=True, token=token)
     summary.seconds = time.perf_counter() - start
     summary.facts = {
         "bag": str(bag),

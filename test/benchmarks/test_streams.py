@@ -23,11 +23,11 @@ def test_drives_are_joined_far_from_each_other() -> None:
 
 
 def test_a_stream_that_returns_to_the_day_ends_where_it_began(tmp_path: Path) -> None:
-    run, config = online_run(tmp_path, **{"drift.window": 6, "drift.new_frames": 6, "rounds.new_frames": 12})
+    run = online_run(tmp_path, **{"drift.window": 6, "drift.new_frames": 6, "rounds.new_frames": 12})
     legs = [Leg("day", 0), Leg("dusk", 0), Leg("day", 1)]
     drives = [drive(14, seed=100), drive(16, seed=200, dusk=True), drive(16, seed=300)]
     unseen = {"day": drive(5, seed=900), "dusk": drive(5, seed=950, dusk=True)}
-    result = drive_through(run, config, legs, drives, unseen)
+    result = drive_through(run, legs, drives, unseen)
     assert result.after["dusk"][1] > result.source["dusk"]  # it was learned
     assert result.change("day") >= -0.01
     assert len(result.after["day"]) == 3
@@ -39,10 +39,10 @@ def test_a_stream_that_returns_to_the_day_ends_where_it_began(tmp_path: Path) ->
 
 @pytest.mark.soak
 def test_many_drives_end_no_lower_than_one(tmp_path: Path) -> None:
-    run, config = online_run(tmp_path, **{"buffer.max_frames": 20, "rounds.new_frames": 8})
+    run = online_run(tmp_path, **{"buffer.max_frames": 20, "rounds.new_frames": 8})
     drives = [drive(16, seed=100 * number, dusk=True) for number in range(1, 11)]
     legs = [Leg("dusk", number) for number in range(10)]
-    result = drive_through(run, config, legs, drives, {"dusk": drive(8, seed=5000, dusk=True)})
+    result = drive_through(run, legs, drives, {"dusk": drive(8, seed=5000, dusk=True)})
     assert len(run.decisions) >= 10
     assert result.after["dusk"][-1] >= result.after["dusk"][0] - 0.01
     assert min(result.after["dusk"]) >= result.source["dusk"]
@@ -50,11 +50,9 @@ def test_many_drives_end_no_lower_than_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rounds", [pytest.param(20, marks=pytest.mark.soak), 4])
 def test_memory_is_flat_over_rounds(rounds: int, tmp_path: Path) -> None:
-    run, config = online_run(
-        tmp_path, **{"buffer.max_frames": 12, "self_training.steps": 2, "self_training.batch_size": 1}
-    )
+    run = online_run(tmp_path, **{"buffer.max_frames": 12, "self_training.steps": 2, "self_training.batch_size": 1})
     frames = (frame for _, frame in join(drive(16, seed=100 * number, dusk=True) for number in range(1, rounds + 2)))
-    result = memory(run, config, frames, rounds, every=3)
+    result = memory(run, frames, rounds, every=3)
     assert len(result.resident) == rounds
     assert max(result.buffer[3:]) <= 1.2 * result.buffer[2]
     assert result.growth < 30, result.resident

@@ -1,7 +1,8 @@
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,11 @@ import yaml
 from learning_support import SHAPES, drive, learning_config, source_weights
 
 from sam_adapt_ros import resources
+from sam_adapt_ros.adaptation import Record
 from sam_adapt_ros.adaptation.adapter import Adapter
 from sam_adapt_ros.adaptation.promotion.gate import Decision
 from sam_adapt_ros.bags import Counts
+from sam_adapt_ros.cancellation import CancellationToken
 from sam_adapt_ros.config import Config, load_recipe
 from sam_adapt_ros.errors import ConfigError
 from sam_adapt_ros.frame import IGNORE, Frame
@@ -72,17 +75,42 @@ def test_a_bag_is_labelled_learned_from_and_reported(
 
 
 def test_frames_are_labelled_before_they_are_learned_from(config: Config, tmp_path: Path) -> None:
-    run, config = adaptive_replay.OnlineRun.begin(config, tmp_path / "store")
+    run = adaptive_replay.OnlineRun(config, tmp_path / "store")
     first = run.label(DUSK[0])
     np.testing.assert_array_equal(first.labels, run.source(DUSK[0]).labels)
     versions = set()
     for frame in DUSK[1:]:
         run.label(frame)
         versions.add(run.segmenter.version)
-        run.learn(config)
+        run.learn()
     assert run.timeline.events[0].frame > config.adaptation.rounds.min_frames
     if run.timeline.events[0].promoted:
         assert run.segmenter.version not in {run.source.version}
+
+
+def test_weights_that_fall_are_rolled_back_as_the_segmenter_node_does(config: Config, tmp_path: Path) -> None:
+    run = adaptive_replay.OnlineRun(config, tmp_path / "store")
+    for frame in drive(10, seed=40):
+        run.label(frame)
+    store, source = run.adapter.store, run.source.version
+    state = {name: tensor.clone() for name, tensor in source_weights().state.items()}
+    for branch in ("image", "points"):
+        state[f"{branch}.heads.classify.bias"][1] += 50.0  # one class everywhere
+    store.promote(store.add(replace(source_weights(), state=state), Record()))
+    run._use(store.current())
+    run.adapter.request_round()
+    fallen = 0
+    while run.segmenter.version != source:
+        run.label(drive(1, seed=60 + fallen, start=10 + fallen)[0])
+        fallen += 1
+        assert fallen < 20
+    assert store.current() == store.source()
+    assert store.pointer().reason.startswith("segmenter: ")
+    assert run.timeline.as_dict()["rollbacks"] == 1
+    (event,) = run.timeline.events
+    assert event.outcome == "rolled back" and event.frame == 10 + fallen
+    assert run.adapter.schedule.kept == 0  # what was learned from these frames was no good: only new ones count
+    np.testing.assert_array_equal(run.label(DUSK[0]).labels, run.source(DUSK[0]).labels)
 
 
 def test_timeline_counts_what_both_branches_see() -> None:
@@ -124,9 +152,9 @@ def test_an_interruption_in_a_round_leaves_a_report(
     monkeypatch.setattr(bag_frames, "BagReader", FakeReader)
     run_round = Adapter.run_round
 
-    def interrupted(adapter: Adapter, between: Callable[[], bool]) -> Decision | None:
+    def interrupted(adapter: Adapter, token: CancellationToken) -> Decision | None:
         os.kill(os.getpid(), signal.SIGINT)
-        return run_round(adapter, between)
+        return run_round(adapter, token)
 
     monkeypatch.setattr(Adapter, "run_round", interrupted)
     adaptive_replay.replay_adapting(Path("dusk"), config, tmp_path / "run", passes=passes)

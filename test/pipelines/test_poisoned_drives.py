@@ -65,21 +65,21 @@ def test_a_poisoned_buffer_does_no_harm(poison: Poison, tmp_path: Path) -> None:
 
 def test_a_poisoned_stream_takes_nothing_from_what_was_learned(tmp_path: Path) -> None:
     """Good frames, of which something is learned, then one poison after the other, with rounds in between."""
-    run, config = online_run(tmp_path, **{"self_training.steps": 8, "drift.window": 6})
+    run = online_run(tmp_path, **{"self_training.steps": 8, "drift.window": 6})
     clean = drive(6, seed=900, dusk=True)
     shipped = evaluate(clean, run.source).miou("fused_seen")
     for frame in drive(FRAMES, dusk=True):
         run.label(frame)
-        run.learn(config)
+        run.learn()
     learned = evaluate(clean, run.segmenter).miou("fused_seen")
     assert learned > shipped + 0.05
     for place, poison in enumerate(POISONS, 1):
         buffered = len(run.adapter.buffer)
         for frame in poison(drive(8, seed=200 * place, start=FRAMES + 8 * place, dusk=True)):
             run.label(frame)
-            run.learn(config)
+            run.learn()
         assert len(run.adapter.buffer) <= buffered + 1  # the first sweep of a LiDAR that freezes is a good one
         run.adapter.request_round()
-        run.learn(config)
+        run.learn()
         assert evaluate(clean, run.segmenter).miou("fused_seen") >= learned - 0.005, poison.__name__
     assert len(run.decisions) == 1 + len(POISONS)

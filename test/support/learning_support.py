@@ -157,7 +157,7 @@ def miou(adapter: Adapter, frames: list[Frame]) -> float:
     return evaluate(frames, segmenter_of(adapter)).miou("fused_seen")
 
 
-def online_run(folder: Path, **changes: object) -> tuple[OnlineRun, Config]:
+def online_run(folder: Path, **changes: object) -> OnlineRun:
     """changes: as for ``learning_config``."""
     taxonomy = {"name": "shapes", "classes": [{"name": name, "color": [9, 9, 9]} for name in SHAPES.classes]}
     (folder / "shapes.yaml").write_text(yaml.safe_dump(taxonomy))
@@ -167,4 +167,4 @@ def online_run(folder: Path, **changes: object) -> tuple[OnlineRun, Config]:
         "segmenter.weights": str(folder / "source.safetensors"),
         "masks.generator": "regions",
     }
-    return OnlineRun.begin(Config.from_flat(learning_config(**changes).to_flat() | given), folder / "store")
+    return OnlineRun(Config.from_flat(learning_config(**changes).to_flat() | given), folder / "store")

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sam_adapt_ros.adaptation import StoreWatcher, WeightStore
-from sam_adapt_ros.adaptation.monitoring.deployment_monitor import Watch, behaviour_of
-from sam_adapt_ros.adaptation.weight_store.version import version_hash, version_number
+from sam_adapt_ros.adaptation.monitoring.deployment_monitor import Watch
+from sam_adapt_ros.adaptation.weight_store.version import version_hash
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import SamAdaptError, StoreError
 from sam_adapt_ros.nodes.segmenter.hot_swap import Model
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-PAUSE_S = 10.0
-"""After so long without a frame the vehicle may be anywhere: new weights are not compared with what was before."""
 FIRST_DELAY_S, LONGEST_DELAY_S = 5.0, 300.0
 """Until weights that could not be loaded are tried again."""
 
@@ -55,8 +53,6 @@ class Following:
         self._found = self._asked = False
         self._retry_at, self._delay = math.inf, FIRST_DELAY_S
         self._watch = Watch(config.adaptation.rollback)
-        self._watched = ""
-        self._last_frame = -math.inf
 
     def start(self) -> None:
         """Takes what the store has in use, or the nearest before it that is whole, before the first frame."""
@@ -70,16 +66,9 @@ class Following:
 
     def observe(self, prediction: Prediction) -> None:
         """A frame that has been published, by the weights in use. Takes about 1.5 ms."""
-        name, before = self._model.name, self._watched
-        if name != before:
-            self._watched = name
-            source = name in ("", self._source)
-            self._watch.begin(source=source, newer=(version_number(name) or 0) > (version_number(before) or 0))
-        now = time.monotonic()
-        if now - self._last_frame > PAUSE_S:
-            self._watch.interrupted()
-        self._last_frame = now
-        reason = self._watch.observe(behaviour_of(prediction))
+        name = self._model.name
+        source = name in ("", self._source)
+        reason = self._watch.observe_prediction(prediction, name, source=source, now_s=time.monotonic())
         if reason is not None:
             self._model.submit(partial(self._fall, name, reason))
 

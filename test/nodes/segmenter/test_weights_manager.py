@@ -40,6 +40,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import String
 
 from sam_adapt_ros.adaptation import Record, StoreReader, Version, WeightStore
+from sam_adapt_ros.adaptation.monitoring import deployment_monitor
 from sam_adapt_ros.adaptation.weight_store.pointer import POINTER_FILE
 from sam_adapt_ros.frame import CameraView, Frame
 from sam_adapt_ros.geometry import invert
@@ -356,7 +357,7 @@ def test_after_a_pause_weights_are_not_measured_by_what_was_before(
     monkeypatch.setattr(car.following._watch, "interrupted", lambda: interrupted.append(True))
     car.drive(3)
     assert len(interrupted) == 1, "before the first"
-    monkeypatch.setattr(following, "PAUSE_S", 0.1)
+    monkeypatch.setattr(deployment_monitor, "PAUSE_S", 0.1)
     time.sleep(0.15)
     car.drive()
     assert len(interrupted) == 2
@@ -638,6 +639,7 @@ def test_a_full_collection_does_not_go_through_all_that_was_imported(source: Pat
 import gc
 from pathlib import Path
 from sam_adapt_ros.nodes.segmenter.hot_swap import Model
+from sam_adapt_ros.adaptation.monitoring import deployment_monitor
 from sam_adapt_ros.config import Config
 model = Model(Config.load("town", {{"segmenter.weights": {str(source)!r}}}))
 print(len(gc.get_objects()), gc.get_freeze_count())
