@@ -45,7 +45,7 @@ class BufferConfig(Section):
     max_image_height: int = Field(
         0, ge=0, description="Higher images are scaled down to this height; 0: kept as they are [px]"
     )
-    seed: int = Field(0, description="Of the choice of held-out places")
+    seed: int = Field(0, description="Seed of the choice of held-out places")
 
     @model_validator(mode="after")
     def _gap_fits_block(self) -> BufferConfig:
@@ -59,9 +59,9 @@ class BufferConfig(Section):
 class BatchNormConfig(Section):
     """BatchNorm statistics: how far they move from the source's to those of the vehicle's frames."""
 
-    target_weight_2d: Fraction = Field(1.0, description="Of the 2D branch; 0: the source's, 1: the frames'")
+    target_weight_2d: Fraction = Field(1.0, description="Weight of the frames' statistics in the 2D branch")
     # Fully re-estimated, the 3D branch forgets what a sparser LiDAR no longer shows.
-    target_weight_3d: Fraction = Field(0.25, description="Of the 3D branch; 0: the source's, 1: the frames'")
+    target_weight_3d: Fraction = Field(0.25, description="Weight of the frames' statistics in the 3D branch")
 
 
 class SelfTrainingConfig(Section):
@@ -74,14 +74,14 @@ class SelfTrainingConfig(Section):
         "all", description="What is trained; affine: scales and offsets of the BatchNorm layers"
     )
     ema_decay: float = Field(
-        0.95, ge=0, lt=1, description="Of the exponential moving average that is the student; 0: the last step is"
+        0.95, ge=0, lt=1, description="Decay of the exponential moving average of the student's weights; 0: no average"
     )
     lambda_xm: NonNegative = Field(0.0, description="Weight of the cross-modal KL divergence (xMUDA)")
     class_weight_exponent: NonNegative = Field(
         0.25, description="Classes are weighted by their frequency to minus this; 0: all alike"
     )
     augmentation: AugmentationConfig = AugmentationConfig(rotation_noise=0.05, translation=1.0, sector=0.25)
-    seed: int = Field(0, description="Of the batches and their augmentation")
+    seed: int = Field(0, description="Seed of the batches and their augmentation")
 
 
 class GateConfig(Section):
@@ -100,7 +100,7 @@ class GateConfig(Section):
         0.05, description="How much less than the weights in use a candidate may agree with all pseudo-labels"
     )
     min_pseudo_label_gain: Fraction = Field(
-        0.003, description="How much more it has to agree with the pseudo-labels that a camera sees"
+        0.003, description="How much more a candidate has to agree with the pseudo-labels of points that a camera sees"
     )
     max_class_iou_drop: Fraction = Field(
         0.08, description="How far a class's agreement may lie below that of the weights in use, source and BatchNorm"
@@ -114,8 +114,8 @@ class RollbackConfig(Section):
     """Frames by which the segmenter judges weights in use, to roll them back."""
 
     window: Count = Field(20, description="Frames before an exchange of weights that those after it are compared with")
-    trial: Count = Field(20, description="Frames after it that are compared; later only a collapse counts")
-    min_frames: Count = Field(6, description="Frames before and after without which nothing is concluded")
+    trial: Count = Field(20, description="Frames after an exchange that are compared; later only a collapse counts")
+    min_frames: Count = Field(6, description="Frames before and after an exchange without which nothing is concluded")
 
     @model_validator(mode="after")
     def _enough_frames(self) -> RollbackConfig:
@@ -127,7 +127,7 @@ class RollbackConfig(Section):
 class DriftConfig(Section):
     """Frames unlike those after the last round make another round due before ``rounds.new_frames`` are there."""
 
-    window: Count = Field(20, description="Frames that are compared with as many")
+    window: Count = Field(20, description="Frames now that are compared with as many after the last round")
     new_frames: Count = Field(
         10, description="Frames kept since the last round that it takes; more than rounds.new_frames: never"
     )
@@ -139,9 +139,9 @@ class SourceConfig(Section):
 
     bags: list[str] = Field([], description="Bags with ground truth; empty: none")
     config: str = Field("", description="Preset or YAML file with the bags' topics; empty: the vehicle's")
-    batch_share: float = Field(0.5, gt=0, le=0.9, description="Their share of each batch's frames, and of the loss")
+    batch_share: float = Field(0.5, gt=0, le=0.9, description="Share of source frames in each batch, and of the loss")
     max_frames: Count = Field(100, description="Frames kept in memory, evenly spaced")
-    held_out: Fraction = Field(0.2, description="Share at the end of each bag that judges candidates")
+    held_out: Fraction = Field(0.2, description="Share of each bag, at its end, that judges candidates instead")
 
 
 class RoundConfig(Section):

@@ -13,10 +13,10 @@ class SegmentsConfig(Section):
     """Masks from the points alone: clusters at nested scales, and the ground, split by image regions."""
 
     radius_per_metre: Positive = Field(
-        0.03, description="Points nearer to each other than this share of their horizontal range join a cluster ..."
+        0.03, description="Radius per metre of horizontal range within which points join a cluster"
     )
-    min_radius: Positive = Field(0.3, description="... along the line of sight also within this distance ... [m]")
-    max_radius: Positive = Field(2.0, description="... and in no case beyond this one; doubled by each scale [m]")
+    min_radius: Positive = Field(0.3, description="Smallest radius along the line of sight [m]")
+    max_radius: Positive = Field(2.0, description="Largest radius [m]")
     scales: int = Field(2, ge=1, le=4, description="Nested scales, each of twice the radius of the one before")
 
 

@@ -15,9 +15,9 @@ class SelectionConfig(Section):
     branch: Literal["fused", "2d", "3d"] = Field("fused", description="Whose predictions are selected")
     require_agreement: bool = Field(False, description="Whether the 2D and the 3D branch have to agree on the class")
     quantile: Fraction = Field(
-        0.5, description="Of the probabilities of a predicted class, over all frames that are learned from"
+        0.5, description="Quantile of a predicted class's probabilities, over all frames learned from, as its threshold"
     )
-    cap: Fraction = Field(0.9, description="No class's threshold is higher")
+    cap: Fraction = Field(0.9, description="Upper limit of every class's threshold")
 
 
 class VisibilityConfig(Section):
@@ -33,24 +33,25 @@ class VisibilityConfig(Section):
 
 
 class EnhancementConfig(Section):
-    """Mask label assignment (MLA) and geometry-aware progressive propagation (GAPP).
+    """Mask label assignment (MLA) and geometry-aware progressive propagation (GAPP)."""
 
-    min_points and min_purity are chosen on drives through the town (night, abroad, sparse, seeds 60 to 62;
-    ``sam-adapt ablate``): of those tried whose loss of precision against selection stays within 1.5 points in every
-    domain, interval included, the ones of most coverage.
-    """
-
-    min_points: Count = Field(5, description="Labelled points that a mask needs")
-    min_purity: Fraction = Field(0.9, description="Share of a mask's labelled points that its class needs")
+    # min_points and min_purity are chosen on drives through the simulated town (night, abroad, sparse, seeds 60 to 62;
+    # sam-adapt ablate): of those tried whose loss of precision against selection stays within 1.5 points in every
+    # domain, interval included, the ones of most coverage.
+    min_points: Count = Field(5, description="Labelled points that a mask needs to be given a class")
+    min_purity: Fraction = Field(
+        0.9, description="Share of a mask's labelled points that its most frequent class needs"
+    )
     min_representativity: Fraction = Field(0.05, description="Share of a mask's points that have to be labelled")
     radius_per_metre: NonNegative = Field(
-        0.05, description="Propagation radius by the nearer point's range, clipped to min_radius and max_radius"
+        0.05, description="Propagation radius per metre of the nearer point's range, within min_radius and max_radius"
     )
     min_radius: Positive = Field(0.3, description="Smallest propagation radius [m]")
     max_radius: Positive = Field(2.0, description="Largest propagation radius, finite [m]")
-    relabel: bool = Field(True, description="Whether points that carry another class may be given the mask's")
+    relabel: bool = Field(True, description="Whether points that already have another class may be given the mask's")
     propagation: Literal["gapp", "direct", "none"] = Field(
-        "gapp", description="gapp: to points that geometry leads to; direct: to all of the mask; none: no masks"
+        "gapp",
+        description="gapp: to points near labelled ones; direct: to all points of the mask; none: no masks are used",
     )
 
     @model_validator(mode="after")

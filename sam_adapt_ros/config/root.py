@@ -41,17 +41,7 @@ class Config(Section):
         overrides: dotted name -> value, taking precedence.
         Raises ConfigError that names the file and every field that does not fit.
         """
-        name = str(name)
-        try:
-            path = resources.find(name if name.endswith((".yaml", ".yml")) else f"{name}.yaml", "config")
-        except FileNotFoundError as error:
-            raise ConfigError(f"configuration: {error}") from None
-        try:
-            data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{path}: not YAML: {error}") from None
-        if not isinstance(data, dict):
-            raise ConfigError(f"{path}: a mapping expected, got {type(data).__name__}")
+        path, data = _read(name, "config", "configuration")
         return cls.from_flat({**flatten(_without_ros_header(data)), **(overrides or {})}, source=str(path))
 
     @classmethod
@@ -81,17 +71,23 @@ def load_recipe(name: str | Path) -> dict[str, Any]:
 
     Raises ConfigError that names the file.
     """
+    return flatten(_read(name, "config/recipes", "recipe")[1])
+
+
+def _read(name: str | Path, folder: str, kind: str) -> tuple[Path, dict[str, Any]]:
+    """The path and the content of a YAML file, or of the shipped one of that name in ``folder``."""
     name = str(name)
     try:
-        path = resources.find(name if name.endswith((".yaml", ".yml")) else f"{name}.yaml", "config/recipes")
-        data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        path = resources.find(name if name.endswith((".yaml", ".yml")) else f"{name}.yaml", folder)
     except FileNotFoundError as error:
-        raise ConfigError(f"recipe: {error}") from None
+        raise ConfigError(f"{kind}: {error}") from None
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not YAML: {error}") from None
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: a mapping expected, got {type(data).__name__}")
-    return flatten(data)
+    return path, data
 
 
 def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -27,7 +27,7 @@ class CameraConfig(Section):
 class TransformConfig(Section):
     """Where poses and extrinsics come from."""
 
-    odometry_frame: str = Field("odom", description="Fixed frame in which the vehicle's motion is compensated")
+    odometry_frame: str = Field("odom", description="Fixed frame by which the vehicle's motion is compensated")
     base_frame: str = Field("base_link", description="The vehicle's frame (REP-105)")
     odometry_topic: str = Field("/odom", description="nav_msgs/Odometry topic, used where TF has no odometry")
     calibration_file: str = Field(
@@ -35,7 +35,7 @@ class TransformConfig(Section):
     )
     timeout: NonNegative = Field(0.1, description="How long a sweep waits for TF or odometry at its stamps [s]")
     max_extrapolation: NonNegative = Field(
-        0.1, description="How far poses are extrapolated at most, at constant velocity [s]"
+        0.1, description="How far poses are at most extrapolated, at constant velocity [s]"
     )
 
 

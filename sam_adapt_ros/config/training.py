@@ -39,10 +39,11 @@ class TrainingConfig(Section):
     batch_size: Count = Field(8, description="Frames a batch")
     learning_rate: Positive = Field(1e-3, description="Highest learning rate (Adam)")
     schedule: Literal["milestones", "one_cycle"] = Field(
-        "milestones", description="Learning rate: a tenth of it after 80 and 90 % of the iterations, or one cycle"
+        "milestones",
+        description="milestones: a tenth of the learning rate after 80 and again after 90 %; one_cycle: up, then down",
     )
     lambda_xm: NonNegative = Field(1.0, description="Weight of the cross-modal KL divergence (xMUDA)")
     checkpoint_every: Count = Field(500, description="Iterations between two checkpoints")
     workers: int = Field(1, ge=0, description="Threads that prepare batches ahead")
-    seed: int = Field(0, description="Of the network's start, the batches and their augmentation")
+    seed: int = Field(0, description="Seed of the initial network, the batches and their augmentation")
     augmentation: AugmentationConfig = AugmentationConfig()

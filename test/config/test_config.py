@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sam_adapt_ros import resources
-from sam_adapt_ros.config import PRESETS, ArchitectureConfig, Config, Section, flatten
+from sam_adapt_ros.config import PRESETS, ArchitectureConfig, Config, Section, flatten, load_recipe
 from sam_adapt_ros.errors import ConfigError
+
+RECIPES = resources.share_directory() / "config" / "recipes"
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -25,6 +27,17 @@ def test_presets_are_ros_parameter_files(preset: str) -> None:
     data = yaml.safe_load(resources.find(f"{preset}.yaml", "config").read_text())
     assert list(data) == ["/**"]
     assert list(data["/**"]) == ["ros__parameters"]
+
+
+@pytest.mark.parametrize("recipe", sorted(path.stem for path in RECIPES.glob("*.yaml")))
+def test_recipes_fit_the_schema(recipe: str) -> None:
+    values = load_recipe(recipe)
+    config = Config.load("town", values)
+    assert all(config.to_flat()[name] == value for name, value in values.items())
+
+
+def test_the_default_recipe_is_the_defaults() -> None:
+    assert Config.load("town", load_recipe("default")) == Config.load("town")
 
 
 def test_every_value_can_be_a_ros_parameter() -> None:
