@@ -28,7 +28,7 @@ from sam_adapt_ros.simulation.drive import frames as render
 
 logger = logging.getLogger(__name__)
 
-SHIFTS = ("night", "abroad", "sparse")
+SHIFTS = ("night", "new_city", "other_lidar")
 VALIDATION_SEEDS, TEST_SEEDS = (60, 61, 62), (110, 111, 112)
 """Recipes are chosen on the former and reported on the latter; the unseen drive's seed is 5 higher."""
 ORACLE_SEEDS = (80, 81, 82)

@@ -115,7 +115,7 @@ def _prompt_placement(frames: int) -> list[Figure]:
     """Share of points covered with the same decoder, thresholds and NMS: 128 LiDAR prompts, a grid of 1,024."""
     thresholds = SamConfig()
     covered: dict[str, list[float]] = {"grid": [], "lidar": []}
-    for domain in ("day", "night", "sparse", "abroad"):
+    for domain in ("day", "night", "other_lidar", "new_city"):
         drive = Drive(domain, 7, 20 * frames)
         for index in range(frames):
             frame = drive.frame(20 * index)

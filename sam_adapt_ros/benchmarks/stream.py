@@ -201,7 +201,7 @@ STREAMS = ("long", "return", "memory")
 def bench_streams(
     config: Config,
     names: Sequence[str] = STREAMS,
-    shifts: Sequence[str] = ("night", "abroad", "sparse"),
+    shifts: Sequence[str] = ("night", "new_city", "other_lidar"),
     seeds: Sequence[int] = (110,),
     protocol: StreamProtocol = StreamProtocol(),
     output: Path | None = None,

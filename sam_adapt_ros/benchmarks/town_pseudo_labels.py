@@ -10,7 +10,7 @@ from sam_adapt_ros.benchmarks.ablation import Ablation, Result, ablate
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.pipelines.simulated_drives import town_drives
 
-DOMAINS = ("night", "abroad", "sparse")
+DOMAINS = ("night", "new_city", "other_lidar")
 SEEDS, FRAMES = (110, 111, 112), 30
 """Test drives. Defaults were chosen on seeds 60 to 62."""
 STRICT = {"pseudo_labels.selection.quantile": 0.8, "pseudo_labels.selection.cap": 0.995}

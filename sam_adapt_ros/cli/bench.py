@@ -28,7 +28,7 @@ from sam_adapt_ros.errors import ConfigError
 def bench_adaptation(
     config: ConfigName = AUTO,
     set: Overrides = [],
-    shifts: Annotated[str, typer.Option(help="Domains of the town.")] = "night,abroad,sparse",
+    shifts: Annotated[str, typer.Option(help="Domains of the town.")] = "night,new_city,other_lidar",
     seeds: Annotated[str, typer.Option(help="Of the drives; unseen ones are 5 higher.")] = "110-112",
     frames: Annotated[int, typer.Option(min=1, help="Length of a drive.")] = 60,
     mode: Mode = None,
@@ -69,7 +69,7 @@ def bench_recipes(
     recipes: Annotated[str, typer.Option(help="Of config/recipes, or YAML files.")] = (
         "batchnorm_only,selection_only,direct,default,instances_direct,instances"
     ),
-    shifts: Annotated[str, typer.Option(help="Domains of the town.")] = "night,abroad,sparse",
+    shifts: Annotated[str, typer.Option(help="Domains of the town.")] = "night,new_city,other_lidar",
     seeds: Annotated[str, typer.Option(help="Of the drives; unseen ones are 5 higher.")] = "110-112",
     output: Annotated[Path, typer.Option("--output", "-o", help="JSON file.")] = Path("out/bench_recipes.json"),
 ) -> None:
@@ -112,7 +112,7 @@ def ablate(
     domain: Annotated[
         str,
         typer.Option(
-            help="Instead of bags: simulated drives of these domains, night,abroad,sparse.", show_default=False
+            help="Instead of bags: simulated drives of these domains, night,new_city,other_lidar.", show_default=False
         ),
     ] = "",
     seeds: Annotated[str, typer.Option(help="Of the simulated drives: 60-62 or 60,64.")] = "60-62",

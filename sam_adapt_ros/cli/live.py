@@ -106,8 +106,8 @@ def demo(
     domain: Annotated[
         str,
         typer.Option(
-            help="Of the simulated town: night, abroad, sparse, day, or several joined by +. By default night, and day "
-            "without adapting.",
+            help="Of the simulated town: night, new_city, other_lidar, day, or several joined by +. By default night; "
+            "day without adapting.",
             show_default=False,
         ),
     ] = "",

@@ -8,7 +8,7 @@ import numpy as np
 
 from sam_adapt_ros.errors import ConfigError
 
-DOMAINS = ("day", "night", "sparse", "abroad")
+DOMAINS = ("day", "night", "other_lidar", "new_city")
 
 Range = tuple[float, float]
 Palette = tuple[tuple[float, float, float], ...]
@@ -116,7 +116,7 @@ def _night(domain: Domain) -> Domain:
     return replace(domain, night=True)
 
 
-def _sparse(domain: Domain) -> Domain:
+def _other_lidar(domain: Domain) -> Domain:
     """A 16-beam LiDAR, higher and noisier, and a longer camera that looks down a little, with paler colours."""
     lidar = LidarRig(16, -17.0, 11.0, 900, (-0.3, 0.0, 2.35), noise=0.05, dropout=0.15, max_range=60.0)
     camera = replace(
@@ -125,7 +125,7 @@ def _sparse(domain: Domain) -> Domain:
     return replace(domain, lidar=lidar, camera=camera)
 
 
-def _abroad(domain: Domain) -> Domain:
+def _new_city(domain: Domain) -> Domain:
     """Plastered flat-roofed houses, palms and conifers, boxy little vehicles, other widths, traffic on the left."""
     looks = replace(
         domain.looks,
@@ -169,4 +169,4 @@ def _abroad(domain: Domain) -> Domain:
     return replace(domain, looks=looks)
 
 
-_SHIFTS = {"day": lambda domain: domain, "night": _night, "sparse": _sparse, "abroad": _abroad}
+_SHIFTS = {"day": lambda domain: domain, "night": _night, "other_lidar": _other_lidar, "new_city": _new_city}

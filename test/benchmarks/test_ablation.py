@@ -271,9 +271,9 @@ def test_the_command_prints_the_table(night_bag: Path, tmp_path: Path, monkeypat
 def test_town_drives_are_rendered_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     steps: list[tuple[int, int]] = []
-    drives = town_drives(["night", "sparse"], [5], 1, lambda *step: steps.append(step))
-    assert list(drives) == ["night", "sparse"]
+    drives = town_drives(["night", "other_lidar"], [5], 1, lambda *step: steps.append(step))
+    assert list(drives) == ["night", "other_lidar"]
     assert steps == [(1, 2), (2, 2)]
     assert all((bag / "metadata.yaml").is_file() for bags in drives.values() for bag in bags)
-    assert town_drives(["night", "sparse"], [5], 1, lambda *step: steps.append(step)) == drives
+    assert town_drives(["night", "other_lidar"], [5], 1, lambda *step: steps.append(step)) == drives
     assert len(steps) == 2

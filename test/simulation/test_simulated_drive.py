@@ -127,20 +127,20 @@ def test_the_ego_vehicle_meets_nothing(day: Drive) -> None:
 
 def test_shifts_change_what_they_say(day: Drive) -> None:
     source = day.frame(0)
-    night, sparse, abroad = (Drive(d, 4, 4).frame(0) for d in ("night", "sparse", "abroad"))
+    night, other_lidar, new_city = (Drive(d, 4, 4).frame(0) for d in ("night", "other_lidar", "new_city"))
     assert night.views[0].image.mean() < 0.45 * source.views[0].image.mean()
-    assert len(sparse.points) < 0.55 * len(source.points)
-    assert sparse.views[0].camera.K[0, 0] != source.views[0].camera.K[0, 0]
-    assert Drive("abroad", 4, 2).scene.lane > 0 > day.scene.lane
-    assert abroad.views[0].image.mean() > 60
-    both = Drive("sparse+night", 4, 2)
-    assert both.domain.night and both.domain.lidar == Domain.parse("sparse").lidar
-    assert Domain.parse("night+sparse").camera == Domain.parse("sparse+night").camera
+    assert len(other_lidar.points) < 0.55 * len(source.points)
+    assert other_lidar.views[0].camera.K[0, 0] != source.views[0].camera.K[0, 0]
+    assert Drive("new_city", 4, 2).scene.lane > 0 > day.scene.lane
+    assert new_city.views[0].image.mean() > 60
+    both = Drive("other_lidar+night", 4, 2)
+    assert both.domain.night and both.domain.lidar == Domain.parse("other_lidar").lidar
+    assert Domain.parse("night+other_lidar").camera == Domain.parse("other_lidar+night").camera
 
 
-@pytest.mark.parametrize("name", ["dusk", "", "day+", "night,sparse"])
+@pytest.mark.parametrize("name", ["dusk", "", "day+", "night,other_lidar"])
 def test_unknown_domains_are_refused(name: str) -> None:
-    with pytest.raises(ConfigError, match="day, night, sparse, abroad"):
+    with pytest.raises(ConfigError, match="day, night, other_lidar, new_city"):
         Drive(name, 0, 1)
 
 
@@ -152,12 +152,12 @@ def test_drives_of_no_length_are_refused() -> None:
 def test_the_bag_holds_what_the_process_renders(tmp_path: Path) -> None:
     reader = pytest.importorskip("sam_adapt_ros.bags.reader")
     done: list[tuple[int, int]] = []
-    render_drive("abroad", 9, 4, tmp_path / "town", progress=lambda *a: done.append(a))
+    render_drive("new_city", 9, 4, tmp_path / "town", progress=lambda *a: done.append(a))
     assert done == [(i, 4) for i in range(1, 5)]
     assert (tmp_path / "town" / "calibration.yaml").is_file()
     with reader.BagReader(tmp_path / "town", Config.load("town")) as bag:
         read = list(bag.frames())
-    rendered = list(frames("abroad", 9, 4))
+    rendered = list(frames("new_city", 9, 4))
     assert [f.stamp_ns for f in read] == [f.stamp_ns for f in rendered]
     for a, b in zip(read, rendered, strict=True):
         assert a.frame_id == b.frame_id
@@ -186,5 +186,5 @@ def test_an_existing_output_is_refused_and_an_interrupted_one_leaves_nothing(tmp
 
 
 def test_domains_are_the_documented_ones() -> None:
-    assert DOMAINS == ("day", "night", "sparse", "abroad")
+    assert DOMAINS == ("day", "night", "other_lidar", "new_city")
     assert [Domain.parse(d).name for d in DOMAINS] == list(DOMAINS)

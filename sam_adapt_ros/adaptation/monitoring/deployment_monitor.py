@@ -7,8 +7,8 @@ at that very frame is the weights' doing. Medians over both sides are compared, 
 fixed tolerance and a few times how much the frames before differed among themselves. Driving on changes the scene a
 little, too; the tolerances leave room for that. In the simulated town at 5 Hz the same weights lose, from 20 frames to
 the next 10, up to 0.25 of the agreement of 2D and 3D on a night drive, where it scatters by 0.12, but never more than
-0.03 of the confidence; none of 168 exchanges of good weights for themselves, by day, by night, abroad and with a sparse
-LiDAR, was taken for a fall.
+0.03 of the confidence; none of 168 exchanges of good weights for themselves, by day, by night, in
+another city and with another LiDAR, was taken for a fall.
 
 *Later* weights do not change any more, so what changes then is the scene: nightfall alone halves the agreement of a day
 model's branches, with weights that are as good as ever, and going back would not help. Hence only what no scene
