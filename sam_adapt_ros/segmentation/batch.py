@@ -119,57 +119,49 @@ class Batch:
 
 
 def collate(samples: Sequence[Sample], architecture: ArchitectureConfig) -> Batch:
-    """Samples -> one batch. Voxels are counted from the lowest, in whole cells of the coarsest level, of each frame."""
-    voxels, features, voxel_of_point, offset = [], [], [], 0
-    unit = 1 << (architecture.point_levels - 1)
-    reach = architecture.voxel_size * architecture.voxel_extent / 2 * (1 - 1e-6)
-    for index, sample in enumerate(samples):
-        points = np.clip(sample.points, -reach, reach)
-        coordinates, inverse = voxelize(points, architecture.voxel_size)
-        features.append(_voxel_features(points / architecture.voxel_size, coordinates, inverse, architecture))
-        if len(coordinates):
-            lowest = coordinates.min(0) // unit * unit  # a coarse cell holds the same space in every frame
-            coordinates = coordinates - lowest
-        voxels.append(np.pad(coordinates.astype(np.int32), ((0, 0), (1, 0)), constant_values=index))
-        voxel_of_point.append(inverse + offset)
-        offset += len(coordinates)
-    sizes = [len(sample.points) for sample in samples]
-    starts = np.cumsum([0, *sizes[:-1]])
+    """Samples -> one batch on the CPU."""
+    frame = np.repeat(np.arange(len(samples)), [len(sample.points) for sample in samples])
+    camera = np.concatenate([sample.camera for sample in samples])
+    seen = np.flatnonzero(camera >= 0)
     first_image = np.cumsum([0, *(len(sample.images) for sample in samples[:-1])])
-    seen = [np.flatnonzero(sample.camera >= 0) for sample in samples]
-    labels = [sample.labels for sample in samples]
-    images = np.concatenate([sample.images for sample in samples])
+    voxels, features, voxel_of_point = zip(*(_voxelize(sample.points, architecture) for sample in samples), strict=True)
+    first_voxel = np.cumsum([0, *map(len, voxels[:-1])])
+    with_frame = [np.pad(own, ((0, 0), (1, 0)), constant_values=index) for index, own in enumerate(voxels)]
+    labels = [sample.labels for sample in samples if sample.labels is not None]
     return Batch(
-        images=torch.from_numpy(images).permute(0, 3, 1, 2),
-        seen=_tensor(np.concatenate([rows + start for rows, start in zip(seen, starts, strict=True)]), np.int64),
-        image_of_seen=_tensor(
-            np.concatenate([s.camera[r] + f for s, r, f in zip(samples, seen, first_image, strict=True)]), np.int64
-        ),
-        uv=_tensor(np.concatenate([s.uv[r] for s, r in zip(samples, seen, strict=True)]), np.float32),
-        voxels=_tensor(np.concatenate(voxels), np.int32),
-        features=_tensor(np.concatenate(features), np.float32),
-        voxel_of_point=_tensor(np.concatenate(voxel_of_point), np.int64),
-        labels=None if any(x is None for x in labels) else _tensor(np.concatenate(labels), np.int64),  # type: ignore[arg-type]
+        images=torch.from_numpy(np.concatenate([sample.images for sample in samples])).permute(0, 3, 1, 2),
+        seen=torch.from_numpy(seen),
+        image_of_seen=torch.from_numpy(camera[seen] + first_image[frame[seen]]),
+        uv=torch.from_numpy(np.concatenate([sample.uv for sample in samples])[seen]),
+        voxels=torch.from_numpy(np.concatenate(with_frame)),
+        features=torch.from_numpy(np.concatenate(features)),
+        voxel_of_point=torch.from_numpy(np.concatenate(voxel_of_point) + first_voxel[frame]),
+        labels=torch.from_numpy(np.concatenate(labels).astype(np.int64)) if len(labels) == len(samples) else None,
         frames=len(samples),
     )
 
 
-def _voxel_features(
-    cells: NDArray, coordinates: NDArray[np.int32], inverse: NDArray[np.int64], architecture: ArchitectureConfig
-) -> NDArray[np.float32]:
-    """(V, F) the constant 1, as published, and with ``offset`` the mean of the voxel's points as seen from its centre,
-    in voxels and scaled to about [-1, 1]: surfaces finer than a voxel (a kerb, a pole) remain visible.
+def _voxelize(
+    points: NDArray[np.float32], architecture: ArchitectureConfig
+) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int64]]:
+    """(V, 3) occupied voxels of one frame's (P, 3) points, their (V, F) features, and (P,) the voxel of each point.
 
-    cells: (P, 3) points in units of voxels.
+    Voxels are counted from the frame's lowest one, in whole cells of the coarsest level, so that a coarse cell holds
+    the same space in every frame. Their features are the constant 1, as in xMUDA, and with ``offset`` the mean of the
+    voxel's points relative to its centre, scaled to about [-1, 1]: surfaces finer than a voxel (a kerb, a pole) remain
+    visible.
     """
-    features = np.ones((len(coordinates), VOXEL_FEATURES[architecture.point_features]), np.float32)
+    reach = architecture.voxel_size * architecture.voxel_extent / 2 * (1 - 1e-6)
+    points = np.clip(points, -reach, reach)
+    voxels, inverse = voxelize(points, architecture.voxel_size)
+    features = np.ones((len(voxels), VOXEL_FEATURES[architecture.point_features]), np.float32)
     if features.shape[1] > 1:
-        count = np.bincount(inverse, minlength=len(coordinates))
+        cells = points / architecture.voxel_size
+        count = np.bincount(inverse, minlength=len(voxels))
         for axis in range(3):
-            mean = np.bincount(inverse, cells[:, axis], len(coordinates)) / count
-            features[:, 1 + axis] = 2 * (mean - coordinates[:, axis]) - 1
-    return features
-
-
-def _tensor(array: NDArray, dtype: type) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(array, dtype))
+            mean = np.bincount(inverse, cells[:, axis], len(voxels)) / count
+            features[:, 1 + axis] = 2 * (mean - voxels[:, axis]) - 1
+    if len(voxels):
+        unit = 1 << (architecture.point_levels - 1)
+        voxels = voxels - voxels.min(0) // unit * unit
+    return voxels.astype(np.int32), features, inverse

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from sam_adapt_ros import resources
-from sam_adapt_ros.config import ArchitectureConfig, Config, SegmenterConfig
+from sam_adapt_ros.config import Config, SegmenterConfig
 from sam_adapt_ros.errors import WeightsError
 from sam_adapt_ros.frame import CameraView, Frame
 from sam_adapt_ros.geometry.camera import CameraModel
@@ -52,22 +52,19 @@ class Segmenter:
         weights: str | Path,
         config: SegmenterConfig | None = None,
         taxonomy: Taxonomy | None = None,
-        architecture: ArchitectureConfig | None = None,
     ) -> Segmenter:
         """From a weights file: a path, or the name of one that ships with the package.
 
-        taxonomy, architecture: what the file must be for; None: the taxonomy is looked up by the name in the file,
-        the architecture is the file's.
-        Raises WeightsError that names the file and the field that does not fit.
+        taxonomy: what the file must be for; None: the class set that the file names.
+        Raises WeightsError that names the file and the field that does not fit, TaxonomyError.
         """
         try:
             path = resources.find(str(weights), "resource")
         except FileNotFoundError as error:
             raise WeightsError(f"weights: {error}") from None
-        loaded = weights_files.load(path, taxonomy, architecture)
-        if taxonomy is None:
-            taxonomy = Taxonomy.load(loaded.taxonomy)
-            weights_files.check_taxonomy(path, loaded, taxonomy)
+        loaded = weights_files.load(path)
+        taxonomy = taxonomy or Taxonomy.load(loaded.taxonomy)
+        weights_files.check_taxonomy(path, loaded, taxonomy)
         return cls(weights_files.build_network(loaded, str(path)), taxonomy, config, loaded.version)
 
     def __call__(self, frame: Frame) -> Prediction:

@@ -46,9 +46,7 @@ def fit_scales(logits: Sequence[BranchLogits], labels: Sequence[NDArray[np.uint8
     Args:
         labels: (P,) class ids by frame, 255 = unknown.
     """
-    truth = [torch.from_numpy(row.astype(np.int64)) for row in labels]
-    both = (_seen_points(logits, truth), _unseen_points(logits, truth))
-    groups = [group for group in both if len(group.truth) >= _MIN_POINTS]
+    groups = [group for group in _group(logits, labels) if len(group.truth) >= _MIN_POINTS]
     if not groups:
         return LogitScales()
     log_scales = torch.zeros(2, requires_grad=True)
@@ -92,27 +90,17 @@ class _Group(NamedTuple):
     truth: Tensor
 
 
-def _seen_points(logits: Sequence[BranchLogits], truth: Sequence[Tensor]) -> _Group:
-    return _group(
-        [(frame.image, frame.points[frame.seen], row[frame.seen]) for frame, row in zip(logits, truth, strict=True)]
-    )
-
-
-def _unseen_points(logits: Sequence[BranchLogits], truth: Sequence[Tensor]) -> _Group:
-    parts = []
-    for frame, row in zip(logits, truth, strict=True):
-        unseen = torch.ones(len(row), dtype=torch.bool)
-        unseen[frame.seen] = False
-        points = frame.points[unseen]
-        parts.append((torch.zeros_like(points), points, row[unseen]))
-    return _group(parts)
-
-
-def _group(parts: Sequence[tuple[Tensor, Tensor, Tensor]]) -> _Group:
-    """The labelled points of all frames, evenly thinned out to at most ``_MAX_POINTS``."""
-    if not parts:
-        return _Group(torch.zeros(0, 1), torch.zeros(0, 1), torch.zeros(0, dtype=torch.int64))
-    image, points, truth = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
-    rows = torch.nonzero(truth != IGNORE).flatten()
-    rows = rows[:: -(-len(rows) // _MAX_POINTS) or 1]
-    return _Group(image[rows].float(), points[rows].float(), truth[rows])
+def _group(logits: Sequence[BranchLogits], labels: Sequence[NDArray[np.uint8]]) -> list[_Group]:
+    """The labelled points that a camera sees, and the others; each evenly thinned out to at most ``_MAX_POINTS``."""
+    if not logits:
+        return []
+    image = torch.cat([torch.zeros_like(each.points).index_copy(0, each.seen, each.image) for each in logits])
+    points = torch.cat([each.points for each in logits])
+    seen = torch.cat([torch.zeros(len(each.points), dtype=torch.bool).index_fill(0, each.seen, 1) for each in logits])
+    truth = torch.from_numpy(np.concatenate(labels).astype(np.int64))
+    groups = []
+    for mask in (seen, ~seen):
+        rows = torch.nonzero(mask & (truth != IGNORE)).flatten()
+        rows = rows[:: -(-len(rows) // _MAX_POINTS) or 1]
+        groups.append(_Group(image[rows].float(), points[rows].float(), truth[rows]))
+    return groups

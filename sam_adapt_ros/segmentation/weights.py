@@ -67,12 +67,8 @@ def save(path: str | Path, weights: Weights, half: bool = False) -> Weights:
     return replace(weights, version=_version(tensors, metadata))
 
 
-def load(path: str | Path, taxonomy: Taxonomy | None = None, architecture: ArchitectureConfig | None = None) -> Weights:
-    """Reads and checks a weights file.
-
-    taxonomy, architecture: what the file must be for; None takes any.
-    Raises WeightsError that names the file and the field that differs or is damaged.
-    """
+def load(path: str | Path) -> Weights:
+    """Reads a weights file. Raises WeightsError that names the file and what is damaged."""
     path = Path(path)
     tensors, metadata = load_tensors(path)
     if metadata.get("format", FORMAT) != FORMAT:
@@ -82,12 +78,7 @@ def load(path: str | Path, taxonomy: Taxonomy | None = None, architecture: Archi
         raise WeightsError(f"{path}: metadata: missing {', '.join(missing)}: not one of this package's weights files")
     if metadata.pop("checksum") != _checksum(tensors, metadata):
         raise WeightsError(f"{path}: checksum: the content is damaged (it does not match the recorded SHA-256)")
-    weights = _parse(path, tensors, metadata)
-    if taxonomy is not None:
-        check_taxonomy(path, weights, taxonomy)
-    if architecture is not None:
-        check_architecture(path, weights.architecture, architecture)
-    return weights
+    return _parse(path, tensors, metadata)
 
 
 def check_taxonomy(path: str | Path, weights: Weights, taxonomy: Taxonomy) -> None:

@@ -53,30 +53,23 @@ def train(
     config: Config,
     resume: bool = False,
     progress: Progress = no_progress,
-    frames: Iterable[Frame] | None = None,
-    validation: Iterable[Frame] | None = None,
 ) -> TrainingResult:
     """Trains a network by ``config.training`` and writes ``<output>/weights.safetensors``.
 
-    With validation frames that file holds the checkpoint whose fused mean IoU is best, else the last.
+    With validation bags that file holds the checkpoint whose fused mean IoU is best, else the last.
 
     Args:
         resume: go on from ``<output>/checkpoint.safetensors`` where there is one; the result is that of an unbroken
             run.
         progress: called with the iterations done and their number.
-        frames, validation: in place of the frames of ``training.bags`` and ``training.validation_bags``.
     Raises:
         ConfigError: there is nothing to learn from, or the run that is resumed had other settings.
         BagError: a bag cannot be read.
         WeightsError: the checkpoint is damaged.
         SamAdaptError: the loss is not finite.
     """
-    settings = config.training
-    trainer = Trainer(
-        config,
-        prepare_samples(read_frames(settings.bags, config) if frames is None else frames, config),
-        prepare_samples(read_frames(settings.validation_bags, config) if validation is None else validation, config),
-    )
+    bags = (config.training.bags, config.training.validation_bags)
+    trainer = Trainer(config, *(prepare_samples(read_frames(each, config), config) for each in bags))
     if resume:
         trainer.restore()
     return trainer.run(progress)

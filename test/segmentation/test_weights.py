@@ -30,7 +30,7 @@ def saved(weights: Weights, tmp_path: Path) -> Path:
 
 
 def test_round_trip(weights: Weights, saved: Path, shapes: Taxonomy) -> None:
-    loaded = files.load(saved, shapes, weights.architecture)
+    loaded = files.load(saved)
     assert loaded.state.keys() == weights.state.keys()
     for name, tensor in weights.state.items():
         torch.testing.assert_close(loaded.state[name], tensor, rtol=0, atol=0)
@@ -94,7 +94,7 @@ def test_another_taxonomy_is_refused(weights: Weights, saved: Path) -> None:
 def test_another_architecture_is_refused(weights: Weights, saved: Path, shapes: Taxonomy) -> None:
     asked = weights.architecture.model_copy(update={"point_levels": 5})
     with pytest.raises(WeightsError, match=r"architecture\.point_levels: 5 expected, the file has 3"):
-        Segmenter.load(saved, taxonomy=shapes, architecture=asked)
+        files.check_architecture(saved, files.load(saved).architecture, asked)
 
 
 def test_tensors_that_do_not_fit_are_named(weights: Weights, tmp_path: Path, shapes: Taxonomy) -> None:

@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -9,6 +9,7 @@ from sam_adapt_ros.config import ArchitectureConfig, AugmentationConfig, Config,
 from sam_adapt_ros.errors import ConfigError, SamAdaptError, WeightsError
 from sam_adapt_ros.evaluation.segmentation_metrics import evaluate
 from sam_adapt_ros.frame import Frame
+from sam_adapt_ros.progress import Progress, no_progress
 from sam_adapt_ros.segmentation import weights as files
 from sam_adapt_ros.segmentation.segmenter import Segmenter
 from sam_adapt_ros.taxonomy import Taxonomy
@@ -38,6 +39,21 @@ def config(tmp_path: Path, tiny: ArchitectureConfig) -> Config:
     )
 
 
+def train(
+    config: Config,
+    frames: Sequence[Frame],
+    validation: Sequence[Frame] = (),
+    resume: bool = False,
+    progress: Progress = no_progress,
+) -> training.TrainingResult:
+    """As ``training.train``, of frames instead of bags."""
+    samples, held_out = (training.prepare_samples(each, config) for each in (frames, validation))
+    trainer = training.Trainer(config, samples, held_out)
+    if resume:
+        trainer.restore()
+    return trainer.run(progress)
+
+
 def changed(config: Config, **values: object) -> Config:
     return config.model_copy(update={"training": config.training.model_copy(update=values)})
 
@@ -50,7 +66,7 @@ def frames(make_frame: MakeFrame) -> list[Frame]:
 def test_training_learns_and_its_weights_segment(config: Config, frames: list[Frame], make_frame: MakeFrame) -> None:
     steps: list[tuple[int, int]] = []
     held_out = [make_frame(seed, points=600) for seed in (20, 21)]
-    result = training.train(config, frames=frames, validation=held_out, progress=lambda *step: steps.append(step))
+    result = train(config, frames, held_out, progress=lambda *step: steps.append(step))
     assert steps == [(i, 200) for i in range(1, 201)]
     assert [entry["iteration"] for entry in result.validation] == [100, 200]
     weights = files.load(result.weights)
@@ -68,8 +84,8 @@ def test_training_learns_and_its_weights_segment(config: Config, frames: list[Fr
 
 def test_a_resumed_run_ends_where_an_unbroken_one_does(config: Config, frames: list[Frame], tmp_path: Path) -> None:
     short = changed(config, iterations=12, checkpoint_every=6)
-    whole = training.train(changed(short, output=str(tmp_path / "whole"), workers=0), frames=frames, validation=())
-    again = training.train(changed(short, output=str(tmp_path / "again")), frames=frames, validation=())
+    whole = train(changed(short, output=str(tmp_path / "whole"), workers=0), frames)
+    again = train(changed(short, output=str(tmp_path / "again")), frames)
     assert again.version == whole.version
 
     class StoppedError(Exception):
@@ -81,26 +97,24 @@ def test_a_resumed_run_ends_where_an_unbroken_one_does(config: Config, frames: l
 
     broken = changed(short, output=str(tmp_path / "broken"))
     with pytest.raises(StoppedError):
-        training.train(broken, frames=frames, validation=(), progress=stop)
+        train(broken, frames, progress=stop)
     resumed: list[int] = []
-    result = training.train(
-        broken, resume=True, frames=frames, validation=(), progress=lambda done, _: resumed.append(done)
-    )
+    result = train(broken, frames, resume=True, progress=lambda done, _: resumed.append(done))
     assert resumed == list(range(7, 13))
     assert result.version == whole.version
     first, second = (files.load(path.weights) for path in (whole, result))
     assert all(torch.equal(first.state[name], second.state[name]) for name in first.state)
     with pytest.raises(ConfigError, match=r"learning_rate: 0\.01 then, 0\.5 now"):
-        training.train(changed(broken, learning_rate=0.5), resume=True, frames=frames, validation=())
+        train(changed(broken, learning_rate=0.5), frames, resume=True)
     checkpoint = tmp_path / "broken" / "checkpoint.safetensors"
     checkpoint.write_bytes(checkpoint.read_bytes()[:-50])
     with pytest.raises(WeightsError, match=r"checkpoint\.safetensors"):
-        training.train(broken, resume=True, frames=frames, validation=())
+        train(broken, frames, resume=True)
 
 
 def test_nothing_to_learn_from_is_an_error(config: Config) -> None:
     with pytest.raises(ConfigError, match=r"training\.bags"):
-        training.train(config, frames=(), validation=())
+        train(config, ())
 
 
 def test_only_seen_points_as_published(config: Config, frames: list[Frame]) -> None:
@@ -112,7 +126,7 @@ def test_losses_are_logged_between_checkpoints(
     config: Config, frames: list[Frame], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    training.train(changed(config, iterations=45, checkpoint_every=45), frames=frames, validation=())
+    train(changed(config, iterations=45, checkpoint_every=45), frames)
     lines = [message for message in caplog.messages if message.startswith("iteration")]
     assert [line.split(":")[0] for line in lines] == [f"iteration {done} of 45" for done in (20, 40, 45)]
     assert "ce_2d" in lines[0]
@@ -120,4 +134,16 @@ def test_losses_are_logged_between_checkpoints(
 
 def test_a_loss_that_is_not_finite_names_the_setting_to_change(config: Config, frames: list[Frame]) -> None:
     with pytest.raises(SamAdaptError, match=r"not finite; lower training\.learning_rate"):
-        training.train(changed(config, learning_rate=1e30), frames=frames, validation=())
+        train(changed(config, learning_rate=1e30), frames)
+
+
+def test_training_reads_bags_and_says_so(
+    config: Config, night_bag: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    settings = {"bags": [str(night_bag)], "validation_bags": [str(night_bag)], "iterations": 2, "batch_size": 1}
+    town = Config.load("town").model_copy(update={"training": changed(config, **settings).training})
+    result = training.train(town)
+    assert files.load(result.weights).history[0]["frames"] == 3
+    assert [entry["iteration"] for entry in result.validation] == [2]
+    assert caplog.messages.count(f"reading {night_bag}") == 2
