@@ -1,6 +1,7 @@
 """Learning while driving: the frame buffer and the weight store."""
 
-from sam_adapt_ros.adaptation.buffer.frame_buffer import FrameBuffer, FrameSequence
+from sam_adapt_ros.adaptation.buffer.frame_buffer import FrameBuffer
+from sam_adapt_ros.adaptation.buffer.frame_sequence import FrameSequence
 from sam_adapt_ros.adaptation.buffer.frame_summary import FrameSummary, summarize
 from sam_adapt_ros.adaptation.weight_store.store import WeightStore
 from sam_adapt_ros.adaptation.weight_store.store_reader import StoreReader

@@ -17,14 +17,14 @@ from sam_adapt_ros.adaptation.buffer.frame_summary import summarize
 from sam_adapt_ros.adaptation.labelled_source import LabelledSource
 from sam_adapt_ros.adaptation.promotion.gate import Decision
 from sam_adapt_ros.adaptation.round import Outcome, Round, RoundContext
-from sam_adapt_ros.adaptation.round_state import RoundFiles, RoundState, pick
+from sam_adapt_ros.adaptation.round_state import RoundFiles, RoundState
 from sam_adapt_ros.adaptation.schedule import Schedule
 from sam_adapt_ros.adaptation.weight_store.store import WeightStore
 from sam_adapt_ros.adaptation.weight_store.version import Record, Version
 from sam_adapt_ros.cancellation import NEVER, CancellationToken, Cancelled
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import StoreError, WeightsError
-from sam_adapt_ros.frame import IGNORE, Frame
+from sam_adapt_ros.frame import Frame
 from sam_adapt_ros.geometry.transforms import Transform
 from sam_adapt_ros.io.store_errors import store_errors
 from sam_adapt_ros.masks.generators import MaskGenerator, build
@@ -118,9 +118,8 @@ class Adapter:
         fault = self.frame_checks.fault(frame)
         if fault:
             return fault
-        summary = summarize(frame, labels, len(self.taxonomy))
-        sure = None if probability is None else probability[labels != IGNORE]
-        self.schedule.drift.observe(summary, float(sure.mean()) if sure is not None and len(sure) else float("nan"))
+        summary = summarize(frame, labels, len(self.taxonomy), probability)
+        self.schedule.drift_detector.observe(summary)
         if not self.buffer.add(frame, summary, admission):
             return "passed_over"
         self.schedule.kept += 1
@@ -171,7 +170,7 @@ class Adapter:
             self._state = context.state
         decision = self._settle(outcome, current, len(context.training))
         self._forget_round()
-        self.schedule.drift.learned()
+        self.schedule.drift_detector.reset_reference()
         self._log(decision, context.state.kept_before)
         return decision
 
@@ -191,7 +190,7 @@ class Adapter:
         """Forgets the round that was begun, as when its weights were taken back; new frames begin the next one."""
         self._forget_round()
         self.schedule.restart()
-        self.schedule.drift.learned()
+        self.schedule.drift_detector.reset_reference()
 
     # Inside -----------------------------------------------------------------------------------------------------------
 
@@ -200,9 +199,10 @@ class Adapter:
         return json.dumps(self._recipe, sort_keys=True)
 
     def _context(self, state: RoundState, current: Version, token: CancellationToken) -> RoundContext:
-        training, held_out = pick(self.buffer.training(), state.training), pick(self.buffer.held_out(), state.held_out)
+        training = self.buffer.training().of_keys(state.training)
+        held_out = self.buffer.held_out().of_keys(state.held_out)
         in_use = None if current.name == self.store.source().name else self._load(current)
-        same_scene = self.schedule.is_of(training, current.record.gate.get("tone"))
+        same_scene = self.schedule.is_same_scene(training, current.record.gate.get("mean_color"))
         return RoundContext(state, self._files, token, training, held_out, in_use, same_scene)
 
     def _load(self, current: Version) -> dict[str, Tensor]:
@@ -215,10 +215,10 @@ class Adapter:
 
     def _begin(self, current: Version) -> None:
         cause = self._state.cause if self._state else self.cause or "end"
-        drift = " ".join(f"{name} {far:.2f}" for name, far in self.schedule.drift.found.items())
+        drift = " ".join(f"{name} {far:.2f}" for name, far in self.schedule.drift_detector.drift.items())
         logger.info("round %d begins: %s%s", self.rounds + 1, cause, f" (drift: {drift})" if drift else "")
         self.rounds += 1
-        training, held_out = self.schedule.scene()
+        training, held_out = self.schedule.scene_frames()
         self.schedule.began()
         self._forget_round()
         keys, kept = (training.keys, held_out.keys), self.buffer.counts["kept"]

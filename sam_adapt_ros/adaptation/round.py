@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from sam_adapt_ros.adaptation.batchnorm import batchnorm_shift, reestimate_batchnorm
-from sam_adapt_ros.adaptation.buffer.frame_buffer import FrameSequence
+from sam_adapt_ros.adaptation.buffer.frame_sequence import FrameSequence
 from sam_adapt_ros.adaptation.labelled_source import LabelledSource, labelled_miou
 from sam_adapt_ros.adaptation.promotion.candidate_evaluation import CandidateEvaluator, HeldOutPredictions, is_finite
 from sam_adapt_ros.adaptation.promotion.gate import Decision, Gate
@@ -309,7 +309,7 @@ class Round:
             "cause": context.state.cause,
             "frames": {"training": len(context.training), "held_out": len(context.held_out)},
             "labels": statistics.as_dict(self.classes),
-            "tone": context.training.tone,
+            "mean_color": context.training.mean_color,
             "batchnorm_shift": batchnorm_shift(context.source, context.batchnorm),
             "agreement": {baseline.name: baseline.score for baseline in decision.baselines},
             "steps": len(self.losses),

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sam_adapt_ros.adaptation.buffer.frame_buffer import FrameBuffer, FrameSequence
+from sam_adapt_ros.adaptation.buffer.frame_buffer import FrameBuffer
 from sam_adapt_ros.errors import StoreError
 from sam_adapt_ros.io.arrays import load_arrays, save_arrays
 from sam_adapt_ros.io.store_errors import store_errors
@@ -117,9 +117,3 @@ class RoundFiles:
             with store_errors(self._folder):
                 for name in ("round.npz", "training.safetensors"):
                     (self._folder / name).unlink(missing_ok=True)
-
-
-def pick(frames: FrameSequence, keys: Sequence[int]) -> FrameSequence:
-    """The frames of the given keys, in the order of the keys."""
-    place = {key: index for index, key in enumerate(frames.keys)}
-    return frames.only([place[key] for key in keys])

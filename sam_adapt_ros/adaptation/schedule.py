@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
-from sam_adapt_ros.adaptation.buffer.frame_buffer import FrameBuffer, FrameSequence
-from sam_adapt_ros.adaptation.monitoring.drift_detector import DriftWatch
+from sam_adapt_ros.adaptation.buffer.frame_buffer import FrameBuffer
+from sam_adapt_ros.adaptation.buffer.frame_sequence import FrameSequence
+from sam_adapt_ros.adaptation.monitoring.drift_detector import DriftDetector
 from sam_adapt_ros.config import AdaptationConfig
 
 
 class Schedule:
-    """Counts the frames kept since the last round began.
+    """Decides when a round is due: when there are frames enough, and new ones among them, another scene, or a request.
 
-    kept: how many there are already. first: whether the next round is the first one, which need not wait for new ones.
-    drift: of the present scene away from the one that was learned last.
+    kept: the number of frames kept since the last round began. drift_detector: to be told of every considered frame.
     """
 
     def __init__(self, config: AdaptationConfig, buffer: FrameBuffer, kept: int, first: bool) -> None:
+        """first: whether no round has begun yet; the first one need not wait for new frames."""
         self.config = config
-        self.drift = DriftWatch(config.drift)
+        self.drift_detector = DriftDetector(config.drift)
         self.kept = kept
         self._buffer = buffer
         self._first = first
@@ -28,42 +29,44 @@ class Schedule:
         self._observing = config.mode == "observe"
 
     def request(self) -> None:
-        """Makes a round due as soon as there are frames enough for one (to observe: any), new or not."""
+        """Makes a round due as soon as there are frames enough for one (in mode ``observe``: any), new or not."""
         self._requested = True
 
     def began(self) -> None:
-        """A round began."""
+        """To be called when a round begins."""
         self.restart()
         self._first = False
 
     def restart(self) -> None:
-        """Only frames that come from now on are new."""
+        """Makes only those frames new that come from now on, and forgets a request."""
         self.kept = 0
         self._requested = False
 
-    def scene(self) -> tuple[FrameSequence, FrameSequence]:
-        """Frames to learn from and to judge by: those that look like the present ones. What was driven through by
-        night would teach and judge by day what does not count there, the statistics of normalization above all."""
-        training, held_out, tone = self._buffer.training(), self._buffer.held_out(), self.drift.tone
-        radius = self.config.rounds.scene_color_distance
-        if not radius or tone is None:
+    def scene_frames(self) -> tuple[FrameSequence, FrameSequence]:
+        """The frames to learn from and those to judge by, of the present scene: those whose images' mean colour is near
+        the present one. Frames taken by night would not help by day, least of all BatchNorm statistics."""
+        training, held_out, color = self._buffer.training(), self._buffer.held_out(), self.drift_detector.mean_color
+        max_distance = self.config.rounds.scene_color_distance
+        if not max_distance or color is None:
             return training, held_out
-        return training.alike(tone, radius), held_out.alike(tone, radius)
+        return training.of_color(color, max_distance), held_out.of_color(color, max_distance)
 
-    def is_of(self, frames: FrameSequence, tone: Any) -> bool:
-        """Whether most frames look like those of the given mean colour; True where that is not known."""
-        radius = self.config.rounds.scene_color_distance
-        if not tone or not radius:
+    def is_same_scene(self, frames: FrameSequence, mean_color: Sequence[float] | None) -> bool:
+        """Whether most frames are of the scene with that mean colour; True where it is not known."""
+        max_distance = self.config.rounds.scene_color_distance
+        if not mean_color or not max_distance:
             return True
-        return 2 * len(frames.alike(np.array(tone), radius)) >= len(frames)
+        return 2 * len(frames.of_color(np.array(mean_color), max_distance)) >= len(frames)
 
     @property
     def lacking(self) -> dict[str, int]:
-        """Frames that the next round still lacks: to learn from (``training``), to judge by (``held_out``), ``new``.
+        """The number of frames that the next round still lacks: to learn from (``training``), to judge by
+        (``held_out``), and ``new``.
 
-        The former two are of the present scene: frames of another one wait in the buffer until it returns. To observe,
-        none need be held out."""
-        rounds, (training, held_out) = self.config.rounds, self.scene()
+        The former two are of the present scene: frames of another one wait in the buffer until it returns. In mode
+        ``observe`` none need be held out.
+        """
+        rounds, (training, held_out) = self.config.rounds, self.scene_frames()
         found = {
             "training": rounds.min_frames - len(training),
             "held_out": 0 if self._observing else rounds.min_held_out - len(held_out),
@@ -75,7 +78,7 @@ class Schedule:
     def cause(self) -> str:
         """Why a round is due: ``trigger``, ``new frames`` or ``drift``; "" when none is."""
         if self._requested and self._observing:
-            return "trigger" if len(self.scene()[0]) else ""
+            return "trigger" if len(self.scene_frames()[0]) else ""
         lacking = self.lacking
         if lacking["training"] or lacking["held_out"]:
             return ""
@@ -83,12 +86,12 @@ class Schedule:
             return "trigger"
         if not lacking["new"]:
             return "new frames"
-        return "drift" if self.kept >= self.config.drift.new_frames and self.drift.found else ""
+        return "drift" if self.kept >= self.config.drift.new_frames and self.drift_detector.drift else ""
 
     @property
     def due_at_end(self) -> bool:
-        """Whether one is due when no more frames will come: half of the new ones will do, and to observe, any."""
-        if self._observing and self.kept and len(self.scene()[0]):
+        """Whether a round is due once no more frames come: half of the new ones will do; in mode ``observe``, any."""
+        if self._observing and self.kept and len(self.scene_frames()[0]):
             return True
         lacking = self.lacking
         return not (lacking["training"] or lacking["held_out"]) and 2 * self.kept >= self.config.rounds.new_frames

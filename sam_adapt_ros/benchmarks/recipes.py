@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from sam_adapt_ros.adaptation.batchnorm import reestimate_batchnorm
-from sam_adapt_ros.adaptation.buffer.frame_buffer import FrameBuffer, FrameSequence
+from sam_adapt_ros.adaptation.buffer.frame_buffer import FrameBuffer
+from sam_adapt_ros.adaptation.buffer.frame_sequence import FrameSequence
 from sam_adapt_ros.adaptation.buffer.frame_summary import summarize as summarize_frame
 from sam_adapt_ros.adaptation.round import label_ensemble
 from sam_adapt_ros.adaptation.self_training import SelfTraining

@@ -111,14 +111,14 @@ def test_another_light_makes_a_round_due_and_only_its_frames_count(tmp_path: Pat
     assert not adapter.cause  # by day as before
     assert adapter.lacking["training"] == 0
     watch(adapter, drive(6, seed=500, start=FRAMES + 6, dusk=True))
-    assert adapter.schedule.drift.found
+    assert adapter.schedule.drift_detector.drift
     assert adapter.lacking["training"] > 0  # what is there of the day does not help
     watch(adapter, drive(10, seed=600, start=FRAMES + 12, dusk=True))
     assert adapter.cause == "drift"
     decision = adapter.run_round()
     assert decision.facts["cause"] == "drift"
     assert sum(decision.facts["frames"].values()) <= 16 < len(adapter.buffer)
-    assert not adapter.schedule.drift.found
+    assert not adapter.schedule.drift_detector.drift
     watch(adapter, drive(5, seed=700, start=FRAMES + 22, dusk=True))
     assert not adapter.cause
     watch(adapter, drive(6, seed=800, start=FRAMES + 27))

@@ -6,15 +6,15 @@ import contextlib
 import logging
 import threading
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, overload
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sam_adapt_ros.adaptation.buffer.eviction import BoundedFrameSet, BufferEntry, FrameTraits
-from sam_adapt_ros.adaptation.buffer.frame_summary import FrameSummary, tone
+from sam_adapt_ros.adaptation.buffer.frame_sequence import FrameSequence
+from sam_adapt_ros.adaptation.buffer.frame_summary import FrameSummary
 from sam_adapt_ros.adaptation.buffer.movement import MovementGate
 from sam_adapt_ros.adaptation.buffer.spatial_split import SpatialSplit
 from sam_adapt_ros.adaptation.buffer.stored_frame import ImageStorage, StoredFrame
@@ -40,49 +40,6 @@ class Admission(NamedTuple):
 
     position: NDArray[np.float64]
     held_out: bool
-
-
-class FrameSequence(Sequence[Frame]):
-    """The frames that the buffer had when it was asked for them; each is decompressed when it is taken.
-
-    keys: one for each frame, and never given to another one, so that what is computed of a frame can be stored by it.
-    """
-
-    def __init__(self, entries: Sequence[BufferEntry]) -> None:
-        self._entries = tuple(entries)
-        self.keys = tuple(entry.key for entry in self._entries)
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    @overload
-    def __getitem__(self, place: int) -> Frame: ...
-    @overload
-    def __getitem__(self, place: slice) -> FrameSequence: ...
-    def __getitem__(self, place: int | slice) -> Frame | FrameSequence:
-        if isinstance(place, slice):
-            return FrameSequence(self._entries[place])
-        return self._entries[place].frame.decode()
-
-    def only(self, places: Sequence[int]) -> FrameSequence:
-        """The frames at the given places, in that order."""
-        return FrameSequence([self._entries[place] for place in places])
-
-    def alike(self, to: NDArray[np.float64], within: float) -> FrameSequence:
-        """The frames whose images' mean colour, RGB from 0 to 1, is that near to ``to``, (3,)."""
-        apart = [np.linalg.norm(tone(entry.traits.descriptor) - to) / np.sqrt(3) for entry in self._entries]
-        return self.only([place for place, distance in enumerate(apart) if distance <= within])
-
-    @property
-    def tone(self) -> list[float]:
-        """The median over the frames of their images' mean colour, RGB from 0 to 1; empty without frames."""
-        tones = [tone(entry.traits.descriptor) for entry in self._entries]
-        return np.median(tones, axis=0).tolist() if tones else []
-
-    @property
-    def histogram(self) -> NDArray[np.float64]:
-        """(C,) mean shares of the classes that were predicted when the frames came; empty without frames."""
-        return np.mean([entry.traits.histogram for entry in self._entries] or [np.zeros(0)], axis=0)
 
 
 class FrameBuffer:

@@ -4,66 +4,66 @@ from learning_support import drive, make_frame
 
 from sam_adapt_ros.adaptation import FrameBuffer, summarize
 from sam_adapt_ros.adaptation.buffer.frame_summary import FrameSummary
-from sam_adapt_ros.adaptation.monitoring.drift_detector import DriftWatch
+from sam_adapt_ros.adaptation.monitoring.drift_detector import DriftDetector
 from sam_adapt_ros.config import BufferConfig, DriftConfig
 
 CONFIG = DriftConfig(window=5)
 
 
-def summary(shares: tuple = (0.5, 0.3, 0.2), tone: tuple = (0.5, 0.5, 0.5)) -> FrameSummary:
-    colors = np.tile(tone, 16) / np.sqrt(48)
-    return FrameSummary(np.array(shares), np.r_[np.sqrt(shares) / np.sqrt(2), colors])
+def summary(confidence: float, shares: tuple = (0.5, 0.3, 0.2), mean_color: tuple = (0.5, 0.5, 0.5)) -> FrameSummary:
+    colors = np.tile(mean_color, 16) / np.sqrt(48)
+    return FrameSummary(np.array(shares), np.r_[np.sqrt(shares) / np.sqrt(2), colors], confidence)
 
 
-def see(watch: DriftWatch, count: int, confidence: float = 0.9, **changes: tuple) -> DriftWatch:
+def see(detector: DriftDetector, count: int, confidence: float = 0.9, **changes: tuple) -> DriftDetector:
     for _ in range(count):
-        watch.observe(summary(**changes), confidence)
-    return watch
+        detector.observe(summary(confidence, **changes))
+    return detector
 
 
 def test_the_same_again_is_no_drift() -> None:
-    watch = see(DriftWatch(CONFIG), 4)
-    assert watch.distances == {}
-    see(watch, 30)
-    assert watch.distances == pytest.approx({"histogram": 0, "tone": 0, "confidence": 0}, abs=1e-9)
-    assert not watch.found
+    detector = see(DriftDetector(CONFIG), 4)
+    assert detector.distances == {}
+    see(detector, 30)
+    assert detector.distances == pytest.approx({"histogram": 0, "mean_color": 0, "confidence": 0}, abs=1e-9)
+    assert not detector.drift
 
 
 @pytest.mark.parametrize(
     ("change", "name", "far"),
     [
         ({"shares": (0.1, 0.3, 0.6)}, "histogram", 0.4),
-        ({"tone": (0.1, 0.1, 0.1)}, "tone", 0.4),
+        ({"mean_color": (0.1, 0.1, 0.1)}, "mean_color", 0.4),
         ({"confidence": 0.5}, "confidence", 0.4),
     ],
 )
 def test_each_change_is_found_and_measured(change: dict, name: str, far: float) -> None:
-    watch = see(see(DriftWatch(CONFIG), 10), 5, **change)
-    assert watch.found == {name: pytest.approx(far)}
+    detector = see(see(DriftDetector(CONFIG), 10), 5, **change)
+    assert detector.drift == {name: pytest.approx(far)}
 
 
 def test_one_frame_is_no_drift_and_what_was_learned_is_none_any_more() -> None:
-    watch = see(see(DriftWatch(CONFIG), 10), 1, tone=(0.1, 0.1, 0.1))
-    assert not watch.found
-    see(watch, 5, tone=(0.1, 0.1, 0.1))
-    assert watch.found
-    watch.learned()
-    assert not watch.found
-    see(watch, 5, tone=(0.1, 0.1, 0.1))
-    assert not watch.found
-    assert "tone" in see(watch, 5).found  # and back
+    detector = see(see(DriftDetector(CONFIG), 10), 1, mean_color=(0.1, 0.1, 0.1))
+    assert not detector.drift
+    see(detector, 5, mean_color=(0.1, 0.1, 0.1))
+    assert detector.drift
+    detector.reset_reference()
+    assert not detector.drift
+    see(detector, 5, mean_color=(0.1, 0.1, 0.1))
+    assert not detector.drift
+    assert "mean_color" in see(detector, 5).drift  # and back
 
 
 def test_without_probability_confidence_is_not_judged() -> None:
-    watch = see(see(DriftWatch(CONFIG), 10, confidence=float("nan")), 5)
-    assert set(watch.distances) == {"histogram", "tone"}
+    detector = see(see(DriftDetector(CONFIG), 10, confidence=float("nan")), 5)
+    assert set(detector.distances) == {"histogram", "mean_color"}
 
 
-def test_the_present_tone_changes_from_one_scene_to_the_other_at_once() -> None:
-    watch = see(DriftWatch(CONFIG), 5, tone=(0.6, 0.6, 0.6))
+def test_the_present_color_changes_from_one_scene_to_the_other_at_once() -> None:
+    detector = see(DriftDetector(CONFIG), 5, mean_color=(0.6, 0.6, 0.6))
     for expected in (0.6, 0.6, 0.1, 0.1):
-        see(watch, 1, tone=(0.1, 0.1, 0.1))
-        np.testing.assert_allclose(watch.tone, expected)
+        see(detector, 1, mean_color=(0.1, 0.1, 0.1))
+        np.testing.assert_allclose(detector.mean_color, expected)
 
 
 def test_frames_of_the_present_scene_are_told_by_their_colours() -> None:
@@ -73,8 +73,8 @@ def test_frames_of_the_present_scene_are_told_by_their_colours() -> None:
     for frame, each in zip(frames, summaries, strict=True):
         assert buffer.add(frame, each)
     stored = buffer.training()
-    by_day, by_dusk = (stored.alike(summaries[place].tone, 0.2) for place in (0, -1))
+    by_day, by_dusk = (stored.of_color(summaries[place].mean_color, 0.2) for place in (0, -1))
     assert by_day.keys == stored.keys[:4]
     assert by_dusk.keys == stored.keys[4:]
     for frame, each in zip(frames, summaries, strict=True):
-        np.testing.assert_allclose(each.tone, frame.views[0].image.mean((0, 1)) / 255, atol=0.01)
+        np.testing.assert_allclose(each.mean_color, frame.views[0].image.mean((0, 1)) / 255, atol=0.01)
