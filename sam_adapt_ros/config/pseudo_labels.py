@@ -35,9 +35,9 @@ class VisibilityConfig(Section):
 class EnhancementConfig(Section):
     """Mask label assignment (MLA) and geometry-aware progressive propagation (GAPP)."""
 
-    # min_points and min_purity are chosen on drives through the simulated town (night, new_city, other_lidar, seeds 60 to 62;
-    # sam-adapt ablate): of those tried whose loss of precision against selection stays within 1.5 points in every
-    # domain, interval included, the ones of most coverage.
+    # min_points and min_purity are chosen on drives through the simulated town (night, new_city, other_lidar, seeds 60
+    # to 62; sam-adapt ablate): of those tried whose loss of precision against selection stays within 1.5 points in
+    # every domain, interval included, the ones of most coverage.
     min_points: Count = Field(5, description="Labelled points that a mask needs to be given a class")
     min_purity: Fraction = Field(
         0.9, description="Share of a mask's labelled points that its most frequent class needs"
