@@ -133,7 +133,7 @@ def measure(
         shift,
         seed,
         **main,
-        miou_online=run.timeline.online.miou(FUSED_SEEN),
+        miou_online=run.timeline.online.evaluation.miou(FUSED_SEEN),
         all_points={name: evaluation.miou() for name, evaluation in judged.items()},
         by_branch={
             name: {branch: evaluation.miou(branch) for branch in NETWORK_BRANCHES}

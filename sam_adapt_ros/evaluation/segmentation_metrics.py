@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sam_adapt_ros.branch import Branch, BranchLabels
+from sam_adapt_ros.branch import NETWORK_BRANCHES, Branch, BranchLabels
 from sam_adapt_ros.evaluation.confusion import Confusion
 from sam_adapt_ros.frame import IGNORE, Frame
 from sam_adapt_ros.segmentation import Prediction, Segmenter
@@ -77,6 +77,19 @@ def evaluate(frames: Iterable[Frame], segmenter: Segmenter) -> Evaluation:
     for frame in frames:
         evaluation.add(frame, segmenter(frame))
     return evaluation
+
+
+def miou_figures(evaluations: Mapping[str, Evaluation]) -> dict[str, Any]:
+    """Mean IoU by name, of the fused prediction over the points that a camera sees; ``all_points`` has that over all
+    points, ``by_branch`` that of the branches alone."""
+    return {
+        **{name: evaluation.miou(FUSED_SEEN) for name, evaluation in evaluations.items()},
+        "all_points": {name: evaluation.miou() for name, evaluation in evaluations.items()},
+        "by_branch": {
+            name: {branch: evaluation.miou(branch) for branch in NETWORK_BRANCHES}
+            for name, evaluation in evaluations.items()
+        },
+    }
 
 
 def _number(value: float) -> float | None:

@@ -15,6 +15,7 @@ from sam_adapt_ros.bags import BagWriter
 from sam_adapt_ros.cancellation import NEVER, CancellationToken
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.evaluation.run_summary import RunSummary
+from sam_adapt_ros.evaluation.timeline import Timeline
 from sam_adapt_ros.frame import Frame
 from sam_adapt_ros.pipelines.bag_frames import bag_frames, cancelled_by_interrupt, write_labels
 from sam_adapt_ros.pipelines.replay import LABELS
@@ -23,7 +24,6 @@ from sam_adapt_ros.segmentation import Prediction, Segmenter, load_segmenter
 from sam_adapt_ros.visualization.adaptation_report import adaptation_sections
 from sam_adapt_ros.visualization.before_after import BeforeAfter
 from sam_adapt_ros.visualization.run_report import ReportFrame, write_run_report
-from sam_adapt_ros.visualization.timeline import Timeline
 
 logger = logging.getLogger(__name__)
 
@@ -146,7 +146,6 @@ def replay_adapting(
     }
     frames = [sample.frame for sample in samples]
     shown = [BeforeAfter(frame, run.source(frame).by_branch(), run.segmenter(frame).by_branch()) for frame in frames]
-    (output / "pictures").mkdir(exist_ok=True)
     sections = adaptation_sections(run.timeline, summary.facts["adaptation"], shown, output / "pictures")
     write_run_report(summary, samples, output, title=f"Adapting on {bag.name}", sections=sections)
     return summary

@@ -15,6 +15,7 @@ from sam_adapt_ros.config import Config
 from sam_adapt_ros.evaluation.recovery import recovery_figures
 from sam_adapt_ros.evaluation.run_summary import RunSummary
 from sam_adapt_ros.evaluation.segmentation_metrics import Evaluation, evaluate
+from sam_adapt_ros.evaluation.timeline import Timeline
 from sam_adapt_ros.frame import Frame
 from sam_adapt_ros.nodes.tools.launcher import with_arguments
 from sam_adapt_ros.nodes.tools.recording import Recording
@@ -27,7 +28,6 @@ from sam_adapt_ros.segmentation import Segmenter, load_segmenter
 from sam_adapt_ros.visualization.adaptation_report import adaptation_sections
 from sam_adapt_ros.visualization.before_after import BeforeAfter
 from sam_adapt_ros.visualization.run_report import PICTURES, evenly_spaced, write_run_report
-from sam_adapt_ros.visualization.timeline import Timeline
 
 BATCHNORM_FRAMES = 40
 """Frames of the drive that BatchNorm statistics alone are re-estimated on."""
@@ -114,7 +114,10 @@ class _Measurement:
                 progress,
             )
         self._mark_events()
-        self._scores |= {"miou_source": self._timeline.source, "miou_online": self._timeline.online}
+        self._scores |= {
+            "miou_source": self._timeline.source.evaluation,
+            "miou_online": self._timeline.online.evaluation,
+        }
 
     def score_unseen_drive(self, stages: Stages, wait_for_oracle: Callable[[Progress], Segmenter]) -> None:
         """The last weights and what they are compared with, on a drive that nothing was learned from."""
@@ -139,9 +142,7 @@ class _Measurement:
             BeforeAfter(frame, self._source(frame).by_branch(), self._final(frame).by_branch())
             for frame in (self._unseen[place] for place in sorted(evenly_spaced(len(self._unseen), PICTURES)))
         ]
-        pictures = output / "pictures"
-        pictures.mkdir(exist_ok=True)
-        sections = adaptation_sections(self._timeline, facts, shown, pictures)
+        sections = adaptation_sections(self._timeline, facts, shown, output / "pictures")
         write_run_report(self._summary, self._shown, output, f"From day into {self._settings.domain}, live", sections)
         return self._summary
 

@@ -18,7 +18,7 @@ from sam_adapt_ros.pipelines.bag_pseudo_labels import BagPseudoLabels
 from sam_adapt_ros.progress import Progress, no_progress
 from sam_adapt_ros.pseudo_labels import Selection
 from sam_adapt_ros.segmentation import load_segmenter
-from sam_adapt_ros.visualization.pseudo_label_pictures import PseudoLabelSample
+from sam_adapt_ros.visualization.pseudo_label_pictures import PseudoLabelFrame
 from sam_adapt_ros.visualization.pseudo_label_report import write_pseudo_label_report
 from sam_adapt_ros.visualization.run_report import PICTURES, evenly_spaced
 
@@ -40,7 +40,7 @@ def pseudo_label(
     segmenter, config = load_segmenter(config)
     taxonomy = segmenter.taxonomy
     summary = PseudoLabelSummary(taxonomy)
-    samples: list[PseudoLabelSample] = []
+    shown: list[PseudoLabelFrame] = []
     with BagWriter(output / "pseudo_labels", force=force) as writer:
         start = time.perf_counter()
         made = BagPseudoLabels(bag, config, segmenter, build(config.masks), progress)
@@ -50,9 +50,14 @@ def pseudo_label(
                 write_labels(writer, TOPIC, frame, pseudo.labels, _probability(selection, pseudo.labels), taxonomy)
             summary.add_latencies(pseudo.timings)
             seen = prediction.to_frame(prediction.seen, False)
-            summary.add_pseudo_labels(selection.ensemble, frame.ground_truth, seen, pseudo)
+            outcomes = [
+                record.reason.value if record.reason else "labelled"
+                for camera in pseudo.cameras
+                for record in camera.records
+            ]
+            summary.add_pseudo_labels(selection.ensemble, frame.ground_truth, seen, pseudo.stages(), outcomes)
             if place in pictured:
-                samples.append(PseudoLabelSample(frame, pseudo))
+                shown.append(PseudoLabelFrame(frame, pseudo))
         summary.seconds = time.perf_counter() - start
     summary.frames_in, summary.dropped, summary.camera_drops = made.frames_in, made.dropped, made.camera_drops
     summary.facts = {
@@ -63,7 +68,7 @@ def pseudo_label(
         "masks_by": config.masks.generator,
         "propagation": config.pseudo_labels.enhancement.propagation,
     }
-    write_pseudo_label_report(summary, samples, output, title=f"Pseudo-labels of {bag.name}")
+    write_pseudo_label_report(summary, shown, output, title=f"Pseudo-labels of {bag.name}")
     return summary
 
 

@@ -1,4 +1,4 @@
-"""What a report says of learning: the drive's timeline, the figures, the gate's log, pictures before and after."""
+"""The sections of a report on adaptation: timeline, figures, pictures before and after, the gate's log."""
 
 from __future__ import annotations
 
@@ -7,26 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from sam_adapt_ros.branch import NETWORK_BRANCHES
+from sam_adapt_ros.evaluation.timeline import Timeline
 from sam_adapt_ros.visualization.before_after import BeforeAfter, before_after_picture
 from sam_adapt_ros.visualization.pictures import save_image
-from sam_adapt_ros.visualization.report import Picture, Section, Table
-from sam_adapt_ros.visualization.timeline import Timeline, plot_timeline
+from sam_adapt_ros.visualization.report import Picture, Section, Table, sweep_caption
+from sam_adapt_ros.visualization.timeline_plot import plot_timeline
 
-GATE_NUMBERS = (
-    "score",
-    "pseudo_label_agreement",
-    "branch_agreement",
-    "augmentation_agreement",
-    "source_agreement",
-    "entropy",
-)
-WHAT_IS_MEANT = {
-    "miou_source": "as shipped, on the drive",
-    "miou_online": "as published, frame by frame, on the drive",
-    "miou_source_unseen": "as shipped, on the unseen drive",
-    "miou_normalization_only": "normalization statistics re-estimated on the drive, on the unseen drive",
-    "miou_final": "the last weights, on the unseen drive",
-    "miou_oracle": "trained with the domain's true labels, on the unseen drive",
+DESCRIPTIONS = {
+    "miou_source": "source model, on the drive",
+    "miou_online": "published labels, on the drive",
+    "miou_source_unseen": "source model, on the unseen drive",
+    "miou_normalization_only": "source model with BatchNorm statistics of the drive, on the unseen drive",
+    "miou_final": "weights in use at the end, on the unseen drive",
+    "miou_oracle": "oracle, trained with true labels of the domain, on the unseen drive",
     "recovered": "(final - source) / (oracle - source), on the unseen drive",
 }
 
@@ -35,24 +28,21 @@ def adaptation_sections(
     timeline: Timeline, facts: Mapping[str, Any], shown: Sequence[BeforeAfter], pictures: Path
 ) -> list[Section]:
     """facts: of the run: figures, those over all points under ``all_points``, and the gate's ``decisions``."""
+    plot = Picture(
+        plot_timeline(timeline, pictures / "adaptation.png"), "Along the drive, on the points that a camera sees"
+    )
     sections = [
         Section(
-            "What was learned",
-            text="Every frame was labelled before it could be learned from.",
+            "Adaptation",
+            text="Every frame was labelled before the adapter could learn from it.",
             tables=[*_figures(facts), _rounds(timeline, facts)],
-            pictures=[
-                Picture(
-                    plot_timeline(timeline, pictures / "adaptation.png"),
-                    f"Over the drive: {timeline.measure}, on the points that a camera sees",
-                )
-            ],
+            pictures=[plot],
         )
     ]
     if shown:
         sections.append(Section("Before and after", pictures=_before_after(shown, timeline, pictures)))
-    decisions = facts.get("decisions", ())
-    log = [_gate_table(number, decision) for number, decision in enumerate(decisions, 1)]
-    return [*sections, Section("The gate's log", text="" if log else "No round ended.", tables=log)]
+    log = [_gate_table(number, decision) for number, decision in enumerate(facts.get("decisions", ()), 1)]
+    return [*sections, Section("Gate log", text="" if log else "No round ended.", tables=log)]
 
 
 def _figures(facts: Mapping[str, Any]) -> list[Table]:
@@ -64,14 +54,14 @@ def _figures(facts: Mapping[str, Any]) -> list[Table]:
         rows = [
             (
                 name,
-                quality[name],
+                value,
                 all_points.get(name),
                 *(by_branch.get(name, {}).get(branch) for branch in NETWORK_BRANCHES),
-                WHAT_IS_MEANT.get(name, ""),
+                DESCRIPTIONS.get(name, ""),
             )
-            for name in quality
+            for name, value in quality.items()
         ]
-        header = ("mean IoU", "points that a camera sees", "all points", "2d alone", "3d alone", "")
+        header = ("mean IoU", "points that a camera sees", "all points", "2d alone", "3d alone", "description")
         tables.append(Table(header, rows))
     rest = [name for name in scalars if name not in quality]
     return [*tables, Table(rest, [[scalars[name] for name in rest]])]
@@ -87,29 +77,32 @@ def _rounds(timeline: Timeline, facts: Mapping[str, Any]) -> Table:
             continue
         number += 1
         labels = next(decisions, {}).get("labels") or {}
-        coverage, precision = labels.get("coverage"), labels.get("precision")
         outcome = f"{event.outcome}: {event.promoted}" if event.promoted else event.outcome
-        rows.append((number, event.frame, outcome, coverage, precision, event.reason))
-    header = ("round", "after frame", "gate", "points with a pseudo-label", "of them right", "why")
-    return Table(header, rows or [("none", "", "", None, None, "")], "Rounds of learning")
+        rows.append((number, event.frame, outcome, labels.get("coverage"), labels.get("precision"), event.reason))
+    header = ("round", "after frame", "gate", "coverage of the pseudo-labels", "their precision", "reason")
+    return Table(header, rows or [("none", "", "", None, None, "")], "Rounds of self-training")
 
 
 def _gate_table(number: int, decision: Mapping[str, Any]) -> Table:
+    """The measurements of every candidate and baseline, without those by class and branch."""
+    entries = [*decision.get("baselines", ()), *decision.get("candidates", ())]
+    measured = dict.fromkeys(name for entry in entries for name in entry["numbers"] if "/" not in name)
     rows = [
         (
             entry["name"],
-            *(entry["numbers"].get(key) for key in GATE_NUMBERS),
+            *(entry["numbers"].get(name) for name in measured),
             "; ".join(entry["refusals"]) or ("promoted" if entry["name"] == decision["promoted"] else ""),
         )
-        for entry in (*decision.get("baselines", ()), *decision.get("candidates", ()))
+        for entry in entries
     ]
-    return Table(("weights", *GATE_NUMBERS, "refused because"), rows, f"Round {number}: {decision['reason']}")
+    return Table(("weights", *measured, "refused because"), rows, f"Round {number}: {decision['reason']}")
 
 
 def _before_after(shown: Sequence[BeforeAfter], timeline: Timeline, pictures: Path) -> list[Picture]:
-    found = []
-    for place, each in enumerate(shown):
-        path = pictures / f"before_after_{place:02d}.jpg"
-        save_image(before_after_picture(each, timeline.taxonomy), path)
-        found.append(Picture(path, f"Sweep at {each.frame.stamp_ns / 1e9:.3f} s"))
-    return found
+    return [
+        Picture(
+            save_image(before_after_picture(each, timeline.taxonomy), pictures / f"before_after_{place:02d}.jpg"),
+            sweep_caption(each.frame),
+        )
+        for place, each in enumerate(shown)
+    ]

@@ -1,4 +1,4 @@
-"""One frame as labelled before and after learning: over the image, and where it is wrong."""
+"""One frame as labelled before and after adaptation: over the image, and where it is wrong."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RIGHT, WRONG = (70, 150, 80), (255, 60, 60)
 
 @dataclass(frozen=True, eq=False)
 class BeforeAfter:
-    """A frame, and its (N,) class ids by branch, by the source and by the last weights."""
+    """A frame, and its (N,) class ids by branch, by the source model and by the adapted weights."""
 
     frame: Frame
     before: BranchLabels
@@ -30,23 +30,23 @@ class BeforeAfter:
 
 
 def before_after_picture(shown: BeforeAfter, taxonomy: Taxonomy) -> Image:
-    """Side by side: as shipped, by the last weights and, where it is known, the truth; of the fused prediction, then of
-    the image branch alone; below, where the fused one is wrong, in red, and what has changed."""
+    """Side by side: source model, adapted weights and, where it is known, the ground truth; of the fused prediction,
+    then of the image branch alone; below, where the fused one is wrong, and what has changed."""
     frame, truth = shown.frame, shown.frame.ground_truth
-    both = [("as shipped", shown.before), ("by the last weights", shown.after)]
+    both = [("source model", shown.before), ("adapted weights", shown.after)]
     if not frame.views:
         panels = [titled(label_view(frame, labels[Branch.FUSED], taxonomy), title) for title, labels in both]
         return np.vstack([mosaic(panels, 2, WIDTH), legend(taxonomy, WIDTH)])
     view = frame.views[0]
     fused = [titled(camera_overlay(frame, view, labels[Branch.FUSED], taxonomy), title) for title, labels in both]
     image = [
-        titled(camera_overlay(frame, view, labels[Branch.IMAGE], taxonomy), f"{title}: the image branch alone")
+        titled(camera_overlay(frame, view, labels[Branch.IMAGE], taxonomy), f"{title}: image branch alone")
         for title, labels in both
     ]
     if truth is None:
         return np.vstack([mosaic([*fused, *image], 2, WIDTH), legend(taxonomy, WIDTH)])
-    fused.append(titled(camera_overlay(frame, view, truth, taxonomy), "truth"))
-    image.append(titled(view.image, "the image"))
+    fused.append(titled(camera_overlay(frame, view, truth, taxonomy), "ground truth"))
+    image.append(titled(view.image, "image"))
     mistakes = [_mistakes(frame, labels[Branch.FUSED], truth, title) for title, labels in both]
     mistakes.append(_changes(frame, shown.before[Branch.FUSED], shown.after[Branch.FUSED], truth))
     return np.vstack([mosaic([*fused, *image, *mistakes], 3, WIDTH), legend(taxonomy, WIDTH)])
@@ -62,7 +62,7 @@ def _changes(frame: Frame, before: NDArray[np.uint8], after: NDArray[np.uint8], 
     """The image, darkened, with the points that have become right in green and those that have become wrong in red."""
     was_right, is_right = before == truth, after == truth
     drawn, counts = _verdicts(frame, np.where(was_right == is_right, IGNORE, np.where(is_right, 0, 1)), truth)
-    return titled(drawn, f"mended: {counts[0]} points (green), spoiled: {counts[1]} (red)")
+    return titled(drawn, f"corrected: {counts[0]} points (green), broken: {counts[1]} (red)")
 
 
 def _verdicts(frame: Frame, verdict: NDArray[np.integer], truth: NDArray[np.uint8]) -> tuple[Image, NDArray[np.int64]]:

@@ -23,7 +23,8 @@ BAND = 24
 
 
 def save_image(image: NDArray[np.uint8], path: Path) -> Path:
-    """image: (H, W, 3) RGB; PNG or JPEG by the path's suffix."""
+    """Writes a PNG or JPEG, by the path's suffix, and its folder. image: (H, W, 3) uint8 RGB. Returns the path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     cv2.imwrite(str(path), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     return path
 

@@ -17,6 +17,8 @@ DPI = 110
 
 
 def save(figure: Figure, path: Path) -> Path:
+    """Writes the figure, and its folder. Returns the path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=DPI, bbox_inches="tight", facecolor="white")
     return path
 

@@ -23,16 +23,16 @@ _REFUSED = (150, 150, 150)
 
 
 @dataclass(frozen=True, eq=False)
-class PseudoLabelSample:
+class PseudoLabelFrame:
     """A frame to be shown. pseudo: with ``direct``."""
 
     frame: Frame
     pseudo: PseudoLabels
 
 
-def pseudo_label_picture(sample: PseudoLabelSample, taxonomy: Taxonomy) -> Image:
+def pseudo_label_picture(shown: PseudoLabelFrame, taxonomy: Taxonomy) -> Image:
     """All stages of one frame, 1280 wide, of the camera in which masks labelled most points."""
-    frame, pseudo = sample.frame, sample.pseudo
+    frame, pseudo = shown.frame, shown.pseudo
     if not pseudo.cameras:
         return np.vstack([mosaic([label_view(frame, pseudo.labels, taxonomy)], 1, WIDTH), legend(taxonomy, WIDTH)])
     gained = (pseudo.labels != IGNORE) & (pseudo.selected == IGNORE)
@@ -47,7 +47,7 @@ def pseudo_label_picture(sample: PseudoLabelSample, taxonomy: Taxonomy) -> Image
         titled(*view.kept_out(direct, pseudo.labels)),
     ]
     if frame.ground_truth is not None:
-        panels.append(titled(view.points(frame.ground_truth), "truth"))
+        panels.append(titled(view.points(frame.ground_truth), "ground truth"))
     size = (panels[0].shape[1], panels[0].shape[0] - BAND)
     for labels, title in ((direct, "the cloud: direct propagation"), (pseudo.labels, "the cloud: as configured")):
         panels.append(titled(label_view(frame, labels, taxonomy, size), title))
@@ -105,7 +105,9 @@ class _View:
         names = ("rightly", "needlessly", "unknown")
         colors = Taxonomy("verdicts", names, np.array([RIGHT, WRONG, UNKNOWN], np.uint8))
         rightly, needlessly = np.count_nonzero(known & wrong), np.count_nonzero(known & ~wrong)
-        return self._draw(verdict, colors, background), f"kept out: {rightly} rightly (green), {needlessly} not (red)"
+        return self._draw(
+            verdict, colors, background
+        ), f"kept out: {rightly} rightly (green), {needlessly} needlessly (red)"
 
     def _draw(self, labels: NDArray[np.uint8], colors: Taxonomy, image: Image) -> Image:
         shown = labels != IGNORE

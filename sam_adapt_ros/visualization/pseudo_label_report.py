@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sam_adapt_ros.evaluation.pseudo_label_summary import SCOPES, PseudoLabelSummary
+from sam_adapt_ros.evaluation.pseudo_label_summary import PseudoLabelSummary
 from sam_adapt_ros.visualization.pictures import save_image
-from sam_adapt_ros.visualization.pseudo_label_pictures import PseudoLabelSample, pseudo_label_picture
-from sam_adapt_ros.visualization.report import Picture, Report, Section, Table
-from sam_adapt_ros.visualization.run_report import flow_section, timing_section
+from sam_adapt_ros.visualization.pseudo_label_pictures import PseudoLabelFrame, pseudo_label_picture
+from sam_adapt_ros.visualization.report import Picture, Section, Table, sweep_caption
+from sam_adapt_ros.visualization.run_report import write_report
 
 STAGES = {"selected": "selection", "direct": "+ MLA, direct propagation", "labels": "+ MLA, as configured"}
 _SCOPES = {"seen": "points that a camera sees", "all": "all points"}
@@ -18,21 +18,9 @@ _MEASURES = ("coverage", "precision", "recall")
 
 
 def write_pseudo_label_report(
-    summary: PseudoLabelSummary, samples: Sequence[PseudoLabelSample], output: Path, title: str
-) -> Path:
-    """Writes everything into ``output`` and returns the path of ``report.html``."""
-    pictures = output / "pictures"
-    pictures.mkdir(parents=True, exist_ok=True)
-    summary.write(output / "summary.json")
-    facts = summary.as_dict()
-    report = Report(title, subtitle=" · ".join(f"{name}: {value}" for name, value in summary.facts.items()))
-    report.sections.append(flow_section(facts))
-    report.sections.append(_stages(summary, facts))
-    report.sections.append(_frames(summary, samples, pictures))
-    if summary.latencies:
-        report.sections.append(timing_section(summary, pictures))
-    report.write(output / "report.html")
-    return output / "report.html"
+    summary: PseudoLabelSummary, shown: Sequence[PseudoLabelFrame], output: Path, title: str
+) -> None:
+    write_report(summary, output, title, [_stages(summary), _frames(summary, shown, output / "pictures")])
 
 
 def stage_rows(facts: dict[str, Any], scope: str) -> list[tuple[str, ...]]:
@@ -43,22 +31,26 @@ def stage_rows(facts: dict[str, Any], scope: str) -> list[tuple[str, ...]]:
     ]
 
 
-def _stages(summary: PseudoLabelSummary, facts: dict[str, Any]) -> Section:
+def _stages(summary: PseudoLabelSummary) -> Section:
+    facts = summary.as_dict()
     tables = [
-        Table(("", *_MEASURES), stage_rows(facts, scope), f"Of the {_SCOPES[scope]}, percent") for scope in SCOPES
+        Table(("", *_MEASURES), stage_rows(facts, scope), f"Of the {of_points}, percent")
+        for scope, of_points in _SCOPES.items()
     ]
     if summary.has_ground_truth:
         tables += [_by_class(summary, facts, measure) for measure in _MEASURES]
-    fates = [(fate, facts["masks"].get(fate, 0)) for fate in ("labelled", "size", "purity", "representativity")]
-    tables.append(Table(("masks", "count"), fates, "Masks that got a class, and the constraint that the others failed"))
-    out = facts["kept_out"]
-    text = ""
-    if out.get("points"):
-        text = f"Propagation as configured kept out {out['points']} points that direct propagation labels"
-        if out.get("known"):
-            text += f"; of {out['known']} whose truth is known, {out['wrong']} would have been labelled wrongly"
-        text += "."
-    return Section("How dense and how right", text=text, tables=tables)
+    outcomes = [(name, facts["masks"].get(name, 0)) for name in ("labelled", "size", "purity", "representativity")]
+    tables.append(Table(("masks", "count"), outcomes, "Masks that got a class, and the constraint that others failed"))
+    return Section("Coverage, precision and recall", text=_kept_out(facts["kept_out"]), tables=tables)
+
+
+def _kept_out(counts: dict[str, int]) -> str:
+    if not counts.get("points"):
+        return ""
+    text = f"Propagation as configured leaves {counts['points']} points unlabelled that direct propagation labels"
+    if counts.get("known"):
+        text += f"; of {counts['known']} with ground truth, {counts['wrong']} would have got a wrong label"
+    return f"{text}."
 
 
 def _by_class(summary: PseudoLabelSummary, facts: dict[str, Any], measure: str) -> Table:
@@ -70,18 +62,20 @@ def _by_class(summary: PseudoLabelSummary, facts: dict[str, Any], measure: str) 
     return Table(("", *names), rows, f"{measure.capitalize()} by class, of the {_SCOPES['seen']}, percent")
 
 
-def _frames(summary: PseudoLabelSummary, samples: Sequence[PseudoLabelSample], pictures: Path) -> Section:
-    shown = []
-    for place, sample in enumerate(samples):
-        picture = pseudo_label_picture(sample, summary.taxonomy)
-        path = save_image(picture, pictures / f"frame_{place:02d}.jpg")
-        shown.append(Picture(path, f"Sweep at {sample.frame.stamp_ns / 1e9:.3f} s"))
+def _frames(summary: PseudoLabelSummary, shown: Sequence[PseudoLabelFrame], pictures: Path) -> Section:
     text = (
         "Masks: every point in a colour of the smallest mask it is on, every mask outlined in the class it was given "
         "(grey: none). Then the points that are labelled after each stage, and those that direct propagation labels "
         "and the configured one does not."
     )
-    return Section("What it looks like", text=text, pictures=shown)
+    found = [
+        Picture(
+            save_image(pseudo_label_picture(each, summary.taxonomy), pictures / f"frame_{place:02d}.jpg"),
+            sweep_caption(each.frame),
+        )
+        for place, each in enumerate(shown)
+    ]
+    return Section("Frames", text=text, pictures=found)
 
 
 def _percent(value: float | None) -> str:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import jinja2
 
+from sam_adapt_ros.frame import Frame
+
 
 @dataclass
 class Table:
@@ -49,6 +51,10 @@ class Report:
         )
         environment.filters["cell"] = _cell
         path.write_text(environment.get_template("report.html.j2").render(report=self), encoding="utf-8")
+
+
+def sweep_caption(frame: Frame) -> str:
+    return f"Sweep at {frame.stamp_ns / 1e9:.3f} s"
 
 
 def _cell(value: object) -> str:

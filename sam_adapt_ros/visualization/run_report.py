@@ -14,7 +14,7 @@ from sam_adapt_ros.evaluation.run_summary import RunSummary
 from sam_adapt_ros.frame import Frame
 from sam_adapt_ros.visualization import plots
 from sam_adapt_ros.visualization.pictures import label_picture, overlay_picture, save_image
-from sam_adapt_ros.visualization.report import Picture, Report, Section, Table
+from sam_adapt_ros.visualization.report import Picture, Report, Section, Table, sweep_caption
 
 PICTURES = 4
 """Frames that a report shows."""
@@ -34,83 +34,78 @@ def evenly_spaced(total: int, count: int) -> set[int]:
 
 
 def write_run_report(
-    summary: RunSummary, samples: Sequence[ReportFrame], output: Path, title: str, sections: Sequence[Section] = ()
-) -> Path:
-    """Writes everything into ``output`` and returns the path of ``report.html``. sections: to begin with."""
+    summary: RunSummary, shown: Sequence[ReportFrame], output: Path, title: str, sections: Sequence[Section] = ()
+) -> None:
+    """The report of labelled frames. sections: to begin with."""
     pictures = output / "pictures"
-    pictures.mkdir(parents=True, exist_ok=True)
+    quality = [_quality(summary, pictures)] if summary.has_ground_truth else []
+    write_report(summary, output, title, [*sections, *quality, _frames(summary, shown, pictures)])
+
+
+def write_report(summary: RunSummary, output: Path, title: str, sections: Sequence[Section]) -> None:
+    """Writes ``summary.json`` and ``report.html``: the sections, then throughput and latency."""
+    output.mkdir(parents=True, exist_ok=True)
     summary.write(output / "summary.json")
-    facts = summary.as_dict()
     plain = {name: value for name, value in summary.facts.items() if not isinstance(value, dict)}
-    report = Report(title, subtitle=" · ".join(f"{name}: {value}" for name, value in plain.items()))
-    report.sections.extend(sections)
-    report.sections.append(flow_section(facts))
-    if summary.has_ground_truth:
-        report.sections.append(_quality(summary, pictures))
-    report.sections.append(_frames(summary, samples, pictures))
-    if summary.latencies:
-        report.sections.append(timing_section(summary, pictures))
+    report = Report(title, " · ".join(f"{name}: {value}" for name, value in plain.items()))
+    report.sections += [*sections, _throughput(summary, output / "pictures")]
     report.write(output / "report.html")
-    return output / "report.html"
 
 
-def flow_section(facts: dict) -> Section:
+def _throughput(summary: RunSummary, pictures: Path) -> Section:
+    facts = summary.as_dict()
     names = ("frames_in", "frames_labelled", "points", "points_seen_by_camera", "seconds", "fps")
     drops = [(reason, count) for kind in ("dropped", "camera_images_unused") for reason, count in facts[kind].items()]
+    percentiles = ("p50", "p90", "p99")
+    latencies = [(stage, *(values[p] for p in percentiles)) for stage, values in facts["latency_ms"].items()]
     tables = [
         Table(names, [[facts[name] for name in names]]),
-        Table(("reason", "count"), drops or [("none", 0)], "Sweeps dropped and camera images left out, by reason"),
-        Table(
-            ("stage", "p50", "p90", "p99"),
-            [(stage, *(values[p] for p in ("p50", "p90", "p99"))) for stage, values in facts["latency_ms"].items()],
-            "Milliseconds a frame",
-        ),
+        Table(("reason", "count"), drops or [("none", 0)], "Sweeps dropped and camera images unused, by reason"),
+        Table(("stage", *percentiles), latencies, "Latency of a frame, milliseconds"),
     ]
-    return Section("What went through", tables=tables)
+    shown = []
+    if summary.latencies:
+        series = {
+            stage: (list(range(len(values))), [1e3 * value for value in values])
+            for stage, values in summary.latencies.items()
+        }
+        path = plots.plot_lines(series, "frame", "ms", pictures / "latency.png")
+        shown.append(Picture(path, "Latency by stage"))
+    return Section("Throughput and latency", tables=tables, pictures=shown)
 
 
 def _quality(summary: RunSummary, pictures: Path) -> Section:
-    iou: dict[str, NDArray[np.float64]] = {branch: summary.evaluation.confusion[branch].iou() for branch in Branch}
+    evaluation, taxonomy = summary.evaluation, summary.taxonomy
+    iou = {str(branch): evaluation.confusion[branch].iou() for branch in Branch}
     rows: list[tuple] = [
-        (name, *(float(iou[branch][place]) for branch in Branch)) for place, name in enumerate(summary.taxonomy.classes)
+        (name, *(float(values[place]) for values in iou.values())) for place, name in enumerate(taxonomy.classes)
     ]
-    rows.append(("mean", *(summary.evaluation.miou(branch) for branch in Branch)))
+    rows.append(("mean", *(evaluation.miou(branch) for branch in Branch)))
+    matrix = evaluation.confusion[Branch.FUSED].matrix
     return Section(
-        "How good it is",
-        text="2d is judged on the points that a camera sees, 3d and fused on all labelled points.",
+        "Segmentation quality",
+        text="2d is scored on the points that a camera sees, 3d and fused on all points with ground truth.",
         tables=[Table(("IoU", *Branch), rows)],
         pictures=[
-            Picture(plots.plot_iou(iou, summary.taxonomy, pictures / "iou.png"), "IoU a class"),
+            Picture(plots.plot_iou(iou, taxonomy, pictures / "iou.png"), "IoU by class"),
             Picture(
-                plots.plot_confusion(
-                    summary.evaluation.confusion[Branch.FUSED].matrix, summary.taxonomy, pictures / "confusion.png"
-                ),
+                plots.plot_confusion(matrix, taxonomy, pictures / "confusion.png"),
                 "Confusion of the fused prediction, percent of each true class",
             ),
         ],
     )
 
 
-def _frames(summary: RunSummary, samples: Sequence[ReportFrame], pictures: Path) -> Section:
-    shown = []
-    for place, sample in enumerate(samples):
-        beside = "" if sample.frame.ground_truth is None else "; right: true labels"
-        when = f"sweep at {sample.frame.stamp_ns / 1e9:.3f} s{beside}"
+def _frames(summary: RunSummary, shown: Sequence[ReportFrame], pictures: Path) -> Section:
+    found = []
+    for place, each in enumerate(shown):
+        beside = "" if each.frame.ground_truth is None else "; right: ground truth"
         drawn = {
-            "overlay": overlay_picture(sample.frame, sample.labels, summary.taxonomy),
-            "labels": label_picture(sample.frame, sample.labels, summary.taxonomy),
+            "overlay": overlay_picture(each.frame, each.labels, summary.taxonomy),
+            "labels": label_picture(each.frame, each.labels, summary.taxonomy),
         }
         for kind, picture in drawn.items():
             if picture is not None:
                 path = save_image(picture, pictures / f"{kind}_{place:02d}.jpg")
-                shown.append(Picture(path, f"{kind.capitalize()}, {when}"))
-    return Section("What it looks like", pictures=shown)
-
-
-def timing_section(summary: RunSummary, pictures: Path) -> Section:
-    series = {
-        stage: (list(range(len(values))), [1e3 * value for value in values])
-        for stage, values in summary.latencies.items()
-    }
-    path = plots.plot_lines(series, "frame", "ms", pictures / "latency.png")
-    return Section("Time a frame", pictures=[Picture(path, "Milliseconds a frame, by stage")])
+                found.append(Picture(path, f"{kind.capitalize()}, {sweep_caption(each.frame).lower()}{beside}"))
+    return Section("Frames", pictures=found)

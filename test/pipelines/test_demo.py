@@ -80,7 +80,7 @@ def test_the_block_has_what_it_promises(told: Path) -> None:
 
 def test_the_report_tells_the_story_in_pictures(told: Path) -> None:
     page = html.unescape((told / "report.html").read_text())
-    for part in ("What was learned", "Before and after", "The gate's log", "Round 1", "recovered"):
+    for part in ("Adaptation", "Before and after", "Gate log", "Round 1", "recovered"):
         assert part in page
     pictures = {path.name for path in (told / "pictures").iterdir()}
     assert {"adaptation.png", "before_after_00.jpg", "overlay_00.jpg"} <= pictures

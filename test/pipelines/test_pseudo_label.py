@@ -20,7 +20,7 @@ from sam_adapt_ros.pipelines.pseudo_label import TOPIC, pseudo_label
 from sam_adapt_ros.pseudo_labels import FramePrediction, PseudoLabelGenerator, PseudoLabels
 from sam_adapt_ros.segmentation import load_segmenter
 from sam_adapt_ros.taxonomy import Taxonomy
-from sam_adapt_ros.visualization.pseudo_label_pictures import RIGHT, WRONG, PseudoLabelSample, pseudo_label_picture
+from sam_adapt_ros.visualization.pseudo_label_pictures import RIGHT, WRONG, PseudoLabelFrame, pseudo_label_picture
 
 CONFIG = Config.load("town", {"masks.generator": "instances"})
 
@@ -145,11 +145,11 @@ def has_color(picture: np.ndarray, color: tuple[int, int, int]) -> bool:
 def test_pictures_show_what_was_kept_out(made: list[Made]) -> None:
     frame, pseudo, _ = made[0]
     taxonomy = Taxonomy.load("town")
-    picture = pseudo_label_picture(PseudoLabelSample(frame, pseudo), taxonomy)
+    picture = pseudo_label_picture(PseudoLabelFrame(frame, pseudo), taxonomy)
     assert picture.shape[1] == 1280
     assert has_color(picture, RIGHT) and has_color(picture, WRONG)
     same = PseudoLabels(pseudo.selected, pseudo.labels, pseudo.labels, pseudo.cameras, {})
-    nothing = pseudo_label_picture(PseudoLabelSample(frame, same), taxonomy)
+    nothing = pseudo_label_picture(PseudoLabelFrame(frame, same), taxonomy)
     assert not has_color(nothing, RIGHT) and not has_color(nothing, WRONG)
 
 
@@ -157,9 +157,9 @@ def test_pictures_need_neither_truth_nor_cameras(made: list[Made]) -> None:
     frame, pseudo, _ = made[0]
     taxonomy = Taxonomy.load("town")
     unknown = Frame(0, "", frame.points, frame.views)
-    assert pseudo_label_picture(PseudoLabelSample(unknown, pseudo), taxonomy).shape[1] == 1280
+    assert pseudo_label_picture(PseudoLabelFrame(unknown, pseudo), taxonomy).shape[1] == 1280
     blind = PseudoLabels(pseudo.selected, pseudo.selected, pseudo.selected, (), {})
-    alone = pseudo_label_picture(PseudoLabelSample(Frame(0, "", frame.points), blind), taxonomy)
+    alone = pseudo_label_picture(PseudoLabelFrame(Frame(0, "", frame.points), blind), taxonomy)
     assert alone.shape[1] == 1280
 
 

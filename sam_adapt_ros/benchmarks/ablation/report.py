@@ -23,7 +23,7 @@ _MEASURES = ("coverage", "precision", "recall")
 def write_report(ablation: Ablation, output: Path) -> Path:
     """Writes ``ablation.json``, ``ablation.csv``, ``pictures`` and ``report.html``, whose path is returned."""
     pictures = output / "pictures"
-    pictures.mkdir(parents=True, exist_ok=True)
+    output.mkdir(parents=True, exist_ok=True)
     ablation.write(output)
     facts = ablation.facts
     report = Report(

@@ -1,0 +1,68 @@
+"""The plot of a drive's timeline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from sam_adapt_ros.branch import Branch
+from sam_adapt_ros.evaluation.timeline import WINDOW, Timeline
+from sam_adapt_ros.visualization import plots
+
+EVENT_STYLES = {"promoted": ("tab:green", "-"), "refused": ("tab:red", ":"), "rolled back": ("tab:orange", "-.")}
+"""Colour and line of an event, by its outcome."""
+
+
+def plot_timeline(timeline: Timeline, path: Path) -> Path:
+    """Quality of the published labels and of the source model's along the drive, and every event.
+
+    With ground truth, mean IoU, below it that of the image branch alone; without, the agreement of both branches.
+    """
+    rows: dict[str, tuple[list[float], list[float]]] = {}
+    if timeline.has_ground_truth:
+        for branch, label in ((Branch.FUSED, f"mean IoU over {WINDOW} frames"), (Branch.IMAGE, "image branch alone")):
+            rows[label] = timeline.source.windowed_miou(branch), timeline.online.windowed_miou(branch)
+    else:
+        rows["agreement of 2d and 3d"] = timeline.source.agreement, timeline.online.agreement
+    figure = Figure(figsize=(10, 1.2 + 2.8 * len(rows)))
+    all_axes = figure.subplots(len(rows), sharex=True, squeeze=False)[:, 0]
+    for axes, (label, (source, online)) in zip(all_axes, rows.items(), strict=True):
+        _plot_curves(axes, np.array(source), np.array(online))
+        _plot_events(axes, timeline)
+        axes.set_ylabel(label)
+        axes.grid(alpha=0.3)
+    all_axes[-1].set_xlim(0.5, max(len(timeline), *(event.frame for event in timeline.events), 1) + 1.5)
+    all_axes[-1].set_xlabel("frame of the drive")
+    all_axes[-1].legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=5, frameon=False)
+    return plots.save(figure, path)
+
+
+def _plot_curves(axes: Axes, source: np.ndarray, online: np.ndarray) -> None:
+    frames = np.arange(1, len(source) + 1)
+    axes.plot(frames, source, "--", color="tab:gray", label="source model", linewidth=1.6)
+    axes.plot(frames, online, color="tab:blue", label="published labels", linewidth=1.8)
+    for where, color in ((online >= source, "tab:green"), (online < source, "tab:red")):
+        axes.fill_between(frames, source, online, where=where, color=color, alpha=0.15, linewidth=0)
+
+
+def _plot_events(axes: Axes, timeline: Timeline) -> None:
+    labelled: set[str] = set()
+    for event in timeline.events:
+        color, style = EVENT_STYLES[event.outcome]
+        label = None if event.outcome in labelled else event.outcome
+        labelled.add(event.outcome)
+        axes.axvline(event.frame + 0.5, color=color, linestyle=style, label=label)
+        axes.annotate(
+            event.promoted,
+            (event.frame + 0.5, 0.02),
+            (3, 2),
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+            rotation=90,
+            va="bottom",
+            fontsize=8,
+            color=color,
+        )
