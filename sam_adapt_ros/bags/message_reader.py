@@ -21,20 +21,6 @@ from rosbags.typesys import Stores, TypesysError, get_types_from_msg, get_typest
 
 from sam_adapt_ros.errors import BagError, MessageError
 
-_READ_ERRORS = (  # what rosbags raises or lets through when a file is damaged
-    rosbag1.ReaderError,
-    rosbag2.ReaderError,
-    OSError,
-    EOFError,
-    MemoryError,  # a damaged length
-    OverflowError,
-    sqlite3.Error,
-    struct.error,
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-)
 _DECODE_ERRORS = (SerdeError, struct.error, ValueError, IndexError, TypeError)
 
 Bytes = bytes | memoryview
@@ -158,7 +144,7 @@ class MessageReader:
             return
         stream = self._reader.messages(connections=connections)
         while True:
-            with self._errors():  # around the reading alone: what the caller raises is not the bag's fault
+            with self._errors():
                 try:
                     connection, log_time_ns, data = next(stream)
                 except StopIteration:
@@ -167,9 +153,10 @@ class MessageReader:
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
+        """Around calls of rosbags, and nothing else."""
         try:
             yield
-        except _READ_ERRORS as error:
+        except Exception as error:  # damaged files make rosbags raise whatever its parsing runs into
             raise BagError(f"{self.path}: cannot be read: {error or type(error).__name__}") from None
 
 

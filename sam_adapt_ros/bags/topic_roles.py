@@ -1,4 +1,4 @@
-"""Which of a bag's topics play which part, by the configuration."""
+"""Which topics of a bag play which role: LiDAR, camera images, CameraInfo, transforms, odometry, ground truth."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ POINT_CLOUD = ("sensor_msgs/msg/PointCloud2",)
 IMAGE = ("sensor_msgs/msg/CompressedImage", "sensor_msgs/msg/Image")
 CAMERA_INFO = ("sensor_msgs/msg/CameraInfo",)
 ODOMETRY = ("nav_msgs/msg/Odometry",)
-TRANSFORMS = ("tf2_msgs/msg/TFMessage", "tf/msg/tfMessage")
+TRANSFORMS = ("tf2_msgs/msg/TFMessage",)
 
 TF_TOPICS = {"/tf": False, "/tf_static": True}
-"""Topic -> whether its transforms hold for all time."""
+"""TF topic -> whether its transforms are static."""
 
 
 @dataclass
 class TopicRoles:
-    """Topics found, by part.
+    """The topics that are there, by role.
 
     lidar: topic. images: topic -> camera. infos: topic -> cameras. instances: topic -> camera.
-    transforms: TF topic -> static or not. odometry, ground_truth: topic or "".
-    found: one (part, topic, type) a topic. missing: one line each, for people. errors: what makes the bag unusable.
+    transforms: TF topic -> whether its transforms are static. odometry, ground_truth: topic; "" where there is none.
+    found: (role, topic, type) of each. missing: one line for the user per role that has no usable topic.
+    errors: those of them that make the bag unusable.
     """
 
     lidar: str
@@ -40,25 +41,25 @@ class TopicRoles:
 
     @property
     def context_topics(self) -> set[str]:
-        """All but the sweeps and the images."""
+        """All topics but those of sweeps and images."""
         topics = {*self.infos, *self.instances, *self.transforms, self.odometry, self.ground_truth}
         return topics - {"", self.lidar, *self.images}
 
 
 def find_topic_roles(topics: Mapping[str, Topic], config: Config) -> TopicRoles:
-    """topics: the bag's, by name."""
+    """Looks the configured topics up. topics: the bag's, by name."""
     roles = TopicRoles(lidar=config.lidar.topic)
 
-    def find(part: str, topic: str, types: tuple[str, ...], needed: bool = True) -> bool:
+    def find(role: str, topic: str, types: tuple[str, ...], needed: bool = True) -> bool:
         if topic in topics and topics[topic].msgtype in types:
             if topics[topic].count:
-                roles.found.append((part, topic, topics[topic].msgtype))
+                roles.found.append((role, topic, topics[topic].msgtype))
                 return True
-            roles.missing.append(f"{part}: {topic} has no messages")
+            roles.missing.append(f"{role}: {topic} has no messages")
         elif topic in topics:
-            roles.missing.append(f"{part}: {topic} is {topics[topic].msgtype}, {' or '.join(types)} expected")
+            roles.missing.append(f"{role}: {topic} is {topics[topic].msgtype}, {' or '.join(types)} expected")
         elif needed:
-            roles.missing.append(f"{part}: no topic {topic}{_suggest(topics, types)}")
+            roles.missing.append(f"{role}: no topic {topic}{_suggest(topics, types)}")
         return False
 
     if not find("lidar", config.lidar.topic, POINT_CLOUD):
@@ -73,7 +74,7 @@ def find_topic_roles(topics: Mapping[str, Topic], config: Config) -> TopicRoles:
             roles.instances[camera.instances] = name
     others = [name for name, topic in topics.items() if topic.msgtype in IMAGE and topic.count]
     if config.cameras and others and not roles.images:
-        # A bag without any image may be meant; one whose images nobody looks at is another vehicle's.
+        # A bag without any image is accepted; one that has images on other topics only is another vehicle's.
         expected = ", ".join(camera.image for camera in config.cameras.values())
         roles.errors.append(f"cameras: none of {expected}, but {', '.join(others[:6])}: another preset may fit (-c)")
     for topic, static in TF_TOPICS.items():

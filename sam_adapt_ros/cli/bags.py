@@ -97,7 +97,11 @@ def info(bag: Bag, config: ConfigName = AUTO, set: Overrides = []) -> None:
     for topic in found.topics:
         latched = " (latched)" if topic.transient_local else ""
         table.add_row(
-            topic.name, topic.msgtype, str(topic.count), f"{topic.rate:.1f}", inputs.get(topic.name, "") + latched
+            topic.name,
+            topic.msgtype,
+            str(topic.count),
+            f"{found.rate(topic):.1f}",
+            inputs.get(topic.name, "") + latched,
         )
     console.print(table)
     for line in found.missing:

@@ -1,4 +1,4 @@
-"""KITTI raw's text files."""
+"""The text files of KITTI raw: calibration and time stamps."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sam_adapt_ros.errors import BagError
 
 
 def read_calibration_file(path: Path) -> dict[str, NDArray[np.float64]]:
-    """``name: numbers`` lines; other lines (``calib_time``) are left out."""
+    """The numbers by name of the lines ``name: numbers``; other lines (``calib_time``) are left out."""
     values = {}
     for line in read_file(path).decode("utf-8", "replace").splitlines():
         name, _, text = line.partition(":")
@@ -33,22 +33,19 @@ def field(values: dict[str, NDArray[np.float64]], name: str, shape: tuple[int, .
 
 
 def rigid(values: dict[str, NDArray[np.float64]], path: Path) -> NDArray[np.float64]:
-    """(4, 4) from the fields R and T."""
+    """The (4, 4) transform of the fields R (3 x 3) and T [m]. Raises BagError as ``field``."""
     T = np.eye(4)
     T[:3, :3], T[:3, 3] = field(values, "R", (3, 3), path), field(values, "T", (3,), path)
     return T
 
 
 def read_timestamps(path: Path) -> list[int]:
-    """Nanoseconds, one a line; a drive's numbering has no gaps here even where files are missing."""
+    """The stamps [ns] of a ``timestamps.txt``, one per line (UTC): the line's number is that of the file."""
     stamps = []
-    for number, line in enumerate(read_file(path).decode("ascii", "replace").split("\n"), 1):
-        if not line.strip():
-            continue
-        seconds, _, fraction = line.strip().partition(".")
-        try:
-            whole = np.datetime64(seconds.replace(" ", "T"), "s").astype(np.int64)
-            stamps.append(int(whole) * 1_000_000_000 + int(fraction[:9].ljust(9, "0") or 0))
-        except ValueError:
-            raise BagError(f"{path}:{number}: a time stamp expected, got {line!r}") from None
+    for number, line in enumerate(read_file(path).decode("ascii", "replace").splitlines(), 1):
+        if line.strip():
+            try:
+                stamps.append(int(np.datetime64(line.strip().replace(" ", "T"), "ns").astype(np.int64)))
+            except ValueError:
+                raise BagError(f"{path}:{number}: a time stamp expected, got {line!r}") from None
     return stamps

@@ -1,4 +1,7 @@
-"""KITTI's GPS/IMU packets -> poses, as the data set's development kit defines them (Mercator, scaled at the start)."""
+"""KITTI's GPS/IMU packets (oxts) -> poses, by the formulas of the data set's development kit (Geiger et al., 2013).
+
+Latitude and longitude become a Mercator projection that is scaled to be true to length at the drive's start.
+"""
 
 from __future__ import annotations
 
@@ -12,22 +15,22 @@ from sam_adapt_ros.datasets.kitti_files import read_calibration_file, read_times
 from sam_adapt_ros.errors import BagError
 from sam_adapt_ros.geometry.poses import PoseBuffer
 
-_EARTH_RADIUS = 6378137.0
+_EARTH_RADIUS = 6378137.0  # metres, at the equator
 _PACKET_FIELDS = 30
 
 
 def read_poses(drive: Path, T_velo_base: NDArray[np.float64]) -> PoseBuffer | None:
-    """``T_odom_base`` by stamp, odom being base's first pose; None where the drive has no ``oxts``.
+    """``T_odom_base`` by stamp, odom being the first pose of base; None where the drive has no ``oxts``.
 
-    T_velo_base: (4, 4). Raises BagError that names the missing or malformed file.
+    T_velo_base: (4, 4), base -> LiDAR. Raises BagError that names the missing or malformed file.
     """
     folder = drive / "oxts"
     files = sorted((folder / "data").glob("*.txt"))
     if not files:
         return None
     stamps = read_timestamps(folder / "timestamps.txt")
-    if len(stamps) < len(files):
-        raise BagError(f"{folder / 'timestamps.txt'}: {len(files)} time stamps expected, got {len(stamps)}")
+    if int(files[-1].stem) >= len(stamps):
+        raise BagError(f"{folder / 'timestamps.txt'}: no time stamp for {files[-1].name} ({len(stamps)} lines)")
     calibration = drive.parent / "calib_imu_to_velo.txt"
     T_velo_imu = rigid(read_calibration_file(calibration), calibration)
     T_imu_base = np.linalg.inv(T_velo_imu) @ T_velo_base
@@ -40,7 +43,11 @@ def read_poses(drive: Path, T_velo_base: NDArray[np.float64]) -> PoseBuffer | No
 
 
 def imu_poses(packets: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(N, 30) packets -> (N, 4, 4) ``T_world_imu``; world is east, north, up."""
+    """(N, 4, 4) ``T_world_imu`` of (N, 30) packets.
+
+    A packet begins with latitude and longitude [degrees], altitude [m], roll, pitch and yaw [rad]. The world's axes are
+    east, north, up (REP 103).
+    """
     latitude, longitude, altitude, roll, pitch, yaw = packets[:, :6].T
     scale = np.cos(np.radians(latitude[0]))
     T = np.tile(np.eye(4), (len(packets), 1, 1))
@@ -53,9 +60,9 @@ def imu_poses(packets: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _read_packet(path: Path) -> NDArray[np.float64]:
     try:
-        values = np.array([float(word) for word in path.read_text(encoding="ascii").split()])
+        values = np.loadtxt(path, ndmin=1)
     except (OSError, ValueError) as error:
         raise BagError(f"{path}: cannot be read: {error}") from None
-    if len(values) != _PACKET_FIELDS:
-        raise BagError(f"{path}: {_PACKET_FIELDS} numbers expected, got {len(values)}")
+    if values.shape != (_PACKET_FIELDS,):
+        raise BagError(f"{path}: {_PACKET_FIELDS} numbers expected, got {values.size}")
     return values

@@ -70,48 +70,35 @@ class CameraModel:
         object.__setattr__(self, "distortion", kind)
         object.__setattr__(self, "D", D)
 
-    def project(
-        self, points_camera: NDArray, min_depth: float = MIN_DEPTH
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
+    def project(self, points_camera: NDArray) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
         """Projects points into the image.
 
         points_camera: (N, 3) metres in the optical frame; rows may be non-finite.
 
         Returns ``uv`` (N, 2) float32 pixels, ``depth`` (N,) float32 = z in metres, and ``valid`` (N,) bool: deeper than
-        ``min_depth``, inside the image (-0.5 <= u < width - 0.5), and within the domain of the distortion model, so
-        that no point folds back into the image. ``uv`` and ``depth`` are meaningless where not valid.
+        MIN_DEPTH, inside the image (-0.5 <= u < width - 0.5), and within the domain of the distortion model, so that
+        no point folds back into the image. ``uv`` and ``depth`` are meaningless where not valid.
         """
-        points = np.asarray(points_camera)
-        if points.dtype != np.float32:
-            points = points.astype(np.float32)
-        x, y, z = np.ascontiguousarray(points.T)
-        uv = np.full((len(points), 2), np.nan, np.float32)
-        valid = np.zeros(len(points), bool)
-        index, u, v = self.project_axes(x, y, z, min_depth)
-        uv[index, 0], uv[index, 1] = u, v
-        valid[index] = True
-        return uv, z, valid
-
-    def project_axes(
-        self, x: NDArray[np.float32], y: NDArray[np.float32], z: NDArray[np.float32], min_depth: float = MIN_DEPTH
-    ) -> tuple[NDArray[np.intp], NDArray[np.float32], NDArray[np.float32]]:
-        """As ``project``, from one (N,) float32 array per axis: indices of the valid points, and their u and v.
-
-        Points outside the image's bounding pyramid are sorted out first, because most are.
-        """
+        x, y, z = np.ascontiguousarray(np.asarray(points_camera, np.float32).T)
+        uv = np.full((len(z), 2), np.nan, np.float32)
+        valid = np.zeros(len(z), bool)
         slope_x, slope_y = self._slopes
         with np.errstate(invalid="ignore", over="ignore"):
-            ahead = (z > min_depth) & (z < np.inf)
+            # Points outside the image's bounding pyramid are sorted out first, because most are.
+            ahead = (z > MIN_DEPTH) & (z < np.inf)
             index = np.flatnonzero(ahead & (np.abs(x) <= slope_x * z) & (np.abs(y) <= slope_y * z))
             inverse = np.float32(1) / z[index]
-            a, b, monotonic = self._distortion.distort(x[index] * inverse, y[index] * inverse)
+            a, b, holds = self._distortion.distort(x[index] * inverse, y[index] * inverse)
             fx, skew, cx, fy, cy = self._pinhole
             u = fx * a + cx if skew == 0 else fx * a + skew * b + cx
             v = fy * b + cy
             inside = (u >= -0.5) & (u < self.width - 0.5) & (v >= -0.5) & (v < self.height - 0.5)
-        if monotonic is not None:
-            inside &= monotonic
-        return index[inside], u[inside], v[inside]
+        if holds is not None:
+            inside &= holds
+        index = index[inside]
+        uv[index, 0], uv[index, 1] = u[inside], v[inside]
+        valid[index] = True
+        return uv, z, valid
 
     def unproject(self, uv: ArrayLike, depth: ArrayLike) -> NDArray[np.float64]:
         """The inverse of ``project``.

@@ -34,17 +34,12 @@ class Assignment(NamedTuple):
 
 
 def project(points_lidar: NDArray[np.float32], view: CameraView) -> Projection:
-    """Pixels of (N, 3) LiDAR points in one view. Valid: in front of the camera, inside the image, no fold-over."""
-    x, y, z = transform_axes(view.T_camera_lidar, points_lidar)
-    uv = np.full((len(points_lidar), 2), np.nan, np.float32)
-    valid = np.zeros(len(points_lidar), bool)
+    """Projects (N, 3) points in metres in the LiDAR's frame into a view; ``valid`` as for ``CameraModel.project``."""
+    points_camera = transform_axes(view.T_camera_lidar, points_lidar)
+    uv, depth, valid = view.camera.project(points_camera.T)
     cosine = np.full(len(points_lidar), -np.inf, np.float32)
-    index, u, v = view.camera.project_axes(x, y, z)
-    uv[index, 0], uv[index, 1] = u, v
-    valid[index] = True
-    x, y, depth = x[index], y[index], z[index]
-    cosine[index] = depth / np.sqrt(x * x + y * y + depth * depth)
-    return Projection(uv, z, valid, cosine)
+    cosine[valid] = depth[valid] / np.linalg.norm(points_camera[:, valid], axis=0)
+    return Projection(uv, depth, valid, cosine)
 
 
 def project_all(points_lidar: NDArray[np.float32], views: Sequence[CameraView]) -> tuple[Projection, ...]:

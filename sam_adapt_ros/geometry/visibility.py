@@ -2,7 +2,7 @@
 
 A LiDAR that sits above a camera looks over what the camera looks at: its points behind a car's roof project onto the
 car. Such a point's pixel has nearer points *above and below* it, on the surface that covers it. Nearer points below
-alone mean nothing: that is what every road looks like.
+alone are no sign of it: every point on a road has them.
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ from sam_adapt_ros.config import VisibilityConfig
 from sam_adapt_ros.frame import CameraView
 from sam_adapt_ros.geometry.projection import Projection
 
-MARGIN = 0.5  # metres that a cover must be nearer by, ...
-MARGIN_PER_METRE = (
-    0.05  # ... or this share of the point's depth: anything nearer by less may be the point's own surface
-)
+# A surface covers a point when it is nearer by this much: anything less may be the point's own surface.
+MARGIN = 0.5  # metres
+MARGIN_PER_METRE = 0.05  # of the point's depth, where that is more
 
 
 def visible(projection: Projection, view: CameraView, config: VisibilityConfig) -> NDArray[np.bool_]:
@@ -26,9 +25,11 @@ def visible(projection: Projection, view: CameraView, config: VisibilityConfig) 
     The smallest depth of each cell of the image is kept. A point is covered when, within ``window`` cells above it and
     within as many below it (its own row left out), something is nearer by max(MARGIN, MARGIN_PER_METRE * depth).
     The cells are ``cell`` radians wide and high: no narrower than the LiDAR's step in azimuth (0.003 for a 64-beam
-    sensor at 10 Hz, 0.006 for a 32-beam one at 20 Hz), or points are seen through the gaps; wider ones take walls seen
-    at a grazing angle for covers. The window has to bridge the gap between two beams likewise. Points at the outline
-    of what covers them, where it ends above or below within the gap, stay visible: the test errs to that side.
+    sensor at 10 Hz, 0.006 for a 32-beam one at 20 Hz), or points are seen through the gaps; with wider ones, walls at a
+    grazing angle cover themselves. The window has to bridge the gap between two beams likewise. Points near the upper
+    or lower edge of what covers them stay visible: the test errs on that side.
+
+    projection: of the points into ``view``.
     """
     index = np.flatnonzero(projection.valid)
     result = np.zeros(len(projection.valid), bool)

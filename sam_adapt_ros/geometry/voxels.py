@@ -19,7 +19,7 @@ def voxelize(points: NDArray, voxel_size: float) -> tuple[NDArray[np.int32], NDA
         raise ValueError(f"voxel_size: a positive length expected, got {voxel_size}")
     if len(points) == 0:
         return np.empty((0, 3), np.int32), np.empty(0, np.int64)
-    cells = np.ascontiguousarray(np.asarray(points).T, np.float64)  # one contiguous row an axis: several times faster
+    cells = np.ascontiguousarray(np.asarray(points).T, np.float64)  # contiguous axes: several times faster
     cells = np.floor(cells / voxel_size)
     low, high = cells.min(axis=1), cells.max(axis=1)
     if not (np.isfinite(low).all() and np.isfinite(high).all()):
@@ -27,7 +27,7 @@ def voxelize(points: NDArray, voxel_size: float) -> tuple[NDArray[np.int32], NDA
     if max(-low.min(), high.max()) >= 2**31:
         raise ValueError(f"points: within {2**31 * voxel_size} m expected at voxel size {voxel_size} m")
     spans = [int(span) for span in high - low + 1]
-    if spans[0] * spans[1] * spans[2] >= 2**63:  # a stray return far out: slower, but right
+    if spans[0] * spans[1] * spans[2] >= 2**63:  # the points spread too far for one int64 key: slower
         rows, inverse = np.unique(cells.T.astype(np.int32), axis=0, return_inverse=True)
         return rows, inverse.reshape(-1).astype(np.int64, copy=False)
     x, y, z = (cells - low[:, None]).astype(np.int64)

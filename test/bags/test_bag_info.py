@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from bag_factory import START, Drive, config
+from bag_factory import Drive, config
 
 from sam_adapt_ros.bags import BagReader, BagWriter, bag_info
 from sam_adapt_ros.errors import BagError
@@ -21,9 +21,9 @@ def test_complete_bag(tmp_path: Path, storage: str, version: int) -> None:
     write(tmp_path / "bag", storage=storage, version=version)  # type: ignore[arg-type]
     info = bag_info(tmp_path / "bag", config())
     assert info.kind == f"rosbag2 {storage}, version {version}"
-    assert info.usable and info.missing == [] and info.frames == 11 and not info.calibration
-    assert (info.start_ns, info.duration) == (START - 30_000_000, pytest.approx(1.03))
-    rates = {topic.name: topic.rate for topic in info.topics}
+    assert info.usable and info.missing == [] and info.frames == 11
+    assert info.duration == pytest.approx(1.03)
+    rates = {topic.name: info.rate(topic) for topic in info.topics}
     assert rates["/LIDAR_TOP"] == pytest.approx(10, rel=0.05) and rates["/tf"] == pytest.approx(31, rel=0.05)
     assert sum(topic.count for topic in info.topics) == info.messages
     assert {part for part, _, _ in info.found} == {

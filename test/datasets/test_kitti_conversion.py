@@ -174,6 +174,10 @@ def test_time_stamps(tmp_path: Path) -> None:
             "3 x 2, but the calibration is of 124 x 37",
         ),
         (lambda d: (d / "oxts" / "data" / "0000000002.txt").write_text("1 2 3"), "30 numbers expected, got 3"),
+        (
+            lambda d: (d / "oxts" / "timestamps.txt").write_text("2011-09-26 13:00:00\n"),
+            r"oxts/timestamps\.txt: no time stamp for 0000000003\.txt",
+        ),
         (lambda d: (d.parent / "calib_imu_to_velo.txt").unlink(), r"calib_imu_to_velo\.txt: cannot be read"),
     ],
 )  # fmt: skip

@@ -66,7 +66,6 @@ def test_points_behind_and_near_the_camera_are_not_seen():
     camera = CameraModel(*SIZE, K)
     points = np.array([[0, 0, -5.0], [0, 0, 0], [0, 0, 0.1], [0, 0, 0.1001], [0, 0, 5], [0, 0, 1e-30]])
     assert_array_equal(camera.project(points)[2], [False, False, False, True, True, False])
-    assert_array_equal(camera.project(points, min_depth=1.0)[2], [False, False, False, False, True, False])
 
 
 def test_non_finite_points_are_not_seen():
