@@ -90,7 +90,6 @@ setup(
             "sam-adapt = sam_adapt_ros.cli:main",
             "segmenter = sam_adapt_ros.nodes.segmenter_node:main",
             "adapter = sam_adapt_ros.nodes.adapter_node:main",
-            "player = sam_adapt_ros.nodes.tools.player:main",
             "await_adapter = sam_adapt_ros.nodes.tools.adapter_client:main",
         ],
     },

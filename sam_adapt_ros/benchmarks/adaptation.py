@@ -99,7 +99,7 @@ def with_source_drives(config: Config, frames: int = 60) -> Config:
     if adaptation.mode != "with_source" or adaptation.source.bags:
         return config
     bags = [str(town_bag("day", seed, frames)) for seed in SOURCE_SEEDS]
-    return Config.from_flat({**config.to_flat(), "adaptation.source.bags": bags})
+    return config.updated({"adaptation.source.bags": bags})
 
 
 def measure(

@@ -22,7 +22,7 @@ from sam_adapt_ros.errors import SamAdaptError
 from sam_adapt_ros.pipelines.simulated_drives import town_bag
 
 if TYPE_CHECKING:
-    from sam_adapt_ros.nodes.tools.latency_probe import Stopwatch
+    from sam_adapt_ros.nodes.tools.latency_probe import LatencyProbe
 
 CORES = 2
 RATE = 0.5
@@ -61,14 +61,14 @@ def run(quick: bool = False) -> list[Figure]:
     Raises SamAdaptError when too few frames were labelled without learning, or with it.
     """
     plan = QUICK if quick else Plan()
-    from sam_adapt_ros.nodes.tools.latency_probe import Stopwatch
+    from sam_adapt_ros.nodes.tools.latency_probe import LatencyProbe
     from sam_adapt_ros.pipelines.live_bag import drive_live, keep_to_this_machine
 
     bag = town_bag("night", 100, plan.frames)
     keep_to_this_machine()
     with _few_cores(), tempfile.TemporaryDirectory() as folder:
         config = _config(plan, Path(folder) / "store")
-        with Stopwatch(config.lidar.topic) as stopwatch:
+        with LatencyProbe(config.lidar.topic) as stopwatch:
             schedule = _Schedule(stopwatch, plan.idle)
             recording = drive_live(
                 bag, config, Path(folder), rate=RATE, force=True, stages=lambda title: nullcontext(schedule)
@@ -141,7 +141,7 @@ def _config(plan: Plan, store: Path) -> Config:
 class _Schedule:
     """Called with the frames labelled so far: pauses learning before the first, and ends the pause after ``idle``."""
 
-    def __init__(self, stopwatch: Stopwatch, idle: int) -> None:
+    def __init__(self, stopwatch: LatencyProbe, idle: int) -> None:
         self._stopwatch, self._idle = stopwatch, idle
         self._paused = False
         self.resumed_ns = 0
@@ -159,7 +159,7 @@ class _Schedule:
 class _Times:
     """Latencies in ms: ``without`` learning, ``learning``, and of all frames since learning began (``onwards``)."""
 
-    def __init__(self, stopwatch: Stopwatch, resumed_ns: int) -> None:
+    def __init__(self, stopwatch: LatencyProbe, resumed_ns: int) -> None:
         from sam_adapt_ros.pipelines.live_bag import ROUND_PHASES
 
         self.rounds = ROUND_PHASES

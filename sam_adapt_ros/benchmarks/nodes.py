@@ -22,8 +22,8 @@ def run(quick: bool = False) -> list[Figure]:
     frames = 150 if quick else 1000
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
     os.environ["ROS_DOMAIN_ID"] = str(1 + secrets.randbelow(100))
-    from sam_adapt_ros.nodes.tools.node_process import SegmenterProcess
-    from sam_adapt_ros.nodes.tools.synthetic_sensors import Sensors
+    from sam_adapt_ros.nodes.tools.node_process import NodeProcess
+    from sam_adapt_ros.nodes.tools.synthetic_sensors import SyntheticSensors
 
     points = np.resize(street(POINTS, 10).points, (POINTS, 3))
     image = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8)
@@ -32,8 +32,8 @@ def run(quick: bool = False) -> list[Figure]:
         config = _config(Path(folder))
         with (
             (Path(folder) / "log").open("w") as log,
-            SegmenterProcess(config, log=log),
-            Sensors(points, image) as sensors,
+            NodeProcess("segmenter", config, log=log),
+            SyntheticSensors(points, image) as sensors,
         ):
             sensors.wait_for_segmenter()
             report, warm = sensors.drive(frames, HZ, WARM_UP)

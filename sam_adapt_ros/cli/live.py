@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -12,40 +12,27 @@ from rich.table import Table
 from sam_adapt_ros.cli.app import Bag, ConfigName, Output, Overrides, app, console, print_summary
 from sam_adapt_ros.cli.configuration import AUTO, SIMULATED, choose_preset, load_config, parse_overrides
 from sam_adapt_ros.cli.progress_bar import progress_bar
+from sam_adapt_ros.nodes.tools.launch_arguments import LaunchArguments, LogLevel, Mode, UseSimTime
+
+
+def launch_option(name: str) -> Any:
+    """The option that describes itself as the launch argument of the same name does."""
+    argument = LaunchArguments.model_fields[name]
+    return typer.Option(help=argument.description, show_default=bool(argument.default))
 
 
 @app.command()
 def run(
     config: ConfigName = AUTO,
     set: Overrides = [],
-    mode: Annotated[
-        Literal["source_free", "with_source", "observe", "off"] | None,
-        typer.Option(
-            help="How to learn; observe does everything but training, off starts no adapter. The configuration's mode "
-            "by default.",
-            show_default=False,
-        ),
-    ] = None,
-    weights: Annotated[
-        str, typer.Option(help="Weights of the source model; the configuration's by default.", show_default=False)
-    ] = "",
-    sam_checkpoint: Annotated[
-        str, typer.Option(help="A checkpoint of Segment Anything, which then makes the masks.", show_default=False)
-    ] = "",
-    store: Annotated[
-        str,
-        typer.Option(
-            help="The weight store; the configuration's by default, else ~/.ros/sam_adapt_ros/store.",
-            show_default=False,
-        ),
-    ] = "",
-    use_sim_time: Annotated[
-        bool | None,
-        typer.Option(help="Whether time comes from /clock; when a bag is played by default.", show_default=False),
-    ] = None,
-    namespace: Annotated[str, typer.Option(help="Namespace of the nodes.", show_default=False)] = "",
-    log_level: Annotated[str, typer.Option(help="The nodes' log level.")] = "info",
-    bag: Annotated[Path | None, typer.Option(help="Play this bag, with /clock.", show_default=False)] = None,
+    mode: Annotated[Mode, launch_option("mode")] = "auto",
+    weights: Annotated[str, launch_option("weights")] = "",
+    sam_checkpoint: Annotated[str, launch_option("sam_checkpoint")] = "",
+    store: Annotated[str, launch_option("store")] = "",
+    use_sim_time: Annotated[UseSimTime, launch_option("use_sim_time")] = "auto",
+    namespace: Annotated[str, launch_option("namespace")] = "",
+    log_level: Annotated[LogLevel, launch_option("log_level")] = "info",
+    bag: Annotated[str, launch_option("bag")] = "",
     rate: Annotated[float, typer.Option(help="Times the recorded speed.")] = 1.0,
     loop: Annotated[int, typer.Option(help="How often the bag is played; 0: for ever.")] = 1,
     until_played: Annotated[
@@ -60,25 +47,21 @@ def run(
     from sam_adapt_ros.nodes.tools.launcher import run
 
     if config == AUTO:
-        if bag is None:
+        if not bag:
             raise typer.BadParameter("name a preset or a YAML file: there is no bag to find it from", param_hint="-c")
-        config = choose_preset([bag])
-    code = run(
-        config,
-        overrides=parse_overrides(set),
-        mode=mode or "",
+        config = choose_preset([Path(bag)])
+    arguments = LaunchArguments(
+        params_file=config,
+        mode=mode,
         weights=weights,
         sam_checkpoint=sam_checkpoint,
         store=store,
         use_sim_time=use_sim_time,
         namespace=namespace,
-        log_level=log_level,
         bag=bag,
-        rate=rate,
-        loop=loop,
-        until_played=until_played,
+        log_level=log_level,
     )
-    raise typer.Exit(code)
+    raise typer.Exit(run(arguments, parse_overrides(set), rate=rate, loop=loop, until_played=until_played))
 
 
 @app.command()

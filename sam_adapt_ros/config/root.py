@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,8 @@ from sam_adapt_ros.config.segmentation import SegmenterConfig
 from sam_adapt_ros.config.sensors import CameraConfig, GroundTruthConfig, LidarConfig, SyncConfig, TransformConfig
 from sam_adapt_ros.config.training import TrainingConfig
 from sam_adapt_ros.errors import ConfigError, describe_validation
+
+_NODES = ("segmenter", "adapter", "*", "**")
 
 
 class Config(Section):
@@ -41,8 +45,8 @@ class Config(Section):
         overrides: dotted name -> value, taking precedence.
         Raises ConfigError that names the file and every field that does not fit.
         """
-        path, data = _read(name, "config", "configuration")
-        return cls.from_flat({**flatten(_without_ros_header(data)), **(overrides or {})}, source=str(path))
+        path = find_configuration(name)
+        return cls.from_flat({**_parameters(_read(path), path), **(overrides or {})}, source=str(path))
 
     @classmethod
     def from_flat(cls, values: dict[str, Any], source: str = "parameters") -> Config:
@@ -65,29 +69,41 @@ class Config(Section):
         """Dotted names -> values: what ``from_flat`` takes and what the nodes declare."""
         return flatten(self.model_dump())
 
+    def updated(self, values: Mapping[str, Any], source: str = "parameters") -> Config:
+        """With other values of the given dotted names. Raises ConfigError that names source and fields."""
+        return Config.from_flat({**self.to_flat(), **values}, source)
+
+
+def find_configuration(name: str | Path) -> Path:
+    """The file of a preset, or of a path to a YAML file. Raises ConfigError that says where it was looked for."""
+    return _find(name, "config", "configuration")
+
 
 def load_recipe(name: str | Path) -> dict[str, Any]:
     """Dotted names -> values of a recipe, that override a configuration: ``config/recipes/<name>.yaml`` or a YAML file.
 
     Raises ConfigError that names the file.
     """
-    return flatten(_read(name, "config/recipes", "recipe")[1])
+    return flatten(_read(_find(name, "config/recipes", "recipe")))
 
 
-def _read(name: str | Path, folder: str, kind: str) -> tuple[Path, dict[str, Any]]:
-    """The path and the content of a YAML file, or of the shipped one of that name in ``folder``."""
+def _find(name: str | Path, folder: str, kind: str) -> Path:
     name = str(name)
     try:
-        path = resources.find(name if name.endswith((".yaml", ".yml")) else f"{name}.yaml", folder)
+        return resources.find(name if name.endswith((".yaml", ".yml")) else f"{name}.yaml", folder)
     except FileNotFoundError as error:
         raise ConfigError(f"{kind}: {error}") from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The content of a YAML file that holds a mapping."""
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not YAML: {error}") from None
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: a mapping expected, got {type(data).__name__}")
-    return path, data
+    return data
 
 
 def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -99,9 +115,13 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _without_ros_header(data: dict[str, Any]) -> dict[str, Any]:
-    """The content of a ROS 2 parameter file (``/**: ros__parameters: ...``), or the mapping itself."""
-    for node in data.values():
-        if isinstance(node, dict) and "ros__parameters" in node:
-            return {key: value for key, value in node["ros__parameters"].items() if key != "use_sim_time"}
-    return data
+def _parameters(data: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Dotted names -> values of a mapping, or of those sections of a ROS 2 parameter file that are for our nodes."""
+    flat = flatten(data)
+    sections = {name: re.split(r"\.ros__parameters(?:\.|$)", name, maxsplit=1) for name in flat}
+    if all(len(parts) == 1 for parts in sections.values()):
+        return flat
+    ours = {name: parts[1] for name, parts in sections.items() if re.split("[./]", parts[0])[-1] in _NODES}
+    if not ours:
+        raise ConfigError(f"{path}: parameters of /**, segmenter or adapter expected, got {', '.join(data)}")
+    return {parameter: flat[name] for name, parameter in ours.items() if parameter not in ("", "use_sim_time")}

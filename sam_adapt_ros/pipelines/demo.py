@@ -17,7 +17,6 @@ from sam_adapt_ros.evaluation.run_summary import RunSummary
 from sam_adapt_ros.evaluation.segmentation_metrics import Evaluation, evaluate
 from sam_adapt_ros.evaluation.timeline import Timeline
 from sam_adapt_ros.frame import Frame
-from sam_adapt_ros.nodes.tools.launcher import with_arguments
 from sam_adapt_ros.nodes.tools.recording import Recording
 from sam_adapt_ros.pipelines.adaptive_replay import fresh_folder
 from sam_adapt_ros.pipelines.live_bag import drive_live, run_live, summarize
@@ -69,7 +68,7 @@ def adapt_live(settings: DemoSettings, config: Config, output: Path, stages: Sta
     Leaves in ``output`` what ``label_live`` does and the weight ``store``; ``summary.json`` has ``adaptation``.
     """
     store = fresh_folder(output / "store")
-    config = _share_cores(with_arguments(config, store=str(store)))
+    config = _share_cores(config.updated({"adaptation.store.folder": str(store)}))
     with stages("rendering the drive") as progress:
         bag = town_bag(settings.domain, settings.seed, settings.frames, progress)
     recording = drive_live(
@@ -87,7 +86,7 @@ def _share_cores(config: Config) -> Config:
     """Leaves the adapter its threads, so that segmenter and adapter do not wait for each other; unless configured."""
     cores = os.cpu_count() or 1
     threads = config.segmenter.threads or max(1, cores - config.adaptation.resources.threads)
-    return Config.from_flat({**config.to_flat(), "segmenter.threads": threads})
+    return config.updated({"segmenter.threads": threads})
 
 
 class _Measurement:
@@ -156,11 +155,11 @@ class _Measurement:
 
     def _mark_events(self) -> None:
         """The gate's decisions and the rollbacks, at the frames after which they were reported."""
-        moments = self._recording.moments("promotions") + self._recording.moments("rejections")
+        events = self._recording.events("promotions") + self._recording.events("rejections")
         # Decisions come one at a time: the log has them in the same order.
-        for (time_ns, _), decision in zip(sorted(moments, key=lambda m: m[0]), self._decisions, strict=False):
+        for (time_ns, _), decision in zip(sorted(events, key=lambda event: event[0]), self._decisions, strict=False):
             self._timeline.decide(decision["promoted"], decision["reason"], self._recording.frames_before(time_ns))
-        for time_ns, report in self._recording.moments("rollbacks"):
+        for time_ns, report in self._recording.events("rollbacks"):
             self._timeline.roll_back(str(report.get("change_reason", "")), self._recording.frames_before(time_ns))
         self._timeline.events.sort(key=lambda event: event.frame)
 

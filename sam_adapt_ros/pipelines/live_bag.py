@@ -20,8 +20,8 @@ from sam_adapt_ros.errors import BagError, SamAdaptError
 from sam_adapt_ros.evaluation.run_summary import RunSummary
 from sam_adapt_ros.frame import Frame
 from sam_adapt_ros.nodes.tools.adapter_client import is_open
-from sam_adapt_ros.nodes.tools.launcher import with_calibration_of
-from sam_adapt_ros.nodes.tools.node_process import AdapterProcess, SegmenterProcess
+from sam_adapt_ros.nodes.tools.launch_arguments import bag_calibration
+from sam_adapt_ros.nodes.tools.node_process import NodeProcess
 from sam_adapt_ros.nodes.tools.player import play
 from sam_adapt_ros.nodes.tools.recorder import LABELS, STATUS, Recorder
 from sam_adapt_ros.nodes.tools.recording import Recording
@@ -80,7 +80,7 @@ def drive_live(
     """
     output.mkdir(parents=True, exist_ok=True)
     keep_to_this_machine()
-    config = _at_rate(with_calibration_of(config, bag), rate)
+    config = _at_rate(config.updated(bag_calibration(config, bag)), rate)
     with BagReader(bag, config) as reader:
         sweeps = reader.sweeps
     with ExitStack() as stack:
@@ -89,11 +89,11 @@ def drive_live(
             for name in ("segmenter", "adapter")
         }
         recorder = stack.enter_context(Recorder(output / "labels", force=force))
-        segmenter = stack.enter_context(SegmenterProcess(config, use_sim_time=True, log=logs["segmenter"]))
+        segmenter = stack.enter_context(NodeProcess("segmenter", config, use_sim_time=True, log=logs["segmenter"]))
         adapter = None
         if config.adaptation.store.folder:
-            adapter = stack.enter_context(AdapterProcess(config, use_sim_time=True, log=logs["adapter"]))
-            stack.callback(segmenter.ask_to_stop)
+            adapter = stack.enter_context(NodeProcess("adapter", config, use_sim_time=True, log=logs["adapter"]))
+            stack.callback(segmenter.request_stop)
         _Drive(bag, config, rate, sweeps, segmenter, adapter, recorder).run(patience_s, stages)
     return Recording.load(output / "labels")
 
@@ -102,7 +102,7 @@ def _at_rate(config: Config, rate: float) -> Config:
     """Played more slowly, images and poses come later after their sweep: they are waited for as much longer."""
     flat = config.to_flat()
     waits = ("sync.camera_timeout", "transforms.timeout")
-    return Config.from_flat({**flat, **{name: flat[name] * max(1.0, 1.0 / rate) for name in waits}})
+    return config.updated({name: flat[name] * max(1.0, 1.0 / rate) for name in waits})
 
 
 @dataclass
@@ -111,8 +111,8 @@ class _Drive:
     config: Config
     rate: float
     sweeps: int
-    segmenter: SegmenterProcess
-    adapter: AdapterProcess | None
+    segmenter: NodeProcess
+    adapter: NodeProcess | None
     recorder: Recorder
 
     def run(self, patience_s: float, stages: Stages) -> None:

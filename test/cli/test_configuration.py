@@ -13,6 +13,7 @@ from sam_adapt_ros.cli.configuration import ground_truth_mismatch, load_config, 
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import ConfigError
 from sam_adapt_ros.nodes.tools import launcher
+from sam_adapt_ros.nodes.tools.launch_arguments import LaunchArguments
 
 RUNNER = CliRunner()
 NUSCENES = {camera.image for camera in Config.load("nuscenes").cameras.values()} | {
@@ -98,6 +99,6 @@ def test_live_sensors_need_a_configuration(night_bag: Path, monkeypatch: pytest.
     assert result.exit_code == 2
     assert "name a preset or a YAML file" in result.output
     started = []
-    monkeypatch.setattr(launcher, "run", lambda config, **arguments: started.append(config) or 0)
+    monkeypatch.setattr(launcher, "run", lambda arguments, overrides, **options: started.append(arguments) or 0)
     assert RUNNER.invoke(cli.app, ["run", "--bag", str(night_bag)]).exit_code == 0
-    assert started == ["town"]
+    assert started == [LaunchArguments(params_file="town", bag=str(night_bag))]

@@ -34,7 +34,7 @@ def install(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_executables_are_in_lib(install: Path) -> None:
     lib = install / "sam_adapt_ros" / "lib" / "sam_adapt_ros"
     executables = {path.name for path in lib.iterdir() if os.access(path, os.X_OK)}
-    assert executables == {"adapter", "await_adapter", "segmenter", "player", "sam-adapt"}
+    assert executables == {"adapter", "await_adapter", "segmenter", "sam-adapt"}
 
 
 def test_launch_config_and_rviz_files_are_in_share(install: Path) -> None:
@@ -71,7 +71,7 @@ def test_the_sourced_workspace_finds_its_files_and_runs(install: Path) -> None:
         "print(sam_adapt_ros.__file__); print(r.share_directory()); print(share('sam_adapt_ros'))"
     )
     script = f'source {install}/setup.bash && {sys.executable} -c "{code}" && '
-    script += f"{install}/sam_adapt_ros/lib/sam_adapt_ros/player /no/such/bag"
+    script += f"{install}/sam_adapt_ros/lib/sam_adapt_ros/sam-adapt play /no/such/bag"
     ran = subprocess.run(["bash", "-c", script], cwd=install, capture_output=True, text=True, timeout=120)
     module, ours, ament = ran.stdout.split()[:3]
     assert module.startswith(str(install))
@@ -87,7 +87,7 @@ def test_the_manifest_names_what_ros_has_to_bring() -> None:
     named = {element.text for element in manifest if element.tag.endswith("depend")}
     assert named >= {"message_filters", "sensor_msgs_py", "tf2_ros", "launch_ros", "launch_pytest", "rosbag2", "rviz2"}
     imported = set()
-    for path in (SOURCE / "sam_adapt_ros" / "nodes").glob("*.py"):
+    for path in (SOURCE / "sam_adapt_ros" / "nodes").rglob("*.py"):
         for line in path.read_text().splitlines():
             words = line.split()
             if (

@@ -49,7 +49,6 @@ from sam_adapt_ros.nodes.input.work_queue import Worker
 from sam_adapt_ros.nodes.parameters import CHANGEABLE, Parameters
 from sam_adapt_ros.nodes.segmenter.hot_swap import Model
 from sam_adapt_ros.nodes.segmenter.publishers import byte_array, label_cloud, topic_token
-from sam_adapt_ros.nodes.tools.launcher import with_calibration_of
 from sam_adapt_ros.nodes.tools.node_process import parameter_file
 from sam_adapt_ros.taxonomy import Taxonomy
 
@@ -472,11 +471,6 @@ def test_parameter_files_and_calibration_of_a_bag(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(yaml.safe_dump(content))
     assert Config.load(str(path)) == config
-    bare = Config.from_flat({**config.to_flat(), "transforms.calibration_file": ""})
-    assert with_calibration_of(bare, tmp_path) == bare
-    (tmp_path / "calibration.yaml").touch()
-    assert with_calibration_of(bare, tmp_path).transforms.calibration_file == str(tmp_path / "calibration.yaml")
-    assert with_calibration_of(config, tmp_path) == config or not config.transforms.calibration_file
 
 
 # Model and outputs ----------------------------------------------------------------------------------------------------

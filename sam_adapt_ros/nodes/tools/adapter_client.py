@@ -1,10 +1,9 @@
-"""What the adapter says of itself, heard from another process, and waiting for it to say so."""
+"""Waiting, from another process, until the adapter is ready or has finished, by the status that it publishes."""
 
 from __future__ import annotations
 
 import argparse
 import logging
-import signal
 import sys
 import threading
 import time
@@ -16,92 +15,95 @@ from rclpy.node import Node
 from rclpy.utilities import remove_ros_args
 
 from sam_adapt_ros.nodes.diagnostics.segmenter_status import read_diagnostics
-from sam_adapt_ros.nodes.tools.background_node import Companion
+from sam_adapt_ros.nodes.tools.background_node import BackgroundNode
+from sam_adapt_ros.nodes.tools.stop_event import stop_on_signals
 
 logger = logging.getLogger(__name__)
 
 OPEN_TIMEOUT_S = 180.0
-"""So long an adapter is waited for that takes its time where others take the processor."""
+"""Where other processes take the processor, importing torch and opening the store may take minutes."""
 PHASE_TIMEOUT_S = 60.0
-"""So long one that observes is waited for in one phase of its last round."""
+"""The longest that an adapter that observes is waited for in one phase of its last round."""
 REMINDER_S = 10.0
 
 
-class AdapterListener(Companion):
-    """Hears ``/adaptation/status`` while it is entered.
+class AdapterClient(BackgroundNode):
+    """Subscribes to ``adaptation/status`` while it is entered.
 
-    said: the last status, as ``read_diagnostics`` reads it; {} before the first. namespace: the adapter's.
+    status: the last one, as ``read_diagnostics`` reads it; {} before the first. namespace: the adapter's.
     """
 
-    name = "adapter_listener"
+    name = "adapter_client"
 
     def __init__(self, namespace: str = "") -> None:
-        self.said: dict[str, Any] = {}
+        self.status: dict[str, Any] = {}
         self._prefix = f"{namespace.strip('/')}/" if namespace.strip("/") else ""
 
     def wait_until_open(self, stop: threading.Event) -> None:
-        """Until frames that come are looked at; at most OPEN_TIMEOUT_S, and no longer than until ``stop``."""
-        if not self._wait(lambda: is_open(self.said), lambda: "to open its store", OPEN_TIMEOUT_S, stop):
-            logger.warning("the adapter is not open after %g s: the bag is played all the same", OPEN_TIMEOUT_S)
+        """Blocks until the adapter takes in frames, for at most OPEN_TIMEOUT_S, or until ``stop``."""
+        if not self._wait(lambda: is_open(self.status), lambda: "to open its store", OPEN_TIMEOUT_S, stop):
+            logger.warning(
+                "the adapter has not opened its store within %g s: the bag is played all the same, "
+                "the frames before it does are not observed",
+                OPEN_TIMEOUT_S,
+            )
 
     def wait_until_settled(self, stop: threading.Event) -> None:
-        """Until it has summed up what it observed, as long as it comes further, and no longer than until ``stop``."""
+        """Blocks until the adapter has summed up what it observed, as long as it makes progress, or until ``stop``."""
         from sam_adapt_ros.nodes.adapter_node import RUN_DRY_S
 
-        def what() -> str:
-            phase = self.said.get("phase") if is_open(self.said) else "its store is not open"
+        def waited_for() -> str:
+            phase = self.status.get("phase") if is_open(self.status) else "its store is not open"
             return f"to sum up what it observed ({phase})"
 
-        # Sooner it cannot know that nothing more comes, and what it says is about a pause on the way.
+        # Earlier it cannot know that nothing more comes: "settled" would be about a pause in the bag.
         stop.wait(RUN_DRY_S)
-        if not self._wait(lambda: is_settled(self.said), what, PHASE_TIMEOUT_S, stop):
-            logger.warning("the adapter has not come further in %g s: it is ended", PHASE_TIMEOUT_S)
+        if not self._wait(lambda: is_settled(self.status), waited_for, PHASE_TIMEOUT_S, stop):
+            logger.warning(
+                "the adapter has made no progress for %g s: it is stopped without a summary", PHASE_TIMEOUT_S
+            )
 
-    def _open(self, node: Node) -> None:
+    def _connect(self, node: Node) -> None:
         node.create_subscription(DiagnosticArray, f"/{self._prefix}adaptation/status", self._take, 10)
 
     def _take(self, message: DiagnosticArray) -> None:
-        self.said = read_diagnostics(message, f"{self._prefix}adapter")
+        self.status = read_diagnostics(message, f"{self._prefix}adapter")
 
     @staticmethod
-    def _wait(done: Callable[[], bool], what: Callable[[], str], patience_s: float, stop: threading.Event) -> bool:
-        """Waits, saying what for, until it is done or to stop; False when that stays the same for too long."""
-        what_before, since = "", 0.0
-        said = -REMINDER_S
+    def _wait(done: Callable[[], bool], waited_for: Callable[[], str], timeout_s: float, stop: threading.Event) -> bool:
+        """False when what is waited for has stayed the same for ``timeout_s``; logs it now and then."""
+        before, since, logged = "", 0.0, -REMINDER_S
         while not (done() or stop.is_set()):
             now = time.monotonic()
-            if (it := what()) != what_before:
-                what_before, since = it, now
-                said = -REMINDER_S
-            if now - since > patience_s:
+            if (current := waited_for()) != before:
+                before, since, logged = current, now, -REMINDER_S
+            if now - since > timeout_s:
                 return False
-            if now - said > REMINDER_S:
-                said = now
-                logger.info("waiting for the adapter %s, %g s at most", it, patience_s)
+            if now - logged > REMINDER_S:
+                logged = now
+                logger.info("waiting for the adapter %s, %g s at most", current, timeout_s)
             stop.wait(0.1)
         return True
 
 
-def is_open(said: Mapping[str, Any]) -> bool:
-    """Whether the store is open, and frames that come are looked at; said: the adapter's status."""
-    return "round" in said
+def is_open(status: Mapping[str, Any]) -> bool:
+    """Whether the adapter has opened its store, and takes in frames."""
+    return "round" in status
 
 
-def is_settled(said: Mapping[str, Any]) -> bool:
-    """Whether an adapter that observes has summed up what came until now, or will not do so by itself."""
-    return bool(said.get("settled")) or said.get("phase") == "paused"
+def is_settled(status: Mapping[str, Any]) -> bool:
+    """Whether an adapter that observes has summed up what came until now, or is paused and will not."""
+    return bool(status.get("settled")) or status.get("phase") == "paused"
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Console entry point: ``await_adapter [--namespace NS]`` ends when the adapter looks at the frames that come."""
-    parser = argparse.ArgumentParser(prog="await_adapter", description="Wait until the adapter looks at what comes.")
-    parser.add_argument("--namespace", default="", help="the adapter's")
+    """Console entry point: ``await_adapter [--namespace NS]`` returns when the adapter takes in frames."""
+    parser = argparse.ArgumentParser(prog="await_adapter", description="Wait until the adapter takes in frames.")
+    parser.add_argument("--namespace", default="", help="the adapter's namespace")
     given = parser.parse_args(remove_ros_args(list(sys.argv if args is None else ["await_adapter", *args]))[1:])
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    with AdapterListener(given.namespace) as adapter:
+    stop = stop_on_signals()
+    with AdapterClient(given.namespace) as adapter:
         adapter.wait_until_open(stop)
     return 0
 

@@ -1,4 +1,4 @@
-"""A node beside whatever else a process does: in a context and a thread of its own."""
+"""A node that runs beside whatever else its process does, in a ROS context and a thread of its own."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
-from sam_adapt_ros.nodes import fastdds as dds
+from sam_adapt_ros.nodes import fastdds
 
-C = TypeVar("C", bound="Companion")
+B = TypeVar("B", bound="BackgroundNode")
 
 
-class Companion:
-    """Speaks and listens while it is entered; a context manager. Its callbacks come from its own thread.
+class BackgroundNode:
+    """A context manager: the node runs while it is entered, its callbacks in a thread of its own.
 
     name: of the node.
     """
 
     name = ""
 
-    def __enter__(self: C) -> C:
-        dds.use_profile()
+    def __enter__(self: B) -> B:
+        fastdds.use_profile()
         self._context = Context()
         rclpy.init(context=self._context, signal_handler_options=SignalHandlerOptions.NO)
         self._node = Node(self.name, context=self._context, use_global_arguments=False, start_parameter_services=False)
-        self._open(self._node)
+        self._connect(self._node)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
         self._thread = threading.Thread(target=self._executor.spin, name=self.name, daemon=True)
@@ -45,6 +45,6 @@ class Companion:
         self._node.destroy_node()
         rclpy.try_shutdown(context=self._context)
 
-    def _open(self, node: Node) -> None:
-        """Makes what the node speaks and listens with."""
+    def _connect(self, node: Node) -> None:
+        """Creates the node's publishers, subscriptions and clients."""
         raise NotImplementedError

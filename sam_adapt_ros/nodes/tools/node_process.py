@@ -1,4 +1,4 @@
-"""Our nodes as child processes: started with the Fast DDS profile and their parameters, kept running, ended."""
+"""A node as a child process: started with the Fast DDS profile and its parameters, restarted, and ended."""
 
 from __future__ import annotations
 
@@ -11,39 +11,34 @@ import tempfile
 import time
 from collections.abc import Mapping
 from types import TracebackType
-from typing import IO, Any, TypeVar
+from typing import IO, Any
 
 import yaml
 
 from sam_adapt_ros.config import Config
-from sam_adapt_ros.nodes import fastdds as dds
+from sam_adapt_ros.nodes import fastdds
 
 logger = logging.getLogger(__name__)
 
-P = TypeVar("P", bound="NodeProcess")
 STOP_TIMEOUT_S = 15.0
 SETTLED_S = 20.0
-"""A node that ran so long and then died is started again at once; one that dies sooner would only die again."""
+"""A node that ends sooner after its start probably ends again: the delay before its next start doubles."""
 FIRST_DELAY_S, LONGEST_DELAY_S = 1.0, 60.0
 SUPERVISOR = "SAM_ADAPT_SUPERVISOR"
-"""Environment variable that tells a node by which process (id) it was started, so that it ends with it: killed, a
-supervisor can ask nobody to stop any more. Not set for nodes that are started by hand or by a launch."""
+"""Environment variable with the id of the process that started a node. The node ends when that process is gone, since a
+supervisor that was killed can stop nothing. Not set for nodes that are started by hand or by ``ros2 launch``."""
 
 
 class NodeProcess:
-    """A node as a child process; a context manager that ends it.
+    """A child process that runs ``sam_adapt_ros.nodes.<node>_node``; a context manager that starts and stops it.
 
-    node: its name, and its module's. log: file object for its output; None: it shares ours.
-    deaths: how often it ended without being asked to.
+    node: ``segmenter`` or ``adapter``. log: file for its output; None: it shares this process's.
+    restarts: how often it was found to have ended by itself.
     """
-
-    node = ""
-    deaths = 0
-    _started = _due = 0.0
-    _delay = FIRST_DELAY_S
 
     def __init__(
         self,
+        node: str,
         config: Config,
         *,
         use_sim_time: bool = False,
@@ -52,75 +47,80 @@ class NodeProcess:
         environment: Mapping[str, str] | None = None,
         log: IO[str] | IO[bytes] | None = None,
     ) -> None:
+        self.node = node
+        self.restarts = 0
+        self.process: subprocess.Popen | None = None
         self._config, self._log = config, log
         self._arguments = ["--log-level", log_level, "-p", f"use_sim_time:={str(use_sim_time).lower()}"]
         if namespace:
             self._arguments += ["-r", f"__ns:=/{namespace.strip('/')}"]
-        self._environment = {**os.environ, **(environment or {})}
-        dds.use_profile(self._environment)
-        self.process: subprocess.Popen | None = None
+        self._environment = {**os.environ, **(environment or {}), SUPERVISOR: str(os.getpid())}
+        fastdds.use_profile(self._environment)
+        self._started = self._restart_at = 0.0
+        self._delay = FIRST_DELAY_S
 
     def start(self) -> None:
-        # Without a name: whoever is killed leaves nothing behind.
+        """Raises OSError when there is no memory, process or disk space for it."""
+        # The file has no name: a supervisor that is killed leaves nothing behind.
         with tempfile.TemporaryFile("w+", encoding="utf-8") as file:
             yaml.safe_dump(parameter_file(self._config), file)
             file.seek(0)
-            parameters = f"/dev/fd/{file.fileno()}"
             command = [sys.executable, "-m", f"sam_adapt_ros.nodes.{self.node}_node", "--ros-args"]
             self.process = subprocess.Popen(
-                [*command, "--params-file", parameters, *self._arguments],
-                env={**self._environment, SUPERVISOR: str(os.getpid())},
+                [*command, "--params-file", f"/dev/fd/{file.fileno()}", *self._arguments],
+                env=self._environment,
                 stdout=self._log,
                 stderr=subprocess.STDOUT if self._log is not None else None,
                 pass_fds=[file.fileno()],
-                # Ctrl-C goes to the whole foreground group; the child is to get it once, from us.
+                # Ctrl-C reaches the whole foreground group; the child gets it once, from this process.
                 start_new_session=True,
             )
-        self._started, self._due = time.monotonic(), 0.0
+        self._started, self._restart_at = time.monotonic(), 0.0
 
     def keep_running(self) -> None:
-        """Call it often: starts it again some time after its death, the later, the sooner it keeps dying."""
+        """Starts the node again, after a delay, when it has ended; to be called often."""
         if self.exit_code is None:
             return
         now = time.monotonic()
-        if not self._due:
-            self.deaths += 1
-            self._put_off(f"it ended with code {self.exit_code}", settled=now - self._started > SETTLED_S)
-        elif now >= self._due:
-            self.stop()
+        if not self._restart_at:
+            self.restarts += 1
+            if now - self._started > SETTLED_S:
+                self._delay = FIRST_DELAY_S
+            self._schedule_restart(f"{describe_exit(self.exit_code)}; its log says why")
+        elif now >= self._restart_at:
             try:
                 self.start()
-            except OSError as error:  # no memory, no process, no room for its parameters: all of it may pass
-                self._put_off(f"it could not be started: {error}")
+            except OSError as error:
+                self._schedule_restart(f"could not be started: {error}")
 
-    def _put_off(self, why: str, *, settled: bool = False) -> None:
-        self._delay = FIRST_DELAY_S if settled or self.deaths == 1 else min(2 * self._delay, LONGEST_DELAY_S)
-        self._due = time.monotonic() + self._delay
-        logger.error("the %s is started again in %g s: %s", self.node, self._delay, why)
+    def _schedule_restart(self, event: str) -> None:
+        logger.error("the %s %s; it is started again in %g s", self.node, event, self._delay)
+        self._restart_at = time.monotonic() + self._delay
+        self._delay = min(2 * self._delay, LONGEST_DELAY_S)
 
     @property
     def exit_code(self) -> int | None:
-        """None while it runs."""
+        """None while it runs; minus the signal's number when a signal ended it."""
         return None if self.process is None else self.process.poll()
 
-    def ask_to_stop(self) -> None:
+    def request_stop(self) -> None:
+        """Sends SIGINT, and does not wait."""
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
 
     def stop(self) -> int:
-        """Asks it to end, insists after a while; returns its exit code."""
+        """Sends SIGINT and waits; kills the process after STOP_TIMEOUT_S. Returns the exit code."""
         assert self.process is not None
-        if self.process.poll() is None:
-            self.ask_to_stop()
-            try:
-                self.process.wait(STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                logger.warning("the %s does not end; killed", self.node)
-                self.process.kill()
-                self.process.wait()
+        self.request_stop()
+        try:
+            self.process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            logger.warning("the %s has not ended %g s after SIGINT; it is killed", self.node, STOP_TIMEOUT_S)
+            self.process.kill()
+            self.process.wait()
         return self.process.returncode
 
-    def __enter__(self: P) -> P:
+    def __enter__(self) -> NodeProcess:
         self.start()
         return self
 
@@ -130,12 +130,12 @@ class NodeProcess:
         self.stop()
 
 
-class SegmenterProcess(NodeProcess):
-    node = "segmenter"
-
-
-class AdapterProcess(NodeProcess):
-    node = "adapter"
+def describe_exit(code: int) -> str:
+    """How a process ended, in words; code: as ``subprocess`` gives it."""
+    if code >= 0:
+        return f"ended with code {code}"
+    cause = " (as the kernel does when memory runs out)" if code == -signal.SIGKILL else ""
+    return f"was ended by {signal.Signals(-code).name}{cause}"
 
 
 def parameter_file(config: Config) -> dict[str, Any]:

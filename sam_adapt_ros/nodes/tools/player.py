@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
-import signal
-import sys
 import threading
 import time
 from collections import Counter
@@ -19,19 +16,18 @@ from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.signals import SignalHandlerOptions
-from rclpy.utilities import remove_ros_args
 from rosgraph_msgs.msg import Clock
 
 from sam_adapt_ros.bags import MessageReader, RawMessage, Topic
-from sam_adapt_ros.errors import BagError, MessageError, SamAdaptError
-from sam_adapt_ros.nodes import fastdds as dds
+from sam_adapt_ros.errors import BagError, MessageError
+from sam_adapt_ros.nodes import fastdds
 from sam_adapt_ros.nodes.tools.message_types import message_class, qos_of
 
 logger = logging.getLogger(__name__)
 
 CLOCK_HZ = 100.0
 SETTLE_S = 0.3
-"""Between the last subscriber's appearing and the first message: the subscriber's side has to know, too."""
+"""From the discovery of the last subscriber to the first message: the subscriber has to discover this node, too."""
 
 
 @dataclass
@@ -61,13 +57,13 @@ def play(
 
     rate: times the recorded speed. loop: how often it is played; 0: until ``stop``. clock: ``/clock`` is published.
     topics: only these; None: all whose message package is installed.
-    wait_for: topics that must have a subscriber before it starts, waited for at most ``wait_timeout`` seconds.
-    subscriber: name of the node that this must be; "": any. ready: called then; it starts when this returns.
-    Raises BagError when the bag cannot be read, holds nothing to publish, or nobody subscribed in time.
+    wait_for: topics that must have a subscriber before the bag starts, for at most ``wait_timeout`` seconds.
+    subscriber: name of the node that must have subscribed; "": any. ready: called then; the bag starts when it returns.
+    Raises BagError when the bag cannot be read, holds nothing to publish, or has no subscriber in time.
     """
     if rate <= 0:
         raise BagError(f"rate: a positive number expected, got {rate}")
-    dds.use_profile()
+    fastdds.use_profile()
     context = Context()
     rclpy.init(context=context, signal_handler_options=SignalHandlerOptions.NO)
     node = Node("player", context=context, use_global_arguments=False, start_parameter_services=False)
@@ -131,19 +127,19 @@ class _Player:
         if unknown:
             raise BagError(f"{self._reader.path}: {', '.join(unknown)}: not among the topics that are played")
         deadline = time.monotonic() + timeout
-        alone = list(topics)
-        said = 0.0
-        while alone and not self._stop.is_set():
-            alone = [topic for topic in alone if not self._is_heard(topic, name)]
-            if time.monotonic() > deadline and alone:
-                raise BagError(f"nobody subscribed to {', '.join(alone)} within {timeout:g} s")
-            if alone and time.monotonic() - said > 5.0:
-                said = time.monotonic()
-                logger.info("waiting for subscribers of %s", ", ".join(alone))
+        missing = list(topics)
+        logged = 0.0
+        while missing and not self._stop.is_set():
+            missing = [topic for topic in missing if not self._has_subscriber(topic, name)]
+            if time.monotonic() > deadline and missing:
+                raise BagError(f"{', '.join(missing)}: not subscribed to by {name or 'any node'} within {timeout:g} s")
+            if missing and time.monotonic() - logged > 5.0:
+                logged = time.monotonic()
+                logger.info("waiting for %s to subscribe to %s", name or "a node", ", ".join(missing))
             self._stop.wait(0.05)
         self._stop.wait(SETTLE_S)
 
-    def _is_heard(self, topic: str, name: str) -> bool:
+    def _has_subscriber(self, topic: str, name: str) -> bool:
         if not name:
             return self._publishers[topic].get_subscription_count() > 0
         return any(info.node_name == name for info in self._node.get_subscriptions_info_by_topic(topic))
@@ -185,40 +181,3 @@ class _Player:
             message = Clock()
             message.clock.sec, message.clock.nanosec = divmod(now_ns, 1_000_000_000)
             self._clock.publish(message)
-
-
-def main(args: Sequence[str] | None = None) -> int:
-    """Console entry point: ``player BAG [--rate R] [--loop N] [--clock] [--topics …] [--wait-for …]``."""
-    parser = argparse.ArgumentParser(prog="player", description=play.__doc__.splitlines()[0] if play.__doc__ else "")
-    parser.add_argument("bag", type=Path)
-    parser.add_argument("--rate", type=float, default=1.0, help="times the recorded speed")
-    parser.add_argument("--loop", type=int, default=1, help="how often; 0: until interrupted")
-    parser.add_argument("--clock", action="store_true", help="publish /clock")
-    parser.add_argument("--topics", nargs="+", help="only these")
-    parser.add_argument("--wait-for", nargs="+", default=(), help="topics that must have a subscriber before it starts")
-    parser.add_argument("--wait-timeout", type=float, default=60.0, help="seconds")
-    given = parser.parse_args(remove_ros_args(list(sys.argv if args is None else ["player", *args]))[1:])
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    try:
-        played = play(
-            given.bag,
-            rate=given.rate,
-            loop=given.loop,
-            clock=given.clock,
-            topics=given.topics,
-            wait_for=given.wait_for,
-            wait_timeout=given.wait_timeout,
-            stop=stop,
-        )
-    except SamAdaptError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    logger.info("%d messages in %.1f s", sum(played.published.values()), played.seconds)
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

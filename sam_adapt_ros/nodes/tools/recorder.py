@@ -6,11 +6,11 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
@@ -23,7 +23,7 @@ from sam_adapt_ros.errors import BagError
 from sam_adapt_ros.messages import serialized_stamp_ns
 from sam_adapt_ros.nodes.diagnostics.segmenter_status import read_diagnostics
 from sam_adapt_ros.nodes.input.subscriptions import type_name
-from sam_adapt_ros.nodes.tools.background_node import Companion
+from sam_adapt_ros.nodes.tools.background_node import BackgroundNode
 
 logger = logging.getLogger(__name__)
 
@@ -35,11 +35,12 @@ TOPICS: Mapping[str, type] = {
     DIAGNOSTICS: DiagnosticArray,
     STATUS: DiagnosticArray,
 }
-"""What the nodes say."""
+"""What the nodes publish for others."""
 DEPTH = 50
+End = Literal["complete", "idle", "timeout"]
 
 
-class Recorder(Companion):
+class Recorder(BackgroundNode):
     """Records from the moment it is entered.
 
     Leaving it ends the bag; leaving it by an exception removes it. Clouds are recorded at their header's stamp, and
@@ -86,49 +87,45 @@ class Recorder(Companion):
         *,
         idle_s: float | None = None,
         timeout_s: float | None = None,
-        last_words: Sequence[str] = (DIAGNOSTICS,),
-        stop: threading.Event | None = None,
-    ) -> str:
-        """Blocks until there is nothing more to wait for; says which end it was: ``complete``, ``idle``, ``timeout``,
-        ``stopped``.
+    ) -> End:
+        """Blocks until the recording is complete, idle, or has timed out; returns which.
 
-        counts: topic -> messages that make the recording complete. idle_s: no message for so many seconds, after the
-        first, other than on ``last_words``. timeout_s: in any case.
-        last_words: topics of which, the recording being complete or idle, one more message is waited for (2 s at most):
-        the diagnostics that tell of the last frames.
-        Raises BagError when the disk does not take the messages.
+        When it is complete or idle, one more diagnostics message is waited for (2 s at most), which covers the last
+        frames.
+
+        Args:
+            counts: topic -> number of messages that make the recording complete.
+            idle_s: seconds without a cloud, after the first one, that make it idle.
+            timeout_s: seconds after which it has timed out.
+        Raises:
+            BagError: the messages cannot be written.
         """
         start = time.monotonic()
-        ended = ""
-        while not ended:
+        ended: End | None = None
+        while ended is None:
             with self._changed:
                 self._changed.wait(0.05)
             now = time.monotonic()
             if self._failure is not None:
                 raise self._failure
-            if stop is not None and stop.is_set():
-                return "stopped"
             if counts and all(self.counts[topic] >= count for topic, count in counts.items()):
                 ended = "complete"
             elif idle_s is not None and self._newest and now - self._last_message > idle_s:
                 ended = "idle"
             elif timeout_s is not None and now - start > timeout_s:
                 return "timeout"
-        heard = {topic: self.counts[topic] for topic in last_words if topic in self._topics}
-        deadline = time.monotonic() + 2.0
-        with self._changed:
-            self._changed.wait_for(
-                lambda: all(self.counts[topic] > count for topic, count in heard.items()),
-                max(0.0, deadline - time.monotonic()),
-            )
+        if DIAGNOSTICS in self._topics:
+            count = self.counts[DIAGNOSTICS]
+            with self._changed:
+                self._changed.wait_for(lambda: self.counts[DIAGNOSTICS] > count, 2.0)
         return ended
 
     def diagnostics(self, topic: str, node: str) -> dict[str, Any]:
-        """What ``node`` last reported on a topic of DiagnosticArrays, as ``read_diagnostics`` reads it; {} before."""
+        """The last report of ``node`` on a topic of DiagnosticArrays, by ``read_diagnostics``; {} before the first."""
         data = self._latest.get(topic)
         return {} if data is None else read_diagnostics(deserialize_message(data, DiagnosticArray), node)
 
-    def _open(self, node: Node) -> None:
+    def _connect(self, node: Node) -> None:
         for topic, kind in self._topics.items():
             node.create_subscription(kind, topic, partial(self._take, topic, kind), QoSProfile(depth=DEPTH), raw=True)
 

@@ -1,4 +1,4 @@
-"""What the nodes said during a drive, read back from the bag that ``Recorder`` made of it."""
+"""Labels and reports of a drive, read back from the bag that ``Recorder`` wrote."""
 
 from __future__ import annotations
 
@@ -27,8 +27,10 @@ Report = dict[str, Any]
 
 @dataclass
 class Recording:
-    """labels: by sweep's stamp and branch, (N,) class ids. segmenter, adapter: what they reported, with the newest
-    sweep's stamp by then."""
+    """labels: by sweep's stamp and branch, (N,) uint8 class ids.
+
+    segmenter, adapter: their reports (``read_diagnostics``), each with the stamp of the newest sweep by then.
+    """
 
     labels: dict[int, dict[Branch, NDArray[np.uint8]]] = field(default_factory=dict)
     segmenter: list[tuple[int, Report]] = field(default_factory=list)
@@ -58,22 +60,24 @@ class Recording:
         return (max(self.labels) - min(self.labels)) / 1e9 if self.labels else 0.0
 
     def frames_before(self, time_ns: int) -> int:
-        """How many labelled sweeps are no later."""
+        """How many labelled sweeps have this stamp or an earlier one."""
         return sum(stamp <= time_ns for stamp in self.labels)
 
-    def moments(self, counter: str) -> list[tuple[int, Report]]:
-        """When a counter of the adapter's rose, once a step, and what was reported then."""
+    def events(self, counter: str) -> list[tuple[int, Report]]:
+        """The times at which one of the adapter's counters rose, once for each step, with the report of that time."""
         found, before = [], 0
         for time_ns, report in self.adapter:
             now = report.get(counter, 0)
-            # A process that was started again counts anew.
+            # A process that was started again counts from zero.
             found += [(time_ns, report)] * (now - before if now >= before else now)
             before = now
         return found
 
     def lost_in_swaps(self, sweeps: Iterable[int]) -> list[int]:
-        """Those of the sweeps (by stamp) that got no labels while the segmenter exchanged its weights: from the report
-        before an exchange to the second one after it."""
+        """The sweeps (by stamp) without labels while the segmenter exchanged its weights.
+
+        An exchange lasts from the report before it to the second one after it.
+        """
         times = [time_ns for time_ns, _ in self.segmenter]
         swaps = [report.get("swaps", 0) for _, report in self.segmenter]
         exchanged = [place for place in range(1, len(swaps)) if swaps[place] > swaps[place - 1]]

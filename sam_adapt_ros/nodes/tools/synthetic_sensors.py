@@ -1,4 +1,4 @@
-"""A camera and a LiDAR that say the same again and again, so as to measure the segmenter under their load."""
+"""A camera and a LiDAR that repeat one frame, to measure the segmenter under their load."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from sensor_msgs.msg import Image, PointCloud2, PointField
 from sam_adapt_ros.messages import stamp_ns
 from sam_adapt_ros.nodes.diagnostics.segmenter_status import read_diagnostics
 from sam_adapt_ros.nodes.segmenter.publishers import byte_array
-from sam_adapt_ros.nodes.tools.background_node import Companion
+from sam_adapt_ros.nodes.tools.background_node import BackgroundNode
 from sam_adapt_ros.nodes.tools.recorder import DIAGNOSTICS, LABELS
 
 START_TIMEOUT_S = 120.0
-LAST_WORDS_S = 10.0
+DRAIN_TIMEOUT_S = 10.0
 
 
-class Sensors(Companion):
-    """Publishes sweeps (``/points``), raw images (``/image``) and odometry, and hears labels and diagnostics.
+class SyntheticSensors(BackgroundNode):
+    """Publishes sweeps (``/points``), raw images (``/image``) and odometry; receives labels and diagnostics.
 
-    ages_ms: of the labels when they came, since their sweep's stamp.
+    ages_ms: age of the labels when they arrived, since their sweep's stamp.
     """
 
-    name = "sensors"
+    name = "synthetic_sensors"
 
     def __init__(self, points: NDArray[np.floating], image: NDArray[np.uint8]) -> None:
         """points: (N, 3) metres. image: (H, W, 3) BGR."""
@@ -48,16 +48,16 @@ class Sensors(Companion):
         self._diagnostics: dict[str, Any] = {}
 
     def wait_for_segmenter(self) -> None:
-        """Until somebody listens. Raises TimeoutError."""
+        """Blocks until it has subscribed to everything. Raises TimeoutError."""
         deadline = time.monotonic() + START_TIMEOUT_S
-        while not all(publisher.get_subscription_count() for publisher, _ in self._spoken):
+        while not all(publisher.get_subscription_count() for publisher, _ in self._outputs):
             if time.monotonic() > deadline:
-                raise TimeoutError("the segmenter did not start")
+                raise TimeoutError(f"the segmenter has not subscribed within {START_TIMEOUT_S:g} s")
             time.sleep(0.1)
         time.sleep(0.5)
 
     def drive(self, frames: int, rate: float, warm_up: int) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Sends so many frames, ``rate`` a second; returns the last diagnostics, and those after ``warm_up`` frames."""
+        """Publishes frames at ``rate`` Hz; returns the last diagnostics, and those after ``warm_up`` frames."""
         warm: dict[str, Any] = {}
         start = time.monotonic()
         for frame in range(frames):
@@ -65,17 +65,17 @@ class Sensors(Companion):
             if frame == warm_up:
                 warm = self._diagnostics
             stamp = divmod(time.time_ns(), 1_000_000_000)
-            for publisher, message in self._spoken:
+            for publisher, message in self._outputs:
                 message.header.stamp.sec, message.header.stamp.nanosec = stamp
                 publisher.publish(message)
-        deadline = time.monotonic() + LAST_WORDS_S
+        deadline = time.monotonic() + DRAIN_TIMEOUT_S
         while len(self.ages_ms) < frames and time.monotonic() < deadline:
             time.sleep(0.1)
-        time.sleep(2.0)  # for diagnostics that know of the last frame
+        time.sleep(2.0)  # until diagnostics cover the last frame
         return self._diagnostics, warm
 
-    def _open(self, node: Node) -> None:
-        self._spoken = [
+    def _connect(self, node: Node) -> None:
+        self._outputs = [
             (node.create_publisher(Odometry, "/odom", 10), self._pose),
             (node.create_publisher(Image, "/image", 10), self._image),
             (node.create_publisher(PointCloud2, "/points", 10), self._sweep),

@@ -19,7 +19,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import String
 
 from sam_adapt_ros.adaptation import Record, WeightStore
-from sam_adapt_ros.nodes.tools.node_process import SegmenterProcess
+from sam_adapt_ros.nodes.tools.node_process import NodeProcess
 
 Start = Callable[..., AdapterChild]
 ROUND = {"normalizing", "labelling", "training", "judging"}
@@ -235,7 +235,7 @@ def test_kills_at_random_instants_leave_stream_and_store_whole_and_learning_resu
     generator = random.Random(kills)
     store = store_of(folder)
     log = (folder / "segmenter.log").open("w")
-    segmenter = SegmenterProcess(adapter_config(weights, calibration, folder / "store"), log=log)
+    segmenter = NodeProcess("segmenter", adapter_config(weights, calibration, folder / "store"), log=log)
     with log, segmenter, rig.driving(period=0.2, labels=False) as stamps:
         until(lambda: rig.labels, 60.0, "the first labels")
         first = min(rig.labels)

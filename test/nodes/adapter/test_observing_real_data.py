@@ -13,8 +13,8 @@ from node_support import save_weights, until
 
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.datasets import kitti_raw
-from sam_adapt_ros.nodes.tools.launcher import with_calibration_of
-from sam_adapt_ros.nodes.tools.node_process import SegmenterProcess
+from sam_adapt_ros.nodes.tools.launch_arguments import bag_calibration
+from sam_adapt_ros.nodes.tools.node_process import NodeProcess
 from sam_adapt_ros.nodes.tools.player import play
 
 SWEEPS = 12
@@ -45,9 +45,10 @@ def test_a_clip_that_is_too_short_does_not_end_in_silence(
         "adaptation.resources.nice": 0,
         "adaptation.buffer.held_out": 0.0,  # wherever the clip begins
     }
-    config = with_calibration_of(Config.load("kitti", values), bag)
+    config = Config.load("kitti", values)
+    config = config.updated(bag_calibration(config, bag))
     segmenter_log = tmp_path / "segmenter.log"
-    with segmenter_log.open("w") as log, SegmenterProcess(config, log=log, use_sim_time=True):
+    with segmenter_log.open("w") as log, NodeProcess("segmenter", config, log=log, use_sim_time=True):
         adapter = server.start(config, tmp_path)
         try:
             until((tmp_path / "adapter.log").exists, 10.0, "the adapter")

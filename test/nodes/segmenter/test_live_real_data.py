@@ -18,8 +18,8 @@ from sam_adapt_ros.config import Config
 from sam_adapt_ros.datasets import kitti_raw, nuscenes
 from sam_adapt_ros.messages import read_labels, stamp_ns
 from sam_adapt_ros.nodes.diagnostics.segmenter_status import read_diagnostics
-from sam_adapt_ros.nodes.tools.launcher import with_calibration_of
-from sam_adapt_ros.nodes.tools.node_process import SegmenterProcess
+from sam_adapt_ros.nodes.tools.launch_arguments import bag_calibration
+from sam_adapt_ros.nodes.tools.node_process import NodeProcess
 from sam_adapt_ros.nodes.tools.player import play
 from sam_adapt_ros.nodes.tools.recorder import LABELS, TOPICS, Recorder
 from sam_adapt_ros.segmentation import load_segmenter
@@ -56,7 +56,8 @@ def test_live_labels_equal_those_of_a_replay(drive: tuple[str, Path], weights: P
         "sync.camera_timeout": 2.0,  # nothing is lost to other processes that take the cores
         "transforms.timeout": 2.0,
     }
-    config = with_calibration_of(Config.load(preset, overrides), bag)
+    config = Config.load(preset, overrides)
+    config = config.updated(bag_calibration(config, bag))
     cameras = list(config.cameras)
     with BagReader(bag, config) as reader:
         expected = {frame.stamp_ns: frame for frame in reader.frames()}
@@ -64,7 +65,7 @@ def test_live_labels_equal_those_of_a_replay(drive: tuple[str, Path], weights: P
     topics = {**TOPICS, **{f"/segmenter/overlay/{name}/compressed": CompressedImage for name in cameras}}
     with (
         (tmp_path / "log").open("w") as log,
-        SegmenterProcess(config, log=log),
+        NodeProcess("segmenter", config, log=log),
         Recorder(tmp_path / "out", topics) as out,
     ):
         sensors = [

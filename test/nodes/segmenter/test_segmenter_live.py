@@ -28,7 +28,7 @@ from rcl_interfaces.srv import SetParameters
 from sensor_msgs.msg import CompressedImage, PointCloud2, PointField
 
 from sam_adapt_ros.messages import read_labels, read_points
-from sam_adapt_ros.nodes.tools.node_process import SegmenterProcess
+from sam_adapt_ros.nodes.tools.node_process import NodeProcess
 from sam_adapt_ros.taxonomy import Taxonomy
 
 CLASSES = len(Taxonomy.load("town"))
@@ -386,7 +386,7 @@ def test_a_thousand_frames_lose_nothing_and_leave_no_memory_behind(rig: Rig) -> 
     assert _set(rig, "segmenter.queue_size", 2)[0]
 
 
-def test_the_log_names_what_was_waited_for(rig: Rig, segmenter: SegmenterProcess) -> None:
+def test_the_log_names_what_was_waited_for(rig: Rig, segmenter: NodeProcess) -> None:
     log = segmenter.log_path.read_text()  # type: ignore[attr-defined]
     assert "waiting for" in log
     assert "/points" in log

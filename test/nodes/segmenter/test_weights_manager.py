@@ -51,7 +51,7 @@ from sam_adapt_ros.nodes.segmenter import weights_manager as following
 from sam_adapt_ros.nodes.segmenter.hot_swap import Model
 from sam_adapt_ros.nodes.segmenter.inference import Labelling
 from sam_adapt_ros.nodes.segmenter.weights_manager import Following
-from sam_adapt_ros.nodes.tools.node_process import SegmenterProcess
+from sam_adapt_ros.nodes.tools.node_process import NodeProcess
 from sam_adapt_ros.segmentation import Segmenter
 from sam_adapt_ros.segmentation import weights as weights_files
 from sam_adapt_ros.segmentation.weights import Weights
@@ -705,7 +705,7 @@ def test_the_node_takes_what_is_promoted_and_rolls_back_what_falls(
     log_path = tmp_path / "log"
     # Nothing but what it is told makes it look in time.
     config = make_config(source, calibration, ("front",), **values, **{"adaptation.store.poll_period": 1000.0})
-    with log_path.open("w") as log, SegmenterProcess(config, log=log):
+    with log_path.open("w") as log, NodeProcess("segmenter", config, log=log):
         until(lambda: rig.publishers["points"].get_subscription_count(), 90.0, "the segmenter")
         rig.ask(cameras=("front",), timeout=60.0)
         before = rig.report()
@@ -742,7 +742,10 @@ def test_a_restart_picks_up_the_promoted_version_and_the_store_decides_from_then
     first, second = promote(store, varied(source, 1)), store.add(varied(source, 2), Record())
     expected = {version.name: labels_of(version.path) for version in (first, second)}
     log_path = tmp_path / "log"
-    with log_path.open("w") as log, SegmenterProcess(make_config(source, calibration, ("front",), **values), log=log):
+    with (
+        log_path.open("w") as log,
+        NodeProcess("segmenter", make_config(source, calibration, ("front",), **values), log=log),
+    ):
         until(lambda: rig.publishers["points"].get_subscription_count(), 90.0, "the segmenter")
         rig.ask(cameras=("front",), timeout=60.0)
         assert rig.report()["running"] == first.name

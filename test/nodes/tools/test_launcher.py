@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -23,16 +24,17 @@ from sensor_msgs.msg import PointCloud2
 from sam_adapt_ros.bags import BagWriter
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.messages import encode_cloud
-from sam_adapt_ros.nodes import adapter_node as adapter
-from sam_adapt_ros.nodes.diagnostics import segmenter_status as diagnostics
-from sam_adapt_ros.nodes.tools import adapter_client as adapter_listener
-from sam_adapt_ros.nodes.tools import launcher as run
+from sam_adapt_ros.nodes import adapter_node
+from sam_adapt_ros.nodes.diagnostics import segmenter_status
+from sam_adapt_ros.nodes.tools import adapter_client
+from sam_adapt_ros.nodes.tools.launch_arguments import LaunchArguments
+from sam_adapt_ros.nodes.tools.launcher import play_to_nodes
 
 FRAMES = 3
 
 
 class Nodes:
-    """A segmenter that only listens, and an adapter that only speaks."""
+    """A segmenter that only subscribes, and an adapter that only publishes its status."""
 
     def __init__(self) -> None:
         self.sweeps = 0
@@ -53,7 +55,7 @@ class Nodes:
 
     def _speak(self) -> None:
         if self._says:
-            status = diagnostics.status(DiagnosticStatus.OK, "car/adapter: learning", "", self._says)
+            status = segmenter_status.status(DiagnosticStatus.OK, "car/adapter: learning", "", self._says)
             self._publisher.publish(DiagnosticArray(status=[status]))
 
     def _take(self, message: PointCloud2) -> None:
@@ -85,10 +87,19 @@ def bag(tmp_path: Path) -> Path:
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Config:
     """Observes."""
-    monkeypatch.setattr(adapter, "RUN_DRY_S", 0.2)
+    monkeypatch.setattr(adapter_node, "RUN_DRY_S", 0.2)
     caplog.set_level(logging.INFO, "sam_adapt_ros")
     observing = {"adaptation.mode": "observe", "adaptation.store.folder": str(tmp_path / "store")}
     return make_config(tmp_path / "weights", tmp_path / "calibration", (), **observing)
+
+
+def play(bag: Path, config: Config, stop: threading.Event) -> Future[None]:
+    """In the background, until the adapter has summed it up."""
+    arguments = LaunchArguments(bag=str(bag), namespace="/car")
+    pool = ThreadPoolExecutor(1)
+    playing = pool.submit(play_to_nodes, arguments, config, stop, until_settled=True)
+    pool.shutdown(wait=False)
+    return playing
 
 
 def test_a_bag_that_is_observed_waits_for_the_adapter_at_both_ends(
@@ -96,7 +107,7 @@ def test_a_bag_that_is_observed_waits_for_the_adapter_at_both_ends(
 ) -> None:
     stop = threading.Event()
     nodes.say(phase="waiting")
-    playing = run._Playing(bag, config, "/car", 1.0, 1, True, stop)
+    playing = play(bag, config, stop)
     try:
         until(lambda: "waiting for the adapter to open its store" in caplog.text, what="waits for it")
         assert not stop.wait(1.0)
@@ -106,26 +117,26 @@ def test_a_bag_that_is_observed_waits_for_the_adapter_at_both_ends(
         nodes.say(phase="labelling", round=0, settled=0)
         until(lambda: "sum up what it observed (labelling)" in caplog.text, what="waits for its round")
         assert not stop.wait(0.5)
-        assert not playing.ended
+        assert not playing.done()
         nodes.say(phase="watching", round=1, settled=1)
-        until(lambda: playing.ended, what="end")
+        until(playing.done, what="end")
     finally:
         stop.set()
-    assert playing.failure is None
+    playing.result()
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 def test_an_adapter_that_says_nothing_is_not_waited_for_long(
     nodes: Nodes, bag: Path, config: Config, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(adapter_listener, "OPEN_TIMEOUT_S", 0.5)
-    monkeypatch.setattr(adapter_listener, "PHASE_TIMEOUT_S", 0.5)
-    playing = run._Playing(bag, config, "/car", 1.0, 1, True, threading.Event())
-    until(lambda: playing.ended, what="end")
+    monkeypatch.setattr(adapter_client, "OPEN_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(adapter_client, "PHASE_TIMEOUT_S", 0.5)
+    playing = play(bag, config, threading.Event())
+    until(playing.done, what="end")
     assert nodes.sweeps == FRAMES
-    assert "not open after 0.5 s: the bag is played all the same" in caplog.text
+    assert "not opened its store within 0.5 s: the bag is played all the same" in caplog.text
     assert "(its store is not open), 0.5 s at most" in caplog.text
-    assert "has not come further in 0.5 s: it is ended" in caplog.text
+    assert "no progress for 0.5 s: it is stopped without a summary" in caplog.text
 
 
 @pytest.mark.parametrize("values", [{"adaptation.mode": "source_free"}, {"adaptation.store.folder": ""}])
@@ -133,8 +144,8 @@ def test_other_bags_wait_for_no_adapter(
     nodes: Nodes, bag: Path, config: Config, caplog: pytest.LogCaptureFixture, values: dict[str, str]
 ) -> None:
     config = Config.from_flat({**config.to_flat(), **values})
-    playing = run._Playing(bag, config, "/car", 1.0, 1, True, threading.Event())
-    until(lambda: playing.ended, what="end")
+    playing = play(bag, config, threading.Event())
+    until(playing.done, what="end")
     assert nodes.sweeps == FRAMES
     assert "waiting for the adapter" not in caplog.text
 

@@ -18,11 +18,17 @@ import yaml
 from node_support import CAMERAS, Rig, make_config, until
 
 from sam_adapt_ros.config import Config
-from sam_adapt_ros.nodes import fastdds as dds
-from sam_adapt_ros.nodes.tools import node_process as process
-from sam_adapt_ros.nodes.tools.node_process import AdapterProcess, SegmenterProcess, parameter_file
+from sam_adapt_ros.nodes import fastdds
+from sam_adapt_ros.nodes.tools import node_process
+from sam_adapt_ros.nodes.tools.node_process import NodeProcess, describe_exit, parameter_file
 
 NODE = [sys.executable, "-m", "sam_adapt_ros.nodes.segmenter_node", "--ros-args"]
+
+
+def launch(parameters: Path, **arguments: str) -> str:
+    """The code of a process that does what ``sam-adapt run`` does."""
+    given = {"params_file": str(parameters), **arguments}
+    return f"from sam_adapt_ros.nodes.tools import launcher\nexit(launcher.run(launcher.LaunchArguments(**{given!r})))"
 
 
 def children(pid: int) -> dict[str, int]:
@@ -30,7 +36,11 @@ def children(pid: int) -> dict[str, int]:
     found = {}
     for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
         command = Path(f"/proc/{child}/cmdline").read_text().split("\0")
-        found |= {word.rpartition(".")[2]: int(child) for word in command if word.startswith("sam_adapt_ros.nodes.")}
+        found |= {
+            word.rpartition(".")[2].removesuffix("_node"): int(child)
+            for word in command
+            if word.startswith("sam_adapt_ros.nodes.")
+        }
     return found
 
 
@@ -66,7 +76,10 @@ def test_wrong_parameters_end_it_with_their_names() -> None:
 
 def test_sigterm_in_mid_stream_ends_it_cleanly(weights: Path, calibration: Path, tmp_path: Path) -> None:
     log_path = tmp_path / "log"
-    with log_path.open("w") as log, SegmenterProcess(make_config(weights, calibration, CAMERAS), log=log) as segmenter:
+    with (
+        log_path.open("w") as log,
+        NodeProcess("segmenter", make_config(weights, calibration, CAMERAS), log=log) as segmenter,
+    ):
         rig = Rig()
         try:
             rig.wait_for_segmenter()
@@ -91,9 +104,8 @@ def test_run_supervises_a_namespaced_segmenter_and_ends_on_ctrl_c(
     parameters = tmp_path / "params.yaml"
     content: dict[str, Any] = parameter_file(make_config(weights, calibration, CAMERAS))
     parameters.write_text(yaml.safe_dump(content))
-    code = (
-        "from sam_adapt_ros.nodes import process, run; process.SETTLED_S = 0.0\n"
-        f"exit(run.run({str(parameters)!r}, mode='off', namespace='car'))"
+    code = "from sam_adapt_ros.nodes.tools import node_process; node_process.SETTLED_S = 0.0\n" + launch(
+        parameters, mode="off", namespace="car"
     )
     log_path = tmp_path / "log"
     with log_path.open("w") as log:
@@ -112,13 +124,13 @@ def test_run_supervises_a_namespaced_segmenter_and_ends_on_ctrl_c(
     assert "ended: " in log_path.read_text()
 
 
-def test_an_adapter_that_dies_is_started_again_and_nobody_else_is_touched(
+def test_an_adapter_that_was_killed_is_started_again_and_the_segmenter_labels_on(
     weights: Path, calibration: Path, tmp_path: Path
 ) -> None:
     parameters = tmp_path / "params.yaml"
     content: dict[str, Any] = parameter_file(make_config(weights, calibration, CAMERAS))
     parameters.write_text(yaml.safe_dump(content))
-    code = f"from sam_adapt_ros.nodes import run; exit(run.run({str(parameters)!r}, store={str(tmp_path / 'store')!r}))"
+    code = launch(parameters, store=str(tmp_path / "store"))
     log_path = tmp_path / "log"
     with log_path.open("w") as log:
         ran = subprocess.Popen([sys.executable, "-c", code], stdout=log, stderr=log, start_new_session=True)
@@ -154,7 +166,7 @@ def test_nodes_end_with_a_supervisor_that_is_killed(
     parameters = tmp_path / "params.yaml"
     content: dict[str, Any] = parameter_file(make_config(weights, calibration, CAMERAS))
     parameters.write_text(yaml.safe_dump(content))
-    code = f"from sam_adapt_ros.nodes import run; exit(run.run({str(parameters)!r}, store={str(tmp_path / 'store')!r}))"
+    code = launch(parameters, store=str(tmp_path / "store"))
     log_path = tmp_path / "log"
     with log_path.open("w") as log:
         ran = subprocess.Popen([sys.executable, "-c", code], stdout=log, stderr=log, start_new_session=True)
@@ -179,14 +191,14 @@ def test_nodes_end_with_a_supervisor_that_is_killed(
     assert "Traceback" not in said
 
 
-def test_a_node_that_nobody_supervises_outlives_who_started_it(tmp_path: Path) -> None:
+def test_a_node_without_supervisor_outlives_the_process_that_started_it(tmp_path: Path) -> None:
     """As with ``ros2 run`` in a shell that is closed."""
     code = (
         "import os, subprocess, sys\n"
         f"node = subprocess.Popen({NODE!r} + ['-p', 'segmenter.autostart:=false'], stdout=2, start_new_session=True)\n"
         "print(node.pid, flush=True)"
     )
-    environment = {name: value for name, value in os.environ.items() if name != process.SUPERVISOR}
+    environment = {name: value for name, value in os.environ.items() if name != node_process.SUPERVISOR}
     with (tmp_path / "log").open("w") as log:
         ran = subprocess.run(
             [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=log, text=True, env=environment, timeout=60
@@ -200,10 +212,9 @@ def test_a_node_that_nobody_supervises_outlives_who_started_it(tmp_path: Path) -
         os.kill(pid, signal.SIGKILL)
 
 
-def test_whoever_is_killed_leaves_no_parameters_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_supervisor_leaves_no_parameter_file_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(AdapterProcess, "node", "no_such_node")
-    it = AdapterProcess(Config())
+    it = NodeProcess("no_such_node", Config())
     it.start()
     try:
         assert list(tmp_path.iterdir()) == []
@@ -211,42 +222,57 @@ def test_whoever_is_killed_leaves_no_parameters_behind(tmp_path: Path, monkeypat
         it.stop()
 
 
-def test_one_that_keeps_dying_is_started_ever_more_seldom(
-    weights: Path, calibration: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_exits_are_described() -> None:
+    assert describe_exit(3) == "ended with code 3"
+    assert describe_exit(-signal.SIGTERM) == "was ended by SIGTERM"
+    assert describe_exit(-signal.SIGKILL) == "was ended by SIGKILL (as the kernel does when memory runs out)"
+
+
+def test_the_delay_before_restarts_doubles(
+    weights: Path,
+    calibration: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(AdapterProcess, "node", "no_such_node")
-    monkeypatch.setattr(process, "FIRST_DELAY_S", 0.1)
-    monkeypatch.setattr(process, "LONGEST_DELAY_S", 0.4)
+    monkeypatch.setattr(node_process, "FIRST_DELAY_S", 0.1)
+    monkeypatch.setattr(node_process, "LONGEST_DELAY_S", 0.4)
     delays = []
-    with (tmp_path / "log").open("w") as log, AdapterProcess(make_config(weights, calibration, CAMERAS), log=log) as it:
+    with (
+        (tmp_path / "log").open("w") as log,
+        NodeProcess("no_such_node", make_config(weights, calibration, CAMERAS), log=log) as it,
+    ):
         for _ in range(4):
             until(lambda: it.exit_code is not None, 20.0)
             dead, first = time.monotonic(), it.process
             while it.process is first:
                 it.keep_running()
             delays.append(time.monotonic() - dead)
-    assert it.deaths == 4
+    assert it.restarts == 4
+    assert "the no_such_node ended with code 1; its log says why; it is started again in 0.1 s" in caplog.text
     for delay, expected in zip(delays, (0.1, 0.2, 0.4, 0.4), strict=True):
         assert expected <= delay < expected + 0.3
 
 
-def test_one_that_cannot_be_started_again_is_tried_again(
+def test_a_restart_that_fails_is_tried_again(
     weights: Path, calibration: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """There is no room for its parameters for a moment: whoever supervises lives on."""
-    monkeypatch.setattr(AdapterProcess, "node", "no_such_node")
-    monkeypatch.setattr(process, "FIRST_DELAY_S", 0.1)
-    with (tmp_path / "log").open("w") as log, AdapterProcess(make_config(weights, calibration, CAMERAS), log=log) as it:
+    """For a moment the disk has no space for its parameters: the supervisor goes on."""
+    monkeypatch.setattr(node_process, "FIRST_DELAY_S", 0.1)
+    with (
+        (tmp_path / "log").open("w") as log,
+        NodeProcess("no_such_node", make_config(weights, calibration, CAMERAS), log=log) as it,
+    ):
         until(lambda: it.exit_code is not None, 20.0)
         first = it.process
         with monkeypatch.context() as patch:
             full = OSError(errno.ENOSPC, "No space left on device")
-            patch.setattr(process.tempfile, "TemporaryFile", Mock(side_effect=full))
+            patch.setattr(node_process.tempfile, "TemporaryFile", Mock(side_effect=full))
             for _ in range(8):
                 it.keep_running()
                 time.sleep(0.05)
             assert it.process is first
-            assert process.tempfile.TemporaryFile.called
+            assert node_process.tempfile.TemporaryFile.called
         until(lambda: it.keep_running() or it.process is not first, 5.0)
 
 
@@ -261,7 +287,7 @@ def test_memory_of_the_killed_is_freed_and_that_of_the_living_is_not() -> None:
     rig = Rig()
     living = segments() - before
     code = (
-        "import rclpy, time; from sam_adapt_ros.nodes import dds; dds.use_profile(); rclpy.init();"
+        "import rclpy, time; from sam_adapt_ros.nodes import fastdds; fastdds.use_profile(); rclpy.init();"
         "node = rclpy.create_node('short'); print('up', flush=True); time.sleep(60)"
     )
     ran = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
@@ -270,13 +296,13 @@ def test_memory_of_the_killed_is_freed_and_that_of_the_living_is_not() -> None:
         assert ran.stdout.readline() == "up\n"
         until(lambda: segments() - before - living, 10.0, "its memory")
         killed = segments() - before - living
-        dds.free_memory_of_the_dead(young_s=0.0)
+        fastdds.free_memory_of_the_dead(young_s=0.0)
         assert killed | living <= segments(), "all are alive"
         ran.kill()
         ran.wait()
-        dds.free_memory_of_the_dead(young_s=60.0)
+        fastdds.free_memory_of_the_dead(young_s=60.0)
         assert killed <= segments(), "too young to be judged"
-        assert dds.free_memory_of_the_dead(young_s=0.0) >= len(killed)
+        assert fastdds.free_memory_of_the_dead(young_s=0.0) >= len(killed)
         assert not killed & segments()
         assert not [name for name in killed if (Path("/dev/shm") / name.removesuffix("_el")).exists()]
         assert living <= segments()

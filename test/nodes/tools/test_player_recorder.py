@@ -148,7 +148,7 @@ def test_a_ros1_bag_is_played_in_ros2s_layout(tmp_path: Path) -> None:
 
 
 def test_it_says_who_did_not_subscribe_and_what_it_cannot_play(bag: Path, tmp_path: Path) -> None:
-    with pytest.raises(BagError, match=r"nobody subscribed to /points within 0\.5 s"):
+    with pytest.raises(BagError, match=r"/points: not subscribed to by any node within 0\.5 s"):
         play(bag, wait_for=["/points"], wait_timeout=0.5)
     with pytest.raises(BagError, match="/nothing"):
         play(bag, wait_for=["/nothing"])

@@ -17,9 +17,9 @@ def recording(labelled: list[int]) -> Recording:
     return Recording(dict.fromkeys(labelled, LABELS), segmenter, adapter)
 
 
-def test_moments_are_counted_once_and_across_a_restart() -> None:
-    assert [time for time, _ in recording([]).moments("promotions")] == [4, 4, 8]
-    assert recording([]).moments("rejections") == []
+def test_events_are_counted_once_and_across_a_restart() -> None:
+    assert [time for time, _ in recording([]).events("promotions")] == [4, 4, 8]
+    assert recording([]).events("rejections") == []
 
 
 def test_only_sweeps_around_an_exchange_are_lost_to_it() -> None:

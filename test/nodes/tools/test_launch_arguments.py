@@ -1,0 +1,110 @@
+"""What the arguments of the launch file and of ``sam-adapt run`` do to a configuration."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_args
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from sam_adapt_ros.config import AdaptationConfig, Config
+from sam_adapt_ros.errors import ConfigError
+from sam_adapt_ros.nodes.tools.launch_arguments import (
+    AUTO,
+    OFF,
+    LaunchArguments,
+    Mode,
+    bag_calibration,
+    default_store,
+    observes,
+)
+
+
+@pytest.fixture
+def params_file(tmp_path: Path) -> str:
+    """A user's own, with a mode and a store."""
+    path = tmp_path / "mine.yaml"
+    learning = {"mode": "with_source", "store.folder": str(tmp_path / "mine")}
+    path.write_text(yaml.safe_dump({"/**": {"ros__parameters": {"adaptation": learning}}}))
+    return str(path)
+
+
+def test_the_modes_are_the_schemas() -> None:
+    modes = get_args(AdaptationConfig.model_fields["mode"].annotation)
+    assert get_args(Mode) == (AUTO, *modes, OFF)
+    with pytest.raises(ValidationError, match="mode"):
+        LaunchArguments(mode="sideways")  # type: ignore[arg-type]
+
+
+def test_without_arguments_the_parameter_file_decides(params_file: str, tmp_path: Path) -> None:
+    assert LaunchArguments(params_file=params_file).configure() == Config.load(params_file)
+    config = LaunchArguments(params_file=params_file).configure({"adaptation.mode": "observe"})
+    assert config.adaptation.mode == "observe"
+
+
+def test_arguments_override_the_parameter_file(params_file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/user")
+    config = LaunchArguments(
+        params_file=params_file, mode="observe", weights="city.safetensors", sam_checkpoint="sam.pth", store="~/store"
+    ).configure()
+    assert config.adaptation.mode == "observe"
+    assert config.segmenter.weights == "city.safetensors"
+    assert (config.masks.generator, config.masks.sam.checkpoint) == ("sam_lidar+segments", "sam.pth")
+    assert config.adaptation.store.folder == "/home/user/store"
+
+
+def test_a_store_that_nobody_names_is_in_ros_home(
+    params_file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROS_HOME", str(tmp_path / "ros"))
+    assert default_store() == tmp_path / "ros" / "sam_adapt_ros" / "store"
+    assert LaunchArguments(params_file="town").configure().adaptation.store.folder == str(default_store())
+    monkeypatch.delenv("ROS_HOME")
+    monkeypatch.setenv("HOME", "/home/user")
+    assert default_store() == Path("/home/user/.ros/sam_adapt_ros/store")
+    assert LaunchArguments(params_file=params_file).configure().adaptation.store.folder == str(tmp_path / "mine")
+
+
+def test_off_starts_no_adapter_and_follows_no_store(params_file: str) -> None:
+    config = LaunchArguments(params_file=params_file, mode="off", store="/data/store").configure()
+    assert config.adaptation.store.folder == ""
+    assert not observes(config)
+    assert not observes(LaunchArguments(mode="off").configure({"adaptation.mode": "observe"}))
+    assert observes(LaunchArguments(mode="observe").configure())
+
+
+def test_time_is_simulated_while_a_bag_is_played_unless_told_otherwise() -> None:
+    assert not LaunchArguments().simulated_time
+    assert LaunchArguments(bag="/data/drive").simulated_time
+    assert LaunchArguments(use_sim_time="true").simulated_time
+    assert not LaunchArguments(use_sim_time="false", bag="/data/drive").simulated_time
+
+
+def test_a_bags_calibration_is_used_where_the_configuration_names_none(tmp_path: Path) -> None:
+    config = Config()
+    assert bag_calibration(config, tmp_path) == {}
+    (tmp_path / "calibration.yaml").touch()
+    found = {"transforms.calibration_file": str(tmp_path / "calibration.yaml")}
+    assert bag_calibration(config, tmp_path) == found
+    assert bag_calibration(config.updated({"transforms.calibration_file": "/own.yaml"}), tmp_path) == {}
+    assert (
+        LaunchArguments(params_file="kitti", bag=str(tmp_path)).parameters(Config.load("kitti")).items()
+        >= found.items()
+    )
+
+
+def test_faults_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml"):
+        LaunchArguments(params_file="nowhere").configure()
+    with pytest.raises(ConfigError, match=r"segmenter\.devise"):
+        LaunchArguments(params_file="town").configure({"segmenter.devise": "cpu"})
+
+
+def test_the_launch_file_does_not_pay_for_rclpy_or_torch() -> None:
+    code = "import sys, sam_adapt_ros.nodes.tools.launch_arguments; print({'rclpy', 'torch'} & sys.modules.keys())"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == "set()\n"
