@@ -77,8 +77,8 @@ def _config(folder: Path) -> Config:
 
 def _weights(folder: Path) -> Path:
     """Of a network that any CPU runs at this rate: the node is measured, not the model (room ``segmentation``)."""
+    from sam_adapt_ros.config import load_architecture
     from sam_adapt_ros.segmentation import weights as weights_files
-    from sam_adapt_ros.segmentation.architecture import load_architecture
     from sam_adapt_ros.segmentation.network import Network
     from sam_adapt_ros.taxonomy import Taxonomy
 

@@ -9,11 +9,11 @@ import numpy as np
 
 from sam_adapt_ros.benchmarks import Figure
 from sam_adapt_ros.branch import Branch
+from sam_adapt_ros.config import load_architecture
 from sam_adapt_ros.evaluation.segmentation_metrics import evaluate
 from sam_adapt_ros.frame import CameraView, Frame
 from sam_adapt_ros.geometry.camera import CameraModel
 from sam_adapt_ros.segmentation import Segmenter
-from sam_adapt_ros.segmentation.architecture import load_architecture
 from sam_adapt_ros.segmentation.network import Network
 from sam_adapt_ros.simulation.drive import frames
 from sam_adapt_ros.taxonomy import Taxonomy

@@ -21,7 +21,7 @@ from sam_adapt_ros.config.adaptation import (
 from sam_adapt_ros.config.masks import MaskConfig, RegionsConfig, SamConfig, SamLidarConfig, SegmentsConfig
 from sam_adapt_ros.config.presets import PRESETS, find_preset
 from sam_adapt_ros.config.pseudo_labels import EnhancementConfig, PseudoLabelConfig, SelectionConfig, VisibilityConfig
-from sam_adapt_ros.config.root import Config, find_configuration, flatten, load_recipe
+from sam_adapt_ros.config.root import Config, find_configuration, flatten, load_architecture, load_recipe
 from sam_adapt_ros.config.section import Section
 from sam_adapt_ros.config.segmentation import ArchitectureConfig, SegmenterConfig
 from sam_adapt_ros.config.sensors import CameraConfig, GroundTruthConfig, LidarConfig, SyncConfig, TransformConfig
@@ -63,5 +63,6 @@ __all__ = [
     "find_configuration",
     "find_preset",
     "flatten",
+    "load_architecture",
     "load_recipe",
 ]

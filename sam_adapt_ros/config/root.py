@@ -15,7 +15,7 @@ from sam_adapt_ros.config.adaptation import AdaptationConfig
 from sam_adapt_ros.config.masks import MaskConfig
 from sam_adapt_ros.config.pseudo_labels import PseudoLabelConfig
 from sam_adapt_ros.config.section import Section
-from sam_adapt_ros.config.segmentation import SegmenterConfig
+from sam_adapt_ros.config.segmentation import ArchitectureConfig, SegmenterConfig
 from sam_adapt_ros.config.sensors import CameraConfig, GroundTruthConfig, LidarConfig, SyncConfig, TransformConfig
 from sam_adapt_ros.config.training import TrainingConfig
 from sam_adapt_ros.errors import ConfigError, describe_validation
@@ -85,6 +85,18 @@ def load_recipe(name: str | Path) -> dict[str, Any]:
     Raises ConfigError that names the file.
     """
     return flatten(_read(_find(name, "config/recipes", "recipe")))
+
+
+def load_architecture(name: str | Path) -> ArchitectureConfig:
+    """A network's architecture: ``config/architectures/<name>.yaml`` or a YAML file.
+
+    Raises ConfigError that names the file and every field that does not fit.
+    """
+    path = _find(name, "config/architectures", "architecture")
+    try:
+        return ArchitectureConfig.model_validate(_read(path))
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {describe_validation(error)}") from None
 
 
 def _find(name: str | Path, folder: str, kind: str) -> Path:

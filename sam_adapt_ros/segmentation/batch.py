@@ -1,4 +1,4 @@
-"""Frames as the network takes them: samples (NumPy, one frame) and batches (tensors, several frames)."""
+"""The network's input: samples (NumPy, one frame) and batches (tensors, several frames)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ VOXEL_FEATURES = {"constant": 1, "offset": 4}
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One frame with the images at the network's size. P finite points of the frame's N, K images.
+    """One frame with its images at the network's size; P finite points of the frame's N, K images.
 
     points: (P, 3) float32 metres, LiDAR frame.
     camera: (P,) int8 image that sees the point, -1 = none.
@@ -65,7 +65,7 @@ class Sample:
         return sample if finite.all() else sample.only(np.asarray(finite))
 
     def only(self, keep: NDArray[np.bool_]) -> Sample:
-        """The sample with some of its points; keep: (P,) bool."""
+        """The sample with the points of ``keep`` only; (P,) bool."""
         return replace(
             self,
             points=self.points[keep],
@@ -86,14 +86,14 @@ def _resized(view: CameraView, width: int, height: int) -> NDArray[np.uint8]:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Several frames, their points in one list. P points, S of them seen, V voxels, K images.
+    """Several frames one after the other: P points, S of them seen by a camera, V occupied voxels, K images.
 
     images: (K, 3, H, W) uint8 RGB.
-    seen: (S,) int64 rows of the points that a camera sees.
-    image_of_seen: (S,) int64. uv: (S, 2) float32 pixels.
-    voxels: (V, 4) int32 frame, x, y, z. features: (V, F) float32. voxel_of_point: (P,) int64.
-    labels: (P,) int64, 255 = ignore; None when a frame has none.
-    frames: how many.
+    seen: (S,) int64 rows of the points that a camera sees. image_of_seen: (S,) int64, the image that each is in.
+    uv: (S, 2) float32 pixels of that image, centres at integers.
+    voxels: (V, 4) int32 frame, x, y, z. features: (V, F) float32. voxel_of_point: (P,) int64 rows of ``voxels``.
+    labels: (P,) int64 class ids, 255 = ignore; None when a frame has none.
+    frames: their number.
     """
 
     images: Tensor

@@ -1,4 +1,7 @@
-"""The image branch: a U-Net over a timm encoder, its features sampled where the points fall."""
+"""The image branch (2D): a U-Net over a timm encoder, whose features are sampled at the points' pixels.
+
+Ronneberger, Fischer, Brox: U-Net: Convolutional Networks for Biomedical Image Segmentation, MICCAI 2015.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +18,11 @@ from sam_adapt_ros.segmentation.heads import BranchOutput, DualHeads
 
 
 class ImageBranch(nn.Module):
-    """Images and the points' pixels -> features and logits of the points.
+    """Images and the points' pixels -> logits of the points.
 
-    The U-Net stops at the resolution of the encoder's first feature map (the image's own with ``first_stride`` 1, as
-    published, half of it otherwise): its last block would only upsample, which bilinear sampling does at the
-    points alone. Dropout acts on the two coarsest feature maps, as published.
+    The U-Net stops at the resolution of the encoder's first feature map (the image's own with ``first_stride`` 1, as in
+    xMUDA, half of it otherwise): its last block would only upsample, which bilinear sampling does for less. Dropout
+    acts on the two coarsest feature maps, as in xMUDA.
     """
 
     mean: Tensor
@@ -53,17 +56,17 @@ class ImageBranch(nn.Module):
         self.register_buffer("std", torch.tensor(architecture.image_std).view(1, 3, 1, 1), persistent=False)
 
     def feature_map(self, images: Tensor) -> Tensor:
-        """(K, 3, H, W) uint8 RGB -> (K, F, h, w), which covers the image and what pads it to a fitting size."""
+        """(K, 3, H, W) uint8 RGB -> (K, F, h, w), over the image padded on the right and below to a fitting size."""
         x = (images.float() / 255 - self.mean) / self.std
         height, width = x.shape[2:]
         x = functional.pad(x, (0, -width % self.multiple, 0, -height % self.multiple))
-        # On the CPU, convolutions are faster forward and slower backward with channels last.
+        # On a CPU, channels last is faster in the forward pass and slower in the backward pass.
         layout = torch.contiguous_format if self.training else torch.channels_last
         maps = self.encoder(x.contiguous(memory_format=layout))
         return self.decoder([*maps[:-2], self.dropout(maps[-2]), self.dropout(maps[-1])])
 
     def forward(self, images: Tensor, image_of_pixel: Tensor, uv: Tensor) -> BranchOutput:
-        """Classifies the pixels that points fall on.
+        """Predictions at M pixels.
 
         images: (K, 3, H, W) uint8 RGB.
         image_of_pixel: (M,) int64 in [0, K).
@@ -77,10 +80,9 @@ class ImageBranch(nn.Module):
 
 
 def sample_bilinear(maps: Tensor, map_of_sample: Tensor, uv: Tensor) -> Tensor:
-    """Features between the pixels of several maps.
+    """(M, F) features of several maps, interpolated bilinearly; constant beyond the border pixels.
 
-    maps: (K, F, h, w). map_of_sample: (M,) int64. uv: (M, 2) in the maps' pixels, centres at integers; the border
-    pixels' features go on beyond the border. Returns (M, F).
+    maps: (K, F, h, w). map_of_sample: (M,) int64 in [0, K). uv: (M, 2) pixels of the maps, centres at integers.
     """
     _, channels, height, width = maps.shape
     table = maps.permute(0, 2, 3, 1).reshape(-1, channels)
@@ -99,6 +101,7 @@ def sample_bilinear(maps: Tensor, map_of_sample: Tensor, uv: Tensor) -> Tensor:
 
 
 def _encoder_options(architecture: ArchitectureConfig) -> dict[str, Any]:
+    """Keyword arguments of the timm encoder: what the architecture sets differently from the encoder's own."""
     options: dict[str, Any] = {}
     if architecture.encoder_stem:
         options["stem_width"] = architecture.encoder_stem

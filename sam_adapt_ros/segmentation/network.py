@@ -47,7 +47,7 @@ class Network(nn.Module):
         """Both branches over a batch on the network's device; autocast to ``precision`` on CUDA."""
         with _autocast(batch.voxels.device, precision):
             image = self.image(batch.images, batch.image_of_seen, batch.uv)
-        # spconv's kernels know float16 and float32.
+        # spconv computes in float16 or float32, not in bfloat16.
         with _autocast(batch.voxels.device, precision if precision == torch.float16 else torch.float32):
             points = self.points(batch.voxels, batch.features, batch.voxel_of_point, batch.frames)
         return NetworkOutput(image, points)

@@ -1,4 +1,7 @@
-"""The point branch: a sparse U-Net over voxels, as published (SparseConvNet's U-Net, 1 block a level, no residual)."""
+"""The point branch (3D): a U-Net of submanifold sparse convolutions over voxels, with one block a level as in xMUDA.
+
+Graham, Engelcke, van der Maaten: 3D Semantic Segmentation with Submanifold Sparse Convolutional Networks, CVPR 2018.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ def _block(inputs: int, outputs: int, key: str) -> nn.Module:
 
 
 class _Level(nn.Module):
-    """One level of the U and, inside it, all that are coarser."""
+    """One level of the U-Net; it contains the coarser levels."""
 
     def __init__(self, widths: list[int], depth: int = 0) -> None:
         super().__init__()
@@ -49,7 +52,7 @@ class _Level(nn.Module):
 
 
 class PointBranch(nn.Module):
-    """Voxels that hold a point -> features and logits of the points.
+    """Occupied voxels -> logits of the points in them.
 
     width: m, the channels of the finest level; level l has (l + 1) m. features: channels of the voxels.
     """
@@ -64,10 +67,10 @@ class PointBranch(nn.Module):
         self.heads = DualHeads(width, classes)
 
     def forward(self, voxels: Tensor, features: Tensor, voxel_of_point: Tensor, frames: int) -> BranchOutput:
-        """Classifies points by the voxels that they are in.
+        """Predictions of P points, each that of its voxel.
 
         voxels: (V, 4) int32 frame, x, y, z; not negative, each once.
-        features: (V, F) float32, what is known of each.
+        features: (V, F) float32.
         voxel_of_point: (P,) int64 rows of ``voxels``.
         frames: how many frames the batch holds.
         """
@@ -78,7 +81,7 @@ class PointBranch(nn.Module):
             set_algorithm(self, voxels.device)
             self.algorithm_of = voxels.device
         with torch.no_grad():
-            unit = 1 << (self.levels - 1)  # every level's grid must cover its finer level's
+            unit = 1 << (self.levels - 1)  # a grid of whole coarsest cells covers the finer levels' grids
             shape = [-(-(side + 1) // unit) * unit for side in voxels[:, 1:].amax(0).tolist()]
         x = spconv.SparseConvTensor(features, voxels, shape, frames)
         output = self.heads(self.head(self.unet(self.stem(x))).features)

@@ -106,7 +106,7 @@ class Segmenter:
 
 
 def load_segmenter(config: Config) -> tuple[Segmenter, Config]:
-    """The segmenter that a configuration asks for, and the configuration with the taxonomy's name filled in.
+    """The segmenter of a configuration, and the configuration with the taxonomy's name filled in.
 
     Raises WeightsError or TaxonomyError.
     """

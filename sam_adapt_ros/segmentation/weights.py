@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from sam_adapt_ros.config import ArchitectureConfig
-from sam_adapt_ros.errors import ConfigError, WeightsError
-from sam_adapt_ros.segmentation.architecture import parse_architecture
+from sam_adapt_ros.errors import ConfigError, WeightsError, describe_validation
 from sam_adapt_ros.segmentation.network import Network
 from sam_adapt_ros.segmentation.tensor_file import load_tensors, save_tensors
 from sam_adapt_ros.taxonomy import Taxonomy
@@ -140,13 +140,15 @@ def _parse(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> 
             state={name: t.float() if t.is_floating_point() else t for name, t in tensors.items()},
             taxonomy=metadata["taxonomy"],
             classes=tuple(json.loads(metadata["classes"])),
-            architecture=parse_architecture(json.loads(metadata["architecture"])),
+            architecture=ArchitectureConfig.model_validate_json(metadata["architecture"]),
             history=tuple(json.loads(metadata["history"])),
             created=metadata["created"],
             parent=metadata["parent"],
             version=_version(tensors, metadata),
         )
-    except (ValueError, TypeError, ConfigError) as error:
+    except ValidationError as error:
+        raise WeightsError(f"{path}: architecture: {describe_validation(error)}") from None
+    except (ValueError, TypeError) as error:
         raise WeightsError(f"{path}: metadata: {error}") from None
 
 

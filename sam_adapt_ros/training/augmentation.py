@@ -1,4 +1,4 @@
-"""Random changes to a sample that leave its labels true."""
+"""Augmentation: random changes to a sample that keep its labels valid."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def augment(sample: Sample, config: AugmentationConfig, rng: np.random.Generator) -> Sample:
-    """xMUDA's augmentation. Points and images change independently; where a point falls in its image is kept.
+    """An augmented copy of a sample, as in xMUDA: points and images change independently, and every point keeps its
+    pixel's content.
 
-    The sample itself is left as it is. The random numbers drawn depend on the number of images alone.
+    The random numbers drawn depend on the number of images alone. A point whose pixel is cropped away counts as one
+    that no camera sees.
     """
     start = rng.uniform(-np.pi, np.pi)
     if config.sector < 1:
@@ -37,20 +39,21 @@ def augment(sample: Sample, config: AugmentationConfig, rng: np.random.Generator
         if width < image.shape[1]:  # else a flipped point at the very border might leave it by rounding
             own = np.flatnonzero(sample.camera == index)
             uv[own, 0] -= left
-            camera[own[(uv[own, 0] < -0.5) | (uv[own, 0] >= width - 0.5)]] = -1  # as if no camera saw them
+            camera[own[(uv[own, 0] < -0.5) | (uv[own, 0] >= width - 0.5)]] = -1
     stacked = np.stack(images) if images else sample.images
     return replace(sample, points=points, camera=camera, uv=uv, images=stacked)
 
 
 def _in_sector(points: NDArray[np.float32], start: float, share: float) -> NDArray[np.bool_]:
-    """(P,) bool: the azimuth is in the share of the circle that begins at ``start``, radians."""
+    """(P,) bool: the azimuth is in the ``share`` of the circle that begins at ``start`` radians."""
     return (np.arctan2(points[:, 1], points[:, 0]) - start) % (2 * np.pi) < share * 2 * np.pi
 
 
 def transform_points(
     points: NDArray[np.float32], config: AugmentationConfig, rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """Noise on the rotation matrix (which shears and scales a little), flip left to right, rotation about z, shift."""
+    """(P, 3) points after noise on the rotation matrix (which shears and scales a little), a flip left to right, a
+    rotation about z and a translation."""
     A = np.eye(3) + config.rotation_noise * rng.standard_normal((3, 3))
     if rng.random() < FLIP_POINTS:
         A[1] *= -1
@@ -62,7 +65,8 @@ def transform_points(
 
 
 def jitter_color(image: NDArray[np.uint8], strength: float, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Brightness, contrast and saturation, each scaled by a factor from 1 - strength to 1 + strength."""
+    """(H, W, 3) uint8 image with brightness, contrast and saturation scaled by factors from 1 - strength to
+    1 + strength, one after the other."""
     brightness, contrast, saturation = rng.uniform(max(0.0, 1 - strength), 1 + strength, 3).astype(np.float32)
     if not strength:
         return image

@@ -1,4 +1,4 @@
-"""Training batches: any batch can be built from its number alone, so that training resumes and repeats exactly."""
+"""Training batches: each is a function of its number and the seed, so that training resumes and repeats exactly."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sam_adapt_ros.training.augmentation import augment
 
 
 class BatchStream:
-    """Shuffled, augmented batches over samples held in memory (resized, uint8: 0.4 to 1 MB each)."""
+    """Shuffled, augmented batches of samples that are held in memory (0.4 to 1 MB each)."""
 
     def __init__(
         self,
@@ -33,14 +33,14 @@ class BatchStream:
         self.seed = seed
 
     def batch(self, iteration: int) -> Batch:
-        """Batch number ``iteration``: the same for the same samples and seed, whatever was built before."""
+        """Batch number ``iteration``, on the CPU; independent of the batches built before."""
         rng = np.random.default_rng((self.seed, 1, iteration))
         first = iteration * self.batch_size
         picked = [self.samples[self._at(place)] for place in range(first, first + self.batch_size)]
         return collate([augment(sample, self.augmentation, rng) for sample in picked], self.architecture)
 
     def iterate(self, start: int, stop: int, workers: int) -> Iterator[Batch]:
-        """Batches ``start`` to ``stop``, built ahead by threads (0: when they are asked for)."""
+        """Batches ``start`` to ``stop - 1``, built ahead by ``workers`` threads; 0: each when it is needed."""
         if not workers:
             yield from map(self.batch, range(start, stop))
             return
@@ -56,13 +56,13 @@ class BatchStream:
                     future.cancel()
 
     def _at(self, place: int) -> int:
-        """Which sample is at a place of the endless sequence of shuffled epochs."""
+        """The index of the sample at a place in the endless sequence of shuffled epochs."""
         epoch, within = divmod(place, len(self.samples))
         return int(np.random.default_rng((self.seed, 0, epoch)).permutation(len(self.samples))[within])
 
 
 def count_classes(samples: Sequence[Sample], classes: int) -> NDArray[np.int64]:
-    """(C,) labelled points a class over all samples."""
+    """(C,) number of labelled points by class over all samples."""
     counts = np.zeros(classes, np.int64)
     for sample in samples:
         if sample.labels is not None:

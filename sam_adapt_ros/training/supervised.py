@@ -13,12 +13,11 @@ from torch import Tensor
 
 from sam_adapt_ros.bags import BagReader
 from sam_adapt_ros.branch import Branch
-from sam_adapt_ros.config import Config
+from sam_adapt_ros.config import Config, load_architecture
 from sam_adapt_ros.errors import ConfigError, SamAdaptError
 from sam_adapt_ros.frame import Frame
 from sam_adapt_ros.progress import Progress, no_progress
 from sam_adapt_ros.segmentation import weights as weights_files
-from sam_adapt_ros.segmentation.architecture import load_architecture
 from sam_adapt_ros.segmentation.batch import Batch, Sample
 from sam_adapt_ros.segmentation.device import choose_device
 from sam_adapt_ros.segmentation.fusion import FUSIONS

@@ -4,11 +4,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from sam_adapt_ros.config import ArchitectureConfig, SegmenterConfig
+from sam_adapt_ros.config import ArchitectureConfig, SegmenterConfig, load_architecture
 from sam_adapt_ros.errors import ConfigError
 from sam_adapt_ros.frame import Frame
 from sam_adapt_ros.geometry.projection import project_all
-from sam_adapt_ros.segmentation.architecture import load_architecture
 from sam_adapt_ros.segmentation.network import Network
 from sam_adapt_ros.segmentation.segmenter import Segmenter
 from sam_adapt_ros.segmentation.sparse_convolution import HAS_CUDA

@@ -14,7 +14,7 @@ from sam_adapt_ros.segmentation.temperature_scaling import LogitScales, fit_scal
 CLASSES, POINTS, SEEN = 5, 4000, 2500
 
 
-def speak(truth, reliability, sharpness, generator):
+def make_logits(truth, reliability, sharpness, generator):
     """Logits that favour the true class in ``reliability`` of the rows, and any other one elsewhere."""
     right = generator.random(len(truth)) < reliability
     other = (truth + generator.integers(1, CLASSES, len(truth))) % CLASSES
@@ -27,8 +27,8 @@ def street(image_reliability, sharpness=8.0, seed=0):
     generator = np.random.default_rng(seed)
     truth = generator.integers(0, CLASSES, POINTS).astype(np.uint8)
     seen = np.sort(generator.permutation(POINTS)[:SEEN])
-    image = speak(truth[seen], image_reliability, sharpness, generator)
-    points = speak(truth, 0.8, sharpness, generator)
+    image = make_logits(truth[seen], image_reliability, sharpness, generator)
+    points = make_logits(truth, 0.8, sharpness, generator)
     return BranchLogits(image, points, torch.from_numpy(seen)), truth
 
 
@@ -38,7 +38,7 @@ def accuracy(logits, truth, scales):
 
 
 @pytest.mark.parametrize("reliability", [0.3, 0.55, 0.95])
-def test_the_better_branch_gets_the_word(reliability):
+def test_the_more_reliable_branch_weighs_more(reliability):
     logits, truth = street(reliability)
     scales = fit_scales([logits], [truth])
     assert (scales.image > scales.points) == (reliability > 0.8)

@@ -44,7 +44,7 @@ def test_sampling_matches_a_loop(seed: int, height: int, width: int) -> None:
 
 
 def test_resizing_keeps_points_on_their_pixels(tiny: ArchitectureConfig, make_frame: MakeFrame) -> None:
-    """A ramp image says in its colour where a pixel came from."""
+    """The colours of a ramp image are the pixels' original coordinates."""
     frame = make_frame(width=192, height=96)
     ramp = np.zeros((96, 192, 3), np.uint8)
     ramp[..., 0], ramp[..., 1] = np.arange(192), np.arange(96)[:, None]
