@@ -139,7 +139,7 @@ def encode_cloud(fields: Mapping[str, ArrayLike]) -> CloudData:
 
 
 def _columns(msg: Any) -> dict[str, NDArray[Any]]:
-    """Every field as a strided view of the message's memory (a copy where rows are padded)."""
+    """Every field by name, flattened row by row: a view of the message's memory, or a copy where rows are padded."""
     width, height, step, row_step = int(msg.width), int(msg.height), int(msg.point_step), int(msg.row_step)
     count = width * height
     data = np.frombuffer(msg.data, np.uint8)
@@ -155,8 +155,6 @@ def _columns(msg: Any) -> dict[str, NDArray[Any]]:
             "cloud_layout",
             f"point cloud: data: row_step x height = {row_step * height} bytes expected, got {len(data)}",
         )
-    if row_step > width * step and height > 1:
-        data = np.ascontiguousarray(data.reshape(height, row_step)[:, : width * step]).reshape(-1)
     order = ">" if msg.is_bigendian else "<"
     columns: dict[str, NDArray[Any]] = {}
     for spec in msg.fields:
@@ -169,8 +167,11 @@ def _columns(msg: Any) -> dict[str, NDArray[Any]]:
             raise MessageError(
                 "cloud_layout", f"point cloud: field {name}: bytes beyond point_step = {step} (offset {offset})"
             )
-        shape, strides = ((count,), (step,)) if repeat == 1 else ((count, repeat), (step, dtype.itemsize))
-        columns[name] = np.ndarray(shape, dtype, data, offset, strides) if count else np.empty(shape, dtype)
+        if count == 0:
+            columns[name] = np.empty(0, dtype)
+            continue
+        column = np.ndarray((height, width, repeat), dtype, data, offset, (row_step, step, dtype.itemsize))
+        columns[name] = column.reshape(count, repeat) if repeat > 1 else column[:, :, 0].reshape(count)
     return columns
 
 
