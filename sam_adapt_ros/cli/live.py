@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from sam_adapt_ros.branch import NETWORK_BRANCHES
 from sam_adapt_ros.cli.app import Bag, ConfigName, Output, Overrides, app, console, print_summary
 from sam_adapt_ros.cli.configuration import AUTO, SIMULATED, choose_preset, load_config, parse_overrides
 from sam_adapt_ros.cli.progress_bar import progress_bar
@@ -114,7 +115,7 @@ def demo(
 def _print_adaptation(facts: Mapping[str, Any]) -> None:
     table = Table("mean IoU", "points that a camera sees", "all points", "2d alone", "3d alone")
     for name, branches in facts["by_branch"].items():
-        cells = (facts[name], facts["all_points"][name], branches["2d"], branches["3d"])
+        cells = (facts[name], facts["all_points"][name], *(branches[branch] for branch in NETWORK_BRANCHES))
         table.add_row(name.removeprefix("miou_"), *(f"{cell:.3f}" for cell in cells))
     console.print(table)
     share = "the domain costs no IoU" if facts["recovered"] is None else f"{facts['recovered']:.2f}"

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sam_adapt_ros.branch import Branch
 from sam_adapt_ros.config import SelectionConfig
 from sam_adapt_ros.frame import IGNORE
 
@@ -37,11 +38,11 @@ def candidates(
     Points without a finite, positive winning probability are no candidates, nor, where the image's prediction is
     asked for or has to agree, those that no camera sees.
     """
-    chosen = {"fused": fused, "2d": image, "3d": points}[config.branch]
+    chosen = {Branch.FUSED: fused, Branch.IMAGE: image, Branch.POINTS: points}[Branch(config.branch)]
     labels = chosen.argmax(1).astype(np.uint8)
     probability = np.take_along_axis(chosen, labels[:, None].astype(np.intp), 1)[:, 0].astype(np.float32)
     valid = np.isfinite(probability) & (probability > 0)
-    if config.branch == "2d" or config.require_agreement:
+    if config.branch == Branch.IMAGE or config.require_agreement:
         valid &= seen
     if config.require_agreement:
         valid &= image.argmax(1) == points.argmax(1)
