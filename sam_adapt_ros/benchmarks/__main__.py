@@ -23,7 +23,7 @@ def main() -> None:
         for module in pkgutil.iter_modules(benchmarks.__path__)
         if not module.name.startswith("_") and hasattr(_load(module.name), "run")
     )
-    parser = argparse.ArgumentParser(description="Measures the figures that the README states.")
+    parser = argparse.ArgumentParser(description="Measures the figures of docs/results.md.")
     parser.add_argument(
         "rooms", nargs="*", metavar="ROOM", help=f"which of: {', '.join(rooms)}; all when none is named"
     )

@@ -189,7 +189,7 @@ def write_results(results: Sequence[Result], config: Config, output: Path) -> No
 
 
 def run(quick: bool = False) -> list[Figure]:
-    """The figures that the README states; minutes a shift and seed."""
+    """The figures that docs/results.md states; minutes a shift and seed."""
     seeds = TEST_SEEDS[:1] if quick else TEST_SEEDS
     protocol = Protocol(frames=40, unseen_frames=12) if quick else Protocol()
     results = bench_adaptation(Config.load("town"), SHIFTS, seeds, protocol, Path("out/bench_adaptation.json"))
