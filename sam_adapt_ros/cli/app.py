@@ -59,8 +59,10 @@ Force = Annotated[bool, typer.Option("--force", help="Replace an existing output
 
 def main() -> None:
     """Console entry point: an error that the user can mend is one line, not a traceback."""
-    handler = RichHandler(console=console, show_path=False, show_time=False)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler])
+    terminal = RichHandler(console=console, show_path=False, show_time=False)
+    handler = terminal if console.is_interactive else logging.StreamHandler(sys.stdout)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
+    logging.getLogger("sam_adapt_ros").setLevel(logging.INFO)
     try:
         app()
     except SamAdaptError as error:

@@ -45,11 +45,10 @@ def replay(
     from sam_adapt_ros.pipelines.replay import replay
 
     settings = load_config(config, set, recipe, mode, [bag])
-    with progress_bar("adapting" if adapt else "labelling") as progress:
-        if adapt:
-            summary = replay_adapting(bag, settings, output, passes=passes, force=force, progress=progress)
-        else:
-            summary = replay(bag, settings, output, force=force, progress=progress)
+    if adapt:
+        summary = replay_adapting(bag, settings, output, passes=passes, force=force, stages=progress_bar)
+    else:
+        summary = replay(bag, settings, output, force=force, stages=progress_bar)
     for decision in summary.facts.get("adaptation", {}).get("decisions", ()):
         console.print(f"round: {decision['promoted'] or 'nothing'} promoted ({decision['reason']})", highlight=False)
     print_summary(summary, output)
@@ -70,9 +69,7 @@ def pseudo_label(
     from sam_adapt_ros.pipelines.pseudo_label import pseudo_label
     from sam_adapt_ros.visualization.pseudo_label_report import stage_rows
 
-    settings = load_config(config, set, bags=[bag])
-    with progress_bar("pseudo-labelling") as progress:
-        summary = pseudo_label(bag, settings, output, force=force, progress=progress)
+    summary = pseudo_label(bag, load_config(config, set, bags=[bag]), output, force=force, stages=progress_bar)
     table = Table("of the points that a camera sees, %", "coverage", "precision", "recall")
     for row in stage_rows(summary.as_dict(), "seen"):
         table.add_row(*row)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,7 +25,12 @@ from sam_adapt_ros.progress import Progress
 
 LINE_EVERY_S = 5.0
 
+PIPE_WIDTH = 160
+"""Columns where there is no terminal: topic names in tables are not to be cut."""
+
 console = Console()
+if not console.is_terminal and "COLUMNS" not in os.environ:
+    console.width = PIPE_WIDTH
 
 
 @contextmanager

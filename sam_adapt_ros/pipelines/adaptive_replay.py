@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from sam_adapt_ros import resources
@@ -19,7 +20,7 @@ from sam_adapt_ros.evaluation.timeline import Timeline
 from sam_adapt_ros.frame import Frame
 from sam_adapt_ros.pipelines.bag_frames import bag_frames, cancelled_by_interrupt, write_labels
 from sam_adapt_ros.pipelines.replay import LABELS
-from sam_adapt_ros.progress import Progress, no_progress, part_of
+from sam_adapt_ros.progress import Stages, no_stages
 from sam_adapt_ros.segmentation import Prediction, Segmenter, load_segmenter
 from sam_adapt_ros.visualization.adaptation_report import adaptation_sections
 from sam_adapt_ros.visualization.before_after import BeforeAfter
@@ -95,38 +96,37 @@ def replay_adapting(
     *,
     passes: int = 1,
     force: bool = False,
-    progress: Progress = no_progress,
+    stages: Stages = no_stages,
 ) -> RunSummary:
     """Labels every frame of ``bag``, ``passes`` times over, and learns in between.
 
     Leaves ``labels`` (a bag, of the last pass), ``store`` (weights), ``summary.json``, pictures and ``report.html``.
     Interrupted (SIGINT), it ends with the frame or the round at hand, and leaves the same of what it has done.
-    progress: called with (frames done, frames in all).
     Raises BagError, WeightsError, StoreError or CalibrationError that say what does not fit.
     """
     output.mkdir(parents=True, exist_ok=True)
     run = OnlineRun(config, fresh_folder(output / "store"))
-    config = run.config
     taxonomy = run.source.taxonomy
-    summary = RunSummary(taxonomy)
-    samples: list[ReportFrame] = []
+    summary, shown = RunSummary(taxonomy), list[ReportFrame]()
     start = time.perf_counter()
     with BagWriter(output / "labels", force=force) as writer, cancelled_by_interrupt() as token:
-        for number in range(passes):
+        for number in range(1, passes + 1):
+            last = number == passes
+            counted = summary if last else RunSummary(taxonomy)
+            with stages(f"adapting, pass {number} of {passes}") as progress:
+                for frame, _, pictured in bag_frames(bag, run.config, counted, progress, token):
+                    prediction = run.label(frame)
+                    if last:
+                        write_labels(writer, LABELS, frame, prediction.labels, prediction.probability, taxonomy)
+                        summary.add(prediction.by_branch(), frame.ground_truth)
+                        if pictured:
+                            shown.append(ReportFrame(frame, prediction.labels))
+                    run.learn(token=token)
             if token.cancelled:
                 break
-            last = number == passes - 1
-            read = summary if last else RunSummary(taxonomy)
-            for frame, _, pictured in bag_frames(bag, config, read, part_of(progress, number, passes), token):
-                prediction = run.label(frame)
-                if last:
-                    write_labels(writer, LABELS, frame, prediction.labels, prediction.probability, taxonomy)
-                    summary.add(prediction.by_branch(), frame.ground_truth)
-                    if pictured:
-                        samples.append(ReportFrame(frame, prediction.labels))
-                run.learn(token=token)
         if not token.cancelled:
-            run.learn(at_end=True, token=token)
+            with stages("learning from the last frames"):
+                run.learn(at_end=True, token=token)
     summary.seconds = time.perf_counter() - start
     summary.facts = {
         "bag": str(bag),
@@ -135,7 +135,7 @@ def replay_adapting(
         "weights": run.source.version,
         "last_weights": run.segmenter.version,
         "device": str(run.source.device),
-        "fusion": config.segmenter.fusion,
+        "fusion": run.config.segmenter.fusion,
         "adaptation": {
             **run.timeline.as_dict(),
             "passes": passes,
@@ -144,11 +144,16 @@ def replay_adapting(
             "decisions": [decision.as_dict() for decision in run.decisions],
         },
     }
-    frames = [sample.frame for sample in samples]
-    shown = [BeforeAfter(frame, run.source(frame).by_branch(), run.segmenter(frame).by_branch()) for frame in frames]
-    sections = adaptation_sections(run.timeline, summary.facts["adaptation"], shown, output / "pictures")
-    write_run_report(summary, samples, output, title=f"Adapting on {bag.name}", sections=sections)
+    with stages("drawing the report"):
+        _write_report(run, summary, shown, output, f"Adapting on {bag.name}")
     return summary
+
+
+def _write_report(run: OnlineRun, summary: RunSummary, shown: Sequence[ReportFrame], output: Path, title: str) -> None:
+    frames = [each.frame for each in shown]
+    compared = [BeforeAfter(frame, run.source(frame).by_branch(), run.segmenter(frame).by_branch()) for frame in frames]
+    sections = adaptation_sections(run.timeline, summary.facts["adaptation"], compared, output / "pictures")
+    write_run_report(summary, shown, output, title, sections)
 
 
 def fresh_folder(folder: Path) -> Path:

@@ -15,7 +15,7 @@ from sam_adapt_ros.frame import IGNORE
 from sam_adapt_ros.masks import build
 from sam_adapt_ros.pipelines.bag_frames import write_labels
 from sam_adapt_ros.pipelines.bag_pseudo_labels import BagPseudoLabels
-from sam_adapt_ros.progress import Progress, no_progress
+from sam_adapt_ros.progress import Stages, no_stages
 from sam_adapt_ros.pseudo_labels import Selection
 from sam_adapt_ros.segmentation import load_segmenter
 from sam_adapt_ros.visualization.pseudo_label_pictures import PseudoLabelFrame
@@ -26,14 +26,13 @@ TOPIC = "/pseudo_labels"
 
 
 def pseudo_label(
-    bag: Path, config: Config, output: Path, *, force: bool = False, progress: Progress = no_progress
+    bag: Path, config: Config, output: Path, *, force: bool = False, stages: Stages = no_stages
 ) -> PseudoLabelSummary:
     """Pseudo-labels every frame of ``bag`` as the adapter would; leaves ``pseudo_labels`` (a bag), ``summary.json``,
     pictures and ``report.html``.
 
     The bag's label clouds have class 255 where there is no label; ``probability`` is the ensemble's where it predicts
-    the label itself, and 0 where a mask gave it. progress: called with (frames done, frames in all), of the three
-    passes over the bag.
+    the label itself, and 0 where a mask gave it.
     Raises BagError, WeightsError, MaskError or CalibrationError that say what does not fit.
     """
     output.mkdir(parents=True, exist_ok=True)
@@ -41,7 +40,7 @@ def pseudo_label(
     taxonomy = segmenter.taxonomy
     summary = PseudoLabelSummary(taxonomy)
     shown: list[PseudoLabelFrame] = []
-    with BagWriter(output / "pseudo_labels", force=force) as writer:
+    with BagWriter(output / "pseudo_labels", force=force) as writer, stages("pseudo-labelling") as progress:
         start = time.perf_counter()
         made = BagPseudoLabels(bag, config, segmenter, build(config.masks), progress)
         pictured = evenly_spaced(len(made.selections), PICTURES)
@@ -68,7 +67,8 @@ def pseudo_label(
         "masks_by": config.masks.generator,
         "propagation": config.pseudo_labels.enhancement.propagation,
     }
-    write_pseudo_label_report(summary, shown, output, title=f"Pseudo-labels of {bag.name}")
+    with stages("drawing the report"):
+        write_pseudo_label_report(summary, shown, output, title=f"Pseudo-labels of {bag.name}")
     return summary
 
 

@@ -9,16 +9,14 @@ from sam_adapt_ros.bags import BagWriter
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.evaluation.run_summary import RunSummary
 from sam_adapt_ros.pipelines.bag_frames import bag_frames, cancelled_by_interrupt, write_labels
-from sam_adapt_ros.progress import Progress, no_progress
+from sam_adapt_ros.progress import Stages, no_stages
 from sam_adapt_ros.segmentation import load_segmenter
 from sam_adapt_ros.visualization.run_report import ReportFrame, write_run_report
 
 LABELS = "/segmentation/labels"
 
 
-def replay(
-    bag: Path, config: Config, output: Path, *, force: bool = False, progress: Progress = no_progress
-) -> RunSummary:
+def replay(bag: Path, config: Config, output: Path, *, force: bool = False, stages: Stages = no_stages) -> RunSummary:
     """Labels every frame of ``bag``; leaves ``labels`` (a bag), ``summary.json``, pictures and ``report.html``.
 
     Interrupted (SIGINT), it ends with the frame at hand and leaves the same of what it has labelled.
@@ -30,7 +28,11 @@ def replay(
     taxonomy = segmenter.taxonomy
     summary, shown = RunSummary(taxonomy), list[ReportFrame]()
     start = time.perf_counter()
-    with BagWriter(output / "labels", force=force) as writer, cancelled_by_interrupt() as token:
+    with (
+        BagWriter(output / "labels", force=force) as writer,
+        cancelled_by_interrupt() as token,
+        stages("labelling") as progress,
+    ):
         for frame, waited, pictured in bag_frames(bag, config, summary, progress, token):
             with summary.timed("model"):
                 prediction = segmenter(frame)
@@ -49,5 +51,6 @@ def replay(
         "device": str(segmenter.device),
         "fusion": config.segmenter.fusion,
     }
-    write_run_report(summary, shown, output, title=f"Replay of {bag.name}")
+    with stages("drawing the report"):
+        write_run_report(summary, shown, output, title=f"Replay of {bag.name}")
     return summary

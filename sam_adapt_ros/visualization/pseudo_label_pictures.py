@@ -49,7 +49,7 @@ def pseudo_label_picture(shown: PseudoLabelFrame, taxonomy: Taxonomy) -> Image:
     if frame.ground_truth is not None:
         panels.append(titled(view.points(frame.ground_truth), "ground truth"))
     size = (panels[0].shape[1], panels[0].shape[0] - BAND)
-    for labels, title in ((direct, "the cloud: direct propagation"), (pseudo.labels, "the cloud: as configured")):
+    for labels, title in ((direct, "point cloud: direct propagation"), (pseudo.labels, "point cloud: as configured")):
         panels.append(titled(label_view(frame, labels, taxonomy, size), title))
     return np.vstack([mosaic(panels, 2, WIDTH), legend(taxonomy, WIDTH)])
 

@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,7 @@ def test_what_was_done_before_an_interruption_is_kept(bag: Path, tmp_path: Path)
             os.kill(os.getpid(), signal.SIGINT)
 
     before = signal.getsignal(signal.SIGINT)
-    summary = replay(bag, Config.load("town"), tmp_path, progress=interrupt).as_dict()
+    summary = replay(bag, Config.load("town"), tmp_path, stages=lambda _: nullcontext(interrupt)).as_dict()
     assert summary["interrupted"]
     assert summary["frames_in"] == summary["frames_labelled"] == 2
     assert len(recorded_labels(tmp_path / "labels")) == 2
