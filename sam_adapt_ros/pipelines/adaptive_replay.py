@@ -10,7 +10,7 @@ from pathlib import Path
 from sam_adapt_ros import resources
 from sam_adapt_ros.adaptation import Version, WeightStore
 from sam_adapt_ros.adaptation.adapter import Adapter
-from sam_adapt_ros.adaptation.monitoring.deployment_monitor import Watch
+from sam_adapt_ros.adaptation.monitoring.rollback_monitor import RollbackMonitor
 from sam_adapt_ros.adaptation.promotion.gate import Decision
 from sam_adapt_ros.bags import BagWriter
 from sam_adapt_ros.cancellation import NEVER, CancellationToken
@@ -46,7 +46,7 @@ class OnlineRun:
         self.decisions: list[Decision] = []
         self.seconds_learning = 0.0
         self._version = self._source_version
-        self._monitor = Watch(config.adaptation.rollback)
+        self._monitor = RollbackMonitor(config.adaptation.rollback)
 
     def label(self, frame: Frame) -> Prediction:
         """By the weights in use; the frame is then offered to learn from, and monitored: weights that fall are rolled

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sam_adapt_ros.adaptation import StoreWatcher, WeightStore
-from sam_adapt_ros.adaptation.monitoring.deployment_monitor import Watch
+from sam_adapt_ros.adaptation.monitoring.rollback_monitor import RollbackMonitor
 from sam_adapt_ros.adaptation.weight_store.version import version_hash
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import SamAdaptError, StoreError
@@ -52,7 +52,7 @@ class Following:
         self._owed: tuple[str, str] | None = None  # a version and why the store has to roll it back
         self._found = self._asked = False
         self._retry_at, self._delay = math.inf, FIRST_DELAY_S
-        self._watch = Watch(config.adaptation.rollback)
+        self._monitor = RollbackMonitor(config.adaptation.rollback)
 
     def start(self) -> None:
         """Takes what the store has in use, or the nearest before it that is whole, before the first frame."""
@@ -68,7 +68,7 @@ class Following:
         """A frame that has been published, by the weights in use. Takes about 1.5 ms."""
         name = self._model.name
         source = name in ("", self._source)
-        reason = self._watch.observe_prediction(prediction, name, source=source, now_s=time.monotonic())
+        reason = self._monitor.observe_prediction(prediction, name, source=source, now_s=time.monotonic())
         if reason is not None:
             self._model.submit(partial(self._fall, name, reason))
 
@@ -90,7 +90,7 @@ class Following:
             "running": self._model.name or self._source or "segmenter.weights",
             "rollbacks": self.rollbacks,
             "rolled_back": self.rolled_back,
-            "watch": self._watch.state,
+            "rollback_monitor": self._monitor.state,
         }
 
     # In the background ------------------------------------------------------------------------------------------------

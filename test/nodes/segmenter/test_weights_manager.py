@@ -40,7 +40,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import String
 
 from sam_adapt_ros.adaptation import Record, StoreReader, Version, WeightStore
-from sam_adapt_ros.adaptation.monitoring import deployment_monitor
+from sam_adapt_ros.adaptation.monitoring import rollback_monitor
 from sam_adapt_ros.adaptation.weight_store.pointer import POINTER_FILE
 from sam_adapt_ros.frame import CameraView, Frame
 from sam_adapt_ros.geometry import invert
@@ -180,14 +180,18 @@ def test_it_starts_with_what_is_in_use_and_takes_what_is_promoted(
     assert car.drive(40) == 40 * [second.name]
     assert car.model.swaps == 1
     report = car.following.report()
-    assert (report["store_current"], report["running"], report["watch"]) == (second.name, second.name, "guard")
+    assert (report["store_current"], report["running"], report["rollback_monitor"]) == (
+        second.name,
+        second.name,
+        "trusted",
+    )
     store.rollback()
     car.settle()
     assert car.drive() == [first.name]
     store.rollback()
     car.settle()
     assert car.drive(30)[-1] == store.source().name
-    assert car.following.report()["watch"] == "unwatched"
+    assert car.following.report()["rollback_monitor"] == "idle"
     np.testing.assert_array_equal(car.model.current(FRAME).labels, labels_of(source))
     assert car.following.rollbacks == 0, "others rolled back"
 
@@ -354,10 +358,10 @@ def test_after_a_pause_weights_are_not_measured_by_what_was_before(
 ) -> None:
     interrupted = []
     car = make_car()
-    monkeypatch.setattr(car.following._watch, "interrupted", lambda: interrupted.append(True))
+    monkeypatch.setattr(car.following._monitor, "interrupted", lambda: interrupted.append(True))
     car.drive(3)
     assert len(interrupted) == 1, "before the first"
-    monkeypatch.setattr(deployment_monitor, "PAUSE_S", 0.1)
+    monkeypatch.setattr(rollback_monitor, "PAUSE_S", 0.1)
     time.sleep(0.15)
     car.drive()
     assert len(interrupted) == 2
@@ -410,7 +414,7 @@ def test_bad_weights_are_rolled_back(store: WeightStore, source: Path, make_car:
     assert "segmenter: one class everywhere" in store.pointer().reason
     assert car.drive(60) == 60 * [good.name]
     report = car.following.report()
-    assert (report["rollbacks"], report["watch"], report["running"]) == (1, "guard", good.name)
+    assert (report["rollbacks"], report["rollback_monitor"], report["running"]) == (1, "trusted", good.name)
     assert report["rolled_back"].startswith(f"{bad.name}: one class everywhere in 2d: 1.000")
     assert car.following.problem == ""
     # Who promotes it again, means it.
@@ -639,7 +643,7 @@ def test_a_full_collection_does_not_go_through_all_that_was_imported(source: Pat
 import gc
 from pathlib import Path
 from sam_adapt_ros.nodes.segmenter.hot_swap import Model
-from sam_adapt_ros.adaptation.monitoring import deployment_monitor
+from sam_adapt_ros.adaptation.monitoring import rollback_monitor
 from sam_adapt_ros.config import Config
 model = Model(Config.load("town", {{"segmenter.weights": {str(source)!r}}}))
 print(len(gc.get_objects()), gc.get_freeze_count())
@@ -709,7 +713,7 @@ def test_the_node_takes_what_is_promoted_and_rolls_back_what_falls(
         until(lambda: rig.publishers["points"].get_subscription_count(), 90.0, "the segmenter")
         rig.ask(cameras=("front",), timeout=60.0)
         before = rig.report()
-        assert (before["following"], before["watch"]) == (str(store.folder), "unwatched")
+        assert (before["following"], before["rollback_monitor"]) == (str(store.folder), "idle")
         sent = send_until(rig, lambda: len(rig.labels) > 25, "frames by the source")
         for version in (good, bad):
             store.promote(version)
@@ -718,7 +722,11 @@ def test_the_node_takes_what_is_promoted_and_rolls_back_what_falls(
 
             def settled(name: str = good.name, since: int = began) -> bool:
                 state = rig.diagnostics
-                return rig.now > since + 3e9 and state.get("running") == name and state.get("watch") == "guard"
+                return (
+                    rig.now > since + 3e9
+                    and state.get("running") == name
+                    and state.get("rollback_monitor") == "trusted"
+                )
 
             sent += send_until(rig, settled, f"{good.name} trusted after {version.name}")
         names = who(rig, sent, expected)
