@@ -57,6 +57,7 @@ setup(
         "scikit-image",
         "pycocotools",
         "psutil",
+        "threadpoolctl",
     ],
     extras_require={
         # CPU and CUDA builds of spconv share one module name: install exactly one.

@@ -1,6 +1,6 @@
-"""The only room with ``rclpy``: what the core does, over ROS 2 topics.
+"""The ROS 2 nodes: the only folder that imports ``rclpy``.
 
-``segmenter`` (lifecycle node) is put together from ``parameters``, ``inputs`` and ``synchronizer`` (what comes in),
-``stream`` and ``worker`` (what becomes of it), ``publishers`` and ``diagnostics`` (what goes out). ``player``,
-``recorder`` and ``run`` stand in for ``ros2 bag`` and ``ros2 launch`` where there is no ROS distribution.
+``segmenter_node`` and ``adapter_node`` are put together from ``input`` (topics to synchronized sweeps), ``segmenter``,
+``adapter`` and ``diagnostics``; ``input`` lists the way of a LiDAR message through them. ``tools`` stands in for
+``ros2 bag`` and ``ros2 launch`` where there is no ROS distribution.
 """

@@ -1,4 +1,4 @@
-"""Fast DDS: the profile that lets images through shared memory whole, and the memory of those who were killed."""
+"""Fast DDS: the profile with enough shared memory for images, and the removal of what killed processes left there."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ logger = logging.getLogger(__name__)
 
 PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
 """Fast DDS 2 (Humble, Jazzy) and 3 read one each."""
+_SHARED_MEMORY = Path("/dev/shm")
+_LOCK_FILE = re.compile(r"fastrtps_[0-9a-f]{16}_el")
+_MIN_AGE_S = 10.0
 
 
 def use_profile(environment: MutableMapping[str, str] = os.environ) -> None:
@@ -26,29 +29,24 @@ def use_profile(environment: MutableMapping[str, str] = os.environ) -> None:
         environment.update(dict.fromkeys(PROFILE_VARIABLES, path))
 
 
-_SHARED_MEMORY = Path("/dev/shm")
-_LOCK = re.compile(r"fastrtps_[0-9a-f]{16}_el")
-_YOUNG_S = 10.0
+def remove_stale_shared_memory(folder: Path = _SHARED_MEMORY, min_age_s: float = _MIN_AGE_S) -> int:
+    """Removes the shared memory of participants that were killed: up to 70 MB each with our profile, which nothing else
+    frees but ``fastdds shm clean``. Returns how many participants had left some.
 
-
-def free_memory_of_the_dead(folder: Path = _SHARED_MEMORY, young_s: float = _YOUNG_S) -> int:
-    """Removes the shared memory that participants left behind who were killed: up to 70 MB each with our profile, which
-    nobody else would ever free (``fastdds shm clean`` would). Returns how many had left some.
-
-    A segment's owner holds a lock on the file beside it, which the kernel takes from the dead. Younger files are left
-    alone: their owner may be about to lock them.
+    A segment's owner holds a lock on the file beside it, which the kernel releases when it dies. Younger files are left
+    alone: their owner may not have locked them yet.
     """
-    freed = 0
+    removed = 0
     for lock in folder.iterdir() if folder.is_dir() else ():
-        if not _LOCK.fullmatch(lock.name):
+        if not _LOCK_FILE.fullmatch(lock.name):
             continue
         with contextlib.suppress(OSError), lock.open("rb") as file:  # of another user, or gone
-            if time.time() - lock.stat().st_mtime < young_s:
+            if time.time() - lock.stat().st_mtime < min_age_s:
                 continue
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             lock.with_name(lock.name.removesuffix("_el")).unlink(missing_ok=True)
             lock.unlink()
-            freed += 1
-    if freed:
-        logger.info("shared memory freed that %d killed DDS participants had left", freed)
-    return freed
+            removed += 1
+    if removed:
+        logger.info("removed the shared memory that %d killed DDS participants had left in %s", removed, folder)
+    return removed

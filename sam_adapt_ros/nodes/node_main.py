@@ -1,4 +1,4 @@
-"""A node's life as a process: starts, spins, and ends cleanly on SIGINT and SIGTERM."""
+"""Runs a node as a process: starts it, spins, and ends cleanly on SIGINT and SIGTERM."""
 
 from __future__ import annotations
 
@@ -18,14 +18,13 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from sam_adapt_ros.errors import SamAdaptError
-from sam_adapt_ros.nodes import fastdds as dds
+from sam_adapt_ros.nodes import fastdds
 from sam_adapt_ros.nodes.tools.node_process import STOP_TIMEOUT_S, SUPERVISOR
 
 logger = logging.getLogger(__name__)
 
 N = TypeVar("N", bound=Node)
-WATCH_PERIOD_S = 0.5
-"""How often a node looks whether the process that supervises it is still there."""
+_SUPERVISOR_CHECK_PERIOD_S = 0.5
 
 
 def run_node(
@@ -34,15 +33,15 @@ def run_node(
     """Returns the exit code: 0 after a signal or the end of its supervisor, 1 when starting or spinning failed.
 
     make: makes the node. start: called before spinning, may raise SamAdaptError. stop: called with the node no longer
-    spinning, its publishers still alive. The signals are handled here, because rclpy's own handlers take the context
-    away while the last frame is still being published.
+    spinning, its publishers still alive. The signals are handled here, because rclpy's own handlers shut the context
+    down while the last frame is still being published.
     """
-    dds.use_profile()
+    fastdds.use_profile()
     rclpy.init(args=None if args is None else list(args), signal_handler_options=SignalHandlerOptions.NO)
     ended = threading.Event()
     before = {number: signal.signal(number, lambda *_: ended.set()) for number in (signal.SIGINT, signal.SIGTERM)}
     forward_logging()
-    dds.free_memory_of_the_dead()
+    fastdds.remove_stale_shared_memory()
     if supervisor := os.environ.get(SUPERVISOR):
         threading.Thread(target=_end_with, args=(int(supervisor), ended), name="supervisor", daemon=True).start()
     code = 0
@@ -73,9 +72,9 @@ def run_node(
     return code
 
 
-def leave(code: int) -> NoReturn:
-    """Ends the process at once: everything is closed by now, and taking down an interpreter that has torch in it can
-    last longer than the five seconds that ``ros2 launch`` waits before it sends worse signals."""
+def exit_now(code: int) -> NoReturn:
+    """Ends the process at once: everything is closed by now, and finalizing an interpreter that has loaded torch can
+    take longer than the five seconds that ``ros2 launch`` waits before it escalates to SIGTERM and SIGKILL."""
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -85,8 +84,8 @@ def leave(code: int) -> NoReturn:
 def _end_with(supervisor: int, ended: threading.Event) -> None:
     """Ends the node, cleanly if it can be, once the process that started it is no longer its parent."""
     while os.getppid() == supervisor:
-        time.sleep(WATCH_PERIOD_S)
-    logger.error("the process that started this node (%d) is gone: it ends", supervisor)
+        time.sleep(_SUPERVISOR_CHECK_PERIOD_S)
+    logger.error("the process that started this node (%d) is gone; the node stops, too", supervisor)
     ended.set()
     time.sleep(STOP_TIMEOUT_S)
     os._exit(1)
@@ -97,7 +96,7 @@ def _spin(executor: SingleThreadedExecutor, ended: threading.Event) -> None:
         executor.spin()
     except Exception as error:
         executor.failure = error  # type: ignore[attr-defined]
-        get_logger("runtime").fatal(f"the executor ended: {type(error).__name__}: {error}")
+        get_logger("runtime").fatal(f"the executor failed, the node stops: {type(error).__name__}: {error}")
     finally:
         ended.set()
 

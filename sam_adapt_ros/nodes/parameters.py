@@ -1,4 +1,5 @@
-"""The schema as ROS parameters: declared by their flat names, checked as a whole, some changed while running."""
+"""The configuration schema as ROS parameters: declared by their flat names, checked as a whole; some may be changed
+while the node runs."""
 
 from __future__ import annotations
 
@@ -51,19 +52,19 @@ class Parameters:
         """Called with a valid new configuration and the names that changed; may refuse by a SamAdaptError."""
         for name, value in self.config.to_flat().items():
             if name in given:
-                node.undeclare_parameter(name)  # declared anew with the schema's type: 1 was meant as 1.0
+                node.undeclare_parameter(name)  # declared anew with the schema's type: 1 may stand for 1.0
             node.declare_parameter(name, value, _descriptor(name, value), ignore_override=True)
         node.add_on_set_parameters_callback(self._set)
 
     def _set(self, parameters: Iterable[Parameter]) -> SetParametersResult:
         before = self.config.to_flat()
-        wanted = {p.name: _plain(p.value) for p in parameters if p.name in before}
+        requested = {p.name: _plain(p.value) for p in parameters if p.name in before}
         try:
-            config = Config.from_flat({**before, **wanted})
+            config = Config.from_flat({**before, **requested})
         except ConfigError as error:
             return SetParametersResult(successful=False, reason=str(error))
         after = config.to_flat()
-        changed = {name for name in wanted if after[name] != before[name]}
+        changed = {name for name in requested if after[name] != before[name]}
         fixed = sorted(changed - CHANGEABLE)
         if fixed and self.fixed_by:
             return SetParametersResult(successful=False, reason=f"{', '.join(fixed)}: {self.fixed_by}")

@@ -19,27 +19,30 @@ from std_msgs.msg import String
 from sam_adapt_ros import resources
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import ConfigError, SamAdaptError
-from sam_adapt_ros.nodes.diagnostics import segmenter_status as diagnostics
-from sam_adapt_ros.nodes.diagnostics.stream_statistics import Statistics
+from sam_adapt_ros.nodes.diagnostics.diagnostic_messages import diagnostic_array
+from sam_adapt_ros.nodes.diagnostics.segmenter_status import latency_status, model_status, stream_status
+from sam_adapt_ros.nodes.diagnostics.stream_statistics import StreamStatistics
+from sam_adapt_ros.nodes.input.frame_decoder import FrameDecoder
 from sam_adapt_ros.nodes.input.frame_stream import FrameStream
-from sam_adapt_ros.nodes.node_main import leave, run_node
+from sam_adapt_ros.nodes.input.synchronizer import SynchronizedSweep
+from sam_adapt_ros.nodes.input.work_queue import WorkQueue
+from sam_adapt_ros.nodes.node_main import exit_now, run_node
 from sam_adapt_ros.nodes.parameters import Parameters
-from sam_adapt_ros.nodes.segmenter.hot_swap import Model
-from sam_adapt_ros.nodes.segmenter.inference import Labelling
-from sam_adapt_ros.nodes.segmenter.publishers import Outputs
-from sam_adapt_ros.nodes.segmenter.weights_manager import Following
+from sam_adapt_ros.nodes.segmenter.hot_swap import SegmenterSlot
+from sam_adapt_ros.nodes.segmenter.inference import InferenceCallback
+from sam_adapt_ros.nodes.segmenter.publishers import SegmenterPublishers
+from sam_adapt_ros.nodes.segmenter.weights_manager import WeightsManager
+from sam_adapt_ros.nodes.throttled_logger import ThrottledLogger
 
-FOLLOW_PERIOD_S = 0.1
-WAITING_PERIOD_S = 5.0
 WEIGHTS_TOPIC = "adaptation/weights"
-"""Where the adapter says that the store has other weights in use."""
+"""Where the adapter announces which version the store has in use."""
 
 
 class SegmenterNode(LifecycleNode):
     """``configure`` loads the model, ``activate`` opens the stream.
 
-    With ``adaptation.store.folder`` the model is what that store has in use, and ``segmenter.weights`` says of which
-    source the store has to be; neither can be changed then before ``cleanup``.
+    With ``adaptation.store.folder`` the model is the version that this store has in use, and ``segmenter.weights`` is
+    the source model that the store has to be of; neither can be changed then before ``cleanup``.
 
     Raises ConfigError when the parameters do not fit the schema.
     """
@@ -48,20 +51,19 @@ class SegmenterNode(LifecycleNode):
         super().__init__("segmenter", automatically_declare_parameters_from_overrides=True, **kwargs)
         self.parameters = Parameters(self)
         self.parameters.apply = self._apply
-        self.statistics = Statistics()
-        self._model: Model | None = None
-        self._following: Following | None = None
-        self._nudges: tuple[Timer, Subscription] | None = None
-        self._outputs: Outputs | None = None
+        self.statistics = StreamStatistics(ThrottledLogger(self.get_logger()))
+        self._slot: SegmenterSlot | None = None
+        self._manager: WeightsManager | None = None
+        self._store_updates: tuple[Timer, Subscription] | None = None
+        self._outputs: SegmenterPublishers | None = None
         self._stream: FrameStream | None = None
-        self._reported: Counter[str] = Counter()
-        self._waited: tuple[str, float] = ("", 0.0)
+        self._queue: WorkQueue[SynchronizedSweep] | None = None
+        self._reported_drops: Counter[str] = Counter()
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         # On the steady clock: diagnostics go on while simulated time stands still.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         period = self.config.segmenter.diagnostics_period
         self._diagnostics_timer = self.create_timer(period, self._publish_diagnostics, clock=steady)
-        self.create_timer(FOLLOW_PERIOD_S, self._follow, clock=steady)
         backward = Duration(nanoseconds=-round(self.config.sync.max_backward_jump * 1e9) - 1)
         threshold = JumpThreshold(min_forward=None, min_backward=backward, on_clock_change=False)
         self._jumps = self.get_clock().create_jump_callback(threshold, post_callback=self._on_clock_jump)
@@ -75,45 +77,47 @@ class SegmenterNode(LifecycleNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         start = time.monotonic()
         try:
-            self._model = Model(self.config)
-            self._outputs = Outputs(self, list(self.config.cameras))
+            self._slot = SegmenterSlot(self.config)
+            self._outputs = SegmenterPublishers(self, list(self.config.cameras))
             if self.config.adaptation.store.folder:
-                self._follow_store(self._model)
+                self._follow_store(self._slot)
         except SamAdaptError as error:
-            self.get_logger().error(str(error))
+            self.get_logger().error(f"not configured: {error}")
             self._release()
             return TransitionCallbackReturn.FAILURE
         self.parameters.fixed_by = "can only be set before the node is configured"
-        segmenter = self._model.current
+        segmenter = self._slot.current
         self.get_logger().info(
             f"configured in {time.monotonic() - start:.1f} s: weights {segmenter.version} "
             f"({segmenter.taxonomy.name}, {len(segmenter.taxonomy)} classes) on {segmenter.device}"
         )
         return TransitionCallbackReturn.SUCCESS
 
-    def _follow_store(self, model: Model) -> None:
-        self._following = following = Following(self.config, model)
-        following.start()
-        period = self.config.adaptation.store.poll_period
+    def _follow_store(self, slot: SegmenterSlot) -> None:
+        self._manager = manager = WeightsManager(self.config, slot)
+        manager.start()
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        self._nudges = (
-            self.create_timer(period, following.look, clock=Clock(clock_type=ClockType.STEADY_TIME)),
-            # What it says is in the store as well; it only comes sooner than the next look.
-            self.create_subscription(String, WEIGHTS_TOPIC, lambda _: following.look(), latched),
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._store_updates = (
+            self.create_timer(self.config.adaptation.store.poll_period, manager.poll, clock=steady),
+            # The announcement holds nothing that is not in the store; it only comes before the next poll.
+            self.create_subscription(String, WEIGHTS_TOPIC, lambda _: manager.poll(), latched),
         )
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        assert self._model is not None and self._outputs is not None
+        assert self._slot is not None and self._outputs is not None
+        config, statistics = self.config, self.statistics
+        decoder = FrameDecoder(config, statistics)
+        monitor = self._manager.observe if self._manager is not None else None
+        inference = InferenceCallback(decoder, self._slot, self._outputs, statistics, monitor)
+        self._queue = WorkQueue(inference, config.segmenter.queue_size, self._on_drop, "inference")
         try:
-            observe = self._following.observe if self._following is not None else None
-            labelling = Labelling(self._model, self._outputs, self.statistics, observe)
-            self._stream = FrameStream(self, self.config, labelling, self.statistics, thread="inference")
+            self._stream = FrameStream(self, config, decoder, self._queue.put, statistics)
         except SamAdaptError as error:
-            self.get_logger().error(str(error))
+            self.get_logger().error(f"not activated: {error}")
+            self._close_stream()
             return TransitionCallbackReturn.FAILURE
-        self.get_logger().info(
-            f"active, {len(self.config.cameras)} cameras: {', '.join(self.config.cameras) or 'none'}"
-        )
+        self.get_logger().info(f"active, {len(config.cameras)} cameras: {', '.join(config.cameras) or 'none'}")
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -124,13 +128,7 @@ class SegmenterNode(LifecycleNode):
         self._release()
         return TransitionCallbackReturn.SUCCESS
 
-    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        self._release()
-        return TransitionCallbackReturn.SUCCESS
-
-    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        self._release()
-        return TransitionCallbackReturn.SUCCESS
+    on_shutdown = on_error = on_cleanup
 
     def autostart(self) -> None:
         """Configures and activates when the parameters say so. Raises ConfigError when that fails."""
@@ -139,12 +137,12 @@ class SegmenterNode(LifecycleNode):
             return
         for transition in (self.trigger_configure, self.trigger_activate):
             if transition() != TransitionCallbackReturn.SUCCESS:
-                raise ConfigError(f"{self.get_fully_qualified_name()} could not be started; the log says why")
+                raise ConfigError(f"{self.get_fully_qualified_name()} could not be started; its log says why")
 
     def close(self) -> None:
-        """Ends cleanly, whatever the state; says what became of the frames."""
+        """Ends cleanly, whatever the state; logs what became of the frames."""
         self._close_stream()
-        if self._model is not None:
+        if self._slot is not None:
             self._publish_diagnostics()
         self._release()
         statistics = self.statistics
@@ -156,54 +154,46 @@ class SegmenterNode(LifecycleNode):
     def _close_stream(self) -> None:
         if self._stream is not None:
             self._stream.close()
-            self._stream = None
+        if self._queue is not None:
+            self._queue.stop()
+        self._stream = self._queue = None
 
     def _release(self) -> None:
         self._close_stream()
         if self._outputs is not None:
             self._outputs.close()
-        if self._nudges is not None:
-            self.destroy_timer(self._nudges[0])
-            self.destroy_subscription(self._nudges[1])
-        if self._model is not None:
-            self._model.close()
-        self._outputs = self._model = self._following = self._nudges = None
+        if self._store_updates is not None:
+            self.destroy_timer(self._store_updates[0])
+            self.destroy_subscription(self._store_updates[1])
+        if self._slot is not None:
+            self._slot.close()
+        self._outputs = self._slot = self._manager = self._store_updates = None
         self.parameters.fixed_by = ""
 
     # Parameters -------------------------------------------------------------------------------------------------------
 
     def _apply(self, config: Config, changed: set[str]) -> None:
-        if self._following is not None and "segmenter.weights" in changed:
-            raise ConfigError("segmenter.weights: the store that is followed decides (adaptation.store.folder)")
-        if self._following is not None and "segmenter.fusion" in changed:
-            self._following.reconfigure(config)
-        elif self._model is not None and changed & {"segmenter.weights", "segmenter.fusion"}:
+        if self._manager is not None and "segmenter.weights" in changed:
+            raise ConfigError(
+                "segmenter.weights: the weight store decides which weights are in use (adaptation.store.folder); "
+                "`sam-adapt weights` changes that"
+            )
+        if self._manager is not None and "segmenter.fusion" in changed:
+            self._manager.reconfigure(config)
+        elif self._slot is not None and changed & {"segmenter.weights", "segmenter.fusion"}:
             try:
                 resources.find(config.segmenter.weights, "resource")
             except FileNotFoundError as error:
                 raise ConfigError(f"segmenter.weights: {error}") from None
-            self._model.replace(config, self._on_replaced)
+            self._slot.replace(config)
         if "segmenter.diagnostics_period" in changed:
             self._diagnostics_timer.timer_period_ns = round(config.segmenter.diagnostics_period * 1e9)
+        if self._queue is not None:
+            self._queue.queue_size = config.segmenter.queue_size
         if self._stream is not None:
             self._stream.reconfigure(config)
 
-    def _on_replaced(self, problem: str) -> None:
-        if problem:
-            self.get_logger().error(f"the weights in use stay: {problem}")
-
-    # Timers -----------------------------------------------------------------------------------------------------------
-
-    def _follow(self) -> None:
-        if self._stream is None:
-            return
-        self._stream.follow()
-        waiting = "; ".join(self._stream.waiting_for)
-        said, when = self._waited
-        now = time.monotonic()
-        if waiting != said or (waiting and now - when > WAITING_PERIOD_S):
-            self._waited = (waiting, now)
-            self.get_logger().info(f"waiting for {waiting}" if waiting else "all inputs have come")
+    # Diagnostics ------------------------------------------------------------------------------------------------------
 
     def _publish_diagnostics(self) -> None:
         name = self.get_fully_qualified_name().lstrip("/")
@@ -211,22 +201,27 @@ class SegmenterNode(LifecycleNode):
         stream = self._stream
         waiting, counts = (stream.waiting_for, stream.sync_counts) if stream is not None else (["activation"], {})
         statuses = [
-            diagnostics.stream_status(name, self.statistics, waiting, dropped - self._reported, counts),
-            diagnostics.latency_status(name, self.statistics),
-            diagnostics.model_status(name, self._model, self.config.segmenter.weights, self._following),
+            stream_status(name, self.statistics, waiting, dropped - self._reported_drops, counts),
+            latency_status(name, self.statistics),
+            model_status(name, self._slot, self.config.segmenter.weights, self._manager),
         ]
-        self._reported = dropped
-        self._diagnostics.publish(diagnostics.diagnostic_array(self.get_clock().now().to_msg(), statuses))
+        self._reported_drops = dropped
+        self._diagnostics.publish(diagnostic_array(self.get_clock().now().to_msg(), statuses))
+
+    def _on_drop(self, sweep: SynchronizedSweep, reason: str, details: str) -> None:
+        self.statistics.drop(reason, sweep.stamp_ns, details)
 
     def _on_clock_jump(self, jump: TimeJump) -> None:
-        # The stamps of the messages themselves tell the synchronizer; this is for people who wonder.
+        # The synchronizer notices it by the messages' stamps; this is for people who read the log.
         self.statistics.warn("clock_jump")
-        self.get_logger().info(f"simulated time jumped by {jump.delta.nanoseconds * 1e-9:.1f} s")
+        self.get_logger().info(
+            f"simulated time jumped by {jump.delta.nanoseconds * 1e-9:.1f} s; synchronization restarts"
+        )
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
     """Console entry point."""
-    leave(run_node(SegmenterNode, SegmenterNode.autostart, SegmenterNode.close, args))
+    exit_now(run_node(SegmenterNode, SegmenterNode.autostart, SegmenterNode.close, args))
 
 
 if __name__ == "__main__":

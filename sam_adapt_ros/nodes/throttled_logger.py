@@ -1,26 +1,38 @@
-"""Warnings in the log, each no more often than now and then."""
+"""Log messages that would otherwise repeat with every sweep."""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import Any
 
-if TYPE_CHECKING:
-    from rclpy.node import Node
-
-COMPLAINT_PERIOD_S = 5.0
-"""The same complaint is logged no more often than this."""
+FIRST_PERIOD_S, LONGEST_PERIOD_S = 5.0, 300.0
 
 
-class Complaints:
-    """Called from any thread with what is wrong, and the details of this one time."""
+class ThrottledLogger:
+    """Logs a repeated message at once, then ever more rarely: after 5 s, 10 s, ..., 300 s. For use by any thread."""
 
-    def __init__(self, node: Node) -> None:
-        self._node = node
-        self._complained: dict[str, float] = {}
+    def __init__(self, logger: Any) -> None:
+        """logger: rclpy's or Python's; anything with ``info`` and ``warning``."""
+        self._logger = logger
+        self._next: dict[
+            str, tuple[float, float]
+        ] = {}  # by message: when it may be logged again, the period after that
 
-    def __call__(self, what: str, details: str = "") -> None:
+    def warning(self, message: str, details: str = "") -> None:
+        """details: of this occurrence; messages that differ in nothing else are the same."""
+        if self._is_due(message):
+            self._logger.warning(message + details)
+
+    def info(self, message: str) -> None:
+        if self._is_due(message):
+            self._logger.info(message)
+
+    def _is_due(self, message: str) -> bool:
         now = time.monotonic()
-        if now - self._complained.get(what, -COMPLAINT_PERIOD_S) >= COMPLAINT_PERIOD_S:
-            self._complained[what] = now
-            self._node.get_logger().warning(what + details)
+        due, period = self._next.get(message, (now, FIRST_PERIOD_S))
+        if now < due:
+            return False
+        if now - due > LONGEST_PERIOD_S:  # it had stopped
+            period = FIRST_PERIOD_S
+        self._next[message] = (now + period, min(2 * period, LONGEST_PERIOD_S))
+        return True

@@ -25,7 +25,7 @@ from std_srvs.srv import SetBool, Trigger
 
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.messages import encode_labels
-from sam_adapt_ros.nodes.diagnostics.segmenter_status import read_diagnostics
+from sam_adapt_ros.nodes.diagnostics.diagnostic_messages import read_diagnostics
 from sam_adapt_ros.nodes.segmenter.publishers import byte_array
 from sam_adapt_ros.nodes.tools.node_process import parameter_file
 from sam_adapt_ros.taxonomy import Taxonomy
@@ -68,7 +68,7 @@ def adapter_config(weights: Path, calibration: Path, store: Path, **adaptation: 
 
 
 def label_message(stamp: int, points: np.ndarray) -> PointCloud2:
-    """What a segmenter might say: by height."""
+    """What a segmenter might predict: by height."""
     class_id = np.where(points[:, 2] < 0, 0, 1 + (points[:, 0] > 0)).astype(np.uint8)
     data = encode_labels(points, class_id, np.full(len(points), 0.9, np.float32), TOWN.colors)
     message = PointCloud2(
@@ -106,7 +106,7 @@ class AdapterRig(Rig):
         self.status_count, self.status = 0, {}
         until(lambda: self.status_count > 1, timeout, "the adapter's status")
         names = ("odom", "front", "side", "points", "labels")
-        expected = {name: 2 if name == "labels" else 1 for name in names}  # the rig listens to labels itself
+        expected = {name: 2 if name == "labels" else 1 for name in names}  # the rig subscribes to labels itself
         until(
             lambda: all(self.publishers[n].get_subscription_count() >= expected[n] for n in names),
             timeout,

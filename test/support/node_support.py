@@ -27,8 +27,11 @@ from sensor_msgs.msg import CompressedImage, Image, PointCloud2, PointField
 from sam_adapt_ros.config import ArchitectureConfig, Config
 from sam_adapt_ros.geometry import CameraModel, make_transform
 from sam_adapt_ros.messages import Calibration, CameraCalibration, stamp_ns
-from sam_adapt_ros.nodes import fastdds as dds
-from sam_adapt_ros.nodes.diagnostics.segmenter_status import read_diagnostics
+from sam_adapt_ros.nodes import fastdds
+from sam_adapt_ros.nodes.diagnostics.diagnostic_messages import read_diagnostics
+from sam_adapt_ros.nodes.diagnostics.stream_statistics import StreamStatistics
+from sam_adapt_ros.nodes.input.synchronizer import SynchronizedSweep
+from sam_adapt_ros.nodes.throttled_logger import ThrottledLogger
 from sam_adapt_ros.segmentation import weights as weights_files
 from sam_adapt_ros.segmentation.network import Network
 from sam_adapt_ros.taxonomy import Taxonomy
@@ -52,10 +55,10 @@ CAMERAS = ("front", "side")
 T_BASE_CAMERA = make_transform((0.2, 0.0, 1.5), (-0.5, 0.5, -0.5, 0.5))
 T_BASE_LIDAR = make_transform((0.0, 0.0, 1.8), (0.0, 0.0, 0.0, 1.0))
 
-# Parallel test runs on one machine must not hear each other.
+# Parallel test runs on one machine must not exchange messages.
 os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-dds.use_profile()
+fastdds.use_profile()
 
 
 def save_weights(path: Path, seed: int = 0, taxonomy: str = "town") -> Path:
@@ -90,6 +93,28 @@ def make_config(weights: Path, calibration: Path, cameras: Sequence[str], **valu
         **{f"cameras.{name}.image": f"/{name}/image" for name in cameras},
     }
     return Config.from_flat({**flat, **values})
+
+
+class LogRecorder:
+    """A logger that keeps its messages."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def info(self, message: str) -> None:
+        self.lines.append(message)
+
+    warning = info
+
+
+def make_statistics(log: LogRecorder | None = None) -> StreamStatistics:
+    return StreamStatistics(ThrottledLogger(log or LogRecorder()))
+
+
+def make_sweep(stamp: int = START_NS, points: np.ndarray | None = None) -> SynchronizedSweep:
+    """A sweep without images."""
+    cloud = cloud_message(stamp, random_points(3) if points is None else points)
+    return SynchronizedSweep(stamp, cloud, {}, (), arrival_ns=0, ready_ns=0)
 
 
 def random_points(count: int, seed: int = 0) -> np.ndarray:
@@ -144,7 +169,7 @@ def stamped(message: Any, stamp: int, frame_id: str) -> Any:
 
 class Rig:
     """A LiDAR, a raw camera ``front`` (reliable), a JPEG camera ``side`` (best effort) and odometry on one node, and
-    what the segmenter answers."""
+    what the segmenter publishes."""
 
     def __init__(self) -> None:
         self._context = Context()
@@ -176,7 +201,7 @@ class Rig:
 
     def _take_diagnostics(self, msg: DiagnosticArray) -> None:
         found = read_diagnostics(msg)
-        if found:  # other nodes speak on this topic, too
+        if found:  # other nodes publish on this topic, too
             self.diagnostics = found
             self.diagnostics_count += 1
 

@@ -1,69 +1,73 @@
-"""Frames and the labels predicted of them, that come on different topics in either order, brought together by stamp."""
+"""Joins sweeps with the labels predicted of them, which come on different topics in either order, by equal stamps."""
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import TypeVar
 
-F = TypeVar("F")
-L = TypeVar("L")
+from sensor_msgs.msg import PointCloud2
+
+from sam_adapt_ros.messages import stamp_ns
+from sam_adapt_ros.nodes.input.synchronizer import SynchronizedSweep
+
 T = TypeVar("T")
 
-MAX_FRAMES = 16
-"""Frames hold images: this bridges the time that the model takes, and a moment more."""
+MAX_SWEEPS = 16
+"""Sweeps hold images: this bridges the time that the segmenter takes, with a reserve."""
 MAX_LABELS = 64
-"""Labels are small, and may come long before an adapter that is kept off the processor gets to its frames."""
+"""Labels are small, and may come long before an adapter of low priority gets to its sweeps."""
 
 
-class Pairing(Generic[F, L]):
-    """Calls ``on_pair(frame, labels)`` once both of a stamp are there, in the thread that brings the second.
+class ExactTimeSync:
+    """Calls ``output(sweep, labels)`` once both of a stamp are there. For use from the executor's thread alone.
 
-    The newest wait, in the order they came in, whatever their stamps: a clock that jumps or a bag that loops cannot
-    keep anything out. counts: ``paired``, and what waited in vain: ``frame_without_labels``, ``labels_without_frame``.
+    The newest are kept, by order of arrival, whatever their stamps: a clock that jumps or a bag that loops cannot block
+    anything. counts: ``paired``, and what was given up: ``frame_without_labels``, ``labels_without_frame``.
     """
 
     def __init__(
-        self, on_pair: Callable[[F, L], None], max_frames: int = MAX_FRAMES, max_labels: int = MAX_LABELS
+        self,
+        output: Callable[[SynchronizedSweep, PointCloud2], None],
+        max_sweeps: int = MAX_SWEEPS,
+        max_labels: int = MAX_LABELS,
     ) -> None:
         self.counts: Counter[str] = Counter()
-        self._on_pair = on_pair
-        self._frames: dict[int, F] = {}  # by stamp, in the order they came
-        self._labels: dict[int, L] = {}
-        self._max_frames, self._max_labels = max_frames, max_labels
-        self._lock = threading.Lock()
+        self._output = output
+        self._sweeps: dict[int, SynchronizedSweep] = {}  # by stamp, in order of arrival
+        self._labels: dict[int, PointCloud2] = {}
+        self._max_sweeps, self._max_labels = max_sweeps, max_labels
 
-    def add_frame(self, stamp_ns: int, frame: F) -> None:
-        with self._lock:
-            labels = self._labels.pop(stamp_ns, None)
-            if labels is None:
-                self.counts["frame_without_labels"] += _keep(self._frames, stamp_ns, frame, self._max_frames)
-                return
-            self.counts["paired"] += 1
-        self._on_pair(frame, labels)
+    def add_sweep(self, sweep: SynchronizedSweep) -> None:
+        labels = self._labels.pop(sweep.stamp_ns, None)
+        if labels is None:
+            self.counts["frame_without_labels"] += _keep(self._sweeps, sweep.stamp_ns, sweep, self._max_sweeps)
+        else:
+            self._pair(sweep, labels)
 
-    def add_labels(self, stamp_ns: int, labels: L) -> None:
-        with self._lock:
-            frame = self._frames.pop(stamp_ns, None)
-            if frame is None:
-                self.counts["labels_without_frame"] += _keep(self._labels, stamp_ns, labels, self._max_labels)
-                return
-            self.counts["paired"] += 1
-        self._on_pair(frame, labels)
+    def add_labels(self, labels: PointCloud2) -> None:
+        stamp = stamp_ns(labels.header)
+        sweep = self._sweeps.pop(stamp, None)
+        if sweep is None:
+            self.counts["labels_without_frame"] += _keep(self._labels, stamp, labels, self._max_labels)
+        else:
+            self._pair(sweep, labels)
 
     @property
     def waiting(self) -> tuple[int, int]:
-        """How many frames and how many labels wait."""
-        with self._lock:
-            return len(self._frames), len(self._labels)
+        """How many sweeps and how many labels wait."""
+        return len(self._sweeps), len(self._labels)
+
+    def _pair(self, sweep: SynchronizedSweep, labels: PointCloud2) -> None:
+        self.counts["paired"] += 1
+        self._output(sweep, labels)
 
 
-def _keep(waiting: dict[int, T], stamp_ns: int, item: T, limit: int) -> int:
-    """Adds an item as the newest; returns how many went for it: the one of the same stamp, the oldest of too many."""
-    gone = int(waiting.pop(stamp_ns, None) is not None)
-    waiting[stamp_ns] = item
+def _keep(waiting: dict[int, T], stamp: int, item: T, limit: int) -> int:
+    """Adds an item as the newest; returns how many it replaced: the one of the same stamp, the oldest of too many."""
+    replaced = int(waiting.pop(stamp, None) is not None)
+    waiting[stamp] = item
     if len(waiting) > limit:
         del waiting[next(iter(waiting))]
-        gone += 1
-    return gone
+        replaced += 1
+    return replaced

@@ -1,4 +1,4 @@
-"""What services ask of a thread that is busy: done between two of its steps, answered at once all the same."""
+"""Requests of services to the training thread: served between two of its steps, answered within a second."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from sam_adapt_ros.errors import SamAdaptError
 
 logger = logging.getLogger(__name__)
 
-ANSWER_WITHIN_S = 1.0
-"""Who asks waits no longer: a step (a frame's masks, say) may take many times that."""
+MAX_ANSWER_TIME_S = 1.0
+"""A step (a frame's masks, for example) may take many times that."""
 
 
 class Answer(NamedTuple):
@@ -25,10 +25,13 @@ class Answer(NamedTuple):
 
 
 @dataclass(eq=False)
-class _Command:
+class Request:
+    """action: run in the thread. done: the message of the answer then. ends_round: the thread first leaves the round
+    that it is in. answer: None until it is answered."""
+
     action: Callable[[], object]
-    done: str  # what to answer then
-    ends_round: bool
+    done: str = ""
+    ends_round: bool = False
     answer: Answer | None = None
     answered: threading.Event = field(default_factory=threading.Event)
 
@@ -39,7 +42,7 @@ class _Command:
         except SamAdaptError as error:
             self.reply(Answer(False, str(error)))
         except Exception as error:
-            logger.exception("a request failed")
+            logger.exception("a request failed; the adapter goes on")
             self.reply(Answer(False, f"{type(error).__name__}: {error}"))
 
     def reply(self, answer: Answer) -> None:
@@ -47,63 +50,60 @@ class _Command:
         self.answered.set()
 
 
-class Commands:
-    """A queue of requests to one thread, and the bell that wakes it."""
+class RequestQueue:
+    """Requests to one thread, which ``wait`` wakes up for."""
 
     def __init__(self) -> None:
-        self._waiting: deque[_Command] = deque()
+        self._waiting: deque[Request] = deque()
         self._changed = threading.Condition()
-        self._rung = False
+        self._woken = False
 
-    # For those who ask ------------------------------------------------------------------------------------------------
+    # For other threads ------------------------------------------------------------------------------------------------
 
     def ask(self, action: Callable[[], object], done: str, ends_round: bool = False) -> Answer:
-        """Has the thread run ``action``; returns ``done``, or the error, or after a second that it will be done.
+        """Has the thread run ``action``; returns ``done``, or the error, or after a second that it will be done."""
+        request = self.put(action, done, ends_round)
+        if request.answered.wait(MAX_ANSWER_TIME_S):
+            assert request.answer is not None
+            return request.answer
+        return Answer(True, "accepted: it is done once the present step ends")
 
-        ends_round: the thread first leaves what it is in.
-        """
-        command = self.put(action, done, ends_round)
-        if command.answered.wait(ANSWER_WITHIN_S):
-            assert command.answer is not None
-            return command.answer
-        return Answer(True, "accepted: it is done once the step at hand is")
-
-    def put(self, action: Callable[[], object], done: str = "", ends_round: bool = False) -> _Command:
-        """The same without an answer."""
-        command = _Command(action, done, ends_round)
+    def put(self, action: Callable[[], object], done: str = "", ends_round: bool = False) -> Request:
+        """The same without waiting for the answer."""
+        request = Request(action, done, ends_round)
         with self._changed:
-            self._waiting.append(command)
-        self.wake()
-        return command
+            self._waiting.append(request)
+            self._changed.notify_all()
+        return request
 
     def wake(self) -> None:
-        """Ends a ``wait``, the next one if there is none."""
+        """Ends the present ``wait``, or the next one."""
         with self._changed:
-            self._rung = True
+            self._woken = True
             self._changed.notify_all()
 
     # For the thread ---------------------------------------------------------------------------------------------------
 
     def serve(self, in_round: bool = False) -> bool:
-        """Runs what was asked for, in order; False when it comes to something that ends the round that it is in."""
+        """Runs the requests in order; False when it comes to one that ends the round that the thread is in."""
         while True:
             with self._changed:
                 if not self._waiting:
                     return True
                 if in_round and self._waiting[0].ends_round:
                     return False
-                command = self._waiting.popleft()
-            command.run()
+                request = self._waiting.popleft()
+            request.run()
 
     def wait(self, timeout: float) -> None:
-        """Until ``wake`` or while nothing is asked for, at most ``timeout`` seconds."""
+        """Until ``wake`` or a request, at most ``timeout`` seconds."""
         with self._changed:
-            self._changed.wait_for(lambda: self._rung or self._waiting, timeout)
-            self._rung = False
+            self._changed.wait_for(lambda: self._woken or self._waiting, timeout)
+            self._woken = False
 
     def refuse(self, why: str) -> None:
         """Answers everything that waits."""
         with self._changed:
             waiting, self._waiting = list(self._waiting), deque()
-        for command in waiting:
-            command.reply(Answer(False, why))
+        for request in waiting:
+            request.reply(Answer(False, why))

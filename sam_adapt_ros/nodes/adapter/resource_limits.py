@@ -1,4 +1,4 @@
-"""Keeps the process out of others' way: nice level, threads, share of the GPU."""
+"""Keeps the adapter from slowing down other processes: nice level, threads, share of the GPU."""
 
 from __future__ import annotations
 
@@ -8,45 +8,27 @@ import threading
 from pathlib import Path
 
 import cv2
+from threadpoolctl import threadpool_limits
 
 from sam_adapt_ros.config import ResourceConfig
-from sam_adapt_ros.nodes.adapter.native_pools import limit_blas, limit_openmp
 
-_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _TASKS = Path("/proc/self/task")
 _AUTOGROUP = Path("/proc/self/autogroup")
-LAST = 19
-"""The nice level of those that ask for nothing but what nobody else wants."""
+LOWEST = 19
+"""The nice level at which training runs on otherwise idle processor time alone."""
 
 
-def be_modest(resources: ResourceConfig) -> None:
-    """Of the whole process; to be called before torch is imported, which is work, too."""
-    os.environ.update(dict.fromkeys(_THREADS, str(resources.threads)))  # libraries look at it when they are loaded, ...
-    limit_blas(resources.threads)  # ... and these are
+def limit_process_resources(resources: ResourceConfig) -> None:
+    """Limits the whole process. To be called before torch is imported: importing it is work, too."""
+    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(resources.threads)))  # for libraries that are loaded later
+    threadpool_limits(resources.threads, user_api="blas")  # for those that are loaded already
     cv2.setNumThreads(resources.threads)
-    be_nice(resources.nice)
+    set_nice_level(resources.nice)
 
 
-def be_nice(level: int) -> None:
-    """Lowers the priority of the process's threads, those that they will start included; never raises it.
-
-    Linux keeps the nice level by thread, and the middleware has started its own by now.
-    """
-    threads = [int(path.name) for path in _TASKS.iterdir()] if _TASKS.is_dir() else [0]
-    for thread in threads:
-        with contextlib.suppress(OSError):  # it has just ended, or is nicer already
-            os.setpriority(os.PRIO_PROCESS, thread, max(level, os.getpriority(os.PRIO_PROCESS, thread)))
-    # Where the kernel groups processes by session (autogroups), processor time is shared between sessions first, and
-    # the nice level counts only inside one. Who leads a session, as a node does that was started by a launch or a
-    # supervisor, speaks for all of it; in somebody else's session that would slow down others.
-    if os.getsid(0) == os.getpid():
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            known = int(_AUTOGROUP.read_text().split()[-1])  # "/autogroup-77 nice 0"
-            _AUTOGROUP.write_text(str(max(level, known)))
-
-
-def learn_modestly(resources: ResourceConfig, device: str) -> None:
-    """Of the thread that calls this, which is to be the one that learns, and of those that it starts.
+def limit_training_thread(resources: ResourceConfig, device: str) -> None:
+    """Limits the calling thread, which is to be the one that trains, and the threads that it starts.
 
     device: as configured, ``auto``, ``cpu`` or ``cuda``. Raises ConfigError where there is no such device.
     """
@@ -55,20 +37,38 @@ def learn_modestly(resources: ResourceConfig, device: str) -> None:
     from sam_adapt_ros.segmentation.device import choose_device
 
     torch.set_num_threads(resources.threads)
-    limit_openmp(resources.threads)
-    if resources.nice == LAST:
+    threadpool_limits(resources.threads, user_api="openmp")  # PyTorch and spconv bring a runtime each
+    if resources.nice == LOWEST:
         run_when_idle()
     chosen = choose_device(device)
     if chosen.type == "cuda":
         torch.cuda.set_per_process_memory_fraction(resources.gpu_memory_fraction)
 
 
-def run_when_idle() -> None:
-    """Has Linux run the calling thread, and those it starts from now on, on what nobody else wants of the processor.
+def set_nice_level(level: int) -> None:
+    """Lowers the priority of the process's threads and of those that they will start; never raises it.
 
-    Whoever wakes up takes the core at once, where a nice level, even the last one, is given its slice first; and to
-    who looks for a free core, one that does this is free. For threads that compute: the middleware's, which hold locks
-    that publishers in other processes wait for, are better left at their nice level.
+    Linux keeps the nice level by thread, and the middleware has started its own by now.
+    """
+    threads = [int(path.name) for path in _TASKS.iterdir()] if _TASKS.is_dir() else [0]
+    for thread in threads:
+        with contextlib.suppress(OSError):  # it has just ended, or is nicer already
+            os.setpriority(os.PRIO_PROCESS, thread, max(level, os.getpriority(os.PRIO_PROCESS, thread)))
+    # Where the kernel groups processes by session (autogroups), processor time is shared between sessions first, and
+    # the nice level counts only inside one. A node started by a launch or a supervisor leads a session of its own and
+    # sets that session's level; in another process's session that would slow down others.
+    if os.getsid(0) == os.getpid():
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            known = int(_AUTOGROUP.read_text().split()[-1])  # "/autogroup-77 nice 0"
+            _AUTOGROUP.write_text(str(max(level, known)))
+
+
+def run_when_idle() -> None:
+    """Has Linux run the calling thread, and those it starts from now on, on otherwise idle processor time (SCHED_IDLE).
+
+    Any thread that wakes up takes the core from it at once, while a nice level, even the lowest, keeps its time slice;
+    and the scheduler counts a core that runs it as free. For threads that compute: the middleware's, which hold locks
+    that publishers in other processes wait for, keep their nice level.
     """
     if hasattr(os, "SCHED_IDLE"):
         with contextlib.suppress(OSError):  # a sandbox that forbids it

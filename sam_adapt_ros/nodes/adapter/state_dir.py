@@ -1,4 +1,4 @@
-"""The adapter's place on disk: the weight store, and its own state inside of it."""
+"""The adapter's state on disk: the weight store, and a folder inside of it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sam_adapt_ros.errors import StoreError
 from sam_adapt_ros.io.atomic_write import is_temporary, write_atomically
 from sam_adapt_ros.io.lock import locked
 from sam_adapt_ros.io.store_errors import store_errors
-from sam_adapt_ros.nodes.adapter.resource_limits import learn_modestly
+from sam_adapt_ros.nodes.adapter.resource_limits import limit_training_thread
 
 if TYPE_CHECKING:
     from sam_adapt_ros.adaptation.adapter import Adapter
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class Workplace:
+class StateDir:
     """A weight store, and in ``<store>/adapter`` what an ``Adapter`` keeps from process to process.
 
-    The state belongs to that store's source model and was gathered for its weights, so whoever moves or deletes the
-    store moves or deletes it with it. One process at a time has it; a kill frees it.
+    The state belongs to that store's source model and was gathered for its weights, so moving or deleting the store
+    moves or deletes it, too. One process at a time holds it; a kill frees it.
     """
 
     def __init__(self, config: Config) -> None:
@@ -37,12 +37,12 @@ class Workplace:
         self._held = contextlib.ExitStack()
 
     def open(self) -> Adapter:
-        """Makes what is missing, and goes on with what is there.
+        """Creates what is missing, and resumes from what is there; to be called in the training thread.
 
         Raises StoreError, WeightsError or ConfigError that name the file or the parameter.
         """
         config = self._config
-        learn_modestly(config.adaptation.resources, config.segmenter.device)
+        limit_training_thread(config.adaptation.resources, config.segmenter.device)
         from sam_adapt_ros.adaptation.adapter import Adapter
 
         try:
@@ -60,24 +60,24 @@ class Workplace:
             adapter = Adapter(config, self.store, self.folder)
             self._held.enter_context(stack.pop_all())
         before = f"round {adapter.rounds}" if adapter.rounds else "no round"
-        mode, where = config.adaptation.mode, self.store.folder
-        logger.info("learning (%s) in %s: %d frames and %s from before", mode, where, len(adapter.buffer), before)
+        mode, folder = config.adaptation.mode, self.store.folder
+        logger.info("learning (%s) in %s: %d frames and %s from before", mode, folder, len(adapter.buffer), before)
         return adapter
 
     def close(self) -> None:
-        """Leaves it to the next process."""
+        """Frees it for the next process."""
         self._held.close()
 
-    def check(self) -> None:
-        """Writes as much as a round may, and removes it: a round that fails at its end is computed in vain.
+    def check_writable(self) -> None:
+        """Writes as much as a round may, and removes it: a round that cannot write its result is computed in vain.
 
         Raises StoreError.
         """
         size = 2 * self.store.source().path.stat().st_size
-        path = self.folder / "room.tmp"
+        path = self.folder / "write-check.tmp"
         with store_errors(self.store.folder):
             disk = os.statvfs(self.folder)
-            if disk.f_bavail * disk.f_frsize < 2 * size:  # others are not to meet the disk full on our account
+            if disk.f_bavail * disk.f_frsize < 2 * size:  # the check itself must not fill the disk
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             try:
                 write_atomically(path, bytes(size))

@@ -1,1 +1,1 @@
-"""What the nodes report on /diagnostics and /adaptation/status."""
+"""What the nodes report: counts and latencies of the stream, and the statuses that both nodes publish."""

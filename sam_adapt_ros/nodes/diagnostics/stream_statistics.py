@@ -1,4 +1,4 @@
-"""What became of the frames: counts, rates, latencies. Thread-safe, and without ROS."""
+"""Counts, rates and latencies of the sensor stream. Thread-safe, without ROS."""
 
 from __future__ import annotations
 
@@ -9,15 +9,32 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from sam_adapt_ros.nodes.throttled_logger import ThrottledLogger
+
 WINDOW = 1000
-"""Latency percentiles are over so many last frames."""
+"""Latency percentiles are over this many frames."""
+PERCENTILES = (50, 90, 99)
 RATE_WINDOW_S = 5.0
 
+EXPLANATIONS = {
+    "overload": "inference is slower than the sweeps arrive; a smaller network, fewer cameras or a GPU help",
+    "stopped": "the node is stopping",
+    "stamp_zero": "its header.stamp is zero; the driver has to stamp its messages",
+    "out_of_order": "its header.stamp is not newer than that of the sweep before",
+    "sync_queue_full": "too many sweeps wait for their images; lower sync.camera_timeout or raise sync.queue_size",
+    "message_lost": "the middleware lost it; start the drivers with the profile config/fastdds.xml, too",
+    "no_image": "no image came within sync.camera_timeout and sync.camera_tolerance; check its topic and its stamps",
+}
+"""Why a sweep or an image is dropped and what helps, by reason; other reasons come with the text of an error."""
 
-class Statistics:
-    """``frames_in`` = ``frames_labelled`` + all of ``dropped`` + the frames on their way."""
 
-    def __init__(self) -> None:
+class StreamStatistics:
+    """What is dropped is counted and logged (throttled) by one call, so that nothing is dropped in silence.
+
+    ``frames_in`` = ``frames_labelled`` + the sum of ``dropped`` + the frames under way.
+    """
+
+    def __init__(self, log: ThrottledLogger) -> None:
         self.frames_in = 0
         self.frames_labelled = 0
         self.points = 0
@@ -25,6 +42,7 @@ class Statistics:
         self.dropped: Counter[str] = Counter()
         self.camera_drops: Counter[str] = Counter()
         self.warnings: Counter[str] = Counter()
+        self._log = log
         self._latencies: dict[str, deque[float]] = {}
         self._arrivals: deque[float] = deque(maxlen=WINDOW)
         self._labelled: deque[float] = deque(maxlen=WINDOW)
@@ -36,21 +54,39 @@ class Statistics:
             self.frames_in += 1
             self._arrivals.append(time.monotonic())
 
-    def drop(self, reason: str) -> None:
+    def drop(self, reason: str, stamp_ns: int = 0, details: str = "") -> None:
         """A sweep will not be labelled."""
         with self._lock:
             self.dropped[reason] += 1
+        at = f" at {stamp_ns * 1e-9:.3f}" if stamp_ns else ""
+        self._log.warning(f"sweep dropped ({reason})", f"{at}: {_explained(reason, details)}")
 
-    def drop_image(self, camera: str, reason: str) -> None:
-        """A sweep goes on without this camera."""
+    def drop_image(self, camera: str, reason: str, details: str = "") -> None:
+        """A sweep is labelled without this camera."""
         with self._lock:
             self.camera_drops[f"{camera}.{reason}"] += 1
+        text = f"camera {camera}: image not used ({reason}), its sweep is labelled without it"
+        self._log.warning(text, f": {_explained(reason, details)}")
 
     def warn(self, reason: str) -> None:
+        """Something is used that is not as it should be."""
         with self._lock:
             self.warnings[reason] += 1
 
+    def message_unusable(self, topic: str, error: Exception) -> None:
+        """A message is ignored because handling it raised ``error``."""
+        reason = getattr(error, "reason", type(error).__name__)
+        self.warn(f"{_token(topic)}_{reason}")
+        self._log.warning(f"{topic}: message ignored ({reason})", f": {error}")
+
+    def messages_lost(self, topic: str, count: int) -> None:
+        """The middleware lost messages: they came faster than they were read, or incomplete."""
+        for _ in range(count):
+            self.warn(f"{_token(topic)}_message_lost")
+        self._log.warning(f"{topic}: messages lost", f" ({count}): {EXPLANATIONS['message_lost']}")
+
     def labelled(self, points: int, seen: int, seconds_by_stage: Mapping[str, float]) -> None:
+        """A sweep's labels were published. seen: how many of its points a camera sees."""
         with self._lock:
             self.frames_labelled += 1
             self.points += points
@@ -60,7 +96,7 @@ class Statistics:
                 self._latencies.setdefault(stage, deque(maxlen=WINDOW)).append(seconds)
 
     def rates(self) -> dict[str, float]:
-        """Hz over the last seconds: ``frames_in`` and ``fps`` (labelled)."""
+        """Hz over the last seconds: ``frames_in_hz`` and ``fps`` (labelled)."""
         with self._lock:
             return {"frames_in_hz": _rate(self._arrivals), "fps": _rate(self._labelled)}
 
@@ -74,7 +110,12 @@ class Statistics:
         }
 
 
-PERCENTILES = (50, 90, 99)
+def _explained(reason: str, details: str) -> str:
+    return details or EXPLANATIONS.get(reason, "no details known")
+
+
+def _token(topic: str) -> str:
+    return topic.strip("/").replace("/", "_")
 
 
 def _rate(times: deque[float]) -> float:

@@ -1,4 +1,4 @@
-"""Holds matched sweeps, in order, until the calibration and the poses they need are known."""
+"""Holds matched sweeps, in order, until the calibration and the poses that they need are known."""
 
 from __future__ import annotations
 
@@ -6,47 +6,46 @@ from collections import deque
 from collections.abc import Callable
 
 from sam_adapt_ros.messages import Match
-from sam_adapt_ros.nodes.input.message_filters import SimpleFilter
 
-PATIENCE = 3
-"""So many waits in vain, without a message in between that could have ended them, and there is no more waiting."""
+MAX_VAIN_WAITS = 3
+"""After this many waits in vain, without a message in between that could have ended them, sweeps wait no longer."""
 
 
-class Gate(SimpleFilter):
-    """Topics arrive in any order: poses and CameraInfo may come after the images and sweeps that they belong to.
+class CalibrationWait:
+    """Topics arrive in any order: poses and CameraInfo may come after the images and sweeps that they belong to
+    (``tf2_ros::MessageFilter`` solves the same problem).
 
     incomplete: whether something that a match lacks may yet come. A match waits while it is so, at most ``timeout_s``.
-    Outputs the matches in the order they were added.
+    output: called with the matches, in the order in which they were added.
     """
 
-    def __init__(self, incomplete: Callable[[Match], bool], timeout_s: float) -> None:
-        super().__init__()
+    def __init__(self, incomplete: Callable[[Match], bool], timeout_s: float, output: Callable[[Match], None]) -> None:
         self.timeout_s = timeout_s
-        self._incomplete = incomplete
-        self._waiting: deque[tuple[Match, int]] = deque()
-        self._in_vain = 0
+        self._incomplete, self._output = incomplete, output
+        self._waiting: deque[tuple[Match, int]] = deque()  # with their deadlines
+        self._vain_waits = 0
 
     def add(self, match: Match, now_ns: int) -> None:
         """now_ns: on a steady clock, as in all methods."""
-        patient = self._in_vain < PATIENCE
-        self._waiting.append((match, now_ns + round(patient * self.timeout_s * 1e9)))
+        timeout_s = self.timeout_s if self._vain_waits < MAX_VAIN_WAITS else 0.0
+        self._waiting.append((match, now_ns + round(timeout_s * 1e9)))
         self.poll(now_ns)
 
-    def news(self, now_ns: int) -> None:
-        """Something came that may complete a match."""
-        self._in_vain = 0
+    def notify(self, now_ns: int) -> None:
+        """A message came that may complete a match."""
+        self._vain_waits = 0
         self.poll(now_ns)
 
     def poll(self, now_ns: int) -> None:
-        """Lets go of what need not wait any longer. Call it at ``deadline()``."""
+        """Outputs what need not wait any longer. Call it at ``deadline()``."""
         while self._waiting:
             match, deadline = self._waiting[0]
             if self._incomplete(match):
                 if now_ns < deadline:
                     return
-                self._in_vain += 1
+                self._vain_waits += 1
             self._waiting.popleft()
-            self.signalMessage(match)
+            self._output(match)
 
     def deadline(self) -> int | None:
         """When the first match goes on at the latest; None when none waits."""

@@ -1,4 +1,4 @@
-"""Subscriptions that follow the graph: the type and the quality of service of whoever publishes.
+"""Subscriptions that adapt to the message type and the quality of service of whoever publishes.
 
 A subscription is made when the first publisher is seen, with its type (an image topic may carry ``Image`` or
 ``CompressedImage``) and its reliability. Best effort would match every publisher but loses pieces of large images under
@@ -8,13 +8,12 @@ depth bridges a second or so in which the executor cannot read.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
-from sam_adapt_ros.nodes.input.message_filters import SimpleFilter, Subscriber
+from sam_adapt_ros.nodes.diagnostics.stream_statistics import StreamStatistics
 
 try:
     from rclpy.event_handler import SubscriptionEventCallbacks
@@ -23,8 +22,7 @@ except ImportError:  # Humble
 
 if TYPE_CHECKING:
     from rclpy.node import Node
-
-logger = logging.getLogger(__name__)
+    from rclpy.subscription import Subscription
 
 DEPTH = 20
 
@@ -34,13 +32,13 @@ def type_name(message_type: type) -> str:
     return f"{message_type.__module__.split('.')[0]}/msg/{message_type.__name__}"
 
 
-class TopicFilter(SimpleFilter):
-    """One input topic as a ``message_filters`` filter.
+class TopicSubscription:
+    """One input topic. Call ``update`` regularly.
 
-    types: the message classes that will do.
-    on_error: called with (topic, exception) when a callback raises, so that one message never ends the stream.
-    on_lost: called with (topic, count) when the middleware says that it has lost messages.
-    Call ``follow`` now and then.
+    types: the message classes that are accepted.
+    callback: called with each message; what it raises is counted and logged, so that one message never ends the stream.
+    parameter: the name of the parameter that names the topic, for messages to the user.
+    on_lost: called with the number of messages that the middleware lost; by default they are counted as warnings.
     """
 
     def __init__(
@@ -48,33 +46,46 @@ class TopicFilter(SimpleFilter):
         node: Node,
         topic: str,
         types: Sequence[type],
-        on_error: Callable[[str, Exception], None],
-        on_lost: Callable[[str, int], None] | None = None,
+        callback: Callable[[Any], None],
+        statistics: StreamStatistics,
+        parameter: str = "",
+        on_lost: Callable[[int], None] | None = None,
         depth: int = DEPTH,
     ) -> None:
-        super().__init__()
-        self.node, self.topic = node, topic
+        self.topic = topic
         self.received = 0
-        self.problem = "no publisher"
+        self._node, self._callback, self._statistics = node, callback, statistics
         self._types = {type_name(t): t for t in types}
-        self._on_error, self._on_lost = on_error, on_lost
-        self._depth = depth
-        self._subscriber: Subscriber | None = None
+        self._parameter, self._on_lost, self._depth = parameter, on_lost, depth
+        self._problem = "no publisher"
+        self._subscription: Subscription | None = None
         self._subscribed: tuple[str, ReliabilityPolicy, DurabilityPolicy] | None = None
 
-    def follow(self) -> None:
+    def update(self) -> None:
         """Looks at who publishes the topic and subscribes, or subscribes anew, to fit."""
-        publishers = self.node.get_publishers_info_by_topic(self.topic)
+        publishers = self._node.get_publishers_info_by_topic(self.topic)
         fitting = [p for p in publishers if p.topic_type in self._types]
         if not fitting:
-            found = sorted({p.topic_type for p in publishers})
+            found = ", ".join(sorted({p.topic_type for p in publishers}))
             expected = " or ".join(self._types)
-            self.problem = f"{expected} expected, published is {', '.join(found)}" if found else "no publisher"
+            self._problem = f"{expected} expected, published is {found}" if found else "no publisher"
             return
-        self.problem = ""
-        wanted = self._choose(fitting)
-        if wanted != self._subscribed:
-            self._subscribe(*wanted)
+        self._problem = ""
+        chosen = self._choose(fitting)
+        if chosen != self._subscribed:
+            self._subscribe(*chosen)
+
+    @property
+    def waiting_for(self) -> str:
+        """What this input lacks, in words; "" when messages have come."""
+        problem = self._problem or ("" if self.received else "no message yet")
+        hint = f"; set by {self._parameter}" if self._parameter else ""
+        return f"{self.topic} ({problem}{hint})" if problem else ""
+
+    def close(self) -> None:
+        if self._subscription is not None:
+            self._node.destroy_subscription(self._subscription)
+            self._subscription = self._subscribed = None
 
     def _choose(self, publishers: Sequence[Any]) -> tuple[str, ReliabilityPolicy, DurabilityPolicy]:
         names = [p.topic_type for p in publishers]
@@ -83,7 +94,7 @@ class TopicFilter(SimpleFilter):
         reliable = all(q.reliability == ReliabilityPolicy.RELIABLE for q in profiles)
         latched = all(q.durability == DurabilityPolicy.TRANSIENT_LOCAL for q in profiles)
         if self._subscribed and self._subscribed[0] == current:
-            # What matches already is not given up for something better: subscribing anew can lose messages.
+            # A subscription that matches is not replaced by a stricter one: subscribing anew can lose messages.
             reliable &= self._subscribed[1] == ReliabilityPolicy.RELIABLE
             latched &= self._subscribed[2] == DurabilityPolicy.TRANSIENT_LOCAL
         return (
@@ -97,31 +108,27 @@ class TopicFilter(SimpleFilter):
         qos = QoSProfile(
             history=HistoryPolicy.KEEP_LAST, depth=self._depth, reliability=reliability, durability=durability
         )
-        events = SubscriptionEventCallbacks(message_lost=self._lost) if self._on_lost else None
-        self._subscriber = Subscriber(self.node, self._types[name], self.topic, qos_profile=qos, event_callbacks=events)
-        self._subscriber.registerCallback(self._receive)
+        self._subscription = self._node.create_subscription(
+            self._types[name],
+            self.topic,
+            self._receive,
+            qos,
+            event_callbacks=SubscriptionEventCallbacks(message_lost=self._lost),
+        )
         self._subscribed = (name, reliability, durability)
-        self.node.get_logger().info(f"{self.topic}: {name}, {reliability.name.lower().replace('_', ' ')}")
+        self._node.get_logger().info(
+            f"subscribed to {self.topic}: {name}, {reliability.name.lower().replace('_', ' ')}"
+        )
 
     def _receive(self, msg: Any) -> None:
         self.received += 1
         try:
-            self.signalMessage(msg)
-        except Exception as error:  # whatever one message does, the next one is served
-            self._on_error(self.topic, error)
+            self._callback(msg)
+        except Exception as error:
+            self._statistics.message_unusable(self.topic, error)
 
     def _lost(self, event: Any) -> None:
-        assert self._on_lost is not None
-        self._on_lost(self.topic, event.total_count_change)
-
-    @property
-    def waiting_for(self) -> str:
-        """What this input lacks, in words; "" when messages have come."""
-        if self.problem:
-            return f"{self.topic} ({self.problem})"
-        return "" if self.received else f"{self.topic} (no message yet)"
-
-    def close(self) -> None:
-        if self._subscriber is not None:
-            self.node.destroy_subscription(self._subscriber.sub)
-            self._subscriber = self._subscribed = None
+        if self._on_lost is not None:
+            self._on_lost(event.total_count_change)
+        else:
+            self._statistics.messages_lost(self.topic, event.total_count_change)

@@ -1,85 +1,126 @@
-"""The LiDAR-keyed synchronizer as a ``message_filters`` filter."""
+"""Gives each LiDAR message its images, then waits for the calibration and the poses that it needs."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sam_adapt_ros.config import SyncConfig
-from sam_adapt_ros.messages import TimeSynchronizer, stamp_ns
+from sensor_msgs.msg import PointCloud2
+
+from sam_adapt_ros.config import Config, SyncConfig
+from sam_adapt_ros.messages import Match, TimeSynchronizer, stamp_ns
+from sam_adapt_ros.nodes.diagnostics.stream_statistics import StreamStatistics
+from sam_adapt_ros.nodes.input.calibration_wait import CalibrationWait
 from sam_adapt_ros.nodes.input.deadline_timer import DeadlineTimer
-from sam_adapt_ros.nodes.input.message_filters import SimpleFilter
 
 if TYPE_CHECKING:
     from rclpy.node import Node
 
 
-class Sweep(NamedTuple):
-    """A LiDAR message and when it arrived (``time.monotonic_ns``)."""
+@dataclass(frozen=True, eq=False)
+class SynchronizedSweep:
+    """A LiDAR message with all that belongs to it.
 
-    msg: Any
+    images: camera -> (stamp with the camera's time offset added, message). missing: cameras without an image.
+    arrival_ns, ready_ns: when the cloud came, and when nothing had to be waited for any more (``time.monotonic_ns``).
+    """
+
+    stamp_ns: int
+    cloud: PointCloud2
+    images: dict[str, tuple[int, Any]]
+    missing: tuple[str, ...]
     arrival_ns: int
+    ready_ns: int
 
 
-class LidarSynchronizer(SimpleFilter):
-    """Outputs a ``messages.Match`` a sweep, whose ``sweep`` is a ``Sweep``. Its inputs are filters of any kind whose
-    messages have headers.
+class _Arrival(NamedTuple):
+    cloud: PointCloud2
+    time_ns: int
 
-    offsets: seconds added to a camera's stamps.
-    on_drop: called with (reason, stamp_ns) for each sweep that is given up.
-    Time-outs run on the steady clock, so that simulated time, a paused bag or a clock jump do not touch them. A looping
-    bag is noticed by its stamps, which works with and without ``/clock``.
+
+class SensorSynchronizer:
+    """Calls ``output`` with a ``SynchronizedSweep`` for each LiDAR message, in order; drops are counted.
+
+    incomplete: whether a CameraInfo or a transform that a match needs may yet come.
+    Time-outs run on the steady clock, so that simulated time, a paused bag or a clock jump do not affect them. A bag
+    that loops is noticed by its stamps, with and without ``/clock``. All methods are called in the executor's thread.
     """
 
     def __init__(
         self,
         node: Node,
-        lidar: SimpleFilter,
-        cameras: Mapping[str, SimpleFilter],
-        offsets: Mapping[str, float],
-        config: SyncConfig,
-        on_drop: Callable[[str, int], None],
+        config: Config,
+        incomplete: Callable[[Match], bool],
+        output: Callable[[SynchronizedSweep], None],
+        statistics: StreamStatistics,
     ) -> None:
-        super().__init__()
-        self._offsets, self._on_drop = dict(offsets), on_drop
-        self._counted: Counter[str] = Counter()
-        self._core = self._make(config)
-        self._timer = DeadlineTimer(node, self._tick)
-        lidar.registerCallback(self._add_sweep)
-        for name, camera in cameras.items():
-            camera.registerCallback(self._add_image, name)
+        self._offsets = {name: camera.time_offset for name, camera in config.cameras.items()}
+        self._config, self._output, self._statistics = config.sync, output, statistics
+        self._earlier_counts: Counter[str] = Counter()
+        self._images = self._image_synchronizer(config.sync)
+        self._calibration = CalibrationWait(incomplete, config.transforms.timeout, self._emit)
+        self._timer = DeadlineTimer(node, self._on_deadline)
+
+    def add_sweep(self, msg: PointCloud2) -> None:
+        now = time.monotonic_ns()
+        self._statistics.arrived()
+        self._images.add_sweep(stamp_ns(msg.header), _Arrival(msg, now), now)
+        self._arm_timer()
+
+    def add_image(self, camera: str, msg: Any) -> None:
+        self._images.add_image(camera, stamp_ns(msg.header), msg, time.monotonic_ns())
+        self._arm_timer()
+
+    def calibration_changed(self) -> None:
+        """A CameraInfo or a transform came."""
+        self._calibration.notify(time.monotonic_ns())
+        self._arm_timer()
 
     @property
     def counts(self) -> Counter[str]:
         """What happened to sweeps and images, as ``messages.TimeSynchronizer`` counts it."""
-        return self._counted + self._core.counts
+        return self._earlier_counts + self._images.counts
 
-    def reconfigure(self, config: SyncConfig) -> None:
-        """Waiting sweeps go on with what came, and matching starts anew."""
-        self._core.flush()
-        self._counted += self._core.counts
-        self._core = self._make(config)
-        self._timer.arm(None)
+    def reconfigure(self, config: Config) -> None:
+        """Takes over what may change while running. When ``sync`` has changed, waiting sweeps go on with what came, and
+        matching starts anew."""
+        self._calibration.timeout_s = config.transforms.timeout
+        if config.sync != self._config:
+            self._config = config.sync
+            self._images.flush()
+            self._earlier_counts += self._images.counts
+            self._images = self._image_synchronizer(config.sync)
+            self._arm_timer()
 
     def close(self) -> None:
-        """Waiting sweeps go on with what came; no more time-outs."""
-        self._core.flush()
+        """Sweeps that wait for images go on with what came; those that wait for calibration are dropped."""
+        self._images.flush()
         self._timer.close()
+        for match in self._calibration.clear():
+            self._statistics.drop("stopped", match.stamp_ns)
 
-    def _make(self, config: SyncConfig) -> TimeSynchronizer:
-        return TimeSynchronizer(self._offsets, config, self.signalMessage, self._on_drop)
+    def _image_synchronizer(self, config: SyncConfig) -> TimeSynchronizer:
+        return TimeSynchronizer(self._offsets, config, self._matched, self._statistics.drop)
 
-    def _add_sweep(self, msg: Any) -> None:
+    def _matched(self, match: Match) -> None:
+        self._calibration.add(match, time.monotonic_ns())
+
+    def _emit(self, match: Match) -> None:
+        arrival: _Arrival = match.sweep
+        ready_ns = time.monotonic_ns()
+        self._output(
+            SynchronizedSweep(match.stamp_ns, arrival.cloud, match.images, match.missing, arrival.time_ns, ready_ns)
+        )
+
+    def _on_deadline(self) -> None:
         now = time.monotonic_ns()
-        self._core.add_sweep(stamp_ns(msg.header), Sweep(msg, now), now)
-        self._timer.arm(self._core.deadline())
+        self._images.tick(now)
+        self._calibration.poll(now)
+        self._arm_timer()
 
-    def _add_image(self, msg: Any, camera: str) -> None:
-        self._core.add_image(camera, stamp_ns(msg.header), msg, time.monotonic_ns())
-        self._timer.arm(self._core.deadline())
-
-    def _tick(self) -> None:
-        self._core.tick(time.monotonic_ns())
-        self._timer.arm(self._core.deadline())
+    def _arm_timer(self) -> None:
+        deadlines = (self._images.deadline(), self._calibration.deadline())
+        self._timer.arm(min((deadline for deadline in deadlines if deadline is not None), default=None))

@@ -1,4 +1,4 @@
-"""A thread that takes items from a bounded queue. The newest frames matter: when it is full, the oldest goes."""
+"""A thread that takes items from a bounded queue. The newest frames matter: when it is full, the oldest is dropped."""
 
 from __future__ import annotations
 
@@ -7,26 +7,28 @@ from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from sam_adapt_ros.errors import MessageError, SamAdaptError
+
 T = TypeVar("T")
 
 
-class Worker(Generic[T]):
-    """process: called with each item, one at a time, in order.
+class WorkQueue(Generic[T]):
+    """process: called with each item, one at a time, in order; the thread survives whatever it raises.
 
-    on_drop: called with (item, reason): ``overload`` when the queue is full, ``stopped`` for what waits when it ends.
-    on_error: called with (item, exception) when ``process`` raises; the next item is served.
+    on_drop: called with (item, reason, details): ``overload`` when the queue is full, ``stopped`` for what waits when
+    it ends; when ``process`` raised, the reason of a MessageError, else ``internal_error``, with the error's text.
+    name: of the thread.
     """
 
     def __init__(
         self,
         process: Callable[[T], None],
         queue_size: int,
-        on_drop: Callable[[T, str], None],
-        on_error: Callable[[T, Exception], None],
+        on_drop: Callable[[T, str, str], None],
         name: str = "worker",
     ) -> None:
         self.queue_size = queue_size
-        self._process, self._on_drop, self._on_error = process, on_drop, on_error
+        self._process, self._on_drop = process, on_drop
         self._items: deque[T] = deque()
         self._changed = threading.Condition()
         self._stopped = False
@@ -38,26 +40,28 @@ class Worker(Generic[T]):
         with self._changed:
             self._items.append(item)
             surplus = [self._items.popleft() for _ in range(len(self._items) - self.queue_size)]
-            refused = list(self._items) if self._stopped else []
-            if self._stopped:
-                self._items.clear()
+            refused = self._take_all() if self._stopped else []
             self._changed.notify()
         for dropped in surplus:
-            self._on_drop(dropped, "overload")
+            self._on_drop(dropped, "overload", "")
         for dropped in refused:
-            self._on_drop(dropped, "stopped")
+            self._on_drop(dropped, "stopped", "")
 
     def stop(self, timeout: float = 10.0) -> bool:
         """Lets the item in work finish and drops those that wait. False when it did not finish in time (seconds)."""
         with self._changed:
             self._stopped = True
-            waiting = list(self._items)
-            self._items.clear()
+            waiting = self._take_all()
             self._changed.notify()
         for item in waiting:
-            self._on_drop(item, "stopped")
+            self._on_drop(item, "stopped", "")
         self._thread.join(timeout)
         return not self._thread.is_alive()
+
+    def _take_all(self) -> list[T]:
+        items = list(self._items)
+        self._items.clear()
+        return items
 
     def _run(self) -> None:
         while True:
@@ -69,5 +73,7 @@ class Worker(Generic[T]):
             try:
                 self._process(item)
             except Exception as error:
-                self._on_error(item, error)
+                reason = error.reason if isinstance(error, MessageError) else "internal_error"
+                text = str(error) if isinstance(error, SamAdaptError) else f"{type(error).__name__}: {error}"
+                self._on_drop(item, reason, text)
             del item  # images are large: not kept until the next frame

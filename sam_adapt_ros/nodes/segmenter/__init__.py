@@ -1,1 +1,1 @@
-"""Inference, hot swap of weights, and what the segmenter node publishes."""
+"""The segmenter node's parts: inference, publishers, hot swap of weights, and the client of the weight store."""

@@ -1,4 +1,4 @@
-"""The segmenter in use, and how it is exchanged between two frames."""
+"""The segmenter in use, and its exchange between two frames."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import SamAdaptError, WeightsError
-from sam_adapt_ros.nodes.segmenter.inference_priority import RightOfWay
+from sam_adapt_ros.nodes.segmenter.inference_priority import InferencePriority
 
 if TYPE_CHECKING:
     from sam_adapt_ros.segmentation import Segmenter
@@ -24,47 +24,44 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 NICE = 10
-"""Of the thread that loads: where all cores are busy, it takes longer, and the frames meanwhile do not. Not lower, let
-alone SCHED_IDLE: now and then it holds the interpreter's lock, and where others take all of the processor's time, the
-inference thread would wait for it that much longer."""
-PATIENCE_S = 2.0
-"""How long, in all, an exchange's loading waits for frames to be done with. Where there is never time between them, it
-goes on beside them."""
+"""Nice level of the thread that loads: where all cores are busy, loading takes longer, and frames do not. Not lower,
+let alone SCHED_IDLE: it holds the interpreter's lock at times, and where other processes take all of the processor's
+time, the inference thread would wait for that lock much longer."""
+MAX_WAIT_S = 2.0
+"""How long, in all, an exchange's loading waits for frames to end. After that it goes on beside them."""
 WARM_UP_POINTS = 500
 """Of an exchange. What a process sets up once is there since the start; a few points show that the weights run, for a
 third of what a whole sweep would take from the frames meanwhile."""
 
 
-class Loaded(NamedTuple):
-    """A segmenter. name: of the version in a weight store that it is, "" when it is ``segmenter.weights``."""
-
+class _Loaded(NamedTuple):
     segmenter: Segmenter
     name: str = ""
 
 
-class Model:
+class SegmenterSlot:
     """Loads weights, and hands the inference thread the segmenter for its next frame.
 
-    Loading, warming up and taking old weights apart happen in one background thread of low priority. The exchange is
-    one assignment in ``take``, which the inference thread calls before each frame.
+    Loading, warming up and freeing old weights happen in one background thread of low priority. The exchange is one
+    assignment in ``take``, which the inference thread calls before each frame.
 
-    frames: taken for as long as a frame is worked on; loading gives way.
+    priority: entered for as long as a frame is worked on; loading gives way.
     swaps: exchanges so far. swap_ms: how long they held the inference thread, ``last`` and ``max``.
     problem: why the last replacement was refused; "" when it was not.
     """
 
     def __init__(self, config: Config) -> None:
         """Raises WeightsError or TaxonomyError."""
-        import torch  # takes seconds: by now the node is up, and signals are heard
+        import torch  # takes seconds: by now the node is up and handles signals
 
-        _leave_what_stays_alone()
-        self.frames = RightOfWay()
-        segmenter = _load(config)
+        _freeze_imported_objects()
+        self.priority = InferencePriority()
+        segmenter = _load_segmenter(config)
         segmenter.warm_up()
-        self._loaded = Loaded(segmenter)
+        self._loaded = _Loaded(segmenter)
         self._threads = torch.get_num_threads()
-        self._taker: int | None = None
-        self._next: deque[Loaded] = deque(maxlen=1)
+        self._inference_thread: int | None = None
+        self._next: deque[_Loaded] = deque(maxlen=1)
         self._requests = 0
         self._background = ThreadPoolExecutor(1, "load-weights", initializer=_lower_priority)
         self.swaps = 0
@@ -77,56 +74,54 @@ class Model:
 
     @property
     def name(self) -> str:
-        """Of the version in use, "" for ``segmenter.weights``."""
+        """Of the weight store's version in use, "" for ``segmenter.weights``."""
         return self._loaded.name
 
     def take(self) -> Segmenter:
         """The segmenter for the frame that comes now."""
-        if self._taker != threading.get_ident():
+        if self._inference_thread != threading.get_ident():
             self._set_threads()
         if self._next:
             self._swap()
         return self._loaded.segmenter
 
-    def replace(self, config: Config, done: Callable[[str], None] | None = None) -> Future:
-        """Starts to load what ``config`` names. Of several requests the last one wins.
-
-        done: called, in the background, with "" or why it was refused.
-        """
+    def replace(self, config: Config) -> Future:
+        """Starts to load what ``config`` names; refusals are logged. Of several requests the last one wins."""
         self._requests += 1
-        return self.submit(partial(self._replace, config, self._requests, done))
+        return self.submit(partial(self._replace, config, self._requests))
 
-    def load(self, config: Config, name: str = "", content: str = "", at_once: bool = False) -> None:
-        """Loads what ``config`` names; to be called in the background.
+    def load(self, config: Config, name: str = "", sha256: str = "", at_once: bool = False) -> None:
+        """Loads what ``config`` names; to be called in the background thread.
 
-        name: of the version. content: what the content's hash has to begin with. at_once: instead of before the next
-        frame; only while there are none.
-        Raises WeightsError or TaxonomyError; what is in use stays.
+        name: of the version. sha256: what the content's hash has to begin with. at_once: do not wait for the next
+        frame; only before the first one.
+        Raises WeightsError or TaxonomyError; the segmenter in use stays.
         """
         start = time.perf_counter()
-        deadline = time.monotonic() + PATIENCE_S
-        self.frames.wait_for_gap(deadline)
+        deadline = time.monotonic() + MAX_WAIT_S
+        self.priority.wait_for_gap(deadline)
         with _one_thread(self._threads):
-            # 0: a segmenter that is made sets the threads for all to come.
+            # 0: making a segmenter sets the thread count of threads that start later.
             settings = config.segmenter.model_copy(update={"threads": 0})
-            segmenter = _load(config.model_copy(update={"segmenter": settings}))
-            with _before_each_layer(segmenter, partial(self.frames.give_way, deadline)):
+            segmenter = _load_segmenter(config.model_copy(update={"segmenter": settings}))
+            with _before_each_layer(segmenter, partial(self.priority.give_way, deadline)):
                 segmenter.warm_up(WARM_UP_POINTS)
-        weights, ours = config.segmenter.weights, self.current.taxonomy.classes
-        if segmenter.taxonomy.classes != ours:
-            theirs = list(segmenter.taxonomy.classes)
-            raise WeightsError(f"{weights}: classes {list(ours)} expected, the file has {theirs}")
-        if not segmenter.version.startswith(content):
-            raise WeightsError(f"{weights}: content {content} expected, the file's is {segmenter.version}")
-        loaded = Loaded(segmenter, name)
+        weights, expected = config.segmenter.weights, self.current.taxonomy.classes
+        if segmenter.taxonomy.classes != expected:
+            found = list(segmenter.taxonomy.classes)
+            raise WeightsError(f"{weights}: classes {list(expected)} expected, the file has {found}")
+        if not segmenter.version.startswith(sha256):
+            raise WeightsError(f"{weights}: content with hash {sha256} expected, the file's is {segmenter.version}")
+        loaded = _Loaded(segmenter, name)
         if at_once:
             self._loaded = loaded
         else:
             self._next.append(loaded)
-        logger.info("weights %s ready after %.2f s", name or segmenter.version, time.perf_counter() - start)
+        logger.info("weights %s loaded in %.2f s", name or segmenter.version, time.perf_counter() - start)
 
     def submit(self, job: Callable[[], None]) -> Future:
-        """Has a job done in the background, one after the other; what it raises is logged. Cancelled once closed."""
+        """Has a job done in the background thread, one after the other; what it raises is logged. Cancelled once
+        closed."""
         try:
             future = self._background.submit(job)
         except RuntimeError:
@@ -137,24 +132,22 @@ class Model:
         return future
 
     def close(self) -> None:
-        """Gives up what waits in the background."""
+        """Gives up the jobs that wait."""
         self._background.shutdown(wait=False, cancel_futures=True)
 
-    def _replace(self, config: Config, request: int, done: Callable[[str], None] | None) -> None:
+    def _replace(self, config: Config, request: int) -> None:
         if request != self._requests:
             return
+        self.problem = ""
         try:
             self.load(config)
         except (SamAdaptError, OSError, RuntimeError) as error:
             self.problem = str(error)
-        else:
-            self.problem = ""
-        if done:
-            done(self.problem)
+            logger.error("new weights refused, %s stays in use: %s", self.current.version, error)
 
     def _swap(self) -> None:
         start = time.perf_counter()
-        # In a list that is emptied elsewhere: freeing a network's memory takes time.
+        # In a list that is emptied by the background thread: freeing a network's memory takes time.
         retired = [self._loaded]
         self._loaded = self._next.pop()
         self.submit(retired.clear)
@@ -163,16 +156,16 @@ class Model:
         self.swap_ms = {"last": round(last, 3), "max": round(max(last, self.swap_ms["max"]), 3)}
 
     def _set_threads(self) -> None:
-        """A thread that comes to torch for the first time takes over whatever count was set last, by any thread."""
+        """A thread that uses torch for the first time inherits the thread count that any thread set last."""
         import torch
 
         torch.set_num_threads(self._threads)
-        self._taker = threading.get_ident()
+        self._inference_thread = threading.get_ident()
 
 
 @contextmanager
 def _one_thread(otherwise: int) -> Iterator[None]:
-    """Keeps what this thread computes with torch to itself: the other cores are the inference thread's."""
+    """Has this thread compute with torch alone: the other cores are the inference thread's."""
     import torch
 
     torch.set_num_threads(1)
@@ -192,9 +185,9 @@ def _before_each_layer(segmenter: Segmenter, do: Callable[[], None]) -> Iterator
             hook.remove()
 
 
-def _leave_what_stays_alone() -> None:
-    """Takes what the imports have made, 400,000 objects that stay, out of the garbage collector's sight, once: a full
-    collection goes through all of it, which takes 0.2 s from whatever frame is at work."""
+def _freeze_imported_objects() -> None:
+    """Moves the 400,000 objects that the imports made, which stay, out of the garbage collector's view, once: a full
+    collection visits all of them, which takes 0.2 s from whatever frame is being processed."""
     import sam_adapt_ros.segmentation  # noqa: F401
 
     if not gc.get_freeze_count():
@@ -209,10 +202,10 @@ def _lower_priority() -> None:
 
 def _log_failure(future: Future) -> None:
     if not future.cancelled() and (error := future.exception()) is not None:
-        logger.error("in the background: %s: %s", type(error).__name__, error)
+        logger.error("a background job failed, the weights in use stay: %s: %s", type(error).__name__, error)
 
 
-def _load(config: Config) -> Segmenter:
+def _load_segmenter(config: Config) -> Segmenter:
     from sam_adapt_ros.segmentation import load_segmenter
 
     return load_segmenter(config)[0]

@@ -1,4 +1,4 @@
-"""What the segmenter does with a sweep: decode, predict, publish, and take note of how long it took."""
+"""The inference thread: decodes a sweep, predicts, publishes, and measures how long each stage took."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from sam_adapt_ros.nodes.diagnostics.stream_statistics import Statistics
-from sam_adapt_ros.nodes.input.frame_stream import Task
-from sam_adapt_ros.nodes.segmenter.hot_swap import Model
-from sam_adapt_ros.nodes.segmenter.publishers import Outputs
+from sam_adapt_ros.nodes.diagnostics.stream_statistics import StreamStatistics
+from sam_adapt_ros.nodes.input.frame_decoder import FrameDecoder
+from sam_adapt_ros.nodes.input.synchronizer import SynchronizedSweep
+from sam_adapt_ros.nodes.segmenter.hot_swap import SegmenterSlot
+from sam_adapt_ros.nodes.segmenter.publishers import SegmenterPublishers
 
 if TYPE_CHECKING:
     from sam_adapt_ros.segmentation import Prediction
@@ -18,41 +19,41 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class Labelling:
-    """Called with each task of a ``FrameStream``, in the inference thread.
+class InferenceCallback:
+    """Called with each synchronized sweep, in the inference thread.
 
-    observe: called with every prediction once all of it is published.
+    monitor: called with every prediction once all of it is published.
     """
 
     def __init__(
         self,
-        model: Model,
-        outputs: Outputs,
-        statistics: Statistics,
-        observe: Callable[[Prediction], None] | None = None,
+        decoder: FrameDecoder,
+        slot: SegmenterSlot,
+        publishers: SegmenterPublishers,
+        statistics: StreamStatistics,
+        monitor: Callable[[Prediction], None] | None = None,
     ) -> None:
-        self._model, self._outputs, self._statistics = model, outputs, statistics
-        self._observe = observe
+        self._decoder, self._slot, self._publishers = decoder, slot, publishers
+        self._statistics, self._monitor = statistics, monitor
 
-    def __call__(self, task: Task) -> None:
+    def __call__(self, sweep: SynchronizedSweep) -> None:
         """Raises MessageError when the sweep is unusable."""
-        with self._model.frames.taken():
-            self._label(task)
+        with self._slot.priority.frame():
+            self._label(sweep)
 
-    def _label(self, task: Task) -> None:
+    def _label(self, sweep: SynchronizedSweep) -> None:
         started = time.monotonic_ns()
-        frame = task.assemble().frame
+        frame = self._decoder.decode(sweep)
         decoded = time.monotonic_ns()
-        segmenter = self._model.take()
+        segmenter = self._slot.take()
         prediction = segmenter(frame)
         predicted = time.monotonic_ns()
-        self._outputs.publish_labels(frame, prediction, segmenter.taxonomy)
+        self._publishers.publish_labels(frame, prediction, segmenter.taxonomy)
         published = time.monotonic_ns()
-        arrival = task.match.sweep.arrival_ns
-        total, model = published - arrival, predicted - decoded
+        total, model = published - sweep.arrival_ns, predicted - decoded
         stages = {
-            "wait": task.ready_ns - arrival,
-            "queue": started - task.ready_ns,
+            "wait": sweep.ready_ns - sweep.arrival_ns,
+            "queue": started - sweep.ready_ns,
             "decode": decoded - started,
             "model": model,
             "publish": published - predicted,
@@ -62,9 +63,9 @@ class Labelling:
         self._statistics.labelled(
             len(frame.points), int(prediction.seen.sum()), {name: ns * 1e-9 for name, ns in stages.items()}
         )
-        self._outputs.publish_extras(frame, prediction, segmenter.taxonomy)
-        if self._observe is not None:
+        self._publishers.publish_on_demand(frame, prediction, segmenter.taxonomy)
+        if self._monitor is not None:
             try:
-                self._observe(prediction)
-            except Exception:  # the frame has been answered: whatever happens here is not to count against it
-                logger.exception("frame not observed")
+                self._monitor(prediction)
+            except Exception:  # the frame has been labelled: it does not become a drop
+                logger.exception("the rollback monitor failed on a frame; labelling goes on")

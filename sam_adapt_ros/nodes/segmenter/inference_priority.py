@@ -1,4 +1,4 @@
-"""Who goes first inside the segmenter's process: frames. What can wait takes the time between them."""
+"""Inference goes first inside the segmenter's process; loading weights uses the time between frames."""
 
 from __future__ import annotations
 
@@ -6,47 +6,47 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-LATELY_S = 2.0
-"""When the last frame is longer ago, none is expected just now."""
-_LOOK_S = 0.002
+RECENT_S = 2.0
+"""When the last frame is longer ago, none is expected soon."""
+_POLL_S = 0.002
 
 
-class RightOfWay:
-    """One thread works on frames, another does what can wait.
+class InferencePriority:
+    """One thread works on frames, another on what can wait.
 
-    A low nice level alone would not do: both threads need Python's interpreter lock again and again, and whoever holds
-    it may be the one of low priority. For the same reason there is no lock here: frames only take note of themselves,
-    the others look.
+    A low nice level alone is not enough: both threads need Python's interpreter lock again and again, and the holder
+    may be the one of low priority. For the same reason there is no lock here: the inference thread only sets fields,
+    the other one polls them.
     """
 
     def __init__(self) -> None:
-        self._at_work = False
-        self._done = 0
-        self._done_at = float("-inf")
+        self._busy = False
+        self._frames = 0
+        self._last_end = float("-inf")
 
     @contextmanager
-    def taken(self) -> Iterator[None]:
-        """For as long as a frame is worked on."""
-        self._at_work = True
+    def frame(self) -> Iterator[None]:
+        """Entered by the inference thread for as long as it works on a frame."""
+        self._busy = True
         try:
             yield
         finally:
-            self._done_at = time.monotonic()
-            self._done += 1
-            self._at_work = False
+            self._last_end = time.monotonic()
+            self._frames += 1
+            self._busy = False
 
     def wait_for_gap(self, deadline: float) -> None:
-        """Until a frame has just been done with, so that there is time before the next; not when none has come lately.
+        """Waits until a frame has just ended, so that there is time before the next; not when none has come recently.
 
-        deadline: on ``time.monotonic``, until when it waits.
+        deadline: on ``time.monotonic``, until when it waits at most.
         """
-        if not self._at_work and time.monotonic() - self._done_at > LATELY_S:
+        if not self._busy and time.monotonic() - self._last_end > RECENT_S:
             return
-        before = self._done
-        while self._done == before and time.monotonic() < deadline:
-            time.sleep(_LOOK_S)
+        before = self._frames
+        while self._frames == before and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
 
     def give_way(self, deadline: float) -> None:
-        """Until no frame is worked on. deadline: as above."""
-        while self._at_work and time.monotonic() < deadline:
-            time.sleep(_LOOK_S)
+        """Waits until no frame is worked on. deadline: as above."""
+        while self._busy and time.monotonic() < deadline:
+            time.sleep(_POLL_S)

@@ -1,4 +1,4 @@
-"""What the segmenter node says: label clouds, and overlays where somebody looks."""
+"""The segmenter's topics: label clouds, and overlays while somebody subscribes."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ DEPTH = 10
 JPEG_QUALITY = 85
 
 
-class Outputs:
-    """The node's publishers. ``segmentation/labels`` is relative to the node's namespace."""
+class SegmenterPublishers:
+    """``segmentation/labels`` in the node's namespace, ``~/labels_2d``, ``~/labels_3d`` and ``~/overlay/<camera>``."""
 
     def __init__(self, node: Node, cameras: list[str]) -> None:
         self._node = node
@@ -44,18 +44,18 @@ class Outputs:
         }
 
     def publish_labels(self, frame: Frame, prediction: Prediction, taxonomy: Taxonomy) -> None:
-        """The frame's answer, at the sweep's own stamp and frame."""
+        """The fused labels, at the sweep's own stamp and frame."""
         self._labels.publish(label_cloud(frame, prediction.labels, prediction.probability, taxonomy))
 
-    def publish_extras(self, frame: Frame, prediction: Prediction, taxonomy: Taxonomy) -> None:
-        """Each branch's own labels and the overlays: computed only for who subscribes."""
-        asked = {name: p for name, p in self._branches.items() if p.get_subscription_count()}
-        if asked:
+    def publish_on_demand(self, frame: Frame, prediction: Prediction, taxonomy: Taxonomy) -> None:
+        """Each branch's own labels and the overlays: computed only while there are subscribers."""
+        subscribed = {branch: p for branch, p in self._branches.items() if p.get_subscription_count()}
+        if subscribed:
             labels = prediction.by_branch()
             probabilities = {Branch.IMAGE: prediction.image, Branch.POINTS: prediction.points}
-            for name, publisher in asked.items():
-                probability = probabilities[name].max(axis=1, initial=0.0)
-                publisher.publish(label_cloud(frame, labels[name], probability, taxonomy))
+            for branch, publisher in subscribed.items():
+                probability = probabilities[branch].max(axis=1, initial=0.0)
+                publisher.publish(label_cloud(frame, labels[branch], probability, taxonomy))
         for view in frame.views:
             publisher = self._overlays[view.name]
             if publisher.get_subscription_count():
@@ -67,7 +67,7 @@ class Outputs:
 
 
 def topic_token(name: str) -> str:
-    """A camera's name as a part of a topic's name."""
+    """A camera's name as a part of a topic's name: letters, digits, underscores."""
     token = re.sub(r"\W", "_", name, flags=re.ASCII)
     return token if token[:1].isalpha() or token.startswith("_") else f"camera_{token}"
 
@@ -105,7 +105,7 @@ def header(stamp_ns: int, frame_id: str) -> Header:
 
 
 def byte_array(data: NDArray[Any]) -> array.array:
-    """As rclpy keeps ``uint8[]``; it takes this type without looking at every byte."""
+    """The bytes as rclpy keeps ``uint8[]``; it takes this type without checking every byte."""
     result = array.array("B")
     result.frombytes(np.ascontiguousarray(data).reshape(-1).view(np.uint8).data)
     return result

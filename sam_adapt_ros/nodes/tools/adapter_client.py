@@ -14,7 +14,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
 from rclpy.utilities import remove_ros_args
 
-from sam_adapt_ros.nodes.diagnostics.segmenter_status import read_diagnostics
+from sam_adapt_ros.nodes.diagnostics.diagnostic_messages import read_diagnostics
 from sam_adapt_ros.nodes.tools.background_node import BackgroundNode
 from sam_adapt_ros.nodes.tools.stop_event import stop_on_signals
 
@@ -50,14 +50,14 @@ class AdapterClient(BackgroundNode):
 
     def wait_until_settled(self, stop: threading.Event) -> None:
         """Blocks until the adapter has summed up what it observed, as long as it makes progress, or until ``stop``."""
-        from sam_adapt_ros.nodes.adapter_node import RUN_DRY_S
+        from sam_adapt_ros.nodes.adapter_node import STREAM_END_S
 
         def waited_for() -> str:
             phase = self.status.get("phase") if is_open(self.status) else "its store is not open"
             return f"to sum up what it observed ({phase})"
 
         # Earlier it cannot know that nothing more comes: "settled" would be about a pause in the bag.
-        stop.wait(RUN_DRY_S)
+        stop.wait(STREAM_END_S)
         if not self._wait(lambda: is_settled(self.status), waited_for, PHASE_TIMEOUT_S, stop):
             logger.warning(
                 "the adapter has made no progress for %g s: it is stopped without a summary", PHASE_TIMEOUT_S

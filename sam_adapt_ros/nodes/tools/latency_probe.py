@@ -13,7 +13,7 @@ from sensor_msgs.msg import PointCloud2
 from std_srvs.srv import SetBool
 
 from sam_adapt_ros.messages import serialized_stamp_ns
-from sam_adapt_ros.nodes.diagnostics.segmenter_status import read_diagnostics
+from sam_adapt_ros.nodes.diagnostics.diagnostic_messages import read_diagnostics
 from sam_adapt_ros.nodes.tools.background_node import BackgroundNode
 from sam_adapt_ros.nodes.tools.recorder import DEPTH, LABELS, STATUS
 

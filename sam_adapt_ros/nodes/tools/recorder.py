@@ -21,7 +21,7 @@ from sensor_msgs.msg import PointCloud2
 from sam_adapt_ros.bags import BagWriter, Storage, Version
 from sam_adapt_ros.errors import BagError
 from sam_adapt_ros.messages import serialized_stamp_ns
-from sam_adapt_ros.nodes.diagnostics.segmenter_status import read_diagnostics
+from sam_adapt_ros.nodes.diagnostics.diagnostic_messages import read_diagnostics
 from sam_adapt_ros.nodes.input.subscriptions import type_name
 from sam_adapt_ros.nodes.tools.background_node import BackgroundNode
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sam_adapt_ros.bags import MessageReader
 from sam_adapt_ros.branch import Branch
 from sam_adapt_ros.messages import read_labels, stamp_ns
-from sam_adapt_ros.nodes.diagnostics.segmenter_status import read_diagnostics
+from sam_adapt_ros.nodes.diagnostics.diagnostic_messages import read_diagnostics
 from sam_adapt_ros.nodes.tools.recorder import DIAGNOSTICS, LABELS, STATUS
 
 BRANCH_TOPICS = {

@@ -13,7 +13,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import Image, PointCloud2, PointField
 
 from sam_adapt_ros.messages import stamp_ns
-from sam_adapt_ros.nodes.diagnostics.segmenter_status import read_diagnostics
+from sam_adapt_ros.nodes.diagnostics.diagnostic_messages import read_diagnostics
 from sam_adapt_ros.nodes.segmenter.publishers import byte_array
 from sam_adapt_ros.nodes.tools.background_node import BackgroundNode
 from sam_adapt_ros.nodes.tools.recorder import DIAGNOSTICS, LABELS

@@ -22,7 +22,7 @@ from sam_adapt_ros.adaptation import Record, WeightStore
 from sam_adapt_ros.nodes.tools.node_process import NodeProcess
 
 Start = Callable[..., AdapterChild]
-ROUND = {"normalizing", "labelling", "training", "judging"}
+ROUND = {"statistics", "pseudo_labels", "training", "evaluation"}
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture
 def start(server: AdapterServer, rig: AdapterRig, folder: Path, weights: Path, calibration: Path) -> Iterator[Start]:
-    """Starts an adapter on a store, and waits until it listens."""
+    """Starts an adapter on a store, and waits until it is subscribed."""
     children = []
 
     def start(store: Path | None = None, wait: bool = True, **adaptation: object) -> AdapterChild:
@@ -142,7 +142,7 @@ def test_services_at_any_time_and_twice(rig: AdapterRig, start: Start, folder: P
         assert "0 of 6 to learn from, 0 of 3 to judge by" in why
         done, why = ask("rollback")
         assert not done
-        assert "nothing to go back to" in why
+        assert "nothing to roll back to" in why
     assert [rig.pause(p) for p in (True, True, False, False)] == [
         "learning is paused",
         "learning is paused already",
@@ -262,21 +262,21 @@ def test_kills_at_random_instants_leave_stream_and_store_whole_and_learning_resu
     assert store.verify() == []
 
 
-def test_a_round_that_was_killed_is_gone_on_with(rig: AdapterRig, start: Start, folder: Path) -> None:
+def test_a_round_that_was_killed_is_resumed(rig: AdapterRig, start: Start, folder: Path) -> None:
     child = start(self_training__steps=10_000)
     # Not further than that: a round whose frames have been replaced in the buffer begins anew.
     rig.drive_until(lambda: rig.status["phase"] not in ("waiting", "watching"), what="a round")
     until(lambda: rig.status.get("losses", {}).get("steps", 0) >= 3, what="steps of training")
     assert child.end(signal.SIGKILL) == -signal.SIGKILL
-    assert (folder / "store" / "adapter" / "plan.npz").exists()
+    assert (folder / "store" / "adapter" / "round.npz").exists()
     child = start(self_training__steps=10_000)
     until(lambda: rig.status.get("losses", {}).get("steps", 0) >= 3, what="training to go on without a new frame")
     assert rig.status["round"] == 1
     assert rig.status["frames_in"] == 0
-    # And a polite end is quick, in the middle of a step or not.
+    # A requested end is quick, in the middle of a step or not.
     started = time.monotonic()
     assert child.end() == 0
-    assert time.monotonic() - started < 5.0, "before ros2 launch loses patience"
+    assert time.monotonic() - started < 5.0, "before ros2 launch sends SIGTERM"
 
 
 @pytest.fixture
@@ -307,7 +307,7 @@ def test_a_full_disk_pauses_learning_until_there_is_room(rig: AdapterRig, start:
     until(lambda: is_paused(rig, str(small_disk / "store")), what="the pause at the start")
     assert "No space left" in rig.words["adapter: learning"][1]
     (small_disk / "filler").unlink()
-    rig.drive_until(lambda: rig.status["phase"] == "labelling", what="a round")
+    rig.drive_until(lambda: rig.status["phase"] == "pseudo_labels", what="a round")
     fill(small_disk)
     rig.drive_until(lambda: is_paused(rig, "No space left"), what="the pause in a round")
     assert rig.status["promotions"] == 0
@@ -344,11 +344,11 @@ def test_a_store_of_another_source_and_one_in_use_are_refused_by_name(
 ) -> None:
     WeightStore(folder / "store").initialize(save_weights(folder / "other.safetensors", seed=9))
     child = start()
-    until(lambda: is_paused(rig, "its source model is"), what="the pause")
+    until(lambda: is_paused(rig, "the store's source model is"), what="the pause")
     shutil.rmtree(folder / "store")
     until(lambda: rig.status["phase"] == "waiting", what="learning to begin")
     assert "learning is paused" in child.log
     second = start(wait=False)
-    until(lambda: "held by another process" in child.log, what="the second's pause")  # they share the log
+    until(lambda: "another process has held the lock" in child.log, what="the second's pause")  # they share the log
     assert child.running
     assert second.running

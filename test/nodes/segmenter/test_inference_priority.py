@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from sam_adapt_ros.nodes.segmenter.inference_priority import RightOfWay
+from sam_adapt_ros.nodes.segmenter.inference_priority import InferencePriority
 
 SOON = 5.0
 
@@ -18,18 +18,18 @@ def started(target: object, *arguments: object) -> threading.Thread:
     return thread
 
 
-def test_where_no_frames_come_nobody_waits() -> None:
-    way = RightOfWay()
+def test_without_frames_loading_does_not_wait() -> None:
+    priority = InferencePriority()
     start = time.monotonic()
-    way.wait_for_gap(start + SOON)
-    way.give_way(start + SOON)
+    priority.wait_for_gap(start + SOON)
+    priority.give_way(start + SOON)
     assert time.monotonic() - start < 0.5
 
 
-def test_who_can_wait_gives_way_to_a_frame() -> None:
-    way = RightOfWay()
-    with way.taken():
-        waiting = started(way.give_way, time.monotonic() + SOON)
+def test_loading_gives_way_to_a_frame() -> None:
+    priority = InferencePriority()
+    with priority.frame():
+        waiting = started(priority.give_way, time.monotonic() + SOON)
         waiting.join(0.1)
         assert waiting.is_alive()
     waiting.join(SOON / 2)
@@ -37,32 +37,32 @@ def test_who_can_wait_gives_way_to_a_frame() -> None:
 
 
 def test_a_gap_is_the_time_after_a_frame_not_before_one() -> None:
-    way = RightOfWay()
-    with way.taken():
+    priority = InferencePriority()
+    with priority.frame():
         pass
-    waiting = started(way.wait_for_gap, time.monotonic() + SOON)
+    waiting = started(priority.wait_for_gap, time.monotonic() + SOON)
     waiting.join(0.1)
     assert waiting.is_alive(), "the next frame may come at any moment"
-    with way.taken():
+    with priority.frame():
         waiting.join(0.1)
         assert waiting.is_alive()
     waiting.join(SOON / 2)
     assert not waiting.is_alive()
 
 
-def test_patience_ends() -> None:
-    way = RightOfWay()
-    with way.taken():
+def test_loading_waits_until_its_deadline_only() -> None:
+    priority = InferencePriority()
+    with priority.frame():
         start = time.monotonic()
-        way.wait_for_gap(start + 0.1)
-        way.give_way(start + 0.2)
+        priority.wait_for_gap(start + 0.1)
+        priority.give_way(start + 0.2)
         assert 0.2 <= time.monotonic() - start < 2.0
 
 
-def test_a_frame_that_fails_does_not_keep_the_way() -> None:
-    way = RightOfWay()
-    with pytest.raises(ZeroDivisionError), way.taken():
+def test_a_frame_that_fails_does_not_block_loading() -> None:
+    priority = InferencePriority()
+    with pytest.raises(ZeroDivisionError), priority.frame():
         raise ZeroDivisionError
     start = time.monotonic()
-    way.give_way(start + SOON)
+    priority.give_way(start + SOON)
     assert time.monotonic() - start < 0.5

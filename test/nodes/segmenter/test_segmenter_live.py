@@ -315,7 +315,7 @@ def test_weights_are_exchanged_between_two_frames(rig: Rig, weights: Path, tmp_p
     assert _set(rig, "segmenter.weights", str(weights))[0]
 
 
-def test_branches_and_overlays_are_published_for_who_subscribes(rig: Rig) -> None:
+def test_branches_and_overlays_are_published_for_subscribers(rig: Rig) -> None:
     seen: dict[str, object] = {}
     subscriptions = [
         rig.node.create_subscription(kind, topic, lambda m, t=topic: seen.setdefault(t, m), 10)

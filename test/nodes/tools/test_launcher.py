@@ -25,7 +25,7 @@ from sam_adapt_ros.bags import BagWriter
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.messages import encode_cloud
 from sam_adapt_ros.nodes import adapter_node
-from sam_adapt_ros.nodes.diagnostics import segmenter_status
+from sam_adapt_ros.nodes.diagnostics import diagnostic_messages
 from sam_adapt_ros.nodes.tools import adapter_client
 from sam_adapt_ros.nodes.tools.launch_arguments import LaunchArguments
 from sam_adapt_ros.nodes.tools.launcher import play_to_nodes
@@ -55,7 +55,7 @@ class Nodes:
 
     def _speak(self) -> None:
         if self._says:
-            status = segmenter_status.status(DiagnosticStatus.OK, "car/adapter: learning", "", self._says)
+            status = diagnostic_messages.status(DiagnosticStatus.OK, "car/adapter: learning", "", self._says)
             self._publisher.publish(DiagnosticArray(status=[status]))
 
     def _take(self, message: PointCloud2) -> None:
@@ -87,7 +87,7 @@ def bag(tmp_path: Path) -> Path:
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Config:
     """Observes."""
-    monkeypatch.setattr(adapter_node, "RUN_DRY_S", 0.2)
+    monkeypatch.setattr(adapter_node, "STREAM_END_S", 0.2)
     caplog.set_level(logging.INFO, "sam_adapt_ros")
     observing = {"adaptation.mode": "observe", "adaptation.store.folder": str(tmp_path / "store")}
     return make_config(tmp_path / "weights", tmp_path / "calibration", (), **observing)

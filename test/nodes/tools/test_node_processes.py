@@ -296,13 +296,13 @@ def test_memory_of_the_killed_is_freed_and_that_of_the_living_is_not() -> None:
         assert ran.stdout.readline() == "up\n"
         until(lambda: segments() - before - living, 10.0, "its memory")
         killed = segments() - before - living
-        fastdds.free_memory_of_the_dead(young_s=0.0)
+        fastdds.remove_stale_shared_memory(min_age_s=0.0)
         assert killed | living <= segments(), "all are alive"
         ran.kill()
         ran.wait()
-        fastdds.free_memory_of_the_dead(young_s=60.0)
+        fastdds.remove_stale_shared_memory(min_age_s=60.0)
         assert killed <= segments(), "too young to be judged"
-        assert fastdds.free_memory_of_the_dead(young_s=0.0) >= len(killed)
+        assert fastdds.remove_stale_shared_memory(min_age_s=0.0) >= len(killed)
         assert not killed & segments()
         assert not [name for name in killed if (Path("/dev/shm") / name.removesuffix("_el")).exists()]
         assert living <= segments()

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from node_support import SECOND, START_NS, cloud_message, make_config, make_statistics, random_points
+from rclpy.node import Node
+
+from sam_adapt_ros.nodes.input.synchronizer import SensorSynchronizer, SynchronizedSweep
+
+POINTS = random_points(3)
+
+
+def message(stamp: int) -> Any:
+    """Any message with a header will do as an image."""
+    return cloud_message(stamp, POINTS)
+
+
+def test_sweeps_get_their_images_and_wait_for_them_on_the_steady_clock(node: Node, spin: Any) -> None:
+    config = make_config(Path("w"), Path("c"), ("front",), **{"cameras.front.time_offset": 0.01})
+    sweeps: list[SynchronizedSweep] = []
+    statistics = make_statistics()
+    synchronizer = SensorSynchronizer(node, config, lambda match: False, sweeps.append, statistics)
+    synchronizer.add_sweep(message(START_NS))
+    synchronizer.add_image("front", message(START_NS - 10_000_000))
+    assert sweeps[0].images["front"][0] == START_NS
+    assert sweeps[0].arrival_ns <= sweeps[0].ready_ns <= time.monotonic_ns()
+    synchronizer.add_sweep(message(START_NS + SECOND))  # and no image: the timer ends the wait
+    spin(lambda: len(sweeps) == 2)
+    assert sweeps[1].missing == ("front",)
+    synchronizer.add_sweep(message(0))
+    assert statistics.dropped == {"stamp_zero": 1}
+    sync = config.sync.model_copy(update={"camera_timeout": 0.0})
+    synchronizer.reconfigure(config.model_copy(update={"sync": sync}))
+    synchronizer.add_sweep(message(START_NS + 2 * SECOND))
+    assert len(sweeps) == 3
+    assert synchronizer.counts["matched"] == 3
+    assert synchronizer.counts["stamp_zero"] == 1
+    assert statistics.frames_in == 4
+    synchronizer.close()
+
+
+def test_sweeps_then_wait_for_calibration_and_poses(node: Node, spin: Any) -> None:
+    config = make_config(Path("w"), Path("c"), (), **{"transforms.timeout": 0.1})
+    sweeps: list[SynchronizedSweep] = []
+    statistics = make_statistics()
+    incomplete = [True]
+    synchronizer = SensorSynchronizer(node, config, lambda match: incomplete[0], sweeps.append, statistics)
+    synchronizer.add_sweep(message(START_NS))
+    assert not sweeps
+    incomplete[0] = False
+    synchronizer.calibration_changed()
+    assert len(sweeps) == 1
+    incomplete[0] = True
+    synchronizer.add_sweep(message(START_NS + SECOND))
+    spin(lambda: len(sweeps) == 2)  # the timer ends this wait, too
+    synchronizer.add_sweep(message(START_NS + 2 * SECOND))
+    synchronizer.close()
+    assert len(sweeps) == 2
+    assert statistics.dropped == {"stopped": 1}
