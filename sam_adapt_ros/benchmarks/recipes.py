@@ -60,7 +60,7 @@ def compare_recipes(
     """One round of learning a recipe, shift and seed, on the frames that the buffer keeps of a drive.
 
     config: of segmenter and buffer. recipes: configurations by name. output: a JSON file, rewritten after each.
-    The gate is left out, and all that is decided by held-out frames: the weighing of branches, blends, and which
+    The gate is left out, and all that is decided by held-out frames: temperature scaling, averages, and which
     statistics the student starts from (here the re-estimated ones). They would hide what a recipe's labels are worth.
     Raises ConfigError for a recipe that learns from the source's frames, which are left out, too.
     """
