@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from sam_adapt_ros.geometry.transforms import Transform
 NOMINAL_SPEED = 8.0  # metres a second that are assumed where there is no odometry: city traffic
 _LONGEST_STEP_S = 1.0  # without odometry, a longer gap between two frames is a pause or a jump of the clock, no drive
 _FAR = 1e9  # metres between positions by odometry and positions by time, so that the two never meet on the map
+
+Position = list[float]  # x, y, z in metres
 
 
 class MovementGate:
@@ -32,8 +35,8 @@ class MovementGate:
         """min_distance: metres. nominal_speed: metres a second."""
         self._min_distance, self._nominal_speed = min_distance, nominal_speed
         self.distance = 0.0
-        self._last: tuple[int, NDArray[np.float64] | None] | None = None  # stamp and position of the last frame
-        self._considered: tuple[float, NDArray[np.float64] | None] | None = None  # distance and position of that frame
+        self._last: tuple[int, Position | None] | None = None  # stamp and position of the last frame
+        self._considered: tuple[float, Position | None] | None = None  # distance and position of that frame
 
     def has_moved(self, stamp_ns: int, T_odom_lidar: Transform | None) -> bool:
         """Takes the step to the frame of this stamp and pose, and tells whether it is due to be considered.
@@ -41,16 +44,15 @@ class MovementGate:
         T_odom_lidar: (4, 4); None, or not finite, without odometry. True for the first frame.
         """
         known = T_odom_lidar is not None and np.isfinite(T_odom_lidar).all()
-        position = np.array(T_odom_lidar[:3, 3], np.float64) if T_odom_lidar is not None and known else None
+        position = T_odom_lidar[:3, 3].tolist() if T_odom_lidar is not None and known else None
         if self._last is not None:
             self.distance += self._step(*self._last, stamp_ns, position)
         self._last = (stamp_ns, position)
         if self._considered is None:
             return True
         distance, origin = self._considered
-        if position is not None and origin is not None:
-            return float(np.linalg.norm(position - origin)) >= self._min_distance
-        return self.distance - distance >= self._min_distance
+        moved = self.distance - distance if position is None or origin is None else math.dist(origin, position)
+        return moved >= self._min_distance
 
     def consider(self) -> None:
         """Counts distances from the last frame on."""
@@ -63,31 +65,20 @@ class MovementGate:
     @property
     def position(self) -> NDArray[np.float64]:
         """(2,) metres: where the last frame is on the map; without odometry, on a straight line far from all others."""
-        if self._last is not None and self._last[1] is not None:
-            return self._last[1][:2]
-        return np.array([_FAR + self.distance, 0.0])
+        position = None if self._last is None else self._last[1]
+        return np.array([_FAR + self.distance, 0.0] if position is None else position[:2])
 
-    def _step(
-        self, before_ns: int, before: NDArray[np.float64] | None, stamp_ns: int, position: NDArray[np.float64] | None
-    ) -> float:
+    def _step(self, before_ns: int, before: Position | None, stamp_ns: int, position: Position | None) -> float:
         if position is not None and before is not None:
-            return float(np.linalg.norm(position - before))
-        return float(np.clip((stamp_ns - before_ns) / 1e9, 0, _LONGEST_STEP_S)) * self._nominal_speed
+            return math.dist(before, position)
+        return min(max((stamp_ns - before_ns) / 1e9, 0.0), _LONGEST_STEP_S) * self._nominal_speed
 
     # State ------------------------------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        return {"distance": self.distance, "last": _plain(self._last), "considered": _plain(self._considered)}
+        return {"distance": self.distance, "last": self._last, "considered": self._considered}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """What ``state`` gave. Raises KeyError, TypeError or ValueError for anything else."""
-        self.distance = float(state["distance"])
-        self._last, self._considered = (
-            None if pair is None else (pair[0], None if pair[1] is None else np.array(pair[1], np.float64))
-            for pair in (state["last"], state["considered"])
-        )
-
-
-def _plain(pair: tuple[float, NDArray[np.float64] | None] | None) -> list[Any] | None:
-    return None if pair is None else [pair[0], None if pair[1] is None else pair[1].tolist()]
+        """What ``state`` gave. Raises KeyError for anything else."""
+        self.distance, self._last, self._considered = state["distance"], state["last"], state["considered"]

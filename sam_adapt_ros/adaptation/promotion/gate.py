@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from sam_adapt_ros.adaptation.promotion.candidate_evaluation import HeldOutPredictions
@@ -28,23 +28,9 @@ class Verdict:
     score: float = 0.0
     numbers: Mapping[str, float] = field(default_factory=dict)
 
-    @classmethod
-    def of(cls, name: str, metrics: CandidateMetrics, refusals: tuple[str, ...] = ()) -> Verdict:
-        """On weights that could be measured."""
-        return cls(name, refusals, metrics.score, metrics.as_dict())
-
     @property
     def passed(self) -> bool:
         return not self.refusals
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        return {
-            "name": self.name,
-            "refusals": list(self.refusals),
-            "score": self.score,
-            "numbers": dict(self.numbers),
-        }
 
 
 @dataclass(frozen=True)
@@ -66,8 +52,8 @@ class Decision:
         return {
             "promoted": self.promoted,
             "reason": self.reason,
-            "candidates": [verdict.as_dict() for verdict in self.verdicts],
-            "baselines": [verdict.as_dict() for verdict in self.baselines],
+            "candidates": [asdict(verdict) for verdict in self.verdicts],
+            "baselines": [asdict(verdict) for verdict in self.baselines],
             **self.facts,
         }
 
@@ -99,40 +85,49 @@ class Gate:
         """
         calculator = MetricsCalculator(baselines, self.classes, self.config)
         current, source, batchnorm = map(calculator.measure, (baselines.current, baselines.source, baselines.batchnorm))
-
-        def verdict(name: str, predictions: HeldOutPredictions | None) -> Verdict:
+        verdicts: dict[str, Verdict] = {}
+        for name, predictions in candidates.items():
             if predictions is None or not predictions.finite:
-                return Verdict(name, ("weights or predictions are not finite",))
-            if not calculator.enough:
-                return Verdict(name, ("too few held-out points with a pseudo-label",))
-            metrics = calculator.measure(predictions)
-            compared = Comparison(metrics, current, source, batchnorm, is_source=name == "source")
-            refusals = [text for name in self.config.criteria for text in CRITERIA[name](compared, self.config)]
-            return Verdict.of(name, metrics, tuple(refusals))
-
-        verdicts = {name: verdict(name, predictions) for name, predictions in candidates.items()}
+                verdicts[name] = Verdict(name, ("weights or predictions are not finite",))
+            elif not calculator.enough:
+                verdicts[name] = Verdict(name, ("too few held-out points with a pseudo-label",))
+            else:
+                metrics = calculator.measure(predictions)
+                compared = Comparison(metrics, current, source, batchnorm, is_source=name == "source")
+                verdicts[name] = Verdict(name, self._refusals(compared), metrics.score, metrics.as_dict())
         promoted = ""
-        for name in sorted(verdicts, key=lambda name: -verdicts[name].score):
-            if not promoted and verdicts[name].passed:
-                if source_miou is not None:
-                    verdicts[name] = self._replayed(verdicts[name], source_miou)
-                promoted = name if verdicts[name].passed else ""
-        if promoted:
-            score = verdicts[promoted].score
-            reason = f"{promoted}: agreement with pseudo-labels {score:.3f}, in use {current.score:.3f}"
-        else:
-            reason = "; ".join(f"{name}: {each.refusals[0]}" for name, each in verdicts.items()) or "no candidates"
-        logger.info("promotion gate: %s (%s)", f"{promoted} passes" if promoted else "no candidate passes", reason)
-        for each in verdicts.values():
-            for refusal in each.refusals:
-                logger.debug("promotion gate: %s: %s", each.name, refusal)
-        measured = (("current", current), ("source", source), ("batchnorm", batchnorm))
-        return Decision(
-            promoted, reason, tuple(verdicts.values()), tuple(Verdict.of(name, metrics) for name, metrics in measured)
-        )
+        for verdict in sorted(verdicts.values(), key=lambda verdict: -verdict.score):
+            if not promoted and verdict.passed:
+                replayed = verdict if source_miou is None else self._replayed(verdict, source_miou)
+                verdicts[verdict.name] = replayed
+                promoted = verdict.name if replayed.passed else ""
+        measured = {"current": current, "source": source, "batchnorm": batchnorm}
+        of_baselines = (Verdict(name, (), each.score, each.as_dict()) for name, each in measured.items())
+        decision = Decision(promoted, _reason(promoted, verdicts, current), (*verdicts.values(),), (*of_baselines,))
+        _log(decision)
+        return decision
+
+    def _refusals(self, compared: Comparison) -> tuple[str, ...]:
+        return tuple(text for name in self.config.criteria for text in CRITERIA[name](compared, self.config))
 
     def _replayed(self, verdict: Verdict, source_miou: Callable[[str], float]) -> Verdict:
         own, current, source = (source_miou(name) for name in (verdict.name, "current", "source"))
         numbers = {"source_miou": own, "source_miou/current": current, "source_miou/source": source}
         refusals = labelled_replay(own, current, source, self.config)
         return replace(verdict, refusals=tuple(refusals), numbers={**verdict.numbers, **numbers})
+
+
+def _reason(promoted: str, verdicts: Mapping[str, Verdict], current: CandidateMetrics) -> str:
+    if promoted:
+        score = verdicts[promoted].score
+        return f"{promoted}: agreement with pseudo-labels {score:.3f}, in use {current.score:.3f}"
+    return "; ".join(f"{name}: {each.refusals[0]}" for name, each in verdicts.items()) or "no candidates"
+
+
+def _log(decision: Decision) -> None:
+    # "passes", not "is promoted": in mode observe nothing is.
+    outcome = f"{decision.promoted} passes" if decision.promoted else "no candidate passes"
+    logger.info("promotion gate: %s (%s)", outcome, decision.reason)
+    for verdict in decision.verdicts:
+        for refusal in verdict.refusals:
+            logger.debug("promotion gate: %s: %s", verdict.name, refusal)
