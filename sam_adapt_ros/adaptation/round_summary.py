@@ -66,23 +66,23 @@ def findings(facts: Mapping[str, Any]) -> list[str]:
     return [*lines, f"{verdict} ({facts['would_reason']})"]
 
 
-def account(seen: int, fates: Mapping[str, int], there: Mapping[str, int], needed: Mapping[str, int]) -> list[str]:
-    """Lines on what became of the frames that came; the first tells whether they are enough for a round.
+def account(seen: int, outcomes: Mapping[str, int], kept: Mapping[str, int], needed: Mapping[str, int]) -> list[str]:
+    """Lines on what became of the frames that came, and on whether they are enough for a round.
 
     Args:
         seen: how many frames came.
-        fates: the number of frames that were ``kept``, and of the others by the reason why not.
-        there: the number of frames in the buffer, ``training`` and ``held_out``.
+        outcomes: the number of frames that were ``kept``, and of the others by the reason why not.
+        kept: the number of frames in the buffer, ``training`` and ``held_out``.
         needed: the number that a round needs, ``training`` and, where any are needed, ``held_out``.
     """
-    requirements = [f"{needed['training']} needed to learn from (there are {there['training']})"]
+    requirements = [f"{needed['training']} needed to learn from (there are {kept['training']})"]
     if needed.get("held_out"):
-        requirements.append(f"{needed['held_out']} to judge by (there are {there['held_out']})")
-    elif there["held_out"]:
-        requirements[0] = f"{requirements[0][:-1]}, and {there['held_out']} held out)"
-    lines = [f"{_count(fates.get('kept', 0), 'frame')} kept of {seen} seen, {' and '.join(requirements)}"]
-    others = {reason: count for reason, count in fates.items() if count and reason != "kept"}
-    under_way = seen - fates.get("kept", 0) - sum(others.values())
+        requirements.append(f"{needed['held_out']} to judge by (there are {kept['held_out']})")
+    elif kept["held_out"]:
+        requirements[0] = f"{requirements[0][:-1]}, and {kept['held_out']} held out)"
+    lines = [f"{_count(outcomes.get('kept', 0), 'frame')} kept of {seen} seen, {' and '.join(requirements)}"]
+    others = {reason: count for reason, count in outcomes.items() if count and reason != "kept"}
+    under_way = seen - outcomes.get("kept", 0) - sum(others.values())
     for title, words in (("passed over", _PASSED_OVER), ("refused", _REFUSED)):
         found = {reason: others.pop(reason) for reason in words if reason in others}
         if found:

@@ -15,7 +15,7 @@ from sam_adapt_ros.config import AdaptationConfig
 class Schedule:
     """Decides when a round is due: when there are frames enough, and new ones among them, another scene, or a request.
 
-    kept: the number of frames kept since the last round began. drift_detector: to be told of every considered frame.
+    kept: the number of frames kept since the last round began. drift_detector: observes every considered frame.
     """
 
     def __init__(self, config: AdaptationConfig, buffer: FrameBuffer, kept: int, first: bool) -> None:

@@ -3,8 +3,8 @@
 A frame that is one too many costs the set its frame of least utility. The utility of a frame is the product of
 
 - its diversity: the mean distance to its two nearest others, where the distance of two frames combines how far apart
-  they were taken and how differently they look (to the nearest alone, all frames of an even chain would be worth the
-  same, and its oldest end would go instead of every other link);
+  they were taken and how differently they look (by the nearest alone, all frames of an even chain would have the same
+  diversity, and its oldest end would be evicted instead of every other link);
 - its rarity: 1 plus the Kullback-Leibler divergence of its class histogram from the mean of all, weighted, so that
   frames with rare classes stay;
 - its recency: 1/2 for every half-life since it was admitted.

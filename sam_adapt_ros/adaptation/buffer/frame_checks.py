@@ -18,7 +18,7 @@ _WIDTH = 240  # pixels to which images are thinned out before they are measured
 class FrameChecks:
     """Finds frames that nothing true can be learned from, whatever is predicted of them.
 
-    To be told of the frames that are considered, in the order of the stream: a sweep is compared with the one before.
+    Takes the frames that are considered, in the order of the stream: a sweep is compared with the one before.
     """
 
     def __init__(self, min_points: int) -> None:

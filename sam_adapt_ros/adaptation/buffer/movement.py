@@ -20,7 +20,7 @@ Position = list[float]  # x, y, z in metres
 class MovementGate:
     """Measures the drive by stamps and poses alone, so that it can be asked before anything of a frame is decoded.
 
-    To be told of every frame in the order of the stream. Asked again about the same frame it answers the same.
+    Takes every frame of the stream, in order; given the same frame twice, it answers the same.
 
     A step between two frames is the straight line between their positions; where one of them has no odometry, the time
     between their stamps at ``nominal_speed``: no movement when the stamp does not advance (a bag that loops, a clock

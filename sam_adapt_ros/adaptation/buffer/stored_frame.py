@@ -1,4 +1,4 @@
-"""A frame in few bytes: what learning needs of it, images compressed."""
+"""Frames in few bytes: what learning needs of them, with compressed images; in memory and on disk."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ImageStorage:
 
 @dataclass(frozen=True, eq=False)
 class StoredView:
-    """A CameraView, image and instances as the bytes of a JPEG or PNG."""
+    """A CameraView whose image and instances are the bytes of a JPEG or PNG file."""
 
     name: str
     stamp_ns: int
@@ -72,7 +72,7 @@ class StoredView:
 
 @dataclass(frozen=True, eq=False)
 class StoredFrame:
-    """A Frame without its non-finite points, whose rows would teach nothing."""
+    """A Frame with compressed images, without its non-finite points."""
 
     stamp_ns: int
     frame_id: str
@@ -94,19 +94,20 @@ class StoredFrame:
         )
 
     def decode(self) -> Frame:
-        """Points, poses and labels as they were; images as they come out of the compression."""
+        """The frame; points, poses and labels are exact, images as far as their compression is."""
         views = tuple(view.decode() for view in self.views)
         return Frame(self.stamp_ns, self.frame_id, self.points, views, self.ground_truth, self.T_odom_lidar)
 
     @property
     def nbytes(self) -> int:
+        """Its size in memory, about."""
         arrays: list[NDArray[Any] | None] = [self.points, self.ground_truth]
         for view in self.views:
             arrays += [view.image, view.instances]
         return _OVERHEAD * (1 + len(self.views)) + sum(array.nbytes for array in arrays if array is not None)
 
     def save(self, path: Path) -> None:
-        """Raises StoreError that names the file."""
+        """Writes the frame atomically. Raises StoreError that names the file."""
         arrays: Arrays = {"points": self.points}
         if self.ground_truth is not None:
             arrays["ground_truth"] = self.ground_truth
@@ -130,7 +131,7 @@ class StoredFrame:
 
     @classmethod
     def load(cls, path: Path) -> StoredFrame:
-        """Raises StoreError that names the file."""
+        """The frame that ``save`` wrote. Raises StoreError that names the file."""
         arrays, facts = load_arrays(path)
         try:
             views = tuple(

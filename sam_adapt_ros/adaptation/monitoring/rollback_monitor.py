@@ -97,7 +97,7 @@ def frame_statistics(prediction: Prediction) -> FrameStatistics:
 class RollbackMonitor:
     """Compares the frames of new weights with those before them, and later with those of their own trial.
 
-    To be told of every frame, in one thread. state: ``idle`` (the source model is in use: there is nothing to roll back
+    Observes every frame of the stream, in one thread. state: ``idle`` (the source model is in use: there is nothing to roll back
     to), ``trial`` (the weights are new), ``trusted`` (their trial is over, only a collapse counts), ``failed`` (they
     are to be rolled back). reason: why, with numbers; "" unless failed.
     """

@@ -102,7 +102,7 @@ def consistency(compared: Comparison, config: GateConfig) -> list[str]:
     """The candidate's predictions agree with each other no less than those of the weights in use (2D with 3D, plain
     with augmented), and more than all baselines with the pseudo-labels.
 
-    The source is asked for no gain over the weights in use: it returns as soon as those are worth no more than it.
+    The source itself needs no gain over the weights in use: it returns as soon as those agree no better than it does.
     """
     candidate, current = compared.candidate, compared.current
     refusals = []
