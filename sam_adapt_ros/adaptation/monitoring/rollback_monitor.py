@@ -97,9 +97,10 @@ def frame_statistics(prediction: Prediction) -> FrameStatistics:
 class RollbackMonitor:
     """Compares the frames of new weights with those before them, and later with those of their own trial.
 
-    Observes every frame of the stream, in one thread. state: ``idle`` (the source model is in use: there is nothing to roll back
-    to), ``trial`` (the weights are new), ``trusted`` (their trial is over, only a collapse counts), ``failed`` (they
-    are to be rolled back). reason: why, with numbers; "" unless failed.
+    Observes every frame of the stream, in one thread.
+    state: ``idle`` (the source model is in use: there is nothing to roll back to), ``trial`` (the weights are new),
+    ``trusted`` (their trial is over, only a collapse counts) or ``failed`` (they are to be rolled back).
+    reason: why they failed, with numbers; "" unless they have.
     """
 
     def __init__(self, config: RollbackConfig) -> None:
