@@ -14,6 +14,7 @@ from torch import Tensor
 from sam_adapt_ros.adaptation.buffer.frame_buffer import Admission, FrameBuffer
 from sam_adapt_ros.adaptation.buffer.frame_checks import FrameChecks
 from sam_adapt_ros.adaptation.buffer.frame_summary import summarize
+from sam_adapt_ros.adaptation.decision_log import DecisionLog
 from sam_adapt_ros.adaptation.labelled_source import LabelledSource
 from sam_adapt_ros.adaptation.promotion.gate import Decision
 from sam_adapt_ros.adaptation.round import Outcome, Round, RoundContext
@@ -36,8 +37,6 @@ from sam_adapt_ros.segmentation.weights import Weights
 from sam_adapt_ros.taxonomy import Taxonomy
 
 logger = logging.getLogger(__name__)
-
-_LOG = "decisions.jsonl"
 
 
 class Adapter:
@@ -77,6 +76,7 @@ class Adapter:
         self.decisions: list[Decision] = []
         self._recipe = config.model_dump(include={"masks", "pseudo_labels", "adaptation"}, mode="json")
         self._files = RoundFiles(self.folder)
+        self._log = DecisionLog(self.folder)
         self._state: RoundState | None = None  # of a round that was cancelled
         self.buffer = FrameBuffer(self.config.buffer)
         kept = 0 if self.folder is None else self._restore(self.folder)
@@ -171,7 +171,8 @@ class Adapter:
         decision = self._settle(outcome, current, len(context.training))
         self._forget_round()
         self.schedule.drift_detector.reset_reference()
-        self._log(decision, context.state.kept_before)
+        self.decisions.append(decision)
+        self._log.append(self.rounds, context.state.kept_before, decision)
         return decision
 
     def save(self) -> None:
@@ -269,14 +270,6 @@ class Adapter:
             parent=current.name,
         )
 
-    def _log(self, decision: Decision, kept_before: int) -> None:
-        self.decisions.append(decision)
-        if self.folder is not None:
-            facts = {"round": self.rounds, "kept_before": kept_before, **decision.as_dict()}
-            line = json.dumps(facts, default=str) + "\n"
-            with store_errors(self.folder), (self.folder / _LOG).open("a", encoding="utf-8") as file:
-                file.write(line)
-
     def _restore(self, folder: Path) -> int:
         """What another process left; damaged state is logged and left behind: frames will come again. Returns how many
         frames had been kept since the last round began."""
@@ -285,7 +278,7 @@ class Adapter:
             folder.mkdir(parents=True, exist_ok=True)
         try:
             self.buffer = FrameBuffer.load(folder / "buffer", self.config.buffer)
-            self.rounds, kept_before = _last_round(folder / _LOG)
+            self.rounds, kept_before = self._log.last_round()
             kept = max(0, self.buffer.counts["kept"] - kept_before)
             self._state = self._files.load()
             self.rounds = self._state.number
@@ -296,18 +289,3 @@ class Adapter:
             if error.reason != "missing":
                 logger.warning("learning starts anew: %s", error)
         return kept
-
-
-def _last_round(log: Path) -> tuple[int, int]:
-    """The number of the last round that ended, and how many frames had been kept when it began; zeros for none."""
-    try:
-        lines = log.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
-        return 0, 0
-    for line in reversed(lines):
-        try:
-            facts = json.loads(line)
-            return int(facts["round"]), int(facts["kept_before"])
-        except (ValueError, KeyError, TypeError):
-            continue  # a kill in mid-line
-    return 0, 0

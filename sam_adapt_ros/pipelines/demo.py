@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sam_adapt_ros.adaptation import StoreReader
+from sam_adapt_ros.adaptation.decision_log import DecisionLog
 from sam_adapt_ros.bags import BagReader
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.evaluation.recovery import recovery_figures
@@ -97,7 +97,7 @@ class _Measurement:
         self._source, self._config = load_segmenter(config)
         self._last = StoreReader(store).current()
         self._final = Segmenter.load(self._last.path, self._config.segmenter, self._source.taxonomy)
-        self._decisions = _read_log(store / "adapter" / "decisions.jsonl")
+        self._decisions = list(DecisionLog(store / "adapter"))
         self._timeline = Timeline(self._source.taxonomy)
         self._scores: dict[str, Evaluation] = {}
 
@@ -178,8 +178,3 @@ class _Measurement:
             "unseen_drive": {"seed": settings.unseen_seed, "frames": settings.unseen_frames},
             "decisions": self._decisions,
         }
-
-
-def _read_log(path: Path) -> list[dict[str, Any]]:
-    """The gate's decisions, one a line; [] where no round has ended."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []

@@ -1,4 +1,4 @@
-"""What a drive says of a place: predictions of the same spot in several sweeps, brought together by odometry."""
+"""Voxel voting: predictions of the same place in several sweeps, brought together by odometry, vote on its class."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from sam_adapt_ros.pseudo_labels.selection import Candidates
 def vote(
     points_odom: Sequence[NDArray[np.float32] | None], candidates: Sequence[Candidates], classes: int, cell: float
 ) -> list[Candidates]:
-    """Candidates of several sweeps -> the same points' after a vote in each cubic cell of the map.
+    """Candidates of several sweeps -> the same points' candidates after a vote in each cubic cell of the map.
 
-    points_odom: (N, 3) metres in a fixed frame, by sweep; None where the pose is not known: such a sweep keeps its own.
-    A point's vote is for its winning class, by its probability. The class with most votes is everybody's in the cell,
-    with its mean probability times its share of the votes: where sweeps disagree nobody is sure. A cell met in one
-    sweep alone, as on everything that moves, keeps what its points said.
+    points_odom: (N, 3) metres in a fixed frame, by sweep; None where the pose is not known: such a sweep does not vote.
+    A point votes for its winning class, with its probability. The class with most votes becomes that of all points in
+    the cell, with its mean probability times its share of the votes: where sweeps disagree, the probability falls. A
+    cell met in one sweep alone, as on everything that moves, keeps the predictions of its points.
     """
     posed = [place for place, points in enumerate(points_odom) if points is not None]
     rows = [np.flatnonzero(candidates[place].labels != IGNORE) for place in posed]
