@@ -16,7 +16,7 @@ from sam_adapt_ros.bags import BagReader
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.nodes.tools.recording import Recording
 from sam_adapt_ros.pipelines.adaptive_replay import OnlineRun
-from sam_adapt_ros.pipelines.live_bag import drive
+from sam_adapt_ros.pipelines.live_bag import drive_live
 from sam_adapt_ros.pipelines.replay import replay
 from sam_adapt_ros.segmentation import weights as weights_files
 from sam_adapt_ros.simulation import render_drive
@@ -46,7 +46,7 @@ def live(bag: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Recording
     """The recorded labels and the adapter's weight store, after both nodes have had the bag."""
     output = tmp_path_factory.mktemp("live")
     config = Config.load("town", {**SETTINGS, **NO_ROUND, "adaptation.store.folder": str(output / "store")})
-    return drive(bag, config, output, rate=0.4), output / "store"
+    return drive_live(bag, config, output, rate=0.4), output / "store"
 
 
 @pytest.fixture(scope="module")
