@@ -39,7 +39,7 @@ docs: setup
 	$(BIN)/sam-adapt parameters --output docs/parameters.md
 
 bench: setup
-	$(BIN)/python -m sam_adapt_ros.benchmarks
+	$(BIN)/sam-adapt bench
 
 # The source model that ships: 430 rendered frames, then about 40 minutes of training on one core.
 source-model: setup

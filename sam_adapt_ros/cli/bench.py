@@ -1,7 +1,11 @@
-"""Benchmarks: what adaptation is worth, on simulated drives."""
+"""Benchmarks: measured figures, and what adaptation and its parts are worth."""
 
 from __future__ import annotations
 
+import json
+import os
+import platform
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +26,36 @@ from sam_adapt_ros.cli.configuration import AUTO, load_config
 from sam_adapt_ros.cli.progress_bar import progress_bar
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import ConfigError
+
+
+@app.command()
+def bench(
+    names: Annotated[list[str], typer.Argument(help="Of benchmarks; all when none is named.", show_default=False)] = [],
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer repetitions.")] = False,
+    output: Annotated[Path, typer.Option("--output", "-o", help="JSON file.")] = Path("out/bench.json"),
+) -> None:
+    """Measure the figures of docs/results.md. Figures that an earlier run wrote and this one does not measure stay.
+
+    Example: sam-adapt bench segmentation messages
+    """
+    from sam_adapt_ros.benchmarks import all_benchmarks
+
+    known = all_benchmarks()
+    if unknown := sorted({*names} - {*known}):
+        raise typer.BadParameter(f"{', '.join(unknown)}: not among {', '.join(known)}")
+    machine = {"python": platform.python_version(), "machine": platform.machine(), "cores": os.cpu_count()}
+    results = json.loads(output.read_text(encoding="utf-8"))["figures"] if output.exists() else {}
+    output.parent.mkdir(parents=True, exist_ok=True)
+    for name in names or known:
+        with progress_bar(f"measuring {name}"):
+            figures = known[name].run(quick=quick)
+        table = Table("figure", "value", "unit", "target", "note", title=name, title_justify="left")
+        for figure in figures:
+            table.add_row(figure.name, f"{figure.value:.4g}", figure.unit, figure.target, figure.note)
+        console.print(table)
+        results[name] = [asdict(figure) for figure in figures]
+        output.write_text(json.dumps({"machine": machine, "figures": results}, indent=2) + "\n", encoding="utf-8")
+    print_written(output)
 
 
 @app.command("bench-adaptation")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-import queue
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -100,43 +101,19 @@ def write_labels(
 
 
 def read_ahead(items: Iterator[T], depth: int) -> Iterator[tuple[T, float]]:
-    """Iterates in a thread of its own, at most ``depth`` items ahead; yields each item and the seconds waited for it.
+    """Iterates in a thread of its own, ``depth`` items ahead; yields each item and the seconds waited for it.
 
     An error of the iterator is raised here, in its place; leaving early ends the thread.
     """
-    results: queue.Queue[tuple[str, object]] = queue.Queue(maxsize=depth)
-    stopped = threading.Event()
-
-    def put(kind: str, value: object) -> bool:
-        while not stopped.is_set():
-            try:
-                results.put((kind, value), timeout=0.1)
-                return True
-            except queue.Full:
-                continue
-        return False
-
-    def fill() -> None:
-        try:
-            for item in items:
-                if not put("item", item):
-                    return
-            put("end", None)
-        except BaseException as error:  # carried over to the consumer, which raises it
-            put("error", error)
-
-    thread = threading.Thread(target=fill, name="read-ahead", daemon=True)
-    thread.start()
+    reader = ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
     try:
+        coming = deque(reader.submit(next, items, None) for _ in range(depth))
         while True:
             start = time.perf_counter()
-            kind, value = results.get()
-            if kind == "end":
+            item = coming.popleft().result()
+            if item is None:
                 return
-            if kind == "error":
-                assert isinstance(value, BaseException)
-                raise value
-            yield value, time.perf_counter() - start  # type: ignore[misc]
+            coming.append(reader.submit(next, items, None))
+            yield item, time.perf_counter() - start
     finally:
-        stopped.set()
-        thread.join()
+        reader.shutdown(cancel_futures=True)

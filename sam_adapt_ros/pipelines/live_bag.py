@@ -8,6 +8,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 from sam_adapt_ros.bags import BagReader
 from sam_adapt_ros.branch import Branch, BranchLabels
 from sam_adapt_ros.config import Config
-from sam_adapt_ros.errors import BagError, SamAdaptError
+from sam_adapt_ros.errors import BagError
 from sam_adapt_ros.evaluation.run_summary import RunSummary
 from sam_adapt_ros.frame import Frame
 from sam_adapt_ros.nodes.tools.adapter_client import is_open
@@ -84,16 +85,15 @@ def drive_live(
     with BagReader(bag, config) as reader:
         sweeps = reader.sweeps
     with ExitStack() as stack:
-        logs = {
-            name: stack.enter_context((output / f"{name}.log").open("w", encoding="utf-8"))
-            for name in ("segmenter", "adapter")
-        }
+
+        def start(node: str) -> NodeProcess:
+            log = stack.enter_context((output / f"{node}.log").open("w", encoding="utf-8"))
+            return stack.enter_context(NodeProcess(node, config, use_sim_time=True, log=log))
+
         recorder = stack.enter_context(Recorder(output / "labels", force=force))
-        segmenter = stack.enter_context(NodeProcess("segmenter", config, use_sim_time=True, log=logs["segmenter"]))
-        adapter = None
-        if config.adaptation.store.folder:
-            adapter = stack.enter_context(NodeProcess("adapter", config, use_sim_time=True, log=logs["adapter"]))
-            stack.callback(segmenter.request_stop)
+        segmenter = start("segmenter")
+        adapter = start("adapter") if config.adaptation.store.folder else None
+        stack.callback(segmenter.request_stop)  # both end at the same time
         _Drive(bag, config, rate, sweeps, segmenter, adapter, recorder).run(patience_s, stages)
     return Recording.load(output / "labels")
 
@@ -126,40 +126,29 @@ class _Drive:
                 self._wait(lambda: self._round() != number, patience_s)
 
     def _play(self, progress: Progress) -> None:
-        stop, failures = threading.Event(), []
-
-        def play_bag() -> None:
-            topics = [self.config.lidar.topic, *(camera.image for camera in self.config.cameras.values())]
+        stop = threading.Event()
+        options: dict[str, Any] = {
+            "rate": self.rate,
+            "clock": True,
+            "wait_for": [self.config.lidar.topic, *(camera.image for camera in self.config.cameras.values())],
+            "subscriber": "segmenter",
+            "wait_timeout": START_TIMEOUT_S,
+            "stop": stop,
+        }
+        with ThreadPoolExecutor(1, thread_name_prefix="player") as player:
+            played = player.submit(play, self.bag, **options)
             try:
-                play(
-                    self.bag,
-                    rate=self.rate,
-                    clock=True,
-                    wait_for=topics,
-                    subscriber="segmenter",
-                    wait_timeout=START_TIMEOUT_S,
-                    stop=stop,
-                )
-            except SamAdaptError as error:
-                failures.append(error)
-
-        player = threading.Thread(target=play_bag, name="player", daemon=True)
-        player.start()
-        try:
-            while True:
-                playing = player.is_alive()
-                ended = self.recorder.wait(
-                    {LABELS: self.sweeps}, idle_s=None if playing else IDLE_S, timeout_s=0.2 if playing else 2 * IDLE_S
-                )
-                progress(self.recorder.counts[LABELS], self.sweeps)
-                if failures:
-                    raise failures[0]
-                self._check()
-                if ended != "timeout" or not playing:
-                    return
-        finally:
-            stop.set()
-            player.join()
+                ended, finished = "timeout", False
+                while ended == "timeout" and not finished:
+                    finished = played.done()
+                    limits = {"idle_s": IDLE_S, "timeout_s": 2 * IDLE_S} if finished else {"timeout_s": 0.2}
+                    ended = self.recorder.wait({LABELS: self.sweeps}, **limits)
+                    progress(self.recorder.counts[LABELS], self.sweeps)
+                    self._check()
+                    if played.done():
+                        played.result()  # raises what went wrong
+            finally:
+                stop.set()
 
     def _wait(self, condition: Callable[[], bool], timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s

@@ -1,15 +1,18 @@
 """The command line's own part: errors in one line, overrides, and that every command is there."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from store_weights import make_weights
 from typer.testing import CliRunner
 
-from sam_adapt_ros import __version__, cli
+from sam_adapt_ros import __version__, benchmarks, cli
 from sam_adapt_ros.adaptation import Record, WeightStore
+from sam_adapt_ros.benchmarks import Figure
 from sam_adapt_ros.cli.bench import parse_seeds
 from sam_adapt_ros.errors import ConfigError
 
@@ -22,6 +25,7 @@ COMMANDS = (
     "replay",
     "pseudo-label",
     "ablate",
+    "bench",
     "run",
     "play",
     "demo",
@@ -96,3 +100,23 @@ def test_seeds() -> None:
     for wrong in ("", "a", "62-60", "1-", "60,,61"):
         with pytest.raises(ConfigError, match="seeds"):
             parse_seeds(wrong)
+
+
+def test_figures_that_are_not_measured_again_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {name: SimpleNamespace(run=lambda quick: [Figure("time", 1.5, "ms", "<= 2 ms")]) for name in ("a", "b")}
+    monkeypatch.setattr(benchmarks, "all_benchmarks", lambda: known)
+    runner, output = CliRunner(), tmp_path / "out" / "bench.json"
+    for names in (["a"], ["b"]):
+        result = runner.invoke(cli.app, ["bench", *names, "-o", str(output)])
+        assert result.exit_code == 0, result.output
+    assert "<= 2 ms" in result.output
+    assert set(json.loads(output.read_text())["figures"]) == {"a", "b"}
+    unknown = runner.invoke(cli.app, ["bench", "c"])
+    assert unknown.exit_code == 2
+    assert "not among a, b" in unknown.output
+
+
+def test_benchmarks_are_found() -> None:
+    found = benchmarks.all_benchmarks()
+    assert {"messages", "masks", "segmentation"} <= set(found)
+    assert all(callable(module.run) for module in found.values())

@@ -151,4 +151,4 @@ def test_leaving_early_ends_the_reading_thread() -> None:
     results = read_ahead(items(), 2)
     next(results)
     results.close()
-    assert not [thread for thread in threading.enumerate() if thread.name == "read-ahead"]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("read-ahead")]
