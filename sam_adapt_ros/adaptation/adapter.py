@@ -28,7 +28,7 @@ from sam_adapt_ros.errors import StoreError, WeightsError
 from sam_adapt_ros.frame import Frame
 from sam_adapt_ros.geometry.transforms import Transform
 from sam_adapt_ros.io.store_errors import store_errors
-from sam_adapt_ros.masks.generators import MaskGenerator, build
+from sam_adapt_ros.masks import MaskGenerator, build
 from sam_adapt_ros.pseudo_labels import PseudoLabelGenerator
 from sam_adapt_ros.segmentation import weights as weights_files
 from sam_adapt_ros.segmentation.device import choose_device

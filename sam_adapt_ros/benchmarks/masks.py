@@ -23,8 +23,9 @@ from sam_adapt_ros.geometry import invert, project
 from sam_adapt_ros.masks import SeenPoints, build
 from sam_adapt_ros.masks.image_regions import ImageRegions
 from sam_adapt_ros.masks.promptable_model import STABILITY_SCORE_OFFSET, Decoded, LogitFrame, PointSampler
-from sam_adapt_ros.masks.sam import AutomaticSam, SamEmbedding, SegmentAnything
-from sam_adapt_ros.masks.sam_lidar_prompts import LidarPromptedMasks
+from sam_adapt_ros.masks.sam_automatic import AutomaticSam
+from sam_adapt_ros.masks.sam_lidar_prompts import LidarPromptedSam
+from sam_adapt_ros.masks.sam_model import SamEmbedding, SegmentAnything
 from sam_adapt_ros.simulation.drive import Drive
 
 T = TypeVar("T")
@@ -122,7 +123,7 @@ def _prompt_placement(frames: int) -> list[Figure]:
             view = frame.views[0]
             assert view.instances is not None
             seen = SeenPoints.of(frame.points, project(frame.points, view))
-            generator = LidarPromptedMasks(_Oracle(), thresholds, SamLidarConfig())
+            generator = LidarPromptedSam(_Oracle(), thresholds, SamLidarConfig())
             masks = generator.prompt(view.instances, view.instances.shape, seen)
             covered["lidar"].append(float(masks.membership.any(axis=0).mean()))
             covered["grid"].append(float(_grid(view.instances, seen).mean()))
@@ -174,7 +175,7 @@ def _decoding(quick: bool) -> list[Figure]:
     config = SamConfig(points_per_side=side)
     sam, embedding = _calibrated_sam(view, config)
     automatic = AutomaticSam(sam, config)
-    lidar = LidarPromptedMasks(SegmentAnything(sam), config, SamLidarConfig(prompts=prompts))
+    lidar = LidarPromptedSam(SegmentAnything(sam), config, SamLidarConfig(prompts=prompts))
     size = view.image.shape[:2]
     _, my_seconds, my_bytes = _measured(lambda: lidar.prompt(embedding, size, seen))
     _, their_seconds, their_bytes = _measured(lambda: automatic(view, seen))

@@ -23,7 +23,7 @@ from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import ConfigError
 from sam_adapt_ros.evaluation.label_statistics import LabelStatistics
 from sam_adapt_ros.evaluation.segmentation_metrics import FUSED_SEEN, evaluate
-from sam_adapt_ros.masks.generators import build
+from sam_adapt_ros.masks import build
 from sam_adapt_ros.progress import Progress, Stages, no_stages, track
 from sam_adapt_ros.pseudo_labels import PreparedFrame, PseudoLabelGenerator
 from sam_adapt_ros.segmentation import Segmenter, load_segmenter

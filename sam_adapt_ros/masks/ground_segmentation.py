@@ -1,8 +1,9 @@
-"""Which points of a sweep lie on the ground, found from the points alone.
+"""Ground segmentation of a sweep, from the points alone.
 
-A base plane is fitted to the lowest points around the vehicle; on a polar grid the ground's height above it is then
-followed from the vehicle outwards, ring by ring, so that hills, dips and kerbs far from the plane are still ground and
-roofs, which no gentle slope leads to, are not.
+A base plane is fitted to the lowest points around the vehicle by RANSAC (Fischler and Bolles, 1981). On a polar grid,
+as in Himmelsbach et al.: Fast Segmentation of 3D Point Clouds for Ground Vehicles (IV 2010), the ground's height above
+the plane is then followed from the vehicle outwards, ring by ring. Hills, dips and kerbs far from the plane are
+therefore ground, and roofs, which no gentle slope leads to, are not.
 """
 
 from __future__ import annotations
@@ -14,23 +15,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 SECTORS = 180
-NEAREST = 1.5  # metres; nearer returns are the vehicle's own
-FARTHEST = 200.0
-RING_GROWTH = 0.07  # a ring's depth by its range ...
+NEAREST = 1.5  # metres; nearer returns are from the vehicle itself
+FARTHEST = 200.0  # metres
+RING_GROWTH = 0.07  # depth of a ring per metre of range ...
 RING_MIN = 0.75  # ... and at least this, metres
-PLANE_RANGE = 25.0  # the base plane is fitted to cells up to here
-PLANE_POINTS = 20_000  # enough of them
-PLANE_TRIPLES = 100
-PLANE_TOLERANCE = 0.15
-MAX_SLOPE = 0.15  # rise by run, against the base plane, that ground may have
-GROUND_TOLERANCE = 0.15  # metres above the ground that its points may lie: the height of a kerb, and noise ...
+PLANE_RANGE = 25.0  # metres; the base plane is fitted to cells up to this range
+PLANE_POINTS = 20_000  # points that the base plane is fitted to, at most about twice as many
+PLANE_TRIPLES = 100  # RANSAC hypotheses
+PLANE_TOLERANCE = 0.15  # metres between the plane and its inliers
+MAX_SLOPE = 0.15  # rise over run of the ground, relative to the base plane
+GROUND_TOLERANCE = 0.15  # metres above the ground that count as ground: the height of a kerb, and noise ...
 GROUND_TOLERANCE_PER_METRE = 0.002  # ... that grows with range
-BODY_EXTENT = 0.4  # metres in height that points of one cell of bare ground never span
+BODY_EXTENT = 0.4  # metres in height; a cell whose points span more is not bare ground
 
 
 @dataclass(frozen=True, eq=False)
 class PolarGrid:
-    """Sector and ring of every point. ``edges``: (R + 1,) ring borders in metres of horizontal range."""
+    """sector, ring: (N,) int64 of every point. edges: (R + 1,) borders of the rings, metres of horizontal range."""
 
     sector: NDArray[np.int64]
     ring: NDArray[np.int64]
@@ -48,9 +49,12 @@ class PolarGrid:
 def ground_height(
     points: NDArray[np.float32], azimuth: NDArray[np.float32], distance: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Height of every point above the ground under it, metres.
+    """Height of every point above the ground below it: (N,) float32 metres.
 
-    points: (N, 3) finite, z roughly up; azimuth: (N,) radians in [-pi, pi]; distance: (N,) horizontal range, metres.
+    Args:
+        points: (N, 3) float32 metres, finite, z roughly up.
+        azimuth: (N,) radians in [-pi, pi].
+        distance: (N,) horizontal range, metres.
     """
     if len(points) == 0:
         return np.zeros(0, np.float32)
@@ -58,7 +62,7 @@ def ground_height(
     a, b, c = _base_plane(points, distance, grid).astype(np.float32)
     x, y, z = points.T
     height = z - (a * x + b * y + c)
-    # Multipath returns lie metres below the road and would pass for the ground of their cell.
+    # Multipath returns lie metres below the road, and would be taken for the ground of their cell.
     plausible = height > -(0.5 + MAX_SLOPE * distance)
     lowest, highest = _extent(height[plausible], grid.cell[plausible], grid.shape)
     followed = _follow(lowest, highest - lowest > BODY_EXTENT, grid.edges)
@@ -68,7 +72,7 @@ def ground_height(
 
 
 def is_ground(height: NDArray[np.float32], distance: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """(N,) bool: whether points at those heights above the ground lie on it. Points below it count as on it."""
+    """(N,) bool: whether points at these heights above the ground belong to it; points below it do."""
     return height <= GROUND_TOLERANCE + GROUND_TOLERANCE_PER_METRE * distance
 
 
@@ -77,7 +81,7 @@ def _polar_grid(azimuth: NDArray[np.float32], distance: NDArray[np.float32]) -> 
     while edges[-1] < FARTHEST:
         edges.append(edges[-1] + max(RING_MIN, RING_GROWTH * edges[-1]))
     borders = np.array(edges)
-    # A table at 0.25 m in place of a binary search a point.
+    # A lookup table at 0.25 m is faster than a binary search for every point.
     step = 0.25
     table = np.searchsorted(borders, np.arange(0.0, borders[-1] + step, step), side="right") - 1
     ring = table[np.minimum(distance / step, len(table) - 1).astype(np.int64)].clip(0, len(borders) - 2)
@@ -88,7 +92,7 @@ def _polar_grid(azimuth: NDArray[np.float32], distance: NDArray[np.float32]) -> 
 def _extent(
     height: NDArray[np.float32], cell: NDArray[np.int64], shape: tuple[int, int]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(sectors, rings) lowest and highest height of each cell; inf and -inf where there is no point."""
+    """(sectors, rings) lowest and highest height of each cell; inf and -inf where it has no point."""
     lowest = np.full(shape[0] * shape[1], np.inf, height.dtype)
     highest = np.full(shape[0] * shape[1], -np.inf, height.dtype)
     np.minimum.at(lowest, cell, height)
@@ -97,10 +101,10 @@ def _extent(
 
 
 def _base_plane(points: NDArray[np.float32], distance: NDArray[np.float32], grid: PolarGrid) -> NDArray[np.float64]:
-    """(a, b, c) of z = a x + b y + c that the lowest points near the vehicle lie on, by RANSAC over cells.
+    """(a, b, c) of the plane z = a x + b y + c through the lowest points near the vehicle, by RANSAC over cells.
 
-    A plane is scored by the cells whose lowest point is on it less those whose lowest point is under it: the ground is
-    what nothing is below. Always the same for the same points.
+    A plane's score is the number of cells whose lowest point is on it, less those whose lowest point is below it, since
+    nothing lies below the ground. The random triples are seeded, so the same points always give the same plane.
     """
     order = _lowest_rows(points[:, 2], distance, grid)
     if len(order) < 3:
@@ -109,7 +113,7 @@ def _base_plane(points: NDArray[np.float32], distance: NDArray[np.float32], grid
     triples = np.random.default_rng(0).integers(0, len(low), (PLANE_TRIPLES, 3))
     a, b, c = low[triples[:, 0]], low[triples[:, 1]], low[triples[:, 2]]
     normals = np.cross(b - a, c - a)
-    steep = np.abs(normals[:, 2]) <= 0.94 * np.linalg.norm(normals, axis=1)  # more than 20 degrees, or no plane at all
+    steep = np.abs(normals[:, 2]) <= 0.94 * np.linalg.norm(normals, axis=1)  # more than 20 degrees, or collinear points
     normals[steep] = (0, 0, 1)
     planes = np.column_stack([-normals[:, 0] / normals[:, 2], -normals[:, 1] / normals[:, 2], np.zeros(len(a))])
     planes[:, 2] = a[:, 2] - (planes[:, :2] * a[:, :2]).sum(axis=1)
@@ -124,7 +128,7 @@ def _base_plane(points: NDArray[np.float32], distance: NDArray[np.float32], grid
 
 
 def _lowest_rows(z: NDArray[np.float32], distance: NDArray[np.float32], grid: PolarGrid) -> NDArray[np.int64]:
-    """Rows of the lowest point of every cell that the base plane is fitted to."""
+    """Rows of the lowest point of every cell within ``PLANE_RANGE``."""
     near = np.flatnonzero((distance > NEAREST) & (distance < PLANE_RANGE))
     near = near[:: max(len(near) // PLANE_POINTS, 1)]
     cell = grid.cell[near]
@@ -136,15 +140,16 @@ def _lowest_rows(z: NDArray[np.float32], distance: NDArray[np.float32], grid: Po
 
 
 def _follow(lowest: NDArray[np.float64], upright: NDArray[np.bool_], edges: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(sectors, rings) ground height, followed outwards: a cell's lowest point is taken for ground when a slope of at
-    most ``MAX_SLOPE`` leads there from the last ground of the sector; elsewhere that height is carried on.
+    """(sectors, rings) height of the ground, followed outwards along each sector.
 
-    Where the cell's points are ``upright`` and begin above the ground, they are a body whose foot was not hit.
+    A cell's lowest point is ground when a slope of at most ``MAX_SLOPE`` leads to it from the sector's last ground;
+    otherwise the last height is kept. The points of an ``upright`` cell that begin above the ground belong to an
+    object whose lower end was not hit.
     """
     centers = 0.5 * (edges[:-1] + edges[1:])
     ground = np.zeros_like(lowest)
     height = np.zeros(len(lowest))
-    since = np.zeros(len(lowest))  # range of the sector's last ground
+    since = np.zeros(len(lowest))  # range of each sector's last ground, metres
     left, right = np.arange(-1, len(lowest) - 1), np.arange(1, len(lowest) + 1) % len(lowest)
     for ring in range(1, lowest.shape[1]):
         reach = 0.1 + MAX_SLOPE * (centers[ring] - since)
@@ -152,29 +157,29 @@ def _follow(lowest: NDArray[np.float64], upright: NDArray[np.bool_], edges: NDAr
         found = (np.abs(rise) <= reach) & ~(upright[:, ring] & (rise > 0.1))
         height = np.where(found, lowest[:, ring], height)
         since = np.where(found, centers[ring], since)
-        # One sector that climbed on something its neighbours did not is brought back.
+        # The median over three sectors removes a sector that climbed onto an object.
         before, after = height[left], height[right]
-        height = np.clip(height, np.minimum(before, after), np.maximum(before, after))  # the median of the three
+        height = np.clip(height, np.minimum(before, after), np.maximum(before, after))
         ground[:, ring] = height
     ground[:, 0] = ground[:, 1]
     return ground
 
 
 def _refine(height: NDArray[np.float32], followed: NDArray[np.float64], grid: PolarGrid) -> NDArray[np.float64]:
-    """Mean height of each cell's points near the followed ground: lowest points are biased down by slope and noise."""
+    """Mean height of each cell's points near the followed ground; lowest points are biased by slope and noise."""
     cell = grid.cell
     near = np.abs(height - followed.ravel()[cell]) < 0.3
     count = np.bincount(cell[near], minlength=followed.size)
     total = np.bincount(cell[near], height[near], followed.size)
     mean = np.where(count >= 3, total / np.maximum(count, 1), followed.ravel())
-    # Bodies that begin within the band pull the mean up; the ground is not above its lowest point by more than noise.
+    # Objects that begin within 0.3 m raise the mean; the ground is above its lowest point by no more than noise.
     return np.minimum(mean.reshape(followed.shape), followed + 0.1)
 
 
 def _interpolate(
     ground: NDArray[np.float64], centers: NDArray[np.float64], grid: PolarGrid, distance: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """The ground's height under every point: linear along its sector's rings."""
+    """(N,) height of the ground below every point, interpolated linearly between the rings of its sector."""
     flat = ground.astype(np.float32).ravel()
     rings = ground.shape[1]
     inner = np.clip(grid.ring - (distance < centers.astype(np.float32)[grid.ring]), 0, rings - 2)

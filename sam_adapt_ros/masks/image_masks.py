@@ -1,4 +1,7 @@
-"""Masks of an image as COCO RLE: run lengths down the columns, a few hundred bytes each instead of a megapixel."""
+"""Masks of an image as run lengths in the COCO format (Lin et al.: Microsoft COCO, ECCV 2014; pycocotools).
+
+A run-length encoded mask takes a few hundred bytes, where the full mask takes a megabyte.
+"""
 
 from __future__ import annotations
 
@@ -30,29 +33,33 @@ class ImageMasks:
         return len(self.counts)
 
     def mask(self, number: int) -> NDArray[np.bool_]:
-        """(H, W) bool: one mask at full resolution."""
+        """One mask at full resolution: (H, W) bool."""
         return coco.decode({"size": list(self.size), "counts": self.counts[number].encode()}).astype(bool)
 
     def at(self, seen: SeenPoints, source: str, min_points: int) -> MaskSet:
-        """Which of the seen points' pixels are on which mask; one mask at full resolution at a time."""
+        """The masks with at least ``min_points`` seen points on them; decodes one mask at a time to save memory."""
         rows, columns = seen.pixels(*self.size)
         membership = np.zeros((len(self), len(seen)), bool)
         for number in range(len(self)):
             membership[number] = self.mask(number)[rows, columns]
-        return MaskSet(membership, self.areas, (source,) * len(self), self.scores).holding(min_points)
+        return MaskSet(membership, self.areas, (source,) * len(self), self.scores).with_at_least(min_points)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """As arrays that a file without pickled objects can hold."""
+        """The masks as plain arrays, which ``io.arrays`` can write; see ``from_arrays``."""
         text = np.frombuffer(json.dumps(self.counts).encode(), np.uint8)
         return {"size": np.array(self.size), "counts": text, "areas": self.areas, "scores": self.scores}
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, NDArray[Any]], size: tuple[int, int]) -> ImageMasks:
-        """From ``arrays``; ValueError or KeyError when they are not M masks of an image of that size."""
+        """The masks that ``arrays`` gave.
+
+        Raises:
+            KeyError, ValueError: they are not masks of an image of ``size`` (H, W) pixels.
+        """
         counts = tuple(json.loads(arrays["counts"].tobytes()))
         areas, scores = arrays["areas"], arrays["scores"]
         if tuple(arrays["size"].tolist()) != size:
-            raise ValueError(f"size {tuple(arrays['size'].tolist())}")
+            raise ValueError(f"masks of an image of {tuple(arrays['size'].tolist())} pixels")
         if areas.shape != (len(counts),) or scores.shape != (len(counts),):
             raise ValueError(f"{len(counts)} masks, areas {areas.shape}, scores {scores.shape}")
         return cls(size, counts, areas, scores)

@@ -1,4 +1,8 @@
-"""Image regions: felzenszwalb's graph segmentation of the scaled-down image, at nested scales."""
+"""Image regions: graph-based segmentation of the scaled-down image at nested scales.
+
+The method is Felzenszwalb and Huttenlocher: Efficient Graph-Based Image Segmentation (IJCV 59, 2004), in scikit-image's
+implementation.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +15,14 @@ from sam_adapt_ros.config import RegionsConfig
 from sam_adapt_ros.frame import CameraView
 from sam_adapt_ros.masks.mask_set import MaskSet, SeenPoints, from_labels
 
-SIGMA = 0.8  # Gaussian smoothing in pixels, as Felzenszwalb and Huttenlocher published it (IJCV 2004)
+SIGMA = 0.8  # Gaussian smoothing in pixels, the paper's value
 MIN_SIZE = 20  # pixels of the scaled image; smaller regions join a neighbour
 
 
 class ImageRegions:
     """The ``regions`` generator.
 
-    A mask's area is its pixels in the scaled image times the pixels each stands for.
+    A mask's area is its number of pixels in the scaled image, times the image pixels that each stands for.
     """
 
     name = "regions"
@@ -37,9 +41,10 @@ class ImageRegions:
         return MaskSet.concatenate(sets)
 
     def segment(self, image: NDArray[np.uint8]) -> list[NDArray[np.int64]]:
-        """(h, w) region numbers of the scaled (H, W, 3) uint8 RGB image, finest scale first.
+        """Segments an (H, W, 3) uint8 RGB image: (h, w) region numbers of the scaled image per scale, finest first.
 
-        Each scale's regions are unions of the scale's before: a region goes where most of its pixels do.
+        Regions of a scale are unions of regions of the scale before: each joins the coarser region that most of its
+        pixels lie in.
         """
         config = self._config
         base_image = shrink(image, config.width)
@@ -55,7 +60,7 @@ class ImageRegions:
 
 
 def shrink(image: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:
-    """The image scaled down to ``width`` pixels (never up), aspect kept, every pixel the mean of what it covers."""
+    """The image scaled down to ``width`` pixels by averaging, with its aspect ratio; never scaled up."""
     if image.shape[1] <= width:
         return np.ascontiguousarray(image)
     height = max(round(image.shape[0] * width / image.shape[1]), 1)
@@ -63,25 +68,31 @@ def shrink(image: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:
 
 
 def stretched(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The image with its contrast stretched, so that a dark one is split as a bright one is."""
+    """The image with its 2nd to 98th percentile stretched to the full range, so that night images split like day's."""
     low, high = np.percentile(image, (2, 98))
     return ((image - np.float32(low)) * np.float32(255 / max(high - low, 32.0))).clip(0, 255).astype(np.uint8)
 
 
 def partition(image: NDArray[np.uint8], scale: float, sigma: float, min_size: int) -> NDArray[np.int64]:
-    """(h, w) region numbers of an (h, w, 3) uint8 RGB image."""
+    """(h, w) region numbers of an (h, w, 3) uint8 RGB image, by graph-based segmentation.
+
+    Args:
+        scale: the paper's k; larger values give larger regions.
+        sigma: Gaussian smoothing, pixels.
+        min_size: pixels; smaller regions are merged into a neighbour.
+    """
     return felzenszwalb(image, scale=scale, sigma=sigma, min_size=min_size).astype(np.int64)
 
 
 def at_pixels(
     level: NDArray[np.int64], rows: NDArray[np.int64], columns: NDArray[np.int64], height: int, width: int
 ) -> NDArray[np.int64]:
-    """(V,) region numbers at pixels of the (height, width) image that ``level`` is a scaled-down partition of."""
+    """(V,) region numbers at pixels of the (height, width) image, from the partition ``level`` of its scaled copy."""
     return level[rows * level.shape[0] // height, columns * level.shape[1] // width]
 
 
 def _nest(base: NDArray[np.int64], coarse: NDArray[np.int64]) -> NDArray[np.int64]:
-    """``coarse`` with every region of ``base`` wholly in the coarse region that holds most of it (ties: the lower)."""
+    """``coarse`` with each region of ``base`` moved to the coarse region that has most of it (ties: the lower)."""
     regions, groups = int(base.max()) + 1, int(coarse.max()) + 1
     share = np.bincount(base.ravel() * groups + coarse.ravel(), minlength=regions * groups).reshape(regions, groups)
     _, group = np.unique(share.argmax(axis=1), return_inverse=True)

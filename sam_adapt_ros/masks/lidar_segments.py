@@ -1,4 +1,8 @@
-"""LiDAR segments: clusters of what stands on the ground, at nested scales, and the ground, split by image regions."""
+"""LiDAR segments: clusters of the points above the ground at nested scales, and the ground split by image regions.
+
+The ground is split by Felzenszwalb and Huttenlocher's graph-based segmentation (IJCV 2004), since road, pavement and
+grass differ in the image and not in the point cloud.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,8 @@ from sam_adapt_ros.masks.image_regions import at_pixels, partition, shrink, stre
 from sam_adapt_ros.masks.mask_set import MaskSet, SeenPoints, from_labels
 from sam_adapt_ros.masks.point_clustering import cluster
 
-# Felzenszwalb's graph segmentation of the ground's part of the image: lane markings and kerbs are a pixel or two wide.
+# Graph-based segmentation of the ground's part of the image; less smoothing than the published 0.8, since kerbs and
+# lane markings are only one or two pixels wide.
 GROUND_WIDTH = 256  # pixels that the image is scaled down to
 GROUND_SCALE = 80.0
 GROUND_SIGMA = 0.5
@@ -24,7 +29,7 @@ GROUND_MIN_SIZE = 15  # pixels of the scaled image
 
 @dataclass(frozen=True, eq=False)
 class Segmentation:
-    """ground: (N,) bool; clusters: (N,) int64 ids by scale, finest first, -1 on the ground and where not finite."""
+    """ground: (N,) bool. clusters: per scale, finest first, (N,) int64 ids; -1 for ground and non-finite points."""
 
     ground: NDArray[np.bool_]
     clusters: list[NDArray[np.int64]]
@@ -33,8 +38,8 @@ class Segmentation:
 class LidarSegments:
     """The ``segments`` generator.
 
-    A cluster's area is that of the convex hull of its points' pixels, so a cluster that holds another is never
-    smaller; a ground mask's is that of its image region. Scales that say the same of a cluster give one mask.
+    A cluster's area is that of the convex hull of its points' pixels, so that a cluster that contains another is never
+    smaller. A ground mask's area is that of its image region. A cluster that is the same at two scales gives one mask.
     """
 
     name = "segments"
@@ -45,7 +50,7 @@ class LidarSegments:
         self._last: tuple[NDArray[np.int32], Segmentation] | None = None
 
     def __call__(self, view: CameraView, seen: SeenPoints, labels: NDArray[np.uint8] | None = None) -> MaskSet:
-        segmentation = self._remembered(seen.points)
+        segmentation = self._segment_once(seen.points)
         sets = [self._ground_masks(view.image, seen, segmentation.ground[seen.index])]
         scales = [ids[seen.index] for ids in segmentation.clusters]
         for number, ids in enumerate(scales):
@@ -55,7 +60,7 @@ class LidarSegments:
         return MaskSet.concatenate(sets)
 
     def segment(self, points: NDArray[np.float32]) -> Segmentation:
-        """Ground and clusters of a whole sweep, (N, 3) metres with z roughly up; non-finite rows belong to neither."""
+        """Ground and clusters of a whole sweep, (N, 3) metres with z roughly up; non-finite rows are neither."""
         finite = np.flatnonzero(np.isfinite(points[:, 0]) & np.isfinite(points[:, 1]) & np.isfinite(points[:, 2]))
         kept = points if len(finite) == len(points) else points[finite]
         azimuth, distance = np.arctan2(kept[:, 1], kept[:, 0]), np.hypot(kept[:, 0], kept[:, 1])
@@ -70,8 +75,8 @@ class LidarSegments:
             clusters.append(ids)
         return Segmentation(ground, clusters)
 
-    def _remembered(self, points: NDArray[np.float32]) -> Segmentation:
-        """``segment``, once a sweep: a frame's cameras ask one after another about the same points."""
+    def _segment_once(self, points: NDArray[np.float32]) -> Segmentation:
+        """``segment`` with the last sweep's result kept, since the cameras of a frame share a sweep."""
         bits = np.ascontiguousarray(points).view(np.int32)  # as integers, NaN equals itself
         if self._last is None or not np.array_equal(self._last[0], bits):
             self._last = bits.copy(), self.segment(points)
@@ -82,7 +87,7 @@ class LidarSegments:
             return MaskSet.empty(len(seen))
         height, width = image.shape[:2]
         rows, columns = seen.pixels(height, width)
-        # Above the highest ground point there is nothing to split.
+        # The rows above the highest ground point are left out.
         top = int(rows[ground].min())
         below = image[top:]
         small = stretched(shrink(below, GROUND_WIDTH))
@@ -94,7 +99,7 @@ class LidarSegments:
 
 
 def _without_repeats(ids: NDArray[np.int64], finer: NDArray[np.int64]) -> NDArray[np.int64]:
-    """``ids`` (V,) with -1 in place of clusters that hold a single one of the ``finer`` scale: the very same mask."""
+    """``ids`` (V,) with -1 for clusters that equal a cluster of the ``finer`` scale, which has given that mask."""
     on = ids >= 0
     same = np.zeros(len(ids), bool)
     same[on] = np.bincount(ids[on])[ids[on]] == np.bincount(finer[on])[finer[on]]
@@ -102,15 +107,16 @@ def _without_repeats(ids: NDArray[np.int64], finer: NDArray[np.int64]) -> NDArra
 
 
 def _hull_areas(ids: NDArray[np.int64], uv: NDArray[np.float32], min_points: int) -> NDArray[np.float64]:
-    """Pixels covered by the convex hull of each id's (V, 2) pixels; 0 for ids with fewer than ``min_points``.
+    """Area of the convex hull of the (V, 2) pixels of each id; 0 for ids with fewer than ``min_points`` points.
 
-    A pixel's own extent counts (half the hull's girth, and 1), so that a line of points has an area too.
+    The extent of the pixels themselves counts (half the hull's perimeter, plus 1), so that a line of points has an
+    area above 0.
     """
     order = np.argsort(ids, kind="stable")
     counts = np.bincount(ids[ids >= 0])
     stops = (len(ids) - counts.sum()) + np.cumsum(counts)
     areas = np.zeros(len(counts))
-    for number in np.flatnonzero(counts >= max(min_points, 1)):  # over masks, not points
+    for number in np.flatnonzero(counts >= max(min_points, 1)):
         hull = cv2.convexHull(uv[order[stops[number] - counts[number] : stops[number]]])
         areas[number] = cv2.contourArea(hull) + 0.5 * cv2.arcLength(hull, True) + 1
     return areas

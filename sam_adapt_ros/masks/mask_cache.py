@@ -1,8 +1,9 @@
-"""Masks kept on disk, by content: a second pass over a drive does not make them again.
+"""A cache of masks on disk, so that a second pass over a drive does not compute them again.
 
-One compressed .npz a key. A generator whose masks depend on the image alone (``sam``) has them kept as COCO RLE under
-the image's hash, so that they serve any sweep and calibration; of the others the memberships are kept, as packed bits,
-under the hash of everything that they depend on. Settings, and the content of a checkpoint, are part of every key.
+Each entry is one compressed ``.npz`` whose name is a hash of all that the masks depend on: the generator, its settings,
+the content of a checkpoint, and its input. Masks that depend on the image alone (``sam``) are stored as run lengths
+under the image's hash, and serve any sweep and calibration. Of the other generators the membership is stored, as
+packed bits.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import hashlib
 import json
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,21 +23,19 @@ from sam_adapt_ros.frame import CameraView
 from sam_adapt_ros.io.arrays import Arrays, load_arrays, save_arrays
 from sam_adapt_ros.io.hashing import hash_file
 from sam_adapt_ros.masks.image_masks import ImageMasks
+from sam_adapt_ros.masks.mask_generator import ImageMaskGenerator, MaskGenerator
 from sam_adapt_ros.masks.mask_set import MaskSet, SeenPoints
 
-if TYPE_CHECKING:
-    from sam_adapt_ros.masks.generators import MaskGenerator
-
-FORMAT = 1  # part of every key: to be raised when a generator's rules or constants change
+FORMAT = 1  # part of every key; raise it when a generator's rules or constants change
 
 logger = logging.getLogger(__name__)
 
 
 class CachedGenerator:
-    """Another generator's masks, kept in ``config.cache``. An entry that cannot be read is made again."""
+    """Another generator with its masks cached in ``config.cache``. An entry that cannot be read is computed again."""
 
     def __init__(self, generator: MaskGenerator, config: MaskConfig) -> None:
-        """Raises MaskError when the folder cannot be made."""
+        """Raises MaskError when the folder cannot be created or the checkpoint cannot be read."""
         self._generator = generator
         self.name = generator.name
         self._folder = Path(config.cache).expanduser()
@@ -44,25 +43,29 @@ class CachedGenerator:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise MaskError(f"masks.cache: {self._folder}: {error.strerror}") from None
+            raise MaskError(
+                f"masks.cache: {self._folder}: the folder cannot be created ({error.strerror}); "
+                "choose another one, or leave masks.cache empty for no cache"
+            ) from None
 
     def __call__(self, view: CameraView, seen: SeenPoints, labels: NDArray[np.uint8] | None = None) -> MaskSet:
-        of_image = getattr(self._generator, "image_masks", None)
-        if of_image is not None:
-            path = self._path(view.image)
-            stored = self._read(path)
-            masks = _image_masks(stored, view.image.shape[:2], path)
-            if masks is None:
-                masks = of_image(view.image)
-                self._write(path, masks.arrays())
-            return masks.at(seen, self.name, self._generator.min_points)  # type: ignore[attr-defined]
+        if isinstance(self._generator, ImageMaskGenerator):
+            return self._image_masks(self._generator, view.image).at(seen, self.name, self._generator.min_points)
         path = self._path(view.image, view.instances, seen.points, seen.index, seen.uv, seen.depth, labels)
-        found = _mask_set(self._read(path), len(seen), self.name, path)
-        if found is None:
-            found = self._generator(view, seen, labels)
-            bits = np.packbits(found.membership, axis=1)
-            self._write(path, {"bits": bits, "areas": found.areas, "scores": found.scores})
-        return found
+        masks = _mask_set(self._read(path), len(seen), self.name, path)
+        if masks is None:
+            masks = self._generator(view, seen, labels)
+            bits = np.packbits(masks.membership, axis=1)
+            self._write(path, {"bits": bits, "areas": masks.areas, "scores": masks.scores})
+        return masks
+
+    def _image_masks(self, generator: ImageMaskGenerator, image: NDArray[np.uint8]) -> ImageMasks:
+        path = self._path(image)
+        masks = _image_masks(self._read(path), (image.shape[0], image.shape[1]), path)
+        if masks is None:
+            masks = generator.image_masks(image)
+            self._write(path, masks.arrays())
+        return masks
 
     def _path(self, *arrays: NDArray[Any] | None) -> Path:
         digest = hashlib.blake2b(self._settings, digest_size=20)
@@ -77,19 +80,19 @@ class CachedGenerator:
             return load_arrays(path)[0]
         except StoreError as error:
             if error.reason != "missing":
-                logger.warning("%s; the masks are made again", error)
+                logger.warning("mask cache: %s; computing the masks again", error)
             return None
 
     def _write(self, path: Path, arrays: Arrays) -> None:
-        """Writes an entry. A full disk costs the entry, not the frame."""
+        """Writes an entry. When that fails, a full disk for one, the masks are used all the same."""
         try:
             save_arrays(path, arrays, compress=True)
         except StoreError as error:
-            logger.warning("masks not kept in the cache: %s", error)
+            logger.warning("mask cache: masks not stored, so a second pass computes them again: %s", error)
 
 
 def _settings(name: str, config: MaskConfig) -> bytes:
-    """Whatever a generator's masks depend on besides its input, as bytes."""
+    """All that a generator's masks depend on besides its input, as bytes to hash."""
     used = {"segments": ["segments"], "regions": ["regions"], "sam": ["sam"], "sam_lidar": ["sam", "sam_lidar"]}
     settings: dict[str, Any] = {"format": FORMAT, "generator": name, "min_points": config.min_points}
     for section in used.get(name, []):
@@ -99,7 +102,7 @@ def _settings(name: str, config: MaskConfig) -> bytes:
         try:
             settings["checkpoint"] = hash_file(checkpoint)
         except OSError as error:
-            raise MaskError(f"masks.sam.checkpoint: {checkpoint}: {error.strerror}") from None
+            raise MaskError(f"masks.sam.checkpoint: {checkpoint}: {error.strerror}; check the path") from None
     return json.dumps(settings, sort_keys=True).encode()
 
 
@@ -109,7 +112,7 @@ def _image_masks(stored: Arrays | None, size: tuple[int, int], path: Path) -> Im
     try:
         return ImageMasks.from_arrays(stored, size)
     except (KeyError, ValueError, TypeError) as error:
-        logger.warning("%s: not masks of a %s image, made again (%s)", path, size, error)
+        logger.warning("mask cache: %s: not masks of a %d x %d image (%s); computing them again", path, *size, error)
         return None
 
 
@@ -119,9 +122,9 @@ def _mask_set(stored: Arrays | None, points: int, source: str, path: Path) -> Ma
     try:
         bits, areas, scores = stored["bits"], stored["areas"], stored["scores"]
         if bits.dtype != np.uint8 or bits.shape != (len(areas), (points + 7) // 8):
-            raise ValueError(f"bits {bits.dtype} {bits.shape} for {len(areas)} masks of {points} points")
+            raise ValueError(f"bits of {bits.dtype} {bits.shape} for {len(areas)} masks")
         membership = np.unpackbits(bits, axis=1, count=points).astype(bool)
         return MaskSet(membership, areas, (source,) * len(areas), scores)
     except (KeyError, ValueError, TypeError) as error:
-        logger.warning("%s: not masks of %d points, made again (%s)", path, points, error)
+        logger.warning("mask cache: %s: not masks of %d points (%s); computing them again", path, points, error)
         return None

@@ -1,4 +1,4 @@
-"""What a mask generator returns: pixel areas, and which of a camera's points fall on which mask."""
+"""Masks of an image, and which of the LiDAR points that its camera sees fall on each."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from sam_adapt_ros.geometry.projection import Projection
 
 @dataclass(frozen=True, eq=False)
 class SeenPoints:
-    """A sweep, and the points of it that one camera sees. Masks are about the V seen points, in ``index``'s order.
+    """A sweep, and the V of its points that one camera sees. The columns of masks follow the order of ``index``.
 
-    points: (N, 3) float32 metres, LiDAR frame: the whole sweep, since ground and clusters need the surroundings.
+    points: (N, 3) float32 metres, LiDAR frame: the whole sweep, which ground segmentation and clustering need.
     index: (V,) int64 rows of ``points`` that the camera sees.
     uv: (V, 2) float32 pixels (u right, v down; pixel centres at integers), inside the image.
     depth: (V,) float32 metres along the optical axis.
@@ -33,15 +33,15 @@ class SeenPoints:
     def of(
         cls, points: NDArray[np.float32], projection: Projection, visible: NDArray[np.bool_] | None = None
     ) -> SeenPoints:
-        """The points with a valid projection and, where ``visible`` (N,) bool is given, those that it names only."""
+        """The points with a valid projection into the image, except those that ``visible`` (N,) bool excludes."""
         valid = projection.valid if visible is None else projection.valid & visible
         index = np.flatnonzero(valid)
         return cls(points, index, projection.uv[index], projection.depth[index])
 
     def pixels(self, height: int, width: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """(V,) rows and (V,) columns of the pixels the points lie in.
+        """(V,) rows and (V,) columns of the pixels that the points lie in.
 
-        Rounded half up: pixel p covers [p - 0.5, p + 0.5). Float32 rounding at the image's far edge is clipped.
+        Pixel p spans [p - 0.5, p + 0.5). Points that float32 rounding puts beyond the last pixel are clipped to it.
         """
         columns = np.floor(self.uv[:, 0] + np.float32(0.5)).astype(np.int64).clip(0, width - 1)
         rows = np.floor(self.uv[:, 1] + np.float32(0.5)).astype(np.int64).clip(0, height - 1)
@@ -50,12 +50,13 @@ class SeenPoints:
 
 @dataclass(frozen=True, eq=False)
 class MaskSet:
-    """M masks over the V points that a camera sees (the columns are ``SeenPoints.index``'s).
+    """M masks over the V points that a camera sees; the columns follow ``SeenPoints.index``.
 
-    membership: (M, V) bool, True where the point's pixel is on the mask (cluster masks: where the point is in it).
-    areas: (M,) float64 pixels. How a generator measures them is said there; a mask that contains another is no smaller.
-    sources: (M,) the generator that made each.
-    scores: (M,) float32 quality in the generator's own terms (SAM: predicted IoU); NaN where it has none.
+    membership: (M, V) bool, True where the point's pixel is on the mask (clusters: where the point is in the cluster).
+    areas: (M,) float64 pixels; each generator documents how it measures them. A mask that contains another is at least
+        as large.
+    sources: (M,) name of the generator that made each mask.
+    scores: (M,) float32 quality (SAM: predicted IoU); NaN where the generator has none.
     """
 
     membership: NDArray[np.bool_]
@@ -73,20 +74,23 @@ class MaskSet:
         if len(self.scores) == 0:
             object.__setattr__(self, "scores", np.full(count, np.nan, np.float32))
         if len(self.sources) != count or self.scores.shape != (count,):
-            raise ValueError(f"sources, scores: one a mask expected ({count})")
+            raise ValueError(
+                f"sources, scores: {count} expected, one per mask, got {len(self.sources)} and {self.scores.shape}"
+            )
 
     def __len__(self) -> int:
         return len(self.areas)
 
     @classmethod
     def empty(cls, points: int) -> MaskSet:
+        """No masks over ``points`` points."""
         return cls(np.zeros((0, points), bool), np.zeros(0))
 
     @classmethod
     def concatenate(cls, sets: Sequence[MaskSet]) -> MaskSet:
-        """The masks of all ``sets`` (about the same points), one after another."""
+        """The masks of all ``sets``, in order. Raises ValueError for no sets or sets over different points."""
         if len({masks.membership.shape[1] for masks in sets}) != 1:
-            raise ValueError("sets: at least one expected, all about the same points")
+            raise ValueError("sets: at least one expected, all over the same points")
         return cls(
             np.concatenate([masks.membership for masks in sets]),
             np.concatenate([masks.areas for masks in sets]),
@@ -95,22 +99,26 @@ class MaskSet:
         )
 
     def select(self, keep: NDArray[np.bool_] | NDArray[np.int64]) -> MaskSet:
-        """The masks named by ``keep``, a boolean or index array."""
+        """The masks at ``keep``, a boolean or index array."""
         rows = np.arange(len(self))[keep]
         sources = tuple(self.sources[row] for row in rows)
         return MaskSet(self.membership[rows], self.areas[rows], sources, self.scores[rows])
 
-    def holding(self, min_points: int) -> MaskSet:
-        """The masks with at least ``min_points`` points on them."""
+    def with_at_least(self, min_points: int) -> MaskSet:
+        """The masks with that many points on them or more."""
         return self.select(self.membership.sum(axis=1) >= min_points)
 
 
 def from_labels(
     labels: NDArray[np.integer], areas: NDArray[np.float64], source: str, min_points: int, first: int = 0
 ) -> MaskSet:
-    """Disjoint masks from a partition: point v is on mask ``labels[v]`` (values below ``first``: on none).
+    """Disjoint masks from a partition of the points: one mask per label from ``first`` upwards.
 
-    labels: (V,) integers; areas: (L,) pixels by label. Labels with fewer than ``min_points`` points give no mask.
+    Args:
+        labels: (V,) integers; points with a label below ``first`` are on no mask.
+        areas: (L,) pixels by label.
+        source: the generator's name.
+        min_points: labels with fewer points give no mask.
     """
     counts = np.bincount(labels[labels >= first], minlength=len(areas))
     kept = np.flatnonzero(counts >= max(min_points, 1))

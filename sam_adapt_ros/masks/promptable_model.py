@@ -1,9 +1,9 @@
-"""The adapter for promptable models: what a model has to offer so that LiDAR points can prompt it.
+"""The interface of promptable segmentation models, so that LiDAR points can prompt SAM and its successors.
 
-To use another model than SAM, write a class with the two methods of ``PromptableModel`` and hand it to
-``LidarPromptedMasks``. MobileSAM needs nothing: its ``Sam`` has segment_anything's interface, so
-``SegmentAnything(mobile_sam.sam_model_registry["vit_t"](checkpoint))`` is the adapter. For SAM 2, whose images are
-squeezed to a square instead of padded and whose logits are brought back in one step:
+To use another model than SAM, write a class with the two methods of ``PromptableModel`` and give it to
+``LidarPromptedSam``. MobileSAM (Zhang et al., arXiv 2306.14289) has segment_anything's interface, so
+``SegmentAnything(mobile_sam.sam_model_registry["vit_t"](checkpoint))`` works as it is. SAM 2 (Ravi et al., arXiv
+2408.00714) resizes images to a square without padding, and needs this class:
 
     class Sam2:
         def __init__(self, predictor):  # sam2.sam2_image_predictor.SAM2ImagePredictor
@@ -18,7 +18,7 @@ squeezed to a square instead of padded and whose logits are brought back in one 
             coords = torch.as_tensor(prompts, device=self.device)[:, None]
             ones = torch.ones(len(prompts), 1, dtype=torch.int, device=self.device)
             _, coords, ones, _ = self.predictor._prep_prompts(coords, ones, None, None, True)
-            _, quality, logits = self.predictor._predict(coords, ones, return_logits=True)  # it upsamples for itself
+            _, quality, logits = self.predictor._predict(coords, ones, return_logits=True)
             return Decoded(logits, quality, LogitFrame(logits.shape[-2:], logits.shape[-2:], (height, width)))
 """
 
@@ -31,13 +31,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-STABILITY_SCORE_OFFSET = 1.0  # logits either way that a mask must hardly change with, as segment_anything publishes it
+STABILITY_SCORE_OFFSET = 1.0  # in logits: the stability score is the IoU of the masks at thresholds +1 and -1 (SAM)
 
 
 @dataclass(frozen=True)
 class LogitFrame:
-    """How a model brings its low-resolution logits to the image: bilinear (half-pixel centres) to ``padded``, cropped
-    to ``valid``, bilinear to ``image``. All (height, width) pixels. A model without padding has padded == valid.
+    """How the low-resolution logits of a model map to the image; all sizes are (height, width) pixels.
+
+    Logits are interpolated bilinearly (half-pixel centres) to ``padded``, cropped to ``valid``, and interpolated
+    bilinearly to ``image``. A model without padding has padded == valid.
     """
 
     padded: tuple[int, int]
@@ -45,7 +47,7 @@ class LogitFrame:
     image: tuple[int, int]
 
     def visible(self, logits: torch.Tensor) -> torch.Tensor:
-        """The part of (..., h, w) low-resolution logits that shows the image, without the padding."""
+        """The part of (..., h, w) low-resolution logits that belongs to the image, without the padding."""
         height, width = (
             min(-(-self.valid[axis] * logits.shape[axis - 2] // self.padded[axis]), logits.shape[axis - 2])
             for axis in (0, 1)
@@ -53,7 +55,7 @@ class LogitFrame:
         return logits[..., :height, :width]
 
     def cell_areas(self, height: int, width: int) -> torch.Tensor:
-        """(h', w') float32 image pixels that each cell of the ``visible`` part of (height, width) logits stands for."""
+        """Image pixels per cell of the ``visible`` part of (height, width) logits, float32."""
         sides = []
         for axis, cells in ((0, height), (1, width)):
             edges = np.arange(cells + 1) * (self.padded[axis] / cells)
@@ -63,7 +65,11 @@ class LogitFrame:
 
 
 class Decoded(NamedTuple):
-    """logits: (P, K, h, w), K masks a prompt, above 0 on the mask; quality: (P, K) predicted IoU."""
+    """What a model predicts for P prompts.
+
+    logits: (P, K, h, w), K candidate masks per prompt, above 0 on the mask. quality: (P, K) predicted IoU.
+    frame: how the logits map to the image.
+    """
 
     logits: torch.Tensor
     quality: torch.Tensor
@@ -71,22 +77,24 @@ class Decoded(NamedTuple):
 
 
 class PromptableModel(Protocol):
+    """A segmentation model that point prompts can drive."""
+
     device: torch.device
 
     def embed(self, image: NDArray[np.uint8]) -> Any:
-        """What ``decode`` needs of the (H, W, 3) uint8 RGB image; computed once an image."""
+        """Encodes an (H, W, 3) uint8 RGB image; called once per image."""
         ...
 
     def decode(self, embedding: Any, prompts: NDArray[np.float32]) -> Decoded:
-        """Masks for each of (P, 2) prompts: foreground points, pixels (u, v) of the image."""
+        """Candidate masks of P prompts: (P, 2) float32 foreground points, pixels (u, v) of the image."""
         ...
 
 
 class PointSampler:
-    """Low-resolution logits at given pixels, equal to upsampling them to the image and looking there.
+    """Samples low-resolution logits at given pixels, with the same result as upsampling them to the image.
 
-    Both bilinear steps are linear and separable: along each axis a pixel depends on at most four cells. Their products
-    are the rows of a sparse matrix, which replaces M images by one product.
+    Both interpolations of ``LogitFrame`` are linear and separable: along each axis a pixel depends on at most four
+    cells. The weights form a sparse (V, h * w) matrix, and sampling M masks is one product with it.
     """
 
     def __init__(
@@ -121,7 +129,7 @@ class PointSampler:
 def _taps(
     pixels: NDArray[np.int64], image: int, valid: int, padded: int, cells: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """(V, 4) cells and weights along one axis: two pixels of the padded frame, each between two cells."""
+    """(V, 4) cells and their weights along one axis: two pixels of the padded image, each between two cells."""
     outer, outer_weight = _bilinear(pixels, image, valid)
     inner, inner_weight = _bilinear(outer.ravel(), padded, cells)
     count = len(pixels)
@@ -130,7 +138,7 @@ def _taps(
 
 
 def _bilinear(pixels: NDArray[np.int64], size: int, source: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """(V, 2) source indices and weights of pixels 0 .. size - 1 interpolated from ``source`` samples: torch's rule."""
+    """(V, 2) indices and weights of pixels of ``size`` interpolated from ``source`` samples, as torch does."""
     position = np.maximum((pixels + 0.5) * (source / size) - 0.5, 0)
     low = np.minimum(np.floor(position).astype(np.int64), source - 1)
     high = np.minimum(low + 1, source - 1)

@@ -1,9 +1,10 @@
-"""SAM prompted by LiDAR points, with nothing ever upsampled.
+"""Segment Anything (Kirillov et al., ICCV 2023, arXiv 2304.02643) prompted by LiDAR points.
 
-A blind grid spends most of its prompts on sky and on pixels that no point falls on, and brings every candidate to the
-image's size only to ask which points are on it. Here the prompts are points, spread over image and depth, more where
-no mask is yet and where labels are missing; IoU, stability, boxes and areas are taken from the decoder's low-resolution
-logits, and the logits are sampled at the points' pixels, exactly as upsampling would have it.
+SAM's automatic grid places most of its prompts where no point falls (sky, for one), and upsamples every candidate mask
+to the image's size, although only its values at the points' pixels are needed. Here the prompts are LiDAR points,
+spread over image and depth, with preference for points that have no mask or no label yet. The filters are SAM's own:
+predicted IoU, stability score and non-maximum suppression of boxes, computed on the decoder's low-resolution logits.
+The logits are sampled at the points' pixels, with the same result as upsampling.
 """
 
 from __future__ import annotations
@@ -22,16 +23,20 @@ from sam_adapt_ros.masks.mask_set import MaskSet, SeenPoints
 from sam_adapt_ros.masks.prompt_sampling import PromptSpread
 from sam_adapt_ros.masks.promptable_model import STABILITY_SCORE_OFFSET, Decoded, PointSampler, PromptableModel
 
-BATCH_CPU = 16  # prompts: memory
-BATCH_CUDA = 64  # prompts: occupancy
-# How prompts spread over the points that a camera sees, see PromptSpread.
-DEPTH_WEIGHT = 0.5  # image widths that a depth e times larger is worth
-COVERED_WEIGHT = 0.25  # of distances to points that are on a mask already
-LABELLED_WEIGHT = 0.5  # of distances to points that are labelled already
+BATCH_CPU = 16  # prompts decoded at a time, which bounds the memory
+BATCH_CUDA = 64  # prompts decoded at a time, which keeps the GPU busy
+# How prompts spread over the points that a camera sees; see PromptSpread.
+DEPTH_WEIGHT = 0.5  # distance, in image widths, of two depths that differ by a factor of e
+COVERED_WEIGHT = 0.25  # factor on the distance of points that are on a mask already
+LABELLED_WEIGHT = 0.5  # factor on the distance of points that have a label already
 
 
 class _Candidates(NamedTuple):
-    """One batch's masks that passed the thresholds: membership (M, V) bool, area (M,), quality (M,), box (M, 4)."""
+    """The M masks of one batch of prompts that passed the filters.
+
+    membership: (M, V) bool. area: (M,) image pixels. quality: (M,) predicted IoU. box: (M, 4) x0, y0, x1, y1 in cells
+    of the low-resolution logits.
+    """
 
     membership: torch.Tensor
     area: torch.Tensor
@@ -39,11 +44,11 @@ class _Candidates(NamedTuple):
     box: torch.Tensor
 
 
-class LidarPromptedMasks:
+class LidarPromptedSam:
     """The ``sam_lidar`` generator.
 
-    A mask's area is that of its low-resolution cells, each worth the image pixels it stands for. Masks come by falling
-    predicted IoU, their score.
+    A mask's area is the number of image pixels that its low-resolution cells stand for. Its score is the predicted
+    IoU; masks are sorted by descending score.
     """
 
     name = "sam_lidar"
@@ -65,7 +70,14 @@ class LidarPromptedMasks:
     def prompt(
         self, embedding: object, size: tuple[int, int], seen: SeenPoints, labels: NDArray[np.uint8] | None = None
     ) -> MaskSet:
-        """The masks of an image of (H, W) pixels that is already embedded."""
+        """The masks of an image that is already embedded.
+
+        Args:
+            embedding: what the model's ``embed`` returned.
+            size: (H, W) pixels of the image.
+            seen: the V points to prompt with and to find on the masks.
+            labels: (V,) uint8 labels known so far, 255 = none.
+        """
         config = self._config
         rows, columns = seen.pixels(*size)
         spread = PromptSpread(seen.uv, seen.depth, size[1], DEPTH_WEIGHT)
@@ -91,7 +103,7 @@ class LidarPromptedMasks:
         return self._best(found, len(seen))
 
     def _filter(self, decoded: Decoded, sampler: PointSampler) -> _Candidates:
-        """The candidates that the model thinks well of and that do not depend on the threshold, at the points."""
+        """The candidates with high predicted IoU and stability score, sampled at the points."""
         thresholds = self._thresholds
         logits, quality = decoded.logits.flatten(0, 1), decoded.quality.flatten()
         if thresholds.pred_iou_thresh > 0:
@@ -101,7 +113,7 @@ class LidarPromptedMasks:
         inner = (visible > STABILITY_SCORE_OFFSET).sum((-2, -1))
         outer = (visible > -STABILITY_SCORE_OFFSET).sum((-2, -1))
         on = visible > 0
-        # An empty mask has no box: without this, its (0, 0, 0, 0) would be one.
+        # An empty mask has no box; batched_mask_to_box would give (0, 0, 0, 0).
         stable = (inner / outer.clamp(min=1) >= thresholds.stability_score_thresh) & on.any(-1).any(-1)
         logits, quality, on = logits[stable], quality[stable], on[stable]
         cells = decoded.frame.cell_areas(*decoded.logits.shape[-2:]).to(on.device)
@@ -110,7 +122,7 @@ class LidarPromptedMasks:
         return _Candidates(sampler(logits) > 0, on.flatten(1).float() @ cells.flatten(), quality, box)
 
     def _best(self, found: list[_Candidates], points: int) -> MaskSet:
-        """Without the candidates whose box a better one has."""
+        """The candidates left by non-maximum suppression of their boxes, by descending predicted IoU."""
         if not found:
             return MaskSet.empty(points)
         quality = torch.cat([each.quality for each in found])
@@ -120,4 +132,4 @@ class LidarPromptedMasks:
             torch.cat([each.area for each in found])[kept].cpu().numpy().astype(np.float64),
             (self.name,) * len(kept),
             quality[kept].cpu().numpy(),
-        ).holding(self._min_points)
+        ).with_at_least(self._min_points)

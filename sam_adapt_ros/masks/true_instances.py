@@ -1,4 +1,4 @@
-"""True instances, where a simulator knows them: the best masks there can be, for evaluation only."""
+"""Ground-truth instances of a simulator as masks: the upper bound for mask generators, for evaluation only."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from sam_adapt_ros.masks.mask_set import MaskSet, SeenPoints, from_labels
 
 
 class TrueInstances:
-    """The ``instances`` generator: one mask an instance id of the view; area: its pixels. Id 0 is no instance."""
+    """The ``instances`` generator: one mask per instance id of the view, with its number of pixels as area.
+
+    Id 0 means no instance.
+    """
 
     name = "instances"
 
@@ -19,13 +22,17 @@ class TrueInstances:
         self._min_points = min_points
 
     def __call__(self, view: CameraView, seen: SeenPoints, labels: NDArray[np.uint8] | None = None) -> MaskSet:
-        """Raises MaskError when the view has no instance ids, or of another size than the image."""
+        """Raises MaskError when the view has no instance ids, or when their size is not the image's."""
         if view.instances is None:
             raise MaskError(
-                f"{view.name}: generator 'instances' needs true instance ids (cameras.{view.name}.instances)"
+                f"{view.name}: masks.generator 'instances' needs an image of instance ids, which only the simulator "
+                f"gives; set cameras.{view.name}.instances to its topic, or use another generator"
             )
         if view.instances.shape != view.image.shape[:2]:
-            raise MaskError(f"{view.name}: instances: {view.image.shape[:2]} expected, got {view.instances.shape}")
+            raise MaskError(
+                f"{view.name}: instance ids of {view.image.shape[:2]} pixels expected, as the image has, "
+                f"got {view.instances.shape}; check cameras.{view.name}.instances"
+            )
         rows, columns = seen.pixels(*view.instances.shape)
         ids = view.instances[rows, columns].astype(np.int64)
         return from_labels(ids, np.bincount(view.instances.ravel()).astype(float), self.name, self._min_points, first=1)

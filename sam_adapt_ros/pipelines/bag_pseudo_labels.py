@@ -10,7 +10,7 @@ from sam_adapt_ros.adaptation.round import label_ensemble
 from sam_adapt_ros.bags import BagReader
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.frame import Frame
-from sam_adapt_ros.masks.generators import MaskGenerator
+from sam_adapt_ros.masks import MaskGenerator
 from sam_adapt_ros.progress import Progress, no_progress
 from sam_adapt_ros.pseudo_labels import FramePrediction, PreparedFrame, PseudoLabelGenerator, PseudoLabels, Selection
 from sam_adapt_ros.pseudo_labels.selection import Candidates

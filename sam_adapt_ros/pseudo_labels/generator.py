@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from sam_adapt_ros.config import EnhancementConfig, PseudoLabelConfig, SelectionConfig
 from sam_adapt_ros.frame import IGNORE, CameraView
-from sam_adapt_ros.masks.generators import MaskGenerator
+from sam_adapt_ros.masks import MaskGenerator
 from sam_adapt_ros.masks.mask_set import MaskSet, SeenPoints
 from sam_adapt_ros.pseudo_labels.mask_label_assignment import MaskRecord, enhance
 from sam_adapt_ros.pseudo_labels.prepared_frame import PreparedFrame

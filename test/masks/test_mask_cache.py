@@ -84,7 +84,7 @@ def test_sams_image_masks_serve_any_points(config, scene, monkeypatch):
     config = config.model_copy(update={"generator": "sam"})
     build(config)(view, seen)
     generator = build(config)
-    monkeypatch.setattr(generator._generator, "image_masks", lambda image: pytest.fail("made again"))
+    monkeypatch.setattr(generator._generator, "image_masks", lambda image: pytest.fail("computed again"))
     fewer = SeenPoints(seen.points, seen.index[::2], seen.uv[::2], seen.depth[::2])
     assert generator(view, fewer).membership.shape[1] == len(fewer)
 
@@ -123,7 +123,7 @@ def test_a_damaged_entry_is_made_again(config, scene, name, damage, caplog):
         flipped = content[:middle] + bytes([content[middle] ^ 0xFF]) + content[middle + 1 :]
         path.write_bytes({"empty": b"", "cut": content[:middle], "flipped": flipped}[damage])
     same(build(config)(*scene), good)
-    assert "made again" in caplog.text
+    assert "computing" in caplog.text
     caplog.clear()
     same(build(config)(*scene), good)
     assert not caplog.text
@@ -152,7 +152,7 @@ def test_a_full_disk_costs_the_entry_not_the_masks(config, scene, monkeypatch, c
     generator = build(config)
     monkeypatch.setattr(os, "write", full)
     same(generator(*scene), plain)
-    assert "not kept" in caplog.text
+    assert "not stored" in caplog.text
 
 
 def test_a_folder_that_cannot_be_made_is_named(config, tmp_path):
@@ -172,5 +172,5 @@ def test_run_lengths_hold_the_masks(scene):
         assert (again.mask(number) == masks[number]).all()
     rows, columns = seen.pixels(151, 233)
     assert (again.at(seen, "x", 0).membership == masks[:, rows, columns]).all()
-    with pytest.raises(ValueError, match="size"):
+    with pytest.raises(ValueError, match="151, 233"):
         ImageMasks.from_arrays(stored.arrays(), (151, 234))

@@ -49,7 +49,7 @@ def test_concatenation_selection_and_filter():
     assert both.sources == ("a", "a", "b")
     assert both.areas.tolist() == [5, 6, 9]
     assert np.isnan(both.scores[:2]).all() and both.scores[2] == 0.5
-    assert both.holding(2).sources == ("a", "b")
+    assert both.with_at_least(2).sources == ("a", "b")
     assert both.select(np.array([2, 0])).areas.tolist() == [9, 5]
 
 

@@ -10,8 +10,9 @@ from sam_adapt_ros.config import MaskConfig, SamConfig, SamLidarConfig
 from sam_adapt_ros.errors import MaskError
 from sam_adapt_ros.masks import SeenPoints, build, sam_lidar_prompts
 from sam_adapt_ros.masks.promptable_model import STABILITY_SCORE_OFFSET, Decoded, LogitFrame
-from sam_adapt_ros.masks.sam import AutomaticSam, SegmentAnything, load_sam
-from sam_adapt_ros.masks.sam_lidar_prompts import LidarPromptedMasks
+from sam_adapt_ros.masks.sam_automatic import AutomaticSam
+from sam_adapt_ros.masks.sam_lidar_prompts import LidarPromptedSam
+from sam_adapt_ros.masks.sam_model import SegmentAnything, load_sam
 
 LIDAR = SamLidarConfig(prompts=24, prompts_per_batch=10)
 
@@ -77,7 +78,7 @@ def test_lidar_prompted_masks_equal_the_upsampled_ones(sam, sam_config, scene, s
             prompts.append(points)
             return super().decode(embedding, points)
 
-    masks = LidarPromptedMasks(Recording(sam), config, LIDAR)(view, seen)
+    masks = LidarPromptedSam(Recording(sam), config, LIDAR)(view, seen)
     assert [len(batch) for batch in prompts] == [10, 10, 4]
     membership, quality = slow_lidar_masks(sam, config, np.concatenate(prompts), seen, view.image)
     on_some = membership.any(axis=1)
@@ -112,7 +113,7 @@ def test_labelled_points_are_prompted_less(sam, sam_config, scene, monkeypatch):
 
     config = SamLidarConfig(prompts=40)
     for given in (None, labels):
-        LidarPromptedMasks(Recording(sam), sam_config, config)(view, seen, given)
+        LidarPromptedSam(Recording(sam), sam_config, config)(view, seen, given)
     half = view.image.shape[1] / 2
     without, with_labels = (np.concatenate(part)[:, 0] < half for part in (prompts[:3], prompts[3:]))
     assert with_labels.mean() < without.mean() - 0.1
@@ -126,7 +127,7 @@ def test_nothing_is_ever_upsampled(sam, sam_config, scene, monkeypatch):
     model = SegmentAnything(sam)
     embedding = model.embed(view.image)  # the encoder may interpolate its position embeddings
     monkeypatch.setattr(torch.nn.functional, "interpolate", refuse)
-    masks = LidarPromptedMasks(model, sam_config, LIDAR).prompt(embedding, view.image.shape[:2], seen)
+    masks = LidarPromptedSam(model, sam_config, LIDAR).prompt(embedding, view.image.shape[:2], seen)
     assert len(masks) > 0
 
 
@@ -154,10 +155,10 @@ class Blobs:
 def test_of_overlapping_boxes_the_better_mask_stays(scene):
     view, seen = scene
     config = SamConfig(pred_iou_thresh=0.0, stability_score_thresh=0.0, box_nms_thresh=0.3)
-    masks = LidarPromptedMasks(Blobs(6.0), config, SamLidarConfig(prompts=80))(view, seen)
-    every = LidarPromptedMasks(
-        Blobs(6.0), config.model_copy(update={"box_nms_thresh": 1.0}), SamLidarConfig(prompts=80)
-    )(view, seen)
+    masks = LidarPromptedSam(Blobs(6.0), config, SamLidarConfig(prompts=80))(view, seen)
+    every = LidarPromptedSam(Blobs(6.0), config.model_copy(update={"box_nms_thresh": 1.0}), SamLidarConfig(prompts=80))(
+        view, seen
+    )
     assert 5 < len(masks) < len(every) == 80
     assert (np.diff(masks.scores) <= 0).all()
     assert masks.scores[0] == every.scores.max()
@@ -177,7 +178,7 @@ def test_prompts_go_where_no_mask_is_yet(scene, monkeypatch):
     covered = {}
     for weight in (1e-6, 1.0):
         monkeypatch.setattr(sam_lidar_prompts, "COVERED_WEIGHT", weight)
-        generator = LidarPromptedMasks(Blobs(8.0), config, SamLidarConfig(prompts=24, prompts_per_batch=4))
+        generator = LidarPromptedSam(Blobs(8.0), config, SamLidarConfig(prompts=24, prompts_per_batch=4))
         covered[weight] = generator(view, seen).membership.any(axis=0).mean()
     assert covered[1e-6] > covered[1.0]
     assert covered[1e-6] > 0.9
@@ -187,8 +188,8 @@ def test_no_points_and_no_surviving_masks(sam, sam_config, scene):
     view, seen = scene
     nobody = SeenPoints(seen.points, seen.index[:0], seen.uv[:0], seen.depth[:0])
     strict = sam_config.model_copy(update={"stability_score_thresh": 2.0})
-    assert LidarPromptedMasks(SegmentAnything(sam), sam_config, LIDAR)(view, nobody).membership.shape == (0, 0)
-    assert LidarPromptedMasks(SegmentAnything(sam), strict, LIDAR)(view, seen).membership.shape == (0, len(seen))
+    assert LidarPromptedSam(SegmentAnything(sam), sam_config, LIDAR)(view, nobody).membership.shape == (0, 0)
+    assert LidarPromptedSam(SegmentAnything(sam), strict, LIDAR)(view, seen).membership.shape == (0, len(seen))
     assert AutomaticSam(sam, strict)(view, seen).membership.shape == (0, len(seen))
     assert AutomaticSam(sam, sam_config)(view, nobody).membership.shape == (0, 0)
 

@@ -1,9 +1,8 @@
-"""The one interface of all mask generators, and how they are built from the configuration."""
+"""The mask generators by name, and how the configured one is built."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,26 +11,12 @@ from sam_adapt_ros.config import MaskConfig
 from sam_adapt_ros.errors import MaskError
 from sam_adapt_ros.frame import CameraView
 from sam_adapt_ros.masks.mask_cache import CachedGenerator
+from sam_adapt_ros.masks.mask_generator import MaskGenerator
 from sam_adapt_ros.masks.mask_set import MaskSet, SeenPoints
 
 
-class MaskGenerator(Protocol):
-    """Class-agnostic masks of one camera's view of one sweep.
-
-    view: image and calibration. seen: the sweep and the V of its points that the camera sees (and, where hidden points
-    were sorted out, only those that it really sees). labels: (V,) uint8 labels that are already there, 255 = none;
-    a hint of where masks are needed most, which only ``sam_lidar`` takes.
-    Returns masks over the V points. Always the same for the same input. Raises MaskError.
-    """
-
-    @property
-    def name(self) -> str: ...
-
-    def __call__(self, view: CameraView, seen: SeenPoints, labels: NDArray[np.uint8] | None = None) -> MaskSet: ...
-
-
-class Combined:
-    """Several generators' masks, one after another: ``sam_lidar+segments``."""
+class CombinedGenerator:
+    """The masks of several generators, concatenated in order: ``sam_lidar+segments``."""
 
     def __init__(self, generators: Sequence[MaskGenerator]) -> None:
         self._generators = tuple(generators)
@@ -60,19 +45,20 @@ def _instances(config: MaskConfig) -> MaskGenerator:
 
 
 def _sam(config: MaskConfig) -> MaskGenerator:
-    from sam_adapt_ros.masks.sam import AutomaticSam, load_sam
+    from sam_adapt_ros.masks.sam_automatic import AutomaticSam
+    from sam_adapt_ros.masks.sam_model import load_sam
 
     return AutomaticSam(load_sam(config.sam), config.sam, config.min_points)
 
 
 def _sam_lidar(config: MaskConfig) -> MaskGenerator:
-    from sam_adapt_ros.masks.sam import SegmentAnything, load_sam
-    from sam_adapt_ros.masks.sam_lidar_prompts import LidarPromptedMasks
+    from sam_adapt_ros.masks.sam_lidar_prompts import LidarPromptedSam
+    from sam_adapt_ros.masks.sam_model import SegmentAnything, load_sam
 
-    return LidarPromptedMasks(SegmentAnything(load_sam(config.sam)), config.sam, config.sam_lidar, config.min_points)
+    return LidarPromptedSam(SegmentAnything(load_sam(config.sam)), config.sam, config.sam_lidar, config.min_points)
 
 
-# Imported when asked for: torch and a checkpoint are needed by two of them only.
+# Each imports its module only when it is built, since segment_anything is slow to import and needs a checkpoint.
 GENERATORS: dict[str, Callable[[MaskConfig], MaskGenerator]] = {
     "segments": _segments,
     "regions": _regions,
@@ -83,19 +69,24 @@ GENERATORS: dict[str, Callable[[MaskConfig], MaskGenerator]] = {
 
 
 def build(config: MaskConfig) -> MaskGenerator:
-    """The generator that ``config.generator`` names: one, or several joined by "+".
+    """Builds the generator that ``config.generator`` names, or several joined by "+".
 
-    With ``config.cache`` each one's masks are kept on disk and used again.
-    Raises MaskError for unknown or repeated names and for checkpoints that cannot be used.
+    With ``config.cache`` the masks of each generator are kept on disk and reused.
+
+    Raises:
+        MaskError: unknown or repeated names, or a checkpoint that cannot be used.
     """
     names = [name.strip() for name in config.generator.split("+")]
     for name in names:
         if name not in GENERATORS:
-            raise MaskError(f"masks.generator: unknown generator {name!r} (known: {', '.join(GENERATORS)})")
+            raise MaskError(
+                f"masks.generator: unknown generator {name!r}; use one of {', '.join(GENERATORS)}, "
+                'or several joined by "+"'
+            )
     if len(set(names)) != len(names):
-        raise MaskError(f"masks.generator: {config.generator!r} names a generator twice")
+        raise MaskError(f"masks.generator: {config.generator!r} names a generator twice; name each once")
     generators: list[MaskGenerator] = []
     for name in names:
         generator = GENERATORS[name](config)
         generators.append(CachedGenerator(generator, config) if config.cache else generator)
-    return generators[0] if len(generators) == 1 else Combined(generators)
+    return generators[0] if len(generators) == 1 else CombinedGenerator(generators)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch.nn.functional import interpolate
 
 from sam_adapt_ros.masks.promptable_model import LogitFrame, PointSampler
-from sam_adapt_ros.masks.sam import SegmentAnything, load_sam
+from sam_adapt_ros.masks.sam_model import SegmentAnything, load_sam
 
 
 def upsampled(logits, frame):
