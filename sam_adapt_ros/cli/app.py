@@ -58,7 +58,7 @@ Force = Annotated[bool, typer.Option("--force", help="Replace an existing output
 
 
 def main() -> None:
-    """Console entry point: an error that the user can mend is one line, not a traceback."""
+    """Console entry point: an error that the user can fix is one line, not a traceback."""
     terminal = RichHandler(console=console, show_path=False, show_time=False)
     handler = terminal if console.is_interactive else logging.StreamHandler(sys.stdout)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])

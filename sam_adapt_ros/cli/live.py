@@ -99,7 +99,8 @@ def demo(
 ) -> None:
     """Drive the source model, trained by day, through a simulated town by night, live over DDS, while it adapts.
 
-    Leaves a report of what adaptation gained, measured on a drive that it has not seen. Some 12 minutes on two cores.
+    Leaves a report of what adaptation gained, measured on a drive that it has not seen. It takes about ten minutes on
+    two cores.
     """
     from sam_adapt_ros.pipelines.demo import DemoSettings, adapt_live, label_live
 

@@ -1,1 +1,1 @@
-"""How good it is: confusion, IoU, pictures, reports. Prints no numbers that nobody computed."""
+"""Metrics of predictions and pseudo-labels: confusion, IoU, coverage, recovery; summaries of runs."""

@@ -1,4 +1,4 @@
-"""What a run amounted to: counts, latencies and, with ground truth, IoU. Written as ``summary.json``."""
+"""The summary of a run: counts, latencies and, with ground truth, IoU. Written as ``summary.json``."""
 
 from __future__ import annotations
 

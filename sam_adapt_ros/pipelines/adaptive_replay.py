@@ -102,7 +102,7 @@ def replay_adapting(
 
     Leaves ``labels`` (a bag, of the last pass), ``store`` (weights), ``summary.json``, pictures and ``report.html``.
     Interrupted (SIGINT), it ends with the frame or the round at hand, and leaves the same of what it has done.
-    Raises BagError, WeightsError, StoreError or CalibrationError that say what does not fit.
+    Raises BagError, WeightsError, StoreError or CalibrationError.
     """
     output.mkdir(parents=True, exist_ok=True)
     run = OnlineRun(config, fresh_folder(output / "store"))

@@ -36,7 +36,7 @@ BATCHNORM_FRAMES = 40
 class DemoSettings:
     """What is driven: so many frames, at ``rate`` times the recorded speed of two a second.
 
-    patience_s: how long a round that is under way at the end is waited for. The weights are judged on the unseen drive.
+    patience_s: how long a round that is under way at the end is waited for. The unseen drive scores the weights.
     """
 
     domain: str = "night"
@@ -119,7 +119,7 @@ class _Measurement:
         }
 
     def score_unseen_drive(self, stages: Stages, wait_for_oracle: Callable[[Progress], Segmenter]) -> None:
-        """The last weights and what they are compared with, on a drive that nothing was learned from."""
+        """The last weights and what they are compared with, on a drive that the adapter has not seen."""
         settings = self._settings
         with stages("rendering the unseen drive") as progress:
             bag = town_bag(settings.domain, settings.unseen_seed, settings.unseen_frames, progress)

@@ -1,4 +1,4 @@
-"""A bag through the real nodes, over DDS: played, labelled, learned from, recorded, and summed up as a replay is."""
+"""A bag through the real nodes, over DDS: played, labelled, adapted to, recorded and summarized like a replay."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ logger = logging.getLogger(__name__)
 
 START_TIMEOUT_S = 120.0
 IDLE_S = 10.0
-"""So long without a label after the bag has ended, and nothing more will come."""
+"""After the bag has ended, no more labels are expected once none came for so long."""
 ROUND_PHASES = ("statistics", "pseudo_labels", "training", "evaluation")
 """Phases of a round."""
 
 
 def keep_to_this_machine() -> None:
-    """Keeps DDS on this machine and, unless a domain is set, in one of its own: other robots must not hear a demo."""
+    """Keeps DDS on this machine and, unless a domain is set, in one of its own: no other robot gets a demo's topics."""
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     os.environ.setdefault("ROS_DOMAIN_ID", str(1 + secrets.randbelow(100)))
 
@@ -159,7 +159,8 @@ class _Drive:
     def _check(self) -> None:
         """Raises BagError when the segmenter is no more."""
         if self.segmenter.exit_code is not None:
-            raise BagError(f"{self.bag}: the segmenter ended with code {self.segmenter.exit_code}; its log says why")
+            code = self.segmenter.exit_code
+            raise BagError(f"{self.bag}: the segmenter ended with code {code}; see segmenter.log in the output folder")
         if self.adapter is not None:
             self.adapter.keep_running()
 
@@ -181,7 +182,7 @@ def summarize(
     each: Callable[[Frame, BranchLabels], None] | None = None,
     progress: Progress = no_progress,
 ) -> tuple[RunSummary, list[ReportFrame]]:
-    """The recorded labels, judged by the bag's ground truth, and the frames to be shown.
+    """The recorded labels compared with the bag's ground truth, and the frames for the report.
 
     each: called with every labelled frame and its labels.
     """

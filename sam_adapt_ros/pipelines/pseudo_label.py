@@ -33,7 +33,7 @@ def pseudo_label(
 
     The bag's label clouds have class 255 where there is no label; ``probability`` is the ensemble's where it predicts
     the label itself, and 0 where a mask gave it.
-    Raises BagError, WeightsError, MaskError or CalibrationError that say what does not fit.
+    Raises BagError, WeightsError, MaskError or CalibrationError.
     """
     output.mkdir(parents=True, exist_ok=True)
     segmenter, config = load_segmenter(config)

@@ -20,7 +20,7 @@ def replay(bag: Path, config: Config, output: Path, *, force: bool = False, stag
     """Labels every frame of ``bag``; leaves ``labels`` (a bag), ``summary.json``, pictures and ``report.html``.
 
     Interrupted (SIGINT), it ends with the frame at hand and leaves the same of what it has labelled.
-    Raises BagError, WeightsError or CalibrationError that say what does not fit.
+    Raises BagError, WeightsError or CalibrationError.
     """
     output.mkdir(parents=True, exist_ok=True)
     segmenter, config = load_segmenter(config)

@@ -1,1 +1,1 @@
-"""Pictures, plots and HTML reports. Prints no numbers that nobody computed."""
+"""Pictures, plots and HTML reports."""

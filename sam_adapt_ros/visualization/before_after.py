@@ -17,7 +17,7 @@ from sam_adapt_ros.visualization.pictures import camera_overlay, label_view, leg
 Image = NDArray[np.uint8]
 
 WIDTH = 1440  # pixels, of three panels
-RIGHT, WRONG = (70, 150, 80), (255, 60, 60)
+RIGHT, WRONG = np.array([[70, 150, 80], [255, 60, 60]], np.uint8)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,24 +53,24 @@ def before_after_picture(shown: BeforeAfter, taxonomy: Taxonomy) -> Image:
 
 
 def _mistakes(frame: Frame, labels: NDArray[np.uint8], truth: NDArray[np.uint8], title: str) -> Image:
-    """The image, darkened, with right points green and wrong ones red."""
-    drawn, counts = _verdicts(frame, np.where(labels == truth, 0, 1), truth)
-    return titled(drawn, f"{title}: wrong in red, {100 * counts[1] / max(counts.sum(), 1):.1f} % of the points")
+    """The darkened image, with right points green and wrong ones red."""
+    drawn, right, wrong = _draw_right_and_wrong(frame, labels == truth, truth != IGNORE)
+    return titled(drawn, f"{title}: wrong in red, {100 * wrong / max(right + wrong, 1):.1f} % of the points")
 
 
 def _changes(frame: Frame, before: NDArray[np.uint8], after: NDArray[np.uint8], truth: NDArray[np.uint8]) -> Image:
-    """The image, darkened, with the points that have become right in green and those that have become wrong in red."""
-    was_right, is_right = before == truth, after == truth
-    drawn, counts = _verdicts(frame, np.where(was_right == is_right, IGNORE, np.where(is_right, 0, 1)), truth)
-    return titled(drawn, f"corrected: {counts[0]} points (green), broken: {counts[1]} (red)")
+    """The darkened image, with the points that became right in green and those that became wrong in red."""
+    right = after == truth
+    drawn, corrected, broken = _draw_right_and_wrong(frame, right, (truth != IGNORE) & (right != (before == truth)))
+    return titled(drawn, f"corrected: {corrected} points (green), broken: {broken} (red)")
 
 
-def _verdicts(frame: Frame, verdict: NDArray[np.integer], truth: NDArray[np.uint8]) -> tuple[Image, NDArray[np.int64]]:
-    """verdict: (N,) 0: right, 1: wrong, 255: not drawn. Returns the image and how many points have 0 and 1."""
+def _draw_right_and_wrong(frame: Frame, right: NDArray[np.bool_], among: NDArray[np.bool_]) -> tuple[Image, int, int]:
+    """The first camera's image with the points ``among``, (N,), that it sees; how many are right, and wrong."""
     view = frame.views[0]
     projection = project(frame.points, view)
-    shown = projection.valid & (truth != IGNORE) & (verdict != IGNORE)
-    colors = Taxonomy("verdicts", ("right", "wrong"), np.array([RIGHT, WRONG], np.uint8))
-    dark = (view.image * 0.5).astype(np.uint8)
-    drawn = draw_overlay(dark, projection.uv[shown], projection.depth[shown], verdict[shown].astype(np.uint8), colors)
-    return drawn, np.bincount(verdict[shown], minlength=2)
+    shown = projection.valid & among
+    colors = np.where(right[shown, None], RIGHT, WRONG)
+    drawn = draw_overlay((view.image * 0.5).astype(np.uint8), projection.uv[shown], projection.depth[shown], colors)
+    correct = int(np.count_nonzero(right[shown]))
+    return drawn, correct, len(colors) - correct

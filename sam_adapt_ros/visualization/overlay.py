@@ -5,38 +5,31 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from sam_adapt_ros.taxonomy import Taxonomy
-
 IMAGE_WIDTH_A_RADIUS = 400
 """A point's radius grows by one pixel with every so many pixels of image width."""
 
 
 def draw_overlay(
-    image: NDArray[np.uint8],
-    uv: NDArray[np.float32],
-    depth: NDArray[np.float32],
-    labels: NDArray[np.uint8],
-    taxonomy: Taxonomy,
+    image: NDArray[np.uint8], uv: NDArray[np.float32], depth: NDArray[np.float32], colors: NDArray[np.uint8]
 ) -> NDArray[np.uint8]:
-    """Draws every point as a small disc in its class's colour, near points over far ones, and returns a new image.
+    """Draws every point as a small disc, near points over far ones, and returns a new image.
 
-    image: (H, W, 3) uint8 RGB.
-    uv: (N, 2) pixels, pixel centres at integers; points outside the image are clipped away, disc by disc.
-    depth: (N,) metres along the optical axis; the order of drawing.
-    labels: (N,) uint8 class ids; 255 is drawn grey.
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        uv: (N, 2) pixels, pixel centres at integers; points outside the image are clipped away, disc by disc.
+        depth: (N,) metres along the optical axis; the order of drawing.
+        colors: (N, 3) uint8 RGB.
     """
     height, width = image.shape[:2]
     canvas = image.copy()
-    drawable = np.isfinite(uv).all(axis=1) & (np.abs(uv) < 1 << 20).all(axis=1)
-    uv, depth, labels = uv[drawable], depth[drawable], labels[drawable]
-    far_to_near = np.argsort(-depth, kind="stable")
+    drawable = np.flatnonzero((np.abs(uv) < 1 << 20).all(axis=1))  # comparisons with NaN are false
+    far_to_near = drawable[np.argsort(-depth[drawable], kind="stable")]
     centres = np.rint(uv[far_to_near]).astype(np.int32)
     # One row a point: of indices that repeat, NumPy's assignment keeps the last, and so the nearest point's.
     pixels = centres[:, None, :] + _disc(max(1, round(width / IMAGE_WIDTH_A_RADIUS)))[None]
     inside = ((pixels >= 0) & (pixels < (width, height))).all(axis=2)
-    colors = np.broadcast_to(taxonomy.colors[labels[far_to_near]][:, None, :], (*pixels.shape[:2], 3))
     columns, rows = pixels[inside].T
-    canvas[rows, columns] = colors[inside]
+    canvas[rows, columns] = np.broadcast_to(colors[far_to_near][:, None, :], (*pixels.shape[:2], 3))[inside]
     return canvas
 
 

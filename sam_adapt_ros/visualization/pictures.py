@@ -33,7 +33,7 @@ def camera_overlay(frame: Frame, view: CameraView, labels: NDArray[np.uint8], ta
     """The view's image, (H, W, 3) RGB, its points coloured by ``labels`` (N,); ignore is left out."""
     projection = project(frame.points, view)
     shown = projection.valid & (labels != IGNORE)
-    return draw_overlay(view.image, projection.uv[shown], projection.depth[shown], labels[shown], taxonomy)
+    return draw_overlay(view.image, projection.uv[shown], projection.depth[shown], taxonomy.colors[labels[shown]])
 
 
 def label_view(
@@ -56,7 +56,7 @@ def label_view(
     T_camera_lidar[:3, 3] = -rotation @ np.array([*(-14.0 * ahead), 9.0])
     uv, depth, valid = camera.project(transform_points(T_camera_lidar, frame.points))
     canvas = np.full((height, width, 3), BACKGROUND, np.uint8)
-    return draw_overlay(canvas, uv[valid], depth[valid], labels[valid], taxonomy)
+    return draw_overlay(canvas, uv[valid], depth[valid], taxonomy.colors[labels[valid]])
 
 
 def legend(taxonomy: Taxonomy, width: int = WIDTH) -> NDArray[np.uint8]:

@@ -18,8 +18,8 @@ Image = NDArray[np.uint8]
 
 PANEL = 640  # pixels wide
 WIDTH = 2 * PANEL
-RIGHT, WRONG, UNKNOWN = (90, 220, 90), (240, 70, 70), (200, 200, 200)
-_REFUSED = (150, 150, 150)
+RIGHT, WRONG, UNKNOWN = np.array([[90, 220, 90], [240, 70, 70], [200, 200, 200]], np.uint8)
+UNLABELLED_MASK = (150, 150, 150)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,27 +61,29 @@ class _View:
         image = frame.views[number].image
         scale = PANEL / image.shape[1]
         self._image = np.asarray(cv2.resize(image, (PANEL, round(image.shape[0] * scale))), np.uint8)
+        self._dark = (self._image * 0.55).astype(np.uint8)
         self._uv = (camera.seen.uv + 0.5) * np.float32(scale) - np.float32(0.5)
-        self._frame = frame
-        self._taxonomy = taxonomy
+        truth, index = frame.ground_truth, camera.seen.index
+        self._truth = np.full(len(index), IGNORE, np.uint8) if truth is None else truth[index]
+        self._colors = taxonomy.colors
         self.camera = camera
 
     def points(self, labels: NDArray[np.uint8]) -> Image:
         """labels: (N,) of the frame; points without one are left out."""
-        return self._draw(labels[self.camera.seen.index], self._taxonomy, self._image)
+        own = labels[self.camera.seen.index]
+        return self._draw(self._image, own != IGNORE, self._colors[own])
 
     def masks(self) -> Image:
         """Every point in a colour of the smallest mask that it is on; every mask's hull in its class's colour."""
         masks = self.camera.masks
-        smallest = np.full(len(self.camera.seen), IGNORE, np.uint8)
         order = np.argsort(-masks.areas, kind="stable")
+        smallest = np.full(len(self.camera.seen), -1)
         for place, mask in enumerate(order):
-            smallest[masks.membership[mask]] = place % 254
-        hues = Taxonomy("masks", tuple(map(str, range(254))), _hues(254))
-        canvas = self._draw(smallest, hues, (self._image * 0.55).astype(np.uint8))
+            smallest[masks.membership[mask]] = place
+        canvas = self._draw(self._dark, smallest >= 0, _hues(len(order) + 1)[smallest])
         for mask in order:
-            record = self.camera.records[mask]
-            color = _REFUSED if record.label is None else tuple(int(c) for c in self._taxonomy.colors[record.label])
+            label = self.camera.records[mask].label
+            color = UNLABELLED_MASK if label is None else tuple(int(c) for c in self._colors[label])
             hull = cv2.convexHull(np.rint(self._uv[masks.membership[mask]]).astype(np.int32))
             cv2.polylines(canvas, [hull], True, color, 1, cv2.LINE_AA)
         return canvas
@@ -89,29 +91,22 @@ class _View:
     def kept_out(self, direct: NDArray[np.uint8], labels: NDArray[np.uint8]) -> tuple[Image, str]:
         """The points that direct propagation labels and the configured one does not; a panel and its title.
 
-        With truth: green where direct propagation is wrong, so that they are rightly kept out, red where it is right,
-        grey where it is not known. Without: in the colour that direct propagation gives.
+        Green: direct propagation is wrong, so that they are rightly kept out. Red: it is right. Grey: there is no
+        ground truth.
         """
         index = self.camera.seen.index
         out = (direct[index] != IGNORE) & (labels[index] == IGNORE)
-        truth = self._frame.ground_truth
-        background = (self._image * 0.55).astype(np.uint8)
-        if truth is None:
-            shown = np.where(out, direct[index], np.uint8(IGNORE))
-            return self._draw(shown, self._taxonomy, background), f"kept out: {np.count_nonzero(out)} points"
-        known = out & (truth[index] != IGNORE)
-        wrong = direct[index] != truth[index]
-        verdict = np.where(out, np.where(known, np.where(wrong, 0, 1), 2), IGNORE).astype(np.uint8)
-        names = ("rightly", "needlessly", "unknown")
-        colors = Taxonomy("verdicts", names, np.array([RIGHT, WRONG, UNKNOWN], np.uint8))
-        rightly, needlessly = np.count_nonzero(known & wrong), np.count_nonzero(known & ~wrong)
-        return self._draw(
-            verdict, colors, background
-        ), f"kept out: {rightly} rightly (green), {needlessly} needlessly (red)"
+        known, wrong = out & (self._truth != IGNORE), direct[index] != self._truth
+        colors = np.where(known[:, None], np.where(wrong[:, None], RIGHT, WRONG), UNKNOWN)
+        title = f"kept out: {np.count_nonzero(out)} points"
+        if known.any():
+            title += (
+                f", {np.count_nonzero(known & wrong)} rightly (green), {np.count_nonzero(known & ~wrong)} not (red)"
+            )
+        return self._draw(self._dark, out, colors), title
 
-    def _draw(self, labels: NDArray[np.uint8], colors: Taxonomy, image: Image) -> Image:
-        shown = labels != IGNORE
-        return draw_overlay(image, self._uv[shown], self.camera.seen.depth[shown], labels[shown], colors)
+    def _draw(self, image: Image, shown: NDArray[np.bool_], colors: NDArray[np.uint8]) -> Image:
+        return draw_overlay(image, self._uv[shown], self.camera.seen.depth[shown], colors[shown])
 
 
 def _hues(count: int) -> NDArray[np.uint8]:

@@ -34,13 +34,15 @@ def test_near_points_lie_over_far_ones(seed: int, count: int, size: tuple[int, i
     depth = generator.permutation(count).astype(np.float32) + 1
     labels = generator.choice(np.array([*range(len(TAXONOMY)), 255], np.uint8), count)
     before = image.copy()
-    np.testing.assert_array_equal(draw_overlay(image, uv, depth, labels, TAXONOMY), reference(image, uv, depth, labels))
+    np.testing.assert_array_equal(
+        draw_overlay(image, uv, depth, TAXONOMY.colors[labels]), reference(image, uv, depth, labels)
+    )
     np.testing.assert_array_equal(image, before)
 
 
 def test_points_that_are_nowhere_are_left_out() -> None:
     image = np.zeros((4, 4, 3), np.uint8)
     uv = np.array([[np.nan, 1], [np.inf, 1], [1e30, 1], [1, 1]], np.float32)
-    drawn = draw_overlay(image, uv, np.ones(4, np.float32), np.full(4, 2, np.uint8), TAXONOMY)
+    drawn = draw_overlay(image, uv, np.ones(4, np.float32), TAXONOMY.colors[[2, 2, 2, 2]])
     assert (drawn[1, 1] == TAXONOMY.colors[2]).all()
     assert drawn.any(axis=2).sum() == 5

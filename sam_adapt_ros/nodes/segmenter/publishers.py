@@ -93,7 +93,7 @@ def label_cloud(
 def overlay_image(frame: Frame, view: CameraView, labels: NDArray[np.uint8], taxonomy: Taxonomy) -> CompressedImage:
     """The camera's image with the points it sees, as JPEG."""
     seen = project(frame.points, view)
-    drawn = draw_overlay(view.image, seen.uv[seen.valid], seen.depth[seen.valid], labels[seen.valid], taxonomy)
+    drawn = draw_overlay(view.image, seen.uv[seen.valid], seen.depth[seen.valid], taxonomy.colors[labels[seen.valid]])
     _, jpeg = cv2.imencode(".jpg", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     return CompressedImage(header=header(view.stamp_ns, view.name), format="jpeg", data=byte_array(jpeg))
 
