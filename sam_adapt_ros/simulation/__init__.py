@@ -1,4 +1,7 @@
-"""A procedural town: test bed and demo, with exact labels and known domain shifts. No product path imports it."""
+"""The simulated town: drives with exact labels and known domain shifts, for the demo, benchmarks and tests.
+
+The nodes and the libraries do not import it.
+"""
 
 from sam_adapt_ros.simulation.domains import DOMAINS, Domain
 from sam_adapt_ros.simulation.drive import Drive, frames, render_drive

@@ -1,4 +1,4 @@
-"""The domains: what the source looks like and how each shift changes it. Shifts join by '+', in any order."""
+"""The simulated town's domains: the source domain ``day`` and the shifts, which can be combined with "+"."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PAINTS: Palette = (
 
 @dataclass(frozen=True)
 class CameraRig:
-    """A pinhole camera on the vehicle: position in base_link in metres, pitch (nose down) and yaw in radians."""
+    """A pinhole camera: position in base_link in metres, pitch (positive: down) and yaw in radians, focal in pixels."""
 
     width: int = 480
     height: int = 240
@@ -36,7 +36,10 @@ class CameraRig:
 
 @dataclass(frozen=True)
 class LidarRig:
-    """A spinning LiDAR: beams evenly between two elevations in degrees, noise of the range in metres."""
+    """A spinning LiDAR: beams evenly spaced between two elevations in degrees.
+
+    noise: standard deviation of the range, metres. dropout: share of lost returns.
+    """
 
     beams: int = 32
     lowest: float = -24.0
@@ -50,7 +53,7 @@ class LidarRig:
 
 @dataclass(frozen=True)
 class Looks:
-    """What a town is made of. Weights need not sum to one; ranges are uniform; lengths are metres."""
+    """Appearance and layout of a town. Weights need not sum to one; ranges are uniform; lengths are in metres."""
 
     road_half_width: Range = (5.6, 6.6)
     sidewalk_width: Range = (2.4, 3.8)
@@ -60,13 +63,13 @@ class Looks:
     road: Palette = ((0.27, 0.27, 0.28), (0.33, 0.32, 0.31), (0.23, 0.23, 0.25), (0.39, 0.38, 0.37))
     sidewalk: Palette = ((0.46, 0.45, 0.43), (0.40, 0.38, 0.37), (0.42, 0.34, 0.30), (0.31, 0.31, 0.32))
     terrain: Palette = ((0.22, 0.31, 0.12), (0.28, 0.32, 0.15), (0.33, 0.29, 0.17))
-    tile: float = 0.6  # edge of the sidewalk's slabs
+    tile: float = 0.6  # edge length of the sidewalk's tiles
     walls: Palette = (
         (0.52, 0.30, 0.23), (0.66, 0.61, 0.52), (0.45, 0.45, 0.46), (0.70, 0.66, 0.60), (0.38, 0.28, 0.24),
         (0.40, 0.46, 0.40), (0.34, 0.38, 0.46),
     )  # fmt: skip
-    brick: float = 0.5
-    gable: float = 0.75  # of houses
+    brick: float = 0.5  # share of buildings with brick walls
+    gable: float = 0.75  # share of houses with a gable roof
     storey: Range = (2.9, 3.4)
     storeys_downtown: tuple[int, int] = (3, 7)
     window_spacing: Range = (2.0, 3.2)
@@ -85,7 +88,7 @@ class Looks:
         (0.12, 0.13, 0.18), (0.45, 0.12, 0.12), (0.16, 0.24, 0.42), (0.62, 0.60, 0.56), (0.35, 0.32, 0.28),
         (0.22, 0.32, 0.22), (0.60, 0.50, 0.30),
     )  # fmt: skip
-    robes: float = 0.0  # of pedestrians
+    robes: float = 0.0  # share of pedestrians in a robe
     poles: Palette = ((0.42, 0.43, 0.44), (0.20, 0.23, 0.22), (0.55, 0.55, 0.53), (0.30, 0.27, 0.24))
     pole_radius: Range = (0.09, 0.13)
     wooden_poles: float = 0.1
@@ -95,6 +98,8 @@ class Looks:
 
 @dataclass(frozen=True)
 class Domain:
+    """Everything that a domain shift can change."""
+
     name: str = "day"
     looks: Looks = Looks()
     camera: CameraRig = CameraRig()
@@ -103,11 +108,14 @@ class Domain:
 
     @classmethod
     def parse(cls, name: str) -> Domain:
-        """``day``, a shift, or shifts joined by ``+``. Raises ConfigError that names the part that is unknown."""
+        """The domain of ``day``, a shift, or several shifts joined by "+". Raises ConfigError for unknown names."""
         domain = cls(name)
         for part in name.split("+"):
             if part not in DOMAINS:
-                raise ConfigError(f"town: domain {name!r}: {part!r} is none of {', '.join(DOMAINS)}")
+                raise ConfigError(
+                    f"simulated town: unknown domain {part!r} in {name!r}; use {', '.join(DOMAINS)}, "
+                    'or several joined by "+"'
+                )
             domain = _SHIFTS[part](domain)
         return domain
 
@@ -117,7 +125,7 @@ def _night(domain: Domain) -> Domain:
 
 
 def _other_lidar(domain: Domain) -> Domain:
-    """A 16-beam LiDAR, higher and noisier, and a longer camera that looks down a little, with paler colours."""
+    """A 16-beam LiDAR, mounted higher and noisier; a camera with a longer focal length, tilted down, less saturated."""
     lidar = LidarRig(16, -17.0, 11.0, 900, (-0.3, 0.0, 2.35), noise=0.05, dropout=0.15, max_range=60.0)
     camera = replace(
         domain.camera, focal=290.0, position=(0.4, -0.3, 2.05), pitch=np.deg2rad(5.0), saturation=0.55, gamma=1.25
@@ -126,7 +134,7 @@ def _other_lidar(domain: Domain) -> Domain:
 
 
 def _new_city(domain: Domain) -> Domain:
-    """Plastered flat-roofed houses, palms and conifers, boxy little vehicles, other widths, traffic on the left."""
+    """Plastered flat-roofed houses, palms and conifers, small vehicles, narrower roads, left-hand traffic."""
     looks = replace(
         domain.looks,
         road_half_width=(4.2, 5.2),

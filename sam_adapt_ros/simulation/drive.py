@@ -1,7 +1,7 @@
-"""A drive through the town: frames in process, or the same as a rosbag2.
+"""A drive through the simulated town, as frames in memory or as a rosbag2.
 
-A sweep is the world at its stamp (all beams at once: no motion within the sweep); the image is the world a few
-milliseconds later, at its own stamp, seen from where the vehicle is by then.
+All beams of a sweep are measured at its stamp, without motion distortion. The image has its own stamp, a few
+milliseconds later, and shows the world and the vehicle's pose at that time.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from sam_adapt_ros.bags import BagWriter, Storage
 
 PERIOD = 0.2
-"""Seconds from one frame to the next."""
+"""Default time between frames, seconds."""
 LIDAR, CAMERA, BASE, ODOMETRY = "LIDAR_TOP", "CAM_FRONT", "base_link", "odom"
 _START_NS = 1_700_000_000_000_000_000
 _JPEG_QUALITY = 95
@@ -38,7 +38,7 @@ _JPEG_QUALITY = 95
 
 @dataclass(frozen=True)
 class Recording:
-    """One frame as the sensors deliver it. jpeg: the encoded image. instances: (H, W) uint16, 0 = sky.
+    """One frame as the sensors publish it. jpeg: (B,) bytes of the encoded image. instances: (H, W) uint16, 0 = sky.
 
     T_odom_base, T_odom_base_image: (4, 4) poses of the vehicle at the sweep's and at the image's stamp.
     """
@@ -53,14 +53,16 @@ class Recording:
 
 
 class Drive:
-    """A drive of ``frames`` frames, ``period`` seconds apart; the same for the same arguments.
+    """A drive of ``frames`` frames, ``period`` seconds apart. The same arguments always give the same frames.
 
     Raises ConfigError for an unknown domain.
     """
 
     def __init__(self, domain: str, seed: int, frames: int, period: float = PERIOD) -> None:
         if frames < 1 or period <= 0:
-            raise ValueError(f"at least one frame and a positive period expected, got {frames} and {period}")
+            raise ValueError(
+                f"frames, period: at least one frame and a positive period expected, got {frames}, {period}"
+            )
         self.domain = Domain.parse(domain)
         self.seed, self.frames, self.period = seed, frames, period
         self.scene = Scene(self.domain, seed, frames * period + 1.0)
@@ -75,7 +77,7 @@ class Drive:
         return self.frames
 
     def T_odom_base(self, seconds: float) -> NDArray[np.float64]:
-        """(4, 4) pose of the vehicle, which pitches and rolls a little on its springs."""
+        """(4, 4) pose of the vehicle, with slight pitch and roll of its suspension."""
         x, y, heading = self.scene.ego(seconds)
         nearby = self.scene.ego(seconds + 0.05), self.scene.ego(seconds - 0.05)
         heading = float(np.arctan2(nearby[0][1] - nearby[1][1], nearby[0][0] - nearby[1][0]))
@@ -88,13 +90,13 @@ class Drive:
         return T
 
     def stamps(self, index: int) -> tuple[int, int]:
-        """Nanoseconds of a frame's sweep and of its image, whose delay varies by some milliseconds."""
+        """Stamps of a frame's sweep and of its image, nanoseconds; the image's delay varies by some milliseconds."""
         stamp = _START_NS + round(index * self.period * 1e9)
         jitter = float(np.random.default_rng([self.seed, 17, index]).uniform(-0.006, 0.006))
         return stamp, stamp + round((self.domain.camera.delay + jitter) * 1e9)
 
     def record(self, index: int) -> Recording:
-        """Renders one frame; any order."""
+        """Renders one frame; frames can be rendered in any order."""
         stamp, image_stamp = self.stamps(index)
         t, t_image = (stamp - _START_NS) / 1e9, (image_stamp - _START_NS) / 1e9
         rng = np.random.default_rng([self.seed, 19, index])
@@ -110,9 +112,11 @@ class Drive:
         return Recording(stamp, image_stamp, sweep, jpeg.ravel(), instances, T_base, T_base_image)
 
     def frame(self, index: int) -> Frame:
-        """The frame that a reader makes of the drive's bag."""
+        """The frame as a ``BagReader`` reads it from the drive's bag."""
         r = self.record(index)
-        image = np.asarray(cv2.imdecode(r.jpeg, cv2.IMREAD_COLOR_RGB), np.uint8)  # what the bag's reader sees
+        image = np.asarray(
+            cv2.imdecode(r.jpeg, cv2.IMREAD_COLOR_RGB), np.uint8
+        )  # with the JPEG's losses, as in the bag
         T_odom_lidar = r.T_odom_base @ self.lidar.T_base_lidar
         T_camera_lidar = invert(r.T_odom_base_image @ self.camera.T_base_camera) @ T_odom_lidar
         view = CameraView(CAMERA, r.image_stamp_ns, image, self.camera.model, T_camera_lidar, r.instances)
@@ -120,7 +124,7 @@ class Drive:
 
 
 def frames(domain: str, seed: int, frames: int, period: float = PERIOD) -> Iterator[Frame]:
-    """The frames of a drive, rendered as they are asked for. Raises ConfigError for an unknown domain."""
+    """The frames of a drive, each rendered when it is iterated. Raises ConfigError for an unknown domain."""
     drive = Drive(domain, seed, frames, period)
     return (drive.frame(index) for index in range(frames))
 
@@ -137,8 +141,14 @@ def render_drive(
 ) -> None:
     """Renders a drive into a rosbag2 with its calibration file.
 
-    progress: called with (frames done, frames in all). force: replaces an existing bag.
-    Raises ConfigError for an unknown domain, BagError when the output exists or cannot be written.
+    Args:
+        output: the bag's folder.
+        progress: called with (frames done, frames in total).
+        force: replace an existing bag.
+
+    Raises:
+        ConfigError: unknown domain.
+        BagError: the output exists or cannot be written.
     """
     from sam_adapt_ros.bags import BagWriter
     from sam_adapt_ros.messages.calibration_file import CALIBRATION_FILE, Calibration, CameraCalibration

@@ -1,4 +1,4 @@
-"""The grids of rays that the sensors look along, and where on them a solid can appear."""
+"""The sensors' ray grids, and the part of a grid in which a solid can appear."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class RayGrid(Protocol):
     def rectangles(self, corners: FloatArray) -> NDArray[np.int64]:
         """(P, 8, 3) corners of boxes in the sensor's frame -> (P, 4) row and column bounds (r0, r1, c0, c1), half open.
 
-        Every ray that meets a box is within its rectangle. c1 may exceed W where columns wrap.
+        Every ray that hits a box is within its rectangle. c1 may exceed W where columns wrap.
         """
 
 
@@ -56,7 +56,7 @@ class PinholeGrid:
 
 
 class SpinningGrid:
-    """A spinning LiDAR's rays: a row a beam, the highest first; a column an azimuth, from -pi (x forward, z up)."""
+    """Rays of a spinning LiDAR (x forward, z up): one row per beam, highest first; one column per azimuth from -pi."""
 
     wraps = True
 
@@ -73,7 +73,7 @@ class SpinningGrid:
         middle = corners.mean(1)
         size = np.abs(corners - middle[:, None]).max((1, 2))
         far = (middle**2).sum(1) > (8 * size) ** 2
-        # A box's extremes of azimuth and elevation lie on its edges; near boxes' edges are sampled, and given a margin.
+        # A box's extremes of azimuth and elevation lie on its edges; edges of near boxes are sampled, with a margin.
         rectangles[far] = self._bounds(corners[far], middle[far], 0.004)
         share = np.linspace(0, 1, _SAMPLES, dtype=np.float32)[None, None, :, None]
         a, b = corners[~far][:, _EDGES[:, 0], None], corners[~far][:, _EDGES[:, 1], None]
@@ -99,7 +99,7 @@ class SpinningGrid:
         c0 = np.where(around, 0, c0 % self.columns)
         elevation = np.arctan2(z, np.hypot(x, y))
         low, high = elevation.min(1) - margin, elevation.max(1) + margin
-        high = np.where(high > 0.3, np.pi / 2, high)  # near a tall solid the samples are too far apart to tell
+        high = np.where(high > 0.3, np.pi / 2, high)  # close to a tall solid the samples are too sparse
         low = np.where(low < -0.3, -np.pi / 2, low)
         ascending = -self.elevations
         r0 = np.searchsorted(ascending, -high)

@@ -1,6 +1,6 @@
-"""The things that stand and move in the town, each assembled from a few solids in its own frame.
+"""Models of the objects in the simulated town, each assembled from a few solids.
 
-Origin on the ground, x forward, z up; metres. Buildings have their front at -y.
+A model's frame has its origin on the ground, x forward, z up, in metres. The front of a building is at -y.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ VEHICLE_SIZES = {  # length, width, height
 
 
 def pick(palette: Palette, rng: np.random.Generator, spread: float = 0.06) -> NDArray[np.float64]:
-    """A colour of the palette, varied."""
+    """A colour of the palette with random variation: (3,) RGB in [0, 1]."""
     color = np.array(palette[rng.integers(len(palette))])
     return np.clip(color * rng.uniform(0.85, 1.15) + rng.normal(0, spread / 2, 3), 0.03, 0.95)
 
@@ -34,7 +34,7 @@ def pick(palette: Palette, rng: np.random.Generator, spread: float = 0.06) -> ND
 def building(
     rng: np.random.Generator, looks: Looks, width: float, depth: float, height: float, storey: float, gable: bool
 ) -> Primitives:
-    """A house with windows on all sides, below a gable roof or a flat one with a parapet."""
+    """A building with windows on all sides, and a gable roof or a flat roof with a parapet."""
     wall = pick(looks.walls, rng)
     trim = np.clip(wall * rng.uniform(0.5, 0.8) if rng.random() < 0.5 else wall * 1.25, 0, 0.95)
     style = (storey, rng.uniform(*looks.window_spacing), rng.uniform(*looks.window_share), rng.random() < looks.brick)
@@ -110,14 +110,14 @@ def tree(kind: str, rng: np.random.Generator, looks: Looks) -> Primitives:
 
 
 def hedge(rng: np.random.Generator, looks: Looks, length: float) -> Primitives:
-    """A clipped hedge along x."""
+    """A box-shaped hedge along x."""
     leaf = pick(looks.leaves, rng)
     half = (length / 2, rng.uniform(0.3, 0.5), rng.uniform(0.45, 0.8))
     return ModelBuilder(VEGETATION, rng).box((0, 0, half[2]), half, Texture.LEAVES, leaf, second=leaf * 1.35).build()
 
 
 def vehicle(kind: str, rng: np.random.Generator, looks: Looks) -> Primitives:
-    """A vehicle of VEHICLE_SIZES: body, cabin with windows, wheels."""
+    """A vehicle of a kind in VEHICLE_SIZES: body, cabin with windows, wheels."""
     paint = pick(looks.paints, rng)
     length, width, height = (s * rng.uniform(0.95, 1.05) for s in VEHICLE_SIZES[kind])
     b = ModelBuilder(VEHICLE, rng)
@@ -126,14 +126,14 @@ def vehicle(kind: str, rng: np.random.Generator, looks: Looks) -> Primitives:
     floor = wheel * 0.6
 
     def body(front: float, rear: float, top: float, bottom: float = floor, slope: float = 0.15) -> None:
-        """The lower, painted part from x = rear to front."""
+        """The lower, painted part between x = rear and x = front."""
         middle, h = (front + rear) / 2, (top - bottom) / 2
         e = (front - rear) / 2
         outline = [(-e, -h), (e, -h), (e, h - 2 * slope), (e - 2 * slope, h), (-e + slope, h), (-e, h - slope)]
         b.prism((middle, 0, bottom + h), np.array(outline), wy, Texture.CAR_BODY, paint)
 
     def cabin(front: float, rear: float, bottom: float, top: float, rake: float, tail: float) -> None:
-        """The part with windows; rake and tail: how far wind and rear screen lean."""
+        """The part with windows. rake, tail: horizontal extent of the sloped windscreen and rear window, metres."""
         middle, h = (front + rear) / 2, (top - bottom) / 2
         e = (front - rear) / 2
         outline = np.array([(-e, -h), (e, -h), (e - rake, h), (-e + tail, h)])
@@ -170,7 +170,7 @@ def vehicle(kind: str, rng: np.random.Generator, looks: Looks) -> Primitives:
 
 
 def pedestrian(rng: np.random.Generator, looks: Looks, walking: bool) -> Primitives:
-    """A person: head, trunk, arms and legs that swing, or a robe."""
+    """A person: head, trunk, swinging arms, and swinging legs or a robe."""
     scale = rng.uniform(0.88, 1.08)
     top, bottom = pick(looks.clothes, rng), pick(looks.clothes, rng)
     skin = pick(((0.62, 0.45, 0.35), (0.45, 0.30, 0.22), (0.30, 0.20, 0.15)), rng)

@@ -1,4 +1,4 @@
-"""Cheap procedural noise: look-ups in tiles that repeat, computed once."""
+"""Procedural noise by look-up in precomputed, repeating tiles."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def _white() -> NDArray[np.float32]:
 
 
 def noise(u: NDArray, v: NDArray) -> NDArray[np.float32]:
-    """Fractal noise in [-1, 1]; one unit is one texel, features are 1 to 200 units large."""
+    """Fractal noise in [-1, 1] at coordinates in texels; features are 1 to 200 texels large."""
     return _fractal()[v.astype(np.int32) & _MASK, u.astype(np.int32) & _MASK]
 
 
 def cell(u: NDArray, v: NDArray) -> NDArray[np.float32]:
-    """A number in [0, 1) for each unit cell, independent of its neighbours'."""
+    """A random number in [0, 1) for each unit cell, independent of its neighbours."""
     return _white()[np.floor(v).astype(np.int32) & _MASK, np.floor(u).astype(np.int32) & _MASK]

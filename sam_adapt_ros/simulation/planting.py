@@ -1,4 +1,4 @@
-"""Puts up what stands still: buildings, plants, poles and parked vehicles along the street."""
+"""Static objects along the street: buildings, plants, poles and parked vehicles."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sam_adapt_ros.simulation.street import HEIGHTS, Block, Street
 
 
 class Planter:
-    """Fills a street; each thing gets the next instance id."""
+    """Places objects along a street; each object gets the next instance id."""
 
     def __init__(self, street: Street, looks: Looks, rng: np.random.Generator) -> None:
         self._street, self._looks, self._rng = street, looks, rng
@@ -19,6 +19,7 @@ class Planter:
         self.next_instance = street.next_instance
 
     def plant(self) -> None:
+        """Places everything."""
         for block in self._street.blocks:
             for side, kind in enumerate(block.kinds):
                 self._row_of_buildings(block, side, kind)
@@ -28,6 +29,7 @@ class Planter:
             self._crossing_furniture(block)
 
     def collected(self) -> Primitives:
+        """All placed primitives, in world coordinates."""
         return Primitives.concatenate(self._parts)
 
     def lamps(self) -> FloatArray:
@@ -57,7 +59,7 @@ class Planter:
             elif kind == "houses":
                 width, depth, storeys = rng.uniform(7, 12), rng.uniform(7, 9), rng.integers(1, 4)
                 setback, gap = rng.uniform(4, 8), rng.uniform(3, 7)
-            else:  # far behind the park or the lot
+            else:  # buildings behind the park or the parking lot
                 width, depth, storeys = rng.uniform(12, 20), 10.0, rng.integers(2, 6)
                 setback, gap = rng.uniform(22, 28), rng.uniform(1, 8)
             if x + width > block.end - 1:
@@ -68,7 +70,7 @@ class Planter:
             edge = max(self._street.walk_end(x, side), self._street.walk_end(x + width, side))
             self._put(model, middle, sign * (edge + setback + depth / 2), turn)
             x += width + gap
-        # A second row closes the view between the first and at the ends of the cross streets.
+        # A second row fills the gaps of the first and the ends of the cross streets.
         for back in np.arange(block.start - 4, block.end + 12, rng.uniform(16, 20)):
             storey = rng.uniform(*looks.storey)
             height = rng.integers(2, 5) * storey
@@ -107,7 +109,7 @@ class Planter:
             scatter(int(rng.integers(1, 4)), 14.0, 19.0)
         else:
             scatter(int(rng.integers(2, 4)), 12.0, 24.0)
-        if kind != "lot" and rng.random() < 0.6:  # a line of street trees at the kerb
+        if kind != "lot" and rng.random() < 0.6:  # a row of street trees along the kerb
             spacing = rng.uniform(9, 14)
             street_trees = [k for k in self._looks.trees if k != "bush"]
             tree_kind = street_trees[int(rng.integers(len(street_trees)))]
@@ -159,7 +161,7 @@ class Planter:
         if rng.random() < 0.6:
             for dx, sign in ((-half - 0.8, -1), (half + 0.8, 1), (-half - 0.8, 1), (half + 0.8, -1)):
                 self._put(models.pole("signal", rng, looks), middle + dx, sign * (street.half_width + 0.6))
-        for sign in (-1, 1):  # someone waits in the cross street
+        for sign in (-1, 1):  # a vehicle waits in the cross street
             if rng.random() < 0.6:
                 d = street.half_width + rng.uniform(4.5, 8)
                 kind = "car" if "car" in looks.vehicles else next(iter(looks.vehicles))

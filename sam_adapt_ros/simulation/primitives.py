@@ -1,4 +1,4 @@
-"""The solids everything in the town is made of, kept as arrays, and the small models assembled from them."""
+"""Solids as arrays, from which all models of the simulated town are assembled."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ MAX_PLANES = 8
 
 
 class Shape(IntEnum):
-    """How a primitive's surface is found. All are upright: their own frame is the world's turned by yaw."""
+    """Geometry of a primitive. All are upright: a primitive's frame is the world's, rotated by yaw."""
 
-    CONVEX = 0  # the space inside up to eight planes
+    CONVEX = 0  # intersection of up to eight half-spaces
     CYLINDER = 1  # axis along z
     WHEEL = 2  # cylinder whose axis is y
     ELLIPSOID = 3
-    FOLIAGE = 4  # ellipsoid with a ragged outline
+    FOLIAGE = 4  # ellipsoid with an irregular outline
 
 
 class Texture(IntEnum):
-    """How a primitive's surface is coloured."""
+    """How the surface of a primitive is coloured; see ``textures``."""
 
     PLAIN = 0
     FACADE = 1
@@ -39,7 +39,7 @@ class Texture(IntEnum):
     BARK = 7
     METAL = 8
     CLOTH = 9
-    LAMP = 10  # shines at night
+    LAMP = 10  # a light source at night
     SIGN = 11
 
 
@@ -50,9 +50,9 @@ class Primitives:
     shape, texture, class_id: (P,) uint8. instance: (P,) uint16, 0 until placed.
     center: (P, 3) float32, metres. yaw: (P,) float32, radians. half: (P, 3) float32 half sizes in the solid's frame.
     planes: (P, 8, 4) float32 rows (n, d) with n . x <= d inside; unused rows are (0, 0, 0, 1).
-    colors: (P, 2, 3) float32 in [0, 1]; what the second is for depends on the texture.
+    colors: (P, 2, 3) float32 in [0, 1]; the texture defines the use of the second colour.
     layout: (P, 4) float32 texture parameters.
-    variant: (P,) float32 in [0, 1), a number of its own for each primitive.
+    variant: (P,) float32 in [0, 1), a random number that varies textures between primitives.
     swing: (P,) float32, amplitude in metres of the forward and backward motion of walking limbs.
     """
 
@@ -73,11 +73,11 @@ class Primitives:
         return len(self.shape)
 
     def select(self, keep: NDArray | slice) -> Primitives:
-        """The primitives of that mask or those indices."""
+        """The primitives at ``keep``, a boolean mask, indices or a slice."""
         return Primitives(*(getattr(self, f.name)[keep] for f in fields(self)))
 
     def placed(self, position: Vector, yaw: float, instance: int) -> Primitives:
-        """The model's primitives with its origin at ``position`` (world), turned by yaw."""
+        """The model with its origin at ``position`` (world, metres), rotated by ``yaw`` radians."""
         cos, sin = np.cos(yaw), np.sin(yaw)
         x, y, z = self.center.T
         center = np.stack((cos * x - sin * y + position[0], sin * x + cos * y + position[1], z + position[2]), 1)
@@ -90,6 +90,7 @@ class Primitives:
 
     @staticmethod
     def concatenate(parts: Sequence[Primitives]) -> Primitives:
+        """All primitives of ``parts``, in order."""
         return Primitives(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Primitives)))
 
 
@@ -114,7 +115,7 @@ class ModelBuilder:
         yaw: float = 0.0,
         swing: float = 0.0,
     ) -> ModelBuilder:
-        """Adds one solid; coordinates are the model's, metres."""
+        """Adds one solid; coordinates are in the model's frame, metres."""
         rows = np.zeros((MAX_PLANES, 4), np.float32)
         rows[:, 3] = 1
         if planes is not None:
@@ -125,12 +126,13 @@ class ModelBuilder:
         return self
 
     def box(self, center: Vector, half: Vector, texture: Texture, color: Vector, **more) -> ModelBuilder:
+        """Adds an axis-aligned box; ``half``: half sizes, metres."""
         return self.add(Shape.CONVEX, center, half, texture, color, planes=box_planes(half), **more)
 
     def prism(
         self, center: Vector, profile: NDArray, half_width: float, texture: Texture, color: Vector, **more
     ) -> ModelBuilder:
-        """A convex outline in x and z, counter-clockwise about -y (x right, z up), extruded along y.
+        """Adds a convex outline in x and z, counter-clockwise about -y (x right, z up), extruded along y.
 
         profile: (K, 2) metres relative to center, K <= 6.
         """
@@ -139,6 +141,7 @@ class ModelBuilder:
         return self.add(Shape.CONVEX, center, half, texture, color, planes=planes, **more)
 
     def build(self) -> Primitives:
+        """The model's primitives."""
         types = (np.uint8, np.uint8, np.uint8, np.uint16) + (np.float32,) * 8
         return Primitives(*(np.array(c, t) for c, t in zip(zip(*self._rows, strict=True), types, strict=True)))
 
@@ -153,7 +156,7 @@ def box_planes(half: Vector) -> FloatArray:
 
 
 def prism_planes(profile: NDArray, half_width: float) -> FloatArray:
-    """(K + 2, 4) planes of a prism: one an edge of the outline, then +y and -y."""
+    """(K + 2, 4) planes of a prism: one per edge of the outline, then +y and -y."""
     edges = np.roll(profile, -1, axis=0) - profile
     normals = np.stack((edges[:, 1], -edges[:, 0]), 1) / np.linalg.norm(edges, axis=1, keepdims=True)
     planes = np.zeros((len(profile) + 2, 4), np.float32)

@@ -1,4 +1,4 @@
-"""Rays against solids: for each solid, only the rays of its bounding rectangle in the sensor's grid are tried."""
+"""Ray casting: each solid is intersected only with the rays of its bounding rectangle in the sensor's grid."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _CONVEX, _CYLINDER, _WHEEL, _, _FOLIAGE = (int(shape) for shape in Shape)  # com
 
 @dataclass
 class Hits:
-    """What each ray meets first.
+    """The first hit of each ray.
 
-    distance: (H, W) float32 metres, inf where nothing is met. primitive: (H, W) int32, -1 = none.
+    distance: (H, W) float32 metres, inf where there is no hit. primitive: (H, W) int32, -1 = none.
     face: (H, W) uint8, the plane's number on convex solids, 1 on a cylinder's ends, else 0.
     """
 
@@ -33,16 +33,16 @@ class Hits:
 def cast(
     grid: RayGrid, rotation: NDArray, origin: NDArray, solids: Primitives, directions: FloatArray, reach: float = np.inf
 ) -> Hits:
-    """What each ray of the grid meets first.
+    """The first hit of each ray of the grid.
 
     rotation: (3, 3) sensor -> world. origin: (3,) world, metres. directions: (3, H, W) float32, the rays in the world.
-    reach: solids wholly farther than this, in metres, are left out.
+    reach: solids that are entirely farther than this, in metres, are left out.
     """
     shape = directions.shape[1:]
     hits = Hits(np.full(shape, INFINITY), np.full(shape, NOTHING, np.int32), np.zeros(shape, np.uint8))
     if not len(solids):
         return hits
-    offset = origin.astype(np.float32) - solids.center  # the rays' origin relative to each solid, axes of the world
+    offset = origin.astype(np.float32) - solids.center  # the rays' origin relative to each solid, in world axes
     cos, sin = np.cos(solids.yaw), np.sin(solids.yaw)
     rectangles = grid.rectangles(_corners(offset, cos, sin, solids.half) @ rotation.astype(np.float32))
     nearest = _distance_to_boxes(offset, cos, sin, solids.half)
@@ -59,7 +59,7 @@ def cast(
             for window in _windows(rectangles[i].tolist(), shape[1]):
                 known = hits.distance[window]
                 if known.max() <= near[i]:
-                    continue  # everything here is hidden by what is nearer
+                    continue  # everything in the window is hidden by nearer hits
                 rays = directions[:, window[0], window[1]].reshape(3, -1)
                 if kind == _CONVEX:
                     distance, face = _meet_convex(rays, normals[i], inside[i])
@@ -76,7 +76,7 @@ def cast(
 
 
 def _windows(rectangle: list[int], width: int) -> list[tuple[slice, slice]]:
-    """The rectangle as one or, where it goes past the last column, two parts of the grid."""
+    """The rectangle as slices of the grid: two where it wraps around the last column, else one."""
     r0, r1, c0, c1 = rectangle
     rows = slice(r0, r1)
     if c1 <= width:
@@ -85,7 +85,7 @@ def _windows(rectangle: list[int], width: int) -> list[tuple[slice, slice]]:
 
 
 def _corners(offset: FloatArray, cos: FloatArray, sin: FloatArray, half: FloatArray) -> FloatArray:
-    """(P, 8, 3) corners of the bounding boxes relative to the rays' origin, axes of the world."""
+    """(P, 8, 3) corners of the bounding boxes relative to the rays' origin, in world axes."""
     signs = np.array([[1 if c & bit else -1 for bit in (1, 2, 4)] for c in range(8)], np.float32)
     x, y, z = np.moveaxis(signs[None] * half[:, None], 2, 0)
     cos, sin = cos[:, None], sin[:, None]
@@ -93,6 +93,7 @@ def _corners(offset: FloatArray, cos: FloatArray, sin: FloatArray, half: FloatAr
 
 
 def _distance_to_boxes(offset: FloatArray, cos: FloatArray, sin: FloatArray, half: FloatArray) -> FloatArray:
+    """(P,) lower bounds of the distances from the rays' origin to the bounding boxes, metres."""
     x, y = cos * offset[:, 0] + sin * offset[:, 1], cos * offset[:, 1] - sin * offset[:, 0]
     outside = np.maximum(np.abs(np.stack((x, y, offset[:, 2]), 1)) - half, 0)
     return np.sqrt((outside**2).sum(1)) * np.float32(0.9999)
@@ -101,7 +102,7 @@ def _distance_to_boxes(offset: FloatArray, cos: FloatArray, sin: FloatArray, hal
 def _planes_in_world(
     offset: FloatArray, cos: FloatArray, sin: FloatArray, planes: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """(P, 8, 3) normals and (P, 8) how far inside each plane the rays' origin is."""
+    """(P, 8, 3) normals and (P, 8) distances of the rays' origin to each plane, positive inside."""
     n = planes[..., :3].copy()
     n[..., 0] = cos[:, None] * planes[..., 0] - sin[:, None] * planes[..., 1]
     n[..., 1] = sin[:, None] * planes[..., 0] + cos[:, None] * planes[..., 1]
@@ -109,7 +110,7 @@ def _planes_in_world(
 
 
 def _to_unit_shapes(cos: FloatArray, sin: FloatArray, solids: Primitives) -> FloatArray:
-    """(P, 3, 3) from the world's axes to those in which the solid is a unit ball, or a unit cylinder along the last."""
+    """(P, 3, 3) from world axes to axes in which the solid is a unit sphere, or a unit cylinder along the last axis."""
     matrices = np.zeros((len(solids), 3, 3), np.float32)
     matrices[:, 0, 0], matrices[:, 0, 1] = cos, sin
     matrices[:, 1, 0], matrices[:, 1, 1] = -sin, cos
@@ -121,9 +122,12 @@ def _to_unit_shapes(cos: FloatArray, sin: FloatArray, solids: Primitives) -> Flo
 
 
 def _meet_convex(rays: FloatArray, normals: FloatArray, inside: FloatArray) -> tuple[FloatArray, NDArray[np.uint8]]:
-    """Slab method: a ray enters through the last of the planes that its origin is outside of."""
+    """Distances and faces by the slab method (Kay and Kajiya, SIGGRAPH 1986).
+
+    A ray enters a convex solid through the last of the planes that its origin is outside of.
+    """
     outer = np.flatnonzero(inside < 0)
-    if not len(outer):  # the sensor is inside: see through
+    if not len(outer):  # the sensor is inside the solid, which is then invisible
         return np.full(rays.shape[1], INFINITY), np.zeros(rays.shape[1], np.uint8)
     slope = normals @ rays
     entering = slope[outer]
@@ -138,18 +142,18 @@ def _meet_convex(rays: FloatArray, normals: FloatArray, inside: FloatArray) -> t
 
 
 def _meet_cylinder(rays: FloatArray, start: FloatArray) -> tuple[FloatArray, NDArray[np.uint8]]:
-    """Unit cylinder along the last axis, -1 to 1."""
+    """Distances and faces of a unit cylinder along the last axis, from -1 to 1."""
     dx, dy, dz = rays
     ox, oy, oz = start
     a = np.maximum(dx * dx + dy * dy, _EPSILON)
-    closest = -(ox * dx + oy * dy) / a  # where the ray passes the axis; more exact than the textbook's discriminant
+    closest = -(ox * dx + oy * dy) / a  # nearest point to the axis; numerically more exact than the discriminant
     x, y = ox + closest * dx, oy + closest * dy
     depth = 1 - x * x - y * y
     side = closest - np.sqrt(np.maximum(depth, 0) / a)
     side = np.where((depth > 0) & (side > 0) & (np.abs(oz + side * dz) <= 1), side, INFINITY)
     if abs(oz) <= 1:
         return side, np.zeros(side.shape, np.uint8)
-    cap = (np.sign(oz) - oz) / dz  # only the end that faces the origin can be met first
+    cap = (np.sign(oz) - oz) / dz  # only the end that faces the origin can be hit first
     x, y = ox + cap * dx, oy + cap * dy
     cap = np.where((cap > 0) & (x * x + y * y <= 1), cap, INFINITY)
     return np.minimum(side, cap), (cap < side).astype(np.uint8)
@@ -158,7 +162,7 @@ def _meet_cylinder(rays: FloatArray, start: FloatArray) -> tuple[FloatArray, NDA
 def _meet_ellipsoid(
     rays: FloatArray, start: FloatArray, leaves: tuple[float, float] | None
 ) -> tuple[FloatArray, NDArray[np.uint8]]:
-    """Unit ball. leaves: half height in metres and a number of its own, where the outline is ragged."""
+    """Distances of a unit sphere. leaves: for foliage, half height in metres and the primitive's ``variant``."""
     a = np.einsum("ij,ij->j", rays, rays)
     closest = -(start @ rays) / a
     middle = start[:, None] + closest * rays
@@ -166,7 +170,7 @@ def _meet_ellipsoid(
     distance = closest - np.sqrt(np.maximum(depth, 0) / a)
     hit = (depth > 0) & (distance > 0)
     if leaves is not None:
-        # Where a ray only grazes the crown, leaves are sparse; the pattern belongs to the surface, not to the ray.
+        # Near the outline leaves are sparse; the pattern is fixed to the surface, so all sensors see the same gaps.
         half_height, own = leaves
         x, y, z = start[:, None] + distance * rays
         size = np.float32(40.0) * half_height

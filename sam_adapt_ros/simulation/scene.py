@@ -1,4 +1,4 @@
-"""A street with everything on it, at any time of a drive."""
+"""The world of one drive: a street with all static and moving objects, at any time of the drive."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from sam_adapt_ros.simulation.street import Street
 from sam_adapt_ros.simulation.traffic import Traffic
 
 SPEED = 8.0
-"""Mean speed of the ego vehicle, metres a second."""
+"""Mean speed of the ego vehicle, metres per second."""
 VIEW_RANGE = 95.0
+"""Metres from the ego vehicle, along x, beyond which objects are not rendered."""
 
 
 @dataclass(frozen=True)
 class Light:
-    """How a drive is lit. sun: (3,) unit vector towards it."""
+    """Lighting of a drive. sun: (3,) unit vector towards the sun. strength, ambient: relative intensities."""
 
     sun: FloatArray
     strength: float
@@ -29,9 +30,9 @@ class Light:
 
 
 class Scene:
-    """One drive's world.
+    """The world of one drive.
 
-    domain, seed: what it looks like. duration: seconds the drive lasts.
+    domain, seed: determine its appearance and layout. duration: of the drive, seconds.
     """
 
     def __init__(self, domain: Domain, seed: int, duration: float) -> None:
@@ -69,14 +70,14 @@ class Scene:
         return self.street.place(self.street.along(arc), d)
 
     def solids(self, t: float) -> Primitives:
-        """All primitives within VIEW_RANGE of the ego vehicle, in the world at t seconds."""
+        """All primitives within VIEW_RANGE of the ego vehicle at t seconds, in world coordinates."""
         x, y, _ = self.ego(t)
         a, b = np.searchsorted(self._static.center[:, 0], (x - VIEW_RANGE, x + VIEW_RANGE))
         standing = self._static.select(slice(a, b))
         return Primitives.concatenate([standing, self.traffic.solids(t, x, y, VIEW_RANGE)])
 
     def static_solids(self) -> Primitives:
-        """What never moves."""
+        """All primitives that never move."""
         return self._static
 
     def _classes(self) -> NDArray[np.uint8]:

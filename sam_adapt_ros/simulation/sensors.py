@@ -1,4 +1,4 @@
-"""The vehicle's sensors: where they sit, and what they make of what their rays meet."""
+"""The vehicle's sensors: their poses, and how they turn ray hits into a sweep and an image."""
 
 from __future__ import annotations
 
@@ -17,12 +17,16 @@ from sam_adapt_ros.simulation.street import TERRAIN
 from sam_adapt_ros.simulation.trace import NONE, Trace
 
 _OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
-"""Optical axes (x right, y down, z forward) in a frame with x forward, y left, z up."""
+"""Rotation from the optical frame (x right, y down, z forward) to a frame with x forward, y left, z up."""
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """What the LiDAR returns. points: (N, 3) float32 in its frame; class_id (N,) uint8, instance (N,) uint16: exact."""
+    """One LiDAR sweep.
+
+    points: (N, 3) float32 metres, LiDAR frame. intensity: (N,) float32, 0 to 255. ring: (N,) uint16, 0 = lowest beam.
+    class_id: (N,) uint8 and instance: (N,) uint16, exact.
+    """
 
     points: FloatArray
     intensity: FloatArray
@@ -32,7 +36,7 @@ class Sweep:
 
 
 class Camera:
-    """A camera of the rig. T_base_camera: (4, 4) pose of its optical frame."""
+    """The camera of a rig. T_base_camera: (4, 4) pose of its optical frame in base_link."""
 
     def __init__(self, rig: CameraRig) -> None:
         self.rig = rig
@@ -45,15 +49,15 @@ class Camera:
         self.T_base_camera[:3, 3] = rig.position
 
     def expose(self, colors: FloatArray, night: bool, rng: np.random.Generator) -> NDArray[np.uint8]:
-        """(H, W, 3) colours of the scene, 1 = white -> (H, W, 3) uint8 RGB with the lens's and the sensor's flaws."""
+        """The (H, W, 3) uint8 RGB image of (H, W, 3) scene colours (1 = white), with lens blur and sensor noise."""
         image = cv2.GaussianBlur(colors, (0, 0), 0.95 if night else 0.5)
         grain = rng.standard_normal(image.shape, np.float32)
-        if night:  # high gain: noise grows with the signal; a white balance made for the day
+        if night:  # high gain, so noise grows with the signal; daylight white balance
             halo = cv2.GaussianBlur(np.maximum(image - 0.75, 0), (0, 0), 6)
             image = image + 0.6 * halo
             image = np.maximum(image, 0) * np.array((1.12, 0.95, 0.78), np.float32)
             root = np.sqrt(image)
-            image = np.sqrt(image * root) + grain * (0.022 + 0.045 * root)  # lifted shadows: to the power of 3/4
+            image = np.sqrt(image * root) + grain * (0.022 + 0.045 * root)  # tone curve: power of 3/4
         else:
             image = image + grain * np.float32(0.012)
         grey = image @ np.array((0.3, 0.59, 0.11), np.float32)
@@ -64,7 +68,7 @@ class Camera:
 
 
 class Lidar:
-    """A LiDAR of the rig. T_base_lidar: (4, 4)."""
+    """The LiDAR of a rig. T_base_lidar: (4, 4) pose in base_link."""
 
     def __init__(self, rig: LidarRig) -> None:
         self.rig = rig
@@ -73,7 +77,7 @@ class Lidar:
         self.T_base_lidar[:3, 3] = rig.position
 
     def sweep(self, trace: Trace, rng: np.random.Generator) -> Sweep:
-        """Returns within range; ranges are noisy, in leaves and grass more so, since beams enter them."""
+        """The returns within range, with range noise; it is larger in foliage and grass, which beams enter."""
         n = trace.distance.size
         spread, lost = rng.standard_normal(n, np.float32), rng.random(n, np.float32)
         depth = rng.random(n, np.float32)
@@ -95,7 +99,7 @@ class Lidar:
 
 
 def rotation(yaw: float, pitch: float, roll: float) -> NDArray[np.float64]:
-    """(3, 3) from the turned frame to its parent: about z, then y (nose down is positive), then x."""
+    """(3, 3) rotation from the rotated frame to its parent: about z, then y (nose down is positive), then x."""
     cy, sy, cp, sp, cr, sr = np.cos(yaw), np.sin(yaw), np.cos(pitch), np.sin(pitch), np.cos(roll), np.sin(roll)
     about_z = np.array([[cy, -sy, 0], [sy, cy, 0], [0, 0, 1]])
     about_y = np.array([[cp, 0, sp], [0, 1, 0], [-sp, 0, cp]])

@@ -1,4 +1,4 @@
-"""From what the camera's rays meet to colours: ground, light by day and by night, shadows, haze, sky."""
+"""Colours of the camera's ray hits: ground, light by day and by night, shadows, haze, sky."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from sam_adapt_ros.simulation.street import HEIGHTS, ROAD, SIDEWALK, TERRAIN
 from sam_adapt_ros.simulation.textures import paint
 from sam_adapt_ros.simulation.trace import Trace
 
-_CELL = 0.2  # metres of the shadow map
-_HALF_SPAN = 70.0  # the shadow map reaches this far to both sides
-_NEAR_LAMPS = 6
+_CELL = 0.2  # cell size of the shadow map, metres
+_HALF_SPAN = 70.0  # extent of the shadow map to both sides of the street, metres
+_NEAR_LAMPS = 6  # street lamps that light a frame
 
 
 class Shader:
-    """Colours one scene. Ground colours are drawn once a drive, so that they vary between drives."""
+    """Computes the colours of one scene. Ground colours are sampled per drive, so that they vary between drives."""
 
     def __init__(self, scene: Scene, seed: int) -> None:
         rng = np.random.default_rng([seed, 11])
@@ -35,7 +35,7 @@ class Shader:
         self._shadows = self._draw_shadows(scene.static_solids())
 
     def shade(self, trace: Trace, T_world_base: NDArray[np.float64], seconds: float) -> FloatArray:
-        """(H, W, 3) float32 colours, 1 = white, before the camera's own effects."""
+        """(H, W, 3) float32 colours, 1 = white, before the camera's blur and noise."""
         n = trace.distance.size
         image = np.zeros((n, 3), np.float32)
         solid = np.flatnonzero(trace.primitive >= 0)
@@ -70,6 +70,7 @@ class Shader:
     def _ground(
         self, points: FloatArray, distance: FloatArray, zone: NDArray[np.uint8], instance: NDArray[np.uint16]
     ) -> FloatArray:
+        """(N, 3) albedo of points (3, N) on the ground."""
         x, y, z = points
         street = self._scene.street
         d = street.lateral(x, y)
@@ -104,7 +105,7 @@ class Shader:
         return albedo
 
     def _marked(self, x: FloatArray, d: FloatArray) -> NDArray[np.bool_]:
-        """Centre line, edge lines and zebra crossings."""
+        """(N,) bool: whether points of the road are on a centre line, edge line, stop line or zebra crossing."""
         street = self._scene.street
         to_crossing = street.to_crossing(x)
         between = to_crossing > 6.0
@@ -123,7 +124,7 @@ class Shader:
         return (sun[:, None] * warm + ambient[:, None] * cool) * (1.3 * self._tint)
 
     def _night_light(self, points: FloatArray, normal: FloatArray, T_world_base: NDArray[np.float64]) -> FloatArray:
-        """A little sky, the ego vehicle's headlamps, and the nearest street lamps."""
+        """(N, 3) light of the night sky, the ego vehicle's headlamps and the nearest street lamps."""
         warm = np.array((1.0, 0.80, 0.52), np.float32)
         total = np.full((points.shape[1], 3), 0.11, np.float32) * np.array((0.8, 0.9, 1.25), np.float32)
         lamp = (T_world_base @ np.array((2.2, 0.0, 0.75, 1.0)))[:3].astype(np.float32)
@@ -149,7 +150,7 @@ class Shader:
     def _sky_color(self, rays: FloatArray) -> FloatArray:
         up = np.clip(rays[2] / 0.45, 0, 1)[:, None]
         azimuth = np.arctan2(rays[1], rays[0])
-        ridge = (rays[2] < 0.018 + 0.014 * noise(azimuth * 80, azimuth * 0 + 9))[:, None]  # hills far away
+        ridge = (rays[2] < 0.018 + 0.014 * noise(azimuth * 80, azimuth * 0 + 9))[:, None]  # distant hills
         height = np.maximum(rays[2], 0.02)
         clouds = noise(azimuth * 60 + 40 / (1 + 6 * height), 60 / (0.25 + height))
         clouds = np.clip(0.2 + 1.3 * clouds, 0, 1)[:, None] * np.clip(up * 3, 0.2, 1)
@@ -164,7 +165,7 @@ class Shader:
         return np.where(ridge, self._haze * np.array((0.70, 0.76, 0.78), np.float32), sky)
 
     def _draw_shadows(self, solids: Primitives) -> NDArray[np.uint8]:
-        """Top view of where the sun does not reach, of all that never moves; 255 = shadow."""
+        """Shadow map of the static solids in top view; 255 = shadow."""
         street = self._scene.street
         size = (int(2 * _HALF_SPAN / _CELL), int((street.end - street.start) / _CELL))
         canvas = np.zeros(size, np.uint8)
@@ -188,7 +189,7 @@ class Shader:
             cv2.fillConvexPoly(canvas, cv2.convexHull(outline).astype(np.int32), 255)
 
     def _shadow(self, points: FloatArray, solids: Primitives, seconds: float) -> FloatArray:
-        """(N,) share of the sun that is held off from points on the ground."""
+        """(N,) share of the sunlight that does not reach points on the ground."""
         x, y, _ = points
         if not len(x):
             return np.zeros(0, np.float32)

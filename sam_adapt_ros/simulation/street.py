@@ -1,6 +1,6 @@
-"""The ground: a winding street with cross streets, sidewalks and what lies beyond, and rays against it.
+"""The ground: a winding street with cross streets, sidewalks and the terrain beside them, and its ray casting.
 
-Places are given by x (world) and d, metres to the left of the centre line, across it.
+Positions are given as x (world) and d, the lateral distance to the left of the centre line, both in metres.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ Numbers = Any  # a float for a float, an array for an array
 
 ROAD, SIDEWALK, TERRAIN = 0, 1, 2  # class ids of the taxonomy, and rows of HEIGHTS
 HEIGHTS = np.array([0.0, 0.14, 0.18], np.float32)
-FIRST_GROUND_ID = 1  # instance 1 is the road; then three a block and side
-_STEP = 0.25
+FIRST_GROUND_ID = 1  # instance 1 is the road, then three ids per block and side
+_STEP = 0.25  # metres along x between entries of the tables
 MARGIN = 110.0
 """Metres of street before the drive's start and after its end."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """The stretch between two cross streets. kinds: of the right and of the left side."""
+    """The part between two cross streets. start, end: x, metres. kinds: of the right and of the left side."""
 
     number: int
     start: float
@@ -55,7 +55,7 @@ class Street:
         self._table_cos = (1 / np.hypot(1, self._slope)).astype(np.float32)
 
     def _lay(self, looks: Looks, rng: np.random.Generator) -> None:
-        """Draws the blocks and fills the tables of zone limits by side (0 right, 1 left) and x."""
+        """Samples the blocks and fills the tables of zone limits by side (0 right, 1 left) and x."""
         n = len(self._x)
         self._verge = np.full((2, n), self.half_width, np.float32)  # terrain between road and sidewalk ends here
         self._walk = np.full((2, n), self.half_width, np.float32)  # the sidewalk ends here
@@ -89,7 +89,7 @@ class Street:
         return np.clip((x - np.float32(self.start)) * np.float32(1 / _STEP), 0, len(self._x) - 1).astype(np.int32)
 
     def lateral(self, x: NDArray, y: NDArray) -> FloatArray:
-        """World x, y -> d."""
+        """d of world x, y."""
         i = self._index(x)
         return (y - self._table_center[i]) * self._table_cos[i]
 
@@ -107,7 +107,7 @@ class Street:
         return np.where((crossing == 1) | (d < self.half_width), np.uint8(ROAD), zone)
 
     def instance(self, x: NDArray, y: NDArray, zone: NDArray[np.uint8]) -> NDArray[np.uint16]:
-        """Instance ids of the ground: the road is one, sidewalk and terrain (and lots) one a block and side."""
+        """Instance ids of the ground: one for the road; one per zone, block and side for the rest."""
         i = self._index(x)
         d = (y - self._table_center[i]) * self._table_cos[i]
         ids = FIRST_GROUND_ID + 1 + (self._block[i] * 2 + (d > 0)) * 3 + zone
@@ -121,18 +121,18 @@ class Street:
         return FIRST_GROUND_ID + 1 + 6 * (len(self.blocks) + 1)
 
     def place(self, x: Numbers, d: Numbers) -> tuple[Numbers, Numbers, Numbers]:
-        """x and d, numbers or arrays -> world x, y and the street's heading there, radians."""
+        """World x, y and the street's heading in radians at x and d, which are numbers or arrays."""
         slope = np.interp(x, self._x, self._slope)
         norm = np.hypot(1, slope)
         y = np.interp(x, self._x, self._center)
         return x - d * slope / norm, y + d / norm, np.arctan(slope)
 
     def along(self, arc: Numbers) -> Numbers:
-        """Metres along the centre line from x = 0 -> x."""
+        """x at an arc length along the centre line from x = 0, metres."""
         return np.interp(arc + self._arc_at_zero, self._arc, self._x)
 
     def arc(self, x: Numbers) -> Numbers:
-        """x -> metres along the centre line from x = 0."""
+        """Arc length along the centre line from x = 0 to x, metres."""
         return np.interp(x, self._x, self._arc) - self._arc_at_zero
 
     def verge_end(self, x: Numbers, side: Numbers) -> Numbers:
@@ -144,7 +144,7 @@ class Street:
         return self._walk[side, self._index(np.asarray(x))]
 
     def to_crossing(self, x: NDArray) -> FloatArray:
-        """Metres from x to the edge of the nearest cross street, negative on it."""
+        """Distance from x to the edge of the nearest cross street, metres; negative on it."""
         middles, halves = np.array(self.crossings, np.float32).T
         i = np.clip(np.searchsorted(middles, x), 1, len(middles) - 1)
         return np.minimum(np.abs(x - middles[i]) - halves[i], np.abs(x - middles[i - 1]) - halves[i - 1])
@@ -152,16 +152,16 @@ class Street:
     def cast(
         self, rays: FloatArray, origin: NDArray, limit: FloatArray
     ) -> tuple[NDArray[np.int64], FloatArray, NDArray[np.uint8]]:
-        """Where rays (3, N) meet the ground before ``limit`` (N,): indices (M,), distances (M,), zones (M,).
+        """Hits of rays (3, N) with the ground nearer than ``limit`` (N,): indices (M,), distances (M,), zones (M,).
 
-        The zones are steps of HEIGHTS; between two steps lies a vertical curb, found by bisection, which belongs to
-        the higher zone.
+        The zones have the constant heights of HEIGHTS. Between two zones is a vertical curb, which is found by
+        bisection and belongs to the higher zone.
         """
         o = origin.astype(np.float32)
         down = np.flatnonzero(rays[2] < -1e-4)
         down = down[(HEIGHTS[-1] - o[2]) / rays[2, down] < limit[down]]
         dx, dy, dz = rays[:, down]
-        free = (HEIGHTS[-1] - o[2]) / dz  # the ray is above ground up to here
+        free = (HEIGHTS[-1] - o[2]) / dz  # up to this distance the ray is above ground
         distance = np.full(len(down), np.inf, np.float32)
         zone = np.zeros(len(down), np.uint8)
         active = np.arange(len(down))
@@ -181,7 +181,7 @@ class Street:
     def _curb(
         self, dx: FloatArray, dy: FloatArray, dz: FloatArray, o: FloatArray, free: FloatArray, buried: FloatArray
     ) -> tuple[FloatArray, NDArray[np.uint8]]:
-        """Distances and zones of curbs between where rays are still free and where they are under ground."""
+        """Distances and zones of the curbs that rays hit between ``free`` (above ground) and ``buried`` (below it)."""
         for _ in range(8):
             t = (free + buried) / 2
             under = HEIGHTS[self.zone(o[0] + t * dx, o[1] + t * dy)] > o[2] + t * dz

@@ -1,4 +1,4 @@
-"""Colours of the solids' surfaces: one function a texture, all taking the surface points of many solids at once."""
+"""Colours of the solids' surfaces: one function per texture, vectorized over the surface points of many solids."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sam_adapt_ros.simulation.primitives import FloatArray, Primitives, Shape, T
 
 @dataclass
 class Surface:
-    """M points on solids. local: (3, M) in the solid's frame; normal: (3, M) world; glow: (M, 3) light given off."""
+    """M points on solids. local: (3, M) metres in the solid's frame. normal: (3, M) unit vectors, world."""
 
     local: FloatArray
     half: FloatArray  # (3, M)
@@ -27,12 +27,12 @@ class Surface:
     variant: FloatArray
 
     def detail(self, metres: float) -> FloatArray:
-        """How much of a pattern that fine survives at the points' distances, 0 to 1."""
+        """(M,) visibility, 0 to 1, of a pattern of that size at the points' distances."""
         return np.clip(metres * 120 / self.distance, 0, 1)
 
 
 def surface(solids: Primitives, primitive: NDArray, face: NDArray, points: FloatArray, distance: FloatArray) -> Surface:
-    """points: (3, M) world, metres."""
+    """The surface at points (3, M) in world coordinates, metres."""
     offset = points - solids.center[primitive].T
     cos, sin = np.cos(solids.yaw)[primitive], np.sin(solids.yaw)[primitive]
     local = np.stack((cos * offset[0] + sin * offset[1], cos * offset[1] - sin * offset[0], offset[2]))
@@ -66,7 +66,7 @@ def surface(solids: Primitives, primitive: NDArray, face: NDArray, points: Float
 def paint(
     solids: Primitives, primitive: NDArray, face: NDArray, points: FloatArray, distance: FloatArray
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Albedo (M, 3), glow (M, 3) and normals (3, M) of the points, whatever their textures."""
+    """Albedo (M, 3), emitted light (M, 3) and normals (3, M) of the points."""
     albedo = np.empty((len(primitive), 3), np.float32)
     glow = np.zeros((len(primitive), 3), np.float32)
     normal = np.empty((3, len(primitive)), np.float32)
@@ -82,6 +82,7 @@ def paint(
 
 
 Painted = tuple[FloatArray, "FloatArray | None"]
+"""(M, 3) albedo, and (M, 3) emitted light where the texture has any."""
 
 
 def _mix(a: FloatArray, b: FloatArray | tuple, where: NDArray) -> FloatArray:
@@ -94,7 +95,7 @@ def _plain(s: Surface) -> Painted:
 
 
 def _glass(s: Surface, pane: FloatArray) -> FloatArray:
-    """(M, 3) dark panes with something of the sky in them; pane: (M,) a number for each."""
+    """(M, 3) albedo of window glass with reflections. pane: (M,) a random number per pane."""
     shade = 0.10 + 0.22 * pane + 0.10 * noise((s.local[0] + s.local[1]) * 12, s.local[2] * 6)
     return shade[:, None] * np.array((0.9, 1.0, 1.15), np.float32)
 

@@ -1,4 +1,4 @@
-"""What the rays of one sensor meet: the solids and the ground together, with exact classes and instances."""
+"""Ray casting of one sensor against solids and ground, with exact classes and instances."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NONE = 255
 
 @dataclass
 class Trace:
-    """All rays of a sensor at one instant, flattened to N = H * W.
+    """The hits of all rays of a sensor at one time, flattened to N = H * W.
 
     directions: (3, N) float32 unit vectors, world. origin: (3,) world, metres.
     distance: (N,) float32 metres, inf for the sky. primitive: (N,) int32, -1 for ground and sky. face: (N,) uint8.
@@ -38,10 +38,11 @@ class Trace:
 def trace(
     scene: Scene, seconds: float, grid: RayGrid, T_world_sensor: NDArray[np.float64], reach: float = np.inf
 ) -> Trace:
-    """Casts every ray of the grid into the scene as it is at that time.
+    """Casts every ray of the grid into the scene at a time.
 
-    T_world_sensor: (4, 4) pose of the sensor (for cameras, of the optical frame). reach: metres beyond which solids
-        may be left out.
+    Args:
+        T_world_sensor: (4, 4) pose of the sensor; for cameras, of the optical frame.
+        reach: metres beyond which solids may be left out.
     """
     rotation, origin = T_world_sensor[:3, :3], T_world_sensor[:3, 3]
     shape = grid.directions.shape[1:]

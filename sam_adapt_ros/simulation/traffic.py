@@ -1,4 +1,4 @@
-"""Vehicles and pedestrians that move along the street: all of them at once, at any time."""
+"""Moving vehicles and pedestrians, at any time of a drive."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from sam_adapt_ros.simulation.street import HEIGHTS, Street
 
 @dataclass(frozen=True)
 class Mover:
-    """How one thing moves: at ``start + speed * t`` metres along the street, or ahead of the ego vehicle.
+    """How one object moves: at ``start + speed * t`` metres along the street, or at a distance to the ego vehicle.
 
-    lane: metres left of the centre line, for vehicles. side: 0 right, 1 left, for pedestrians, whose place across
-    the sidewalk is ``share``. turn: radians from the street's heading. gap, wave: metres before the ego vehicle and
-    how much that varies; used where ``follows``.
+    lane: metres left of the centre line, for vehicles. side: 0 right, 1 left, for pedestrians; share: their position
+    across the sidewalk, 0 to 1. turn: radians from the street's heading. follows: keep ``gap`` metres ahead of the ego
+    vehicle, varying by ``wave`` metres.
     """
 
     start: float = 0.0
@@ -36,7 +36,7 @@ class Mover:
 
 
 class Traffic:
-    """Everything that moves in a drive. Instance ids count up from ``first_instance``."""
+    """All moving objects of a drive. Instance ids count up from ``first_instance``."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class Traffic:
         return len(self._movers)
 
     def all_solids(self) -> Primitives:
-        """The models, unplaced, with their instance and class ids."""
+        """The models in their own frames, with their instance and class ids."""
         return self._solids
 
     def poses(self, t: float) -> NDArray[np.float64]:
@@ -78,7 +78,7 @@ class Traffic:
         return np.stack((x, y, heading + m["turn"]), 1)
 
     def solids(self, t: float, x: float, y: float, reach: float) -> Primitives:
-        """What moves within ``reach`` metres of x, y (along each axis), in the world at t seconds."""
+        """Moving primitives within ``reach`` metres of x, y along each axis at t seconds, in world coordinates."""
         poses = self.poses(t)
         near = (np.abs(poses[:, 0] - x) < reach) & (np.abs(poses[:, 1] - y) < reach)
         kept = near[self._actor]
@@ -110,7 +110,7 @@ class Traffic:
         return models.vehicle(str(kind), self._rng, self._looks)
 
     def _add_vehicles(self, duration: float) -> None:
-        """Two ahead and one behind in the ego vehicle's lane, and oncoming traffic."""
+        """Adds two vehicles ahead and one behind in the ego vehicle's lane, and oncoming traffic."""
         rng = self._rng
         for gap in (rng.uniform(24, 38), rng.uniform(50, 70), rng.uniform(-26, -16)):
             mover = Mover(lane=self._lane, phase=rng.uniform(0, 6), follows=True, gap=gap, wave=4.0)

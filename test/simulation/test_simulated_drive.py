@@ -125,7 +125,7 @@ def test_the_ego_vehicle_meets_nothing(day: Drive) -> None:
         assert not body.any()
 
 
-def test_shifts_change_what_they_say(day: Drive) -> None:
+def test_shifts_change_what_they_document(day: Drive) -> None:
     source = day.frame(0)
     night, other_lidar, new_city = (Drive(d, 4, 4).frame(0) for d in ("night", "other_lidar", "new_city"))
     assert night.views[0].image.mean() < 0.45 * source.views[0].image.mean()
