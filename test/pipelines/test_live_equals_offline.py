@@ -21,7 +21,7 @@ from sam_adapt_ros.pipelines.replay import replay
 from sam_adapt_ros.segmentation import weights as weights_files
 from sam_adapt_ros.simulation import render_drive
 
-FRAMES = 14
+FRAMES = 12
 SETTINGS = {
     "adaptation.rounds.min_frames": 4,
     "adaptation.rounds.min_held_out": 1,
@@ -46,7 +46,7 @@ def live(bag: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Recording
     """The recorded labels and the adapter's weight store, after both nodes have had the bag."""
     output = tmp_path_factory.mktemp("live")
     config = Config.load("town", {**SETTINGS, **NO_ROUND, "adaptation.store.folder": str(output / "store")})
-    return drive_live(bag, config, output, rate=0.4), output / "store"
+    return drive_live(bag, config, output, rate=0.25), output / "store"
 
 
 @pytest.fixture(scope="module")
