@@ -75,14 +75,11 @@ class RejectedWeights:
     def prune(self, keep: int) -> None:
         """Removes all but the ``keep`` newest. Raises OSError."""
         files = self._files()
-        for path in files[: max(0, len(files) - keep)]:
-            path.unlink()
-        files = self._files()
+        files = files[len(files) - min(keep, len(files)) :]
         kept = {*files, *map(_reason_file, files), *(path.with_suffix(RECORD_SUFFIX) for path in files)}
-        if self.folder.is_dir():
-            for path in self.folder.iterdir():
-                if path not in kept and path.is_file():
-                    path.unlink()
+        for path in self.folder.iterdir() if self.folder.is_dir() else ():
+            if path not in kept and path.is_file():
+                path.unlink()
 
     def _files(self) -> list[Path]:
         if not self.folder.is_dir():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,41 +13,11 @@ from sam_adapt_ros.io.store_errors import store_errors
 if TYPE_CHECKING:
     from typing import TypeAlias
 
-    from sam_adapt_ros.config import ArchitectureConfig
     from sam_adapt_ros.segmentation.weights import Weights
 
     Candidate: TypeAlias = Weights | str | Path
 
 _STAGED = "candidate.safetensors"
-
-
-@dataclass(frozen=True, eq=False)
-class Signature:
-    """What every version of a store has in common with its source model. shapes: of the tensors, by name."""
-
-    taxonomy: str
-    classes: tuple[str, ...]
-    architecture: ArchitectureConfig
-    shapes: Mapping[str, tuple[int, ...]]
-
-    @classmethod
-    def of(cls, weights: Weights) -> Signature:
-        shapes = {name: tuple(tensor.shape) for name, tensor in weights.state.items()}
-        return cls(weights.taxonomy, weights.classes, weights.architecture, shapes)
-
-    def check(self, candidate: Candidate, weights: Weights) -> None:
-        """Raises WeightsError that names the candidate and what differs."""
-        from sam_adapt_ros.segmentation.weights import check_architecture
-
-        name, other = candidate_name(candidate), Signature.of(weights)
-        for field in ("taxonomy", "classes"):
-            if getattr(self, field) != getattr(other, field):
-                raise WeightsError(f"{name}: {field}: {getattr(self, field)} expected, got {getattr(other, field)}")
-        check_architecture(name, other.architecture, self.architecture)
-        for tensor in sorted({*self.shapes, *other.shapes}):
-            expected, got = (str(each.shapes.get(tensor, "no such tensor")) for each in (self, other))
-            if expected != got:
-                raise WeightsError(f"{name}: {tensor}: {expected} expected, got {got}")
 
 
 def candidate_name(candidate: Candidate) -> str:
@@ -79,3 +47,26 @@ def stage(candidate: Candidate, folder: Path) -> tuple[Path, Weights]:
         return path, weights_files.load(path)
     except WeightsError as error:
         raise WeightsError(str(error).replace(str(path), candidate_name(candidate))) from None
+
+
+def check_fits(candidate: Candidate, weights: Weights, source: Weights) -> None:
+    """Compares a candidate's taxonomy, architecture and tensors' shapes with the source model's.
+
+    Raises WeightsError that names the candidate and what differs.
+    """
+    from sam_adapt_ros.segmentation.weights import check_architecture
+
+    name = candidate_name(candidate)
+    for field in ("taxonomy", "classes"):
+        expected, got = getattr(source, field), getattr(weights, field)
+        if expected != got:
+            raise WeightsError(f"{name}: {field}: {expected} expected, got {got}")
+    check_architecture(name, weights.architecture, source.architecture)
+    for tensor in sorted({*source.state, *weights.state}):
+        expected, got = (_shape(each, tensor) for each in (source, weights))
+        if expected != got:
+            raise WeightsError(f"{name}: {tensor}: {expected} expected, got {got}")
+
+
+def _shape(weights: Weights, tensor: str) -> str:
+    return str(tuple(weights.state[tensor].shape)) if tensor in weights.state else "no such tensor"

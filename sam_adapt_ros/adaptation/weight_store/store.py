@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sam_adapt_ros.adaptation.weight_store.pointer import Pointer, write_pointer
-from sam_adapt_ros.adaptation.weight_store.staging import Signature, stage
+from sam_adapt_ros.adaptation.weight_store.staging import check_fits, stage
 from sam_adapt_ros.adaptation.weight_store.store_reader import LOCK, StoreReader
 from sam_adapt_ros.adaptation.weight_store.version import (
     RECORD_SUFFIX,
@@ -45,6 +45,7 @@ from sam_adapt_ros.io.store_errors import store_errors
 
 if TYPE_CHECKING:
     from sam_adapt_ros.adaptation.weight_store.staging import Candidate
+    from sam_adapt_ros.segmentation.weights import Weights
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +64,6 @@ class WeightStore(StoreReader):
     def __init__(self, folder: str | Path, lock_timeout_s: float = 10.0) -> None:
         super().__init__(folder, lock_timeout_s)
         self._staging = self.folder / ".partial"
-        self._source_signature: Signature | None = None
 
     def initialize(self, source: Candidate) -> Version:
         """Takes the source model into an empty store; a store that has this very source already stays as it is.
@@ -96,10 +96,10 @@ class WeightStore(StoreReader):
         taxonomy, architecture or shapes; it is kept under ``quarantine/`` with the reason.
         """
         with self._exclusive():
-            signature = self._signature()
+            source = self._source_weights()
             try:
                 staged, weights = stage(candidate, self._staging)
-                signature.check(candidate, weights)
+                check_fits(candidate, weights, source)
             except WeightsError as error:
                 kept = self.rejected.keep(candidate, str(error))
                 raise StoreError("refused", f"{error}; refused, {kept}") from error
@@ -192,15 +192,13 @@ class WeightStore(StoreReader):
                 finally:
                     shutil.rmtree(self._staging, ignore_errors=True)
 
-    def _signature(self) -> Signature:
+    def _source_weights(self) -> Weights:
         from sam_adapt_ros.segmentation.weights import load
 
-        if self._source_signature is None:
-            try:
-                self._source_signature = Signature.of(load(self.source().path))
-            except WeightsError as error:
-                raise StoreError("damaged", f"{error}; without its source model the store takes no weights") from error
-        return self._source_signature
+        try:
+            return load(self.source().path)
+        except WeightsError as error:
+            raise StoreError("damaged", f"{error}; without its source model the store takes no weights") from error
 
     def _publish(self, staged: Path, weights_hash: str, record: Record) -> Version:
         """Gives a staged file its name, with its record written before, so that no version is without one."""

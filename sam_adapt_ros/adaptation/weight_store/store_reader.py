@@ -46,10 +46,6 @@ class StoreReader:
         """The weights in use."""
         return self._version_of("current")
 
-    def previous(self) -> Version | None:
-        """What a rollback returns to; None when the source is in use."""
-        return self._version_of("previous") if self.pointer().previous else None
-
     def source(self) -> Version:
         """The model as shipped."""
         return self._version_of("source")
@@ -94,7 +90,7 @@ class StoreReader:
             names = [path.name for path in self.folder.iterdir() if version_number(path.name) is not None]
         return tuple(sorted(names, key=lambda name: (version_number(name), name)))
 
-    def _version_of(self, role: Literal["current", "previous", "source"]) -> Version:
+    def _version_of(self, role: Literal["current", "source"]) -> Version:
         pointer = self.pointer()
         while True:
             try:

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
 from types import TracebackType
 from typing import IO, Any
 
@@ -44,7 +43,6 @@ class NodeProcess:
         use_sim_time: bool = False,
         namespace: str = "",
         log_level: str = "info",
-        environment: Mapping[str, str] | None = None,
         log: IO[str] | IO[bytes] | None = None,
     ) -> None:
         self.node = node
@@ -54,7 +52,7 @@ class NodeProcess:
         self._arguments = ["--log-level", log_level, "-p", f"use_sim_time:={str(use_sim_time).lower()}"]
         if namespace:
             self._arguments += ["-r", f"__ns:=/{namespace.strip('/')}"]
-        self._environment = {**os.environ, **(environment or {}), SUPERVISOR: str(os.getpid())}
+        self._environment = {**os.environ, SUPERVISOR: str(os.getpid())}
         fastdds.use_profile(self._environment)
         self._started = self._restart_at = 0.0
         self._delay = FIRST_DELAY_S

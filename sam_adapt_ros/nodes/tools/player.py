@@ -10,17 +10,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import rclpy
-from rclpy.context import Context
 from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.publisher import Publisher
-from rclpy.signals import SignalHandlerOptions
 from rosgraph_msgs.msg import Clock
 
-from sam_adapt_ros.bags import MessageReader, RawMessage, Topic
+from sam_adapt_ros.bags import MessageReader, RawMessage
 from sam_adapt_ros.errors import BagError, MessageError
-from sam_adapt_ros.nodes import fastdds
+from sam_adapt_ros.nodes.tools.background_node import BackgroundNode
 from sam_adapt_ros.nodes.tools.message_types import message_class, qos_of
 
 logger = logging.getLogger(__name__)
@@ -63,47 +60,43 @@ def play(
     """
     if rate <= 0:
         raise BagError(f"rate: a positive number expected, got {rate}")
-    fastdds.use_profile()
-    context = Context()
-    rclpy.init(context=context, signal_handler_options=SignalHandlerOptions.NO)
-    node = Node("player", context=context, use_global_arguments=False, start_parameter_services=False)
-    try:
-        with MessageReader(bag) as reader:
-            return _Player(node, reader, rate, clock, topics, stop or threading.Event()).run(
-                loop, wait_for, subscriber, wait_timeout, ready
-            )
-    finally:
-        node.destroy_node()
-        rclpy.try_shutdown(context=context)
+    with MessageReader(bag) as reader, _Player(reader, rate, clock, stop or threading.Event()) as player:
+        player.advertise(topics)
+        player.wait_for_subscribers(wait_for, subscriber, wait_timeout)
+        ready()
+        return player.play(loop)
 
 
-class _Player:
-    def __init__(
-        self,
-        node: Node,
-        reader: MessageReader,
-        rate: float,
-        clock: bool,
-        topics: Sequence[str] | None,
-        stop: threading.Event,
-    ) -> None:
-        self._node, self._reader, self._rate, self._stop = node, reader, rate, stop
-        self._clock = node.create_publisher(Clock, "/clock", 10) if clock else None
+class _Player(BackgroundNode):
+    name = "player"
+
+    def __init__(self, reader: MessageReader, rate: float, clock: bool, stop: threading.Event) -> None:
+        self._reader, self._rate, self._has_clock, self._stop = reader, rate, clock, stop
+        self._clock: Publisher | None = None
         self._played = Played()
         self._publishers: dict[str, Publisher] = {}
-        for topic in reader.topics.values():
-            if topics is None or topic.name in topics:
-                self._advertise(topic)
-        for name, reason in self._played.skipped.items():
-            logger.warning("%s is not played: %s", name, reason)
-        if not self._publishers:
-            raise BagError(f"{reader.path}: nothing to publish (topics: {', '.join(reader.topics) or 'none'})")
 
-    def run(
-        self, loop: int, wait_for: Sequence[str], subscriber: str, wait_timeout: float, ready: Callable[[], object]
-    ) -> Played:
-        self._wait_for_subscribers(wait_for, subscriber, wait_timeout)
-        ready()
+    def _connect(self, node: Node) -> None:
+        if self._has_clock:
+            self._clock = node.create_publisher(Clock, "/clock", 10)
+
+    def advertise(self, topics: Sequence[str] | None) -> None:
+        """Creates the publishers. Raises BagError when there is nothing to publish."""
+        for topic in self._reader.topics.values():
+            if topics is not None and topic.name not in topics:
+                continue
+            message_type = message_class(topic.msgtype)
+            if message_type is None:
+                reason = f"no message package for {topic.msgtype} is installed"
+                logger.warning("%s is not played: %s", topic.name, reason)
+                self._played.skipped[topic.name] = reason
+            else:
+                self._publishers[topic.name] = self._node.create_publisher(message_type, topic.name, qos_of(topic))
+        if not self._publishers:
+            names = ", ".join(self._reader.topics) or "none"
+            raise BagError(f"{self._reader.path}: nothing to publish (topics: {names})")
+
+    def play(self, loop: int) -> Played:
         start = time.monotonic()
         rounds = 0
         while not self._stop.is_set() and (loop == 0 or rounds < loop):
@@ -115,14 +108,8 @@ class _Player:
         self._played.stopped = self._stop.is_set()
         return self._played
 
-    def _advertise(self, topic: Topic) -> None:
-        message_type = message_class(topic.msgtype)
-        if message_type is None:
-            self._played.skipped[topic.name] = f"no message package for {topic.msgtype} is installed"
-            return
-        self._publishers[topic.name] = self._node.create_publisher(message_type, topic.name, qos_of(topic))
-
-    def _wait_for_subscribers(self, topics: Sequence[str], name: str, timeout: float) -> None:
+    def wait_for_subscribers(self, topics: Sequence[str], name: str, timeout: float) -> None:
+        """Raises BagError when a topic has no subscriber, of the given node where one is named, in time."""
         unknown = [topic for topic in topics if topic not in self._publishers]
         if unknown:
             raise BagError(f"{self._reader.path}: {', '.join(unknown)}: not among the topics that are played")

@@ -18,7 +18,7 @@ from rclpy.qos import QoSProfile
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import PointCloud2
 
-from sam_adapt_ros.bags import BagWriter, Storage, Version
+from sam_adapt_ros.bags import BagWriter
 from sam_adapt_ros.errors import BagError
 from sam_adapt_ros.messages import serialized_stamp_ns
 from sam_adapt_ros.nodes.diagnostics.diagnostic_messages import read_diagnostics
@@ -47,25 +47,17 @@ class Recorder(BackgroundNode):
     everything else at the newest stamp a cloud has had, so that the bag's time is the sensors'.
 
     counts: messages by topic.
-    topics: name -> message class. path, storage, version, force: as for ``BagWriter``.
+    topics: name -> message class. path, force: as for ``BagWriter``.
     Raises BagError when the bag cannot be written.
     """
 
     name = "recorder"
 
-    def __init__(
-        self,
-        path: str | Path,
-        topics: Mapping[str, type] = TOPICS,
-        *,
-        storage: Storage = "mcap",
-        version: Version = 9,
-        force: bool = False,
-    ) -> None:
+    def __init__(self, path: str | Path, topics: Mapping[str, type] = TOPICS, *, force: bool = False) -> None:
         self.counts: Counter[str] = Counter()
         self._latest: dict[str, bytes] = {}
         self._topics = dict(topics)
-        self._writer = BagWriter(path, storage, version, force)
+        self._writer = BagWriter(path, force=force)
         self._newest = 0
         self._last_message = time.monotonic()
         self._changed = threading.Condition()

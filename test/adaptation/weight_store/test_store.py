@@ -27,7 +27,7 @@ def add(store, seed, **record):
 def test_a_new_store_has_its_source_in_use(store):
     source = store.source()
     assert store.current() == source
-    assert store.previous() is None
+    assert store.pointer().previous == ""
     assert source.name == f"v0000-{weights_files.load(source.path).version[:8]}.safetensors"
     assert store.verify() == []
 
@@ -52,7 +52,7 @@ def test_initialize_refuses_a_damaged_source_by_name(tmp_path):
 
 def test_an_empty_folder_is_no_store_yet(tmp_path):
     store = WeightStore(tmp_path / "store")
-    for look in (store.current, store.previous, store.source, lambda: store.add(make_weights(1), Record())):
+    for look in (store.current, store.pointer, store.source, lambda: store.add(make_weights(1), Record())):
         with pytest.raises(StoreError, match=str(tmp_path)) as error:
             look()
         assert error.value.reason == "missing"
@@ -94,9 +94,9 @@ def test_promotions_and_rollbacks(store):
     source, one, two, three = store.source(), *(add(store, seed) for seed in (1, 2, 3))
     for version, previous in ((one, source), (two, one), (three, two)):
         assert store.promote(version) == version
-        assert (store.current(), store.previous()) == (version, previous)
+        assert (store.current(), store.pointer().previous) == (version, previous.name)
     assert store.promote(three) == three  # again: nothing happens
-    assert store.previous() == two
+    assert store.pointer().previous == two.name
     assert store.rollback() == two
     assert store.rollback() == one
     assert store.rollback() == source
@@ -108,15 +108,15 @@ def test_promotions_and_rollbacks(store):
 def test_promoting_an_old_version_remembers_what_it_replaced(store):
     one, two = (store.promote(add(store, seed)) for seed in (1, 2))
     store.promote(one)
-    assert store.previous() == two
+    assert store.pointer().previous == two.name
     assert store.rollback() == two
-    assert store.previous() == store.source()
+    assert store.pointer().previous == store.source().name
 
 
 def test_promoting_the_source_starts_anew(store):
     store.promote(add(store, 1))
     store.promote(store.source(), reason="reset")
-    assert store.previous() is None
+    assert store.pointer().previous == ""
     assert store.pointer().reason == "reset"
 
 
@@ -196,7 +196,7 @@ def test_rejecting_moves_a_version_and_rolls_back_from_it(store):
 def test_rejecting_the_previous_leaves_the_one_before(store):
     one, two, three = (store.promote(add(store, seed)) for seed in (1, 2, 3))
     store.reject(two.name, "suspect")
-    assert (store.current(), store.previous()) == (three, one)
+    assert (store.current(), store.pointer().previous) == (three, one.name)
 
 
 def test_the_source_is_never_rejected(store):

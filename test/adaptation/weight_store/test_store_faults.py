@@ -82,7 +82,7 @@ def check_after_kill(folder, log, before):
     pointer = store.pointer()
     # The next process goes on: the leftovers go, and every change works.
     version = store.promote(store.add(make_weights(random.getrandbits(30)), Record(parent=pointer.current)))
-    assert store.previous().name == pointer.current
+    assert store.pointer().previous == pointer.current
     assert store.rollback().name == pointer.current
     assert store.verify() == []
     known = {path.name for version in store.versions() for path in (version.path, version.path.with_suffix(".json"))}

@@ -117,8 +117,7 @@ class StoreMachine(RuleBasedStateMachine):
         assert [version.name for version in self.store.versions()] == self.present
         assert self.store.source().name == self.source
         assert self.store.current().name == self.trail[-1]
-        previous = self.store.previous()
-        assert (previous.name if previous else None) == (self.trail[-2] if len(self.trail) > 1 else None)
+        assert self.store.pointer().previous == (self.trail[-2] if len(self.trail) > 1 else "")
         assert all(self.store.get(name).path.read_bytes() == self.bytes[name] for name in self.present)
         assert len(list(self.store.rejected)) == self.rejected
         self.watcher.poll()
