@@ -21,7 +21,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
     help="Camera + LiDAR semantic segmentation for ROS 2 that adapts itself to new domains.",
-    epilog="Exit codes: 0 success, 1 an error that is printed in one line, 2 a command line that is not understood.",
+    epilog="Exit codes: 0 success; 1 an error, printed in one line; 2 an unknown command or option.",
     pretty_exceptions_show_locals=False,
 )
 

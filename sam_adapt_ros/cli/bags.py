@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sam_adapt_ros.bags import Version
 
 convert_app = typer.Typer(no_args_is_help=True, help="Turn a data set into a rosbag2 that `ros2 bag play` takes.")
-app.add_typer(convert_app, name="convert")
+app.add_typer(convert_app, name="convert", rich_help_panel="Bags")
 
 Storage = Annotated[Literal["mcap", "sqlite3"], typer.Option(help="rosbag2 storage plugin.")]
 StorageVersion = Annotated[
@@ -78,7 +78,7 @@ def convert_kitti_raw(
     print_written(bag)
 
 
-@app.command()
+@app.command(rich_help_panel="Bags")
 def info(bag: Bag, config: ConfigName = AUTO, set: Overrides = []) -> None:
     """Show the topics of a bag, which of them are used as inputs, and which inputs are missing.
 
@@ -112,7 +112,7 @@ def info(bag: Bag, config: ConfigName = AUTO, set: Overrides = []) -> None:
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(rich_help_panel="Bags")
 def town(
     output: Annotated[Path, typer.Argument(help="The bag.")],
     domain: Annotated[str, typer.Option(help="day, night, new_city, other_lidar, or several joined by +.")] = "day",

@@ -28,13 +28,15 @@ from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import ConfigError
 
 
-@app.command()
+@app.command(rich_help_panel="Benchmarks")
 def bench(
     names: Annotated[list[str], typer.Argument(help="Of benchmarks; all when none is named.", show_default=False)] = [],
     quick: Annotated[bool, typer.Option("--quick", help="Fewer repetitions.")] = False,
     output: Annotated[Path, typer.Option("--output", "-o", help="JSON file.")] = Path("out/bench.json"),
 ) -> None:
-    """Measure the figures of docs/results.md. Figures that an earlier run wrote and this one does not measure stay.
+    """Measure the figures of docs/results.md.
+
+    Figures in the output that are not measured again stay.
 
     Example: sam-adapt bench segmentation messages
     """
@@ -58,11 +60,11 @@ def bench(
     print_written(output)
 
 
-@app.command("bench-adaptation")
+@app.command("bench-adaptation", rich_help_panel="Benchmarks")
 def bench_adaptation(
     config: ConfigName = AUTO,
     set: Overrides = [],
-    shifts: Annotated[str, typer.Option(help="Domains of the town.")] = "night,new_city,other_lidar",
+    shifts: Annotated[str, typer.Option(help="Domains of the simulated town.")] = "night,new_city,other_lidar",
     seeds: Annotated[str, typer.Option(help="Of the drives; unseen ones are 5 higher.")] = "110-112",
     frames: Annotated[int, typer.Option(min=1, help="Length of a drive.")] = 60,
     mode: Mode = None,
@@ -75,7 +77,10 @@ def bench_adaptation(
         Path | None, typer.Option("--output", "-o", help="JSON file; out/bench_adaptation.json, out/bench_stream.json.")
     ] = None,
 ) -> None:
-    """Measure what adaptation recovers of domain shifts, on unseen drives through the town."""
+    """Measure what adaptation recovers of domain shifts, on unseen simulated drives.
+
+    Example: sam-adapt bench-adaptation --shifts night --seeds 110
+    """
     from sam_adapt_ros.benchmarks import adaptation
 
     settings = load_config(config, set, recipe, mode)
@@ -96,18 +101,18 @@ def bench_adaptation(
     print_written(output)
 
 
-@app.command("bench-recipes")
+@app.command("bench-recipes", rich_help_panel="Benchmarks")
 def bench_recipes(
     config: ConfigName = AUTO,
     set: Overrides = [],
     recipes: Annotated[str, typer.Option(help="Of config/recipes, or YAML files.")] = (
         "batchnorm_only,selection_only,direct,default,instances_direct,instances"
     ),
-    shifts: Annotated[str, typer.Option(help="Domains of the town.")] = "night,new_city,other_lidar",
+    shifts: Annotated[str, typer.Option(help="Domains of the simulated town.")] = "night,new_city,other_lidar",
     seeds: Annotated[str, typer.Option(help="Of the drives; unseen ones are 5 higher.")] = "110-112",
     output: Annotated[Path, typer.Option("--output", "-o", help="JSON file.")] = Path("out/bench_recipes.json"),
 ) -> None:
-    """Compare what recipes make of the same frames, without a gate, on unseen drives through the town."""
+    """Compare what recipes make of the same frames, without a gate, on unseen simulated drives."""
     from sam_adapt_ros.benchmarks import recipes as comparison
 
     chosen = {name: load_config(config, set, name) for name in _names(recipes)}
@@ -137,7 +142,7 @@ def _bench_streams(config: Config, names: str, shifts: str, seeds: str, frames: 
     print_written(output)
 
 
-@app.command()
+@app.command(rich_help_panel="Benchmarks")
 def ablate(
     bags: Annotated[list[Path], typer.Argument(help="Independent drives of one domain.", show_default=False)] = [],
     config: ConfigName = AUTO,

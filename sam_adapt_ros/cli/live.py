@@ -22,7 +22,7 @@ def launch_option(name: str) -> Any:
     return typer.Option(help=argument.description, show_default=bool(argument.default))
 
 
-@app.command()
+@app.command(rich_help_panel="Live")
 def run(
     config: ConfigName = AUTO,
     set: Overrides = [],
@@ -65,7 +65,7 @@ def run(
     raise typer.Exit(run(arguments, parse_overrides(set), rate=rate, loop=loop, until_played=until_played))
 
 
-@app.command()
+@app.command(rich_help_panel="Live")
 def play(
     bag: Bag,
     rate: Annotated[float, typer.Option(help="Times the recorded speed.")] = 1.0,
@@ -83,7 +83,7 @@ def play(
     console.print(f"{sum(played.published.values())} messages in {played.seconds:.1f} s")
 
 
-@app.command()
+@app.command(rich_help_panel="Live")
 def demo(
     output: Output = Path("out/demo"),
     set: Overrides = [],

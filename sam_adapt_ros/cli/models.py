@@ -13,7 +13,7 @@ from sam_adapt_ros.cli.configuration import AUTO, load_config
 from sam_adapt_ros.cli.progress_bar import progress_bar
 
 
-@app.command()
+@app.command(rich_help_panel="Models")
 def train(
     config: Annotated[str, typer.Argument(help="A YAML file with a training section; see config/train_town.yaml.")],
     set: Overrides = [],
@@ -30,7 +30,7 @@ def train(
     print_written(result.weights)
 
 
-@app.command()
+@app.command(rich_help_panel="Models")
 def evaluate(
     bags: Annotated[list[Path], typer.Argument(help="Bags with ground truth.", show_default=False)],
     config: ConfigName = AUTO,

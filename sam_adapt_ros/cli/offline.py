@@ -25,7 +25,7 @@ from sam_adapt_ros.cli.configuration import AUTO, load_config
 from sam_adapt_ros.cli.progress_bar import progress_bar
 
 
-@app.command()
+@app.command(rich_help_panel="Offline")
 def replay(
     bag: Bag,
     config: ConfigName = AUTO,
@@ -54,7 +54,7 @@ def replay(
     print_summary(summary, output)
 
 
-@app.command("pseudo-label")
+@app.command("pseudo-label", rich_help_panel="Offline")
 def pseudo_label(
     bag: Bag,
     config: ConfigName = AUTO,

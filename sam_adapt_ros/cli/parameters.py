@@ -12,7 +12,7 @@ from sam_adapt_ros.cli.app import app, print_written
 REFERENCE = Path("docs/parameters.md")
 
 
-@app.command()
+@app.command(rich_help_panel="Models")
 def parameters(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write it to this file instead.", show_default=False)

@@ -11,7 +11,7 @@ from rich.table import Table
 from sam_adapt_ros.cli.app import app, console
 
 weights_app = typer.Typer(no_args_is_help=True, help="Look into a weight store, and choose what is in use.")
-app.add_typer(weights_app, name="weights")
+app.add_typer(weights_app, name="weights", rich_help_panel="Models")
 
 Store = Annotated[Path, typer.Argument(help="The weight store's folder.", show_default=False)]
 
