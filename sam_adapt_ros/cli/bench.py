@@ -175,8 +175,7 @@ def ablate(
     if domain:
         with progress_bar("rendering the drives") as progress:
             drives = town_drives(_names(domain), parse_seeds(seeds), frames, progress)
-    with progress_bar("measuring") as progress:
-        result = ablation.ablate(drives, settings, masks, swept=swept, progress=progress)
+    result = ablation.ablate(drives, settings, masks, swept=swept, stages=progress_bar)
     for group, results in result.groups.items():
         table = Table(*ablation.HEADER, title=f"{group}, %")
         for row in ablation.table(results):

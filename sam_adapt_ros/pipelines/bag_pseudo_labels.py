@@ -11,7 +11,7 @@ from sam_adapt_ros.bags import BagReader
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.frame import Frame
 from sam_adapt_ros.masks import MaskGenerator
-from sam_adapt_ros.progress import Progress, no_progress
+from sam_adapt_ros.progress import Progress, no_progress, track
 from sam_adapt_ros.pseudo_labels import FramePrediction, PreparedFrame, PseudoLabelGenerator, PseudoLabels, Selection
 from sam_adapt_ros.pseudo_labels.selection import Candidates
 from sam_adapt_ros.segmentation import Segmenter
@@ -32,7 +32,7 @@ class BagPseudoLabels:
     def __init__(
         self, bag: Path, config: Config, segmenter: Segmenter, masks: MaskGenerator, progress: Progress = no_progress
     ) -> None:
-        """segmenter: of the source model. progress: called with (frames read, frames to read in all three passes).
+        """segmenter: of the source model. progress: of the first two passes, in frames.
 
         Raises BagError, MaskError or CalibrationError that say what does not fit.
         """
@@ -41,13 +41,14 @@ class BagPseudoLabels:
         with BagReader(bag, config) as reader:
             sweeps = reader.sweeps
         used = evenly_spaced(sweeps, config.adaptation.buffer.max_frames)
-        self._progress, self._done, self._total = progress, 0, len(used) + 2 * sweeps
-        statistics = reestimate_batchnorm(self._source, self._samples(used), config.adaptation.batchnorm)
+        total = len(used) + sweeps
+        samples = track(self._samples(used), progress, total)
+        statistics = reestimate_batchnorm(self._source, samples, config.adaptation.batchnorm)
         networks = label_ensemble(self._source, statistics, self.generator)
         self.predictions: list[FramePrediction] = []
-        for _, prepared in self.frames():
+        for done, (_, prepared) in enumerate(self.frames(), len(used) + 1):
             self.predictions.append(self.generator.predict(networks, prepared))
-            self._advance()
+            progress(done, total)
         self.voted: list[Candidates] = self.generator.voted(self.predictions)
         self.selections: list[Selection] = self.generator.select(self.predictions)[0]
 
@@ -57,7 +58,6 @@ class BagPseudoLabels:
             selection = self.selections[place]
             made = self.generator.densify(frame.views, prepared.seen, selection.labels, compare_direct=True)
             yield frame, self.predictions[place], selection, made
-            self._advance()
 
     def frames(self) -> Iterator[tuple[Frame, PreparedFrame]]:
         """Every frame of the bag, projected and resized."""
@@ -72,8 +72,3 @@ class BagPseudoLabels:
         with BagReader(self._bag, self._config) as reader:
             for frame in reader.frames(only):
                 yield Sample.from_frame(frame, self._source.architecture)
-                self._advance()
-
-    def _advance(self) -> None:
-        self._done += 1
-        self._progress(self._done, self._total)

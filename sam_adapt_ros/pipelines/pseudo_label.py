@@ -15,7 +15,7 @@ from sam_adapt_ros.frame import IGNORE
 from sam_adapt_ros.masks import build
 from sam_adapt_ros.pipelines.bag_frames import write_labels
 from sam_adapt_ros.pipelines.bag_pseudo_labels import BagPseudoLabels
-from sam_adapt_ros.progress import Stages, no_stages
+from sam_adapt_ros.progress import Stages, no_stages, track
 from sam_adapt_ros.pseudo_labels import Selection
 from sam_adapt_ros.segmentation import load_segmenter
 from sam_adapt_ros.visualization.pseudo_label_pictures import PseudoLabelFrame
@@ -40,24 +40,27 @@ def pseudo_label(
     taxonomy = segmenter.taxonomy
     summary = PseudoLabelSummary(taxonomy)
     shown: list[PseudoLabelFrame] = []
-    with BagWriter(output / "pseudo_labels", force=force) as writer, stages("pseudo-labelling") as progress:
-        start = time.perf_counter()
-        made = BagPseudoLabels(bag, config, segmenter, build(config.masks), progress)
-        pictured = evenly_spaced(len(made.selections), PICTURES)
-        for place, (frame, prediction, selection, pseudo) in enumerate(made.labelled()):
-            with summary.timed("write"):
-                write_labels(writer, TOPIC, frame, pseudo.labels, _probability(selection, pseudo.labels), taxonomy)
-            summary.add_latencies(pseudo.timings)
-            seen = prediction.to_frame(prediction.seen, False)
-            outcomes = [
-                record.reason.value if record.reason else "labelled"
-                for camera in pseudo.cameras
-                for record in camera.records
-            ]
-            summary.add_pseudo_labels(selection.ensemble, frame.ground_truth, seen, pseudo.stages(), outcomes)
-            if place in pictured:
-                shown.append(PseudoLabelFrame(frame, pseudo))
-        summary.seconds = time.perf_counter() - start
+    start = time.perf_counter()
+    with BagWriter(output / "pseudo_labels", force=force) as writer:
+        with stages("predicting") as progress:
+            made = BagPseudoLabels(bag, config, segmenter, build(config.masks), progress)
+        frames = len(made.selections)
+        pictured = evenly_spaced(frames, PICTURES)
+        with stages("pseudo-labelling") as progress:
+            for place, (frame, prediction, selection, pseudo) in enumerate(track(made.labelled(), progress, frames)):
+                with summary.timed("write"):
+                    write_labels(writer, TOPIC, frame, pseudo.labels, _probability(selection, pseudo.labels), taxonomy)
+                summary.add_latencies(pseudo.timings)
+                seen = prediction.to_frame(prediction.seen, False)
+                outcomes = [
+                    record.reason.value if record.reason else "labelled"
+                    for camera in pseudo.cameras
+                    for record in camera.records
+                ]
+                summary.add_pseudo_labels(selection.ensemble, frame.ground_truth, seen, pseudo.stages(), outcomes)
+                if place in pictured:
+                    shown.append(PseudoLabelFrame(frame, pseudo))
+    summary.seconds = time.perf_counter() - start
     summary.frames_in, summary.dropped, summary.camera_drops = made.frames_in, made.dropped, made.camera_drops
     summary.facts = {
         "bag": str(bag),

@@ -19,7 +19,7 @@ from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import BagError
 from sam_adapt_ros.masks import build
 from sam_adapt_ros.pipelines.bag_pseudo_labels import BagPseudoLabels
-from sam_adapt_ros.progress import Progress, no_progress
+from sam_adapt_ros.progress import Stages, no_stages, track
 from sam_adapt_ros.segmentation import load_segmenter
 
 INSTANCES = "instances"
@@ -110,20 +110,18 @@ def ablate(
     generators: Sequence[str] = (),
     *,
     swept: bool = True,
-    progress: Progress = no_progress,
+    stages: Stages = no_stages,
 ) -> Ablation:
     """Measures every variant on bags, by group; the bags of a group are independent drives of one domain.
 
     generators: mask generators to compare with the configured one; empty: ``regions``, and ``instances`` where the
     bags have them. swept: whether every threshold is swept as well.
-    progress: called with (frames done, frames in all).
     Raises BagError when there are no bags, or a bag without cameras; MaskError, WeightsError.
     """
     bags = [(group, bag) for group, paths in drives.items() for bag in paths]
     if not bags:
         raise BagError("no bags to ablate on")
     segmenter, config = load_segmenter(config)
-    frames = {bag: _count_frames(bag, config) for _, bag in bags}
     names = _generators(config, generators, [bag for _, bag in bags])
     built = {name: build(config.masks.model_copy(update={"generator": name})) for name in names}
     variants = rows(config.pseudo_labels, names)
@@ -131,21 +129,19 @@ def ablate(
         variants += sweeps(config.pseudo_labels, names[0])
     start = time.perf_counter()
     measured: dict[str, list[list[list[Measured]]]] = {}
-    done, everything = 0, sum(frames[bag] for _, bag in bags)
     for group, bag in bags:
-        of_drive: list[list[Measured]] = []
-        drive = BagPseudoLabels(bag, config, segmenter, built[names[0]])
+        with stages(f"{bag.name}: predicting") as progress:
+            drive = BagPseudoLabels(bag, config, segmenter, built[names[0]], progress)
         bench = Bench(variants, built, config.pseudo_labels.visibility, drive)
-        for place, (frame, _) in enumerate(drive.frames()):
-            of_drive.append(bench.measure(place, frame))
-            done += 1
-            progress(done, everything)
+        with stages(f"{bag.name}: measuring {len(variants)} variants") as progress:
+            frames = track(drive.frames(), progress, len(drive.selections))
+            of_drive = [bench.measure(place, frame) for place, (frame, _) in enumerate(frames)]
         if not of_drive:
             raise BagError(f"{bag}: no frames")
         measured.setdefault(group, []).append(of_drive)
     facts = {
         "drives": {group: [str(bag) for bag in paths] for group, paths in drives.items()},
-        "frames": done,
+        "frames": sum(len(drive) for of_group in measured.values() for drive in of_group),
         "weights": segmenter.version,
         "masks": names[0],
         "seconds": round(time.perf_counter() - start, 1),
@@ -177,11 +173,6 @@ def _generators(config: Config, asked: Sequence[str], bags: Sequence[Path]) -> l
 def _has_instances(bag: Path, config: Config) -> bool:
     with BagReader(bag, config) as reader:
         return set(reader.roles.instances.values()) >= set(reader.roles.images.values())
-
-
-def _count_frames(bag: Path, config: Config) -> int:
-    with BagReader(bag, config) as reader:
-        return reader.sweeps
 
 
 def _plain(estimate: Estimate) -> list[float] | None:
