@@ -7,9 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
@@ -19,6 +17,7 @@ from sam_adapt_ros.adaptation.round_summary import findings
 from sam_adapt_ros.adaptation.weight_store.pointer import Pointer
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import ConfigError, StoreError
+from sam_adapt_ros.nodes import topics
 from sam_adapt_ros.nodes.adapter.exact_time_sync import ExactTimeSync
 from sam_adapt_ros.nodes.adapter.frame_intake import FrameIntake
 from sam_adapt_ros.nodes.adapter.request_queue import Answer
@@ -38,12 +37,11 @@ from sam_adapt_ros.nodes.input.subscriptions import TopicSubscription
 from sam_adapt_ros.nodes.node_main import exit_now, run_node
 from sam_adapt_ros.nodes.parameters import Parameters
 from sam_adapt_ros.nodes.throttled_logger import ThrottledLogger
+from sam_adapt_ros.nodes.timers import steady_timer
 
 STREAM_END_S = 3.0
 """After this long without a sweep, the stream counts as ended (for now)."""
 _STREAM_END_CHECK_S = 0.1
-LABELS = "segmentation/labels"
-LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 class AdapterNode(Node):
@@ -72,17 +70,15 @@ class AdapterNode(Node):
         self._rollbacks = 0
         self._progress: tuple[tuple[int, int, bool], float] = ((0, 0, False), 0.0)
         self._reported_progress = self._progress[0]
-        self._weights = self.create_publisher(String, "adaptation/weights", LATCHED)
+        self._weights = self.create_publisher(String, topics.WEIGHTS, topics.LATCHED)
         self._statuses = [
-            self.create_publisher(DiagnosticArray, topic, 10) for topic in ("adaptation/status", "/diagnostics")
+            self.create_publisher(DiagnosticArray, topic, 10) for topic in (topics.STATUS, topics.DIAGNOSTICS)
         ]
         self._learning_status = LearningStatus(self._name, self.training)
-        # On the steady clock: all of it goes on while simulated time stands still or jumps.
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._status_timer = self.create_timer(config.segmenter.diagnostics_period, self._publish_status, clock=steady)
-        self.create_timer(store.poll_period, self._poll_store, clock=steady)
+        self._status_timer = steady_timer(self, config.segmenter.diagnostics_period, self._publish_status)
+        steady_timer(self, store.poll_period, self._poll_store)
         if self.training.observing:
-            self.create_timer(_STREAM_END_CHECK_S, self._check_stream_end, clock=steady)
+            steady_timer(self, _STREAM_END_CHECK_S, self._check_stream_end)
         self._serve("trigger", Trigger, lambda request: self.training.trigger())
         self._serve("pause", SetBool, lambda request: self.training.pause(request.data))
         self._serve("reset", Trigger, lambda request: self.training.reset())
@@ -99,7 +95,7 @@ class AdapterNode(Node):
         Raises CalibrationError when the calibration file does not fit.
         """
         limit_process_resources(self.config.adaptation.resources)
-        topic = self.resolve_topic_name(LABELS)
+        topic = self.resolve_topic_name(topics.LABELS)
         labels = TopicSubscription(self, topic, [PointCloud2], self._sync.add_labels, self.statistics)
         self._stream = FrameStream(self, self.config, self._decoder, self._sync.add_sweep, self.statistics, [labels])
         self.parameters.fixed_by = "can only be set before the adapter starts"

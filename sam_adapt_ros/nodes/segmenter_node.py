@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.clock import Clock, ClockType, JumpThreshold, TimeJump
+from rclpy.clock import JumpThreshold, TimeJump
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.subscription import Subscription
 from rclpy.timer import Timer
 from std_msgs.msg import String
@@ -19,6 +18,7 @@ from std_msgs.msg import String
 from sam_adapt_ros import resources
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import ConfigError, SamAdaptError
+from sam_adapt_ros.nodes import topics
 from sam_adapt_ros.nodes.diagnostics.diagnostic_messages import diagnostic_array
 from sam_adapt_ros.nodes.diagnostics.segmenter_status import latency_status, model_status, stream_status
 from sam_adapt_ros.nodes.diagnostics.stream_statistics import StreamStatistics
@@ -33,9 +33,7 @@ from sam_adapt_ros.nodes.segmenter.inference import InferenceCallback
 from sam_adapt_ros.nodes.segmenter.publishers import SegmenterPublishers
 from sam_adapt_ros.nodes.segmenter.weights_manager import WeightsManager
 from sam_adapt_ros.nodes.throttled_logger import ThrottledLogger
-
-WEIGHTS_TOPIC = "adaptation/weights"
-"""Where the adapter announces which version the store has in use."""
+from sam_adapt_ros.nodes.timers import steady_timer
 
 
 class SegmenterNode(LifecycleNode):
@@ -59,11 +57,9 @@ class SegmenterNode(LifecycleNode):
         self._stream: FrameStream | None = None
         self._queue: WorkQueue[SynchronizedSweep] | None = None
         self._reported_drops: Counter[str] = Counter()
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        # On the steady clock: diagnostics go on while simulated time stands still.
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._diagnostics = self.create_publisher(DiagnosticArray, topics.DIAGNOSTICS, 10)
         period = self.config.segmenter.diagnostics_period
-        self._diagnostics_timer = self.create_timer(period, self._publish_diagnostics, clock=steady)
+        self._diagnostics_timer = steady_timer(self, period, self._publish_diagnostics)
         backward = Duration(nanoseconds=-round(self.config.sync.max_backward_jump * 1e9) - 1)
         threshold = JumpThreshold(min_forward=None, min_backward=backward, on_clock_change=False)
         self._jumps = self.get_clock().create_jump_callback(threshold, post_callback=self._on_clock_jump)
@@ -96,12 +92,10 @@ class SegmenterNode(LifecycleNode):
     def _follow_store(self, slot: SegmenterSlot) -> None:
         self._manager = manager = WeightsManager(self.config, slot)
         manager.start()
-        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._store_updates = (
-            self.create_timer(self.config.adaptation.store.poll_period, manager.poll, clock=steady),
+            steady_timer(self, self.config.adaptation.store.poll_period, manager.poll),
             # The announcement holds nothing that is not in the store; it only comes before the next poll.
-            self.create_subscription(String, WEIGHTS_TOPIC, lambda _: manager.poll(), latched),
+            self.create_subscription(String, topics.WEIGHTS, lambda _: manager.poll(), topics.LATCHED),
         )
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future, TimeoutError
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -27,27 +28,22 @@ class Answer(NamedTuple):
 @dataclass(eq=False)
 class Request:
     """action: run in the thread. done: the message of the answer then. ends_round: the thread first leaves the round
-    that it is in. answer: None until it is answered."""
+    that it is in."""
 
     action: Callable[[], object]
     done: str = ""
     ends_round: bool = False
-    answer: Answer | None = None
-    answered: threading.Event = field(default_factory=threading.Event)
+    answer: Future[Answer] = field(default_factory=Future)
 
     def run(self) -> None:
         try:
             self.action()
-            self.reply(Answer(True, self.done))
+            self.answer.set_result(Answer(True, self.done))
         except SamAdaptError as error:
-            self.reply(Answer(False, str(error)))
+            self.answer.set_result(Answer(False, str(error)))
         except Exception as error:
             logger.exception("a request failed; the adapter goes on")
-            self.reply(Answer(False, f"{type(error).__name__}: {error}"))
-
-    def reply(self, answer: Answer) -> None:
-        self.answer = answer
-        self.answered.set()
+            self.answer.set_result(Answer(False, f"{type(error).__name__}: {error}"))
 
 
 class RequestQueue:
@@ -62,19 +58,18 @@ class RequestQueue:
 
     def ask(self, action: Callable[[], object], done: str, ends_round: bool = False) -> Answer:
         """Has the thread run ``action``; returns ``done``, or the error, or after a second that it will be done."""
-        request = self.put(action, done, ends_round)
-        if request.answered.wait(MAX_ANSWER_TIME_S):
-            assert request.answer is not None
-            return request.answer
-        return Answer(True, "accepted: it is done once the present step ends")
+        try:
+            return self.put(action, done, ends_round).result(MAX_ANSWER_TIME_S)
+        except TimeoutError:
+            return Answer(True, "accepted: it is done once the present step ends")
 
-    def put(self, action: Callable[[], object], done: str = "", ends_round: bool = False) -> Request:
+    def put(self, action: Callable[[], object], done: str = "", ends_round: bool = False) -> Future[Answer]:
         """The same without waiting for the answer."""
         request = Request(action, done, ends_round)
         with self._changed:
             self._waiting.append(request)
             self._changed.notify_all()
-        return request
+        return request.answer
 
     def wake(self) -> None:
         """Ends the present ``wait``, or the next one."""
@@ -106,4 +101,4 @@ class RequestQueue:
         with self._changed:
             waiting, self._waiting = list(self._waiting), deque()
         for request in waiting:
-            request.reply(Answer(False, why))
+            request.answer.set_result(Answer(False, why))

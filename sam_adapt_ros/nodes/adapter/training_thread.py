@@ -41,8 +41,9 @@ _KEPT_DECISIONS = 20
 class TrainingThread:
     """Learning in a thread of its own, from ``start`` to ``close``; every other method may be called from any thread.
 
-    adapter: None until the store is open. decision: of the last round, None before. counts: of this process:
-    ``promotions``, ``rejections``, ``failures``.
+    adapter: None until the store is open. observing: whether it does everything but training (mode ``observe``).
+    in_round: whether a round is under way. decision, ended_at: of the last round, None before; the latter on
+    ``time.monotonic``. counts: of this process: ``promotions``, ``rejections``, ``failures``.
 
     A store that cannot be used (missing, read-only, full, another source's, in use) pauses learning, with ``problem``
     in words, and is tried again every RETRY_S; so is a full disk that a round meets. Any other error in a round is
@@ -54,14 +55,15 @@ class TrainingThread:
         self.state_dir = StateDir(config)
         self.counts: Counter[str] = Counter()
         self.adapter: Adapter | None = None
+        self.observing = config.adaptation.mode == "observe"
+        self.in_round = False
         self.decision: Decision | None = None
+        self.ended_at: float | None = None
         self._requests = RequestQueue()
         self._token = DutyCycle(self._requests, config.adaptation.resources.duty_cycle)
-        self._in_round = False
         self._problem = self._failure = ""
         self._consecutive_failures = 0
         self._retry_at = 0.0
-        self._ended_at: float | None = None
         self._stream_ended = False
         self._passed_over_before: Counter[str] = Counter()  # by the buffer, before this process
         self._saved = 0  # frames that had been kept when they were last saved, ...
@@ -100,7 +102,7 @@ class TrainingThread:
             return "label_class"
         self._stream_ended = False
         outcome = adapter.observe(frame, labels.astype(np.uint8), probability, admission)
-        if outcome == "kept" and not self._in_round and adapter.ready:
+        if outcome == "kept" and not self.in_round and adapter.ready:
             self._requests.wake()
         return outcome
 
@@ -119,7 +121,7 @@ class TrainingThread:
             return Answer(False, "learning is paused; call ~/pause with data: false first")
         if self._problem:
             return Answer(False, self._problem)
-        if self._in_round:
+        if self.in_round:
             return Answer(True, f"round {adapter.rounds} is under way ({adapter.phase})")
         rounds, buffer = self.config.adaptation.rounds, adapter.buffer
         training, held_out = len(buffer.training()), len(buffer.held_out())
@@ -188,26 +190,16 @@ class TrainingThread:
             return "failed"
         if adapter is None:
             return "waiting"
-        if self._in_round:
+        if self.in_round:
             return adapter.phase
         lacking = adapter.lacking
         return "waiting" if lacking["training"] or lacking["held_out"] else "watching"
 
     @property
-    def observing(self) -> bool:
-        """Whether it does everything but training."""
-        return self.config.adaptation.mode == "observe"
-
-    @property
-    def in_round(self) -> bool:
-        """Whether a round is under way."""
-        return self._in_round
-
-    @property
     def settled(self) -> bool:
         """In mode ``observe``: whether the stream has ended and everything that came is summed up."""
         adapter = self.adapter
-        return self._stream_ended and adapter is not None and not self._in_round and not adapter.ready_at_end
+        return self._stream_ended and adapter is not None and not self.in_round and not adapter.ready_at_end
 
     @property
     def passed_over(self) -> Counter[str]:
@@ -215,11 +207,6 @@ class TrainingThread:
         counts = Counter(self.adapter.buffer.counts) if self.adapter is not None else Counter()
         del counts["kept"]
         return counts - self._passed_over_before
-
-    @property
-    def seconds_since_round(self) -> float | None:
-        """Since the last round ended; None before."""
-        return None if self._ended_at is None else time.monotonic() - self._ended_at
 
     # In the thread ----------------------------------------------------------------------------------------------------
 
@@ -261,15 +248,15 @@ class TrainingThread:
     def _run_round(self, adapter: Adapter) -> None:
         self._save(adapter)  # labelling takes long, and the frames it labels are to survive a kill
         self._token.begin()
-        self._in_round = True
+        self.in_round = True
         try:
             decision = adapter.run_round(self._token)
         finally:
-            self._in_round = False
+            self.in_round = False
         self._consecutive_failures = 0
         if decision is None:
             return
-        self._ended_at = time.monotonic()
+        self.ended_at = time.monotonic()
         self.decision = decision
         if decision.promoted:
             self.counts["promotions"] += 1

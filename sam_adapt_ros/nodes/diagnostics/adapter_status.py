@@ -34,7 +34,9 @@ class LearningStatus:
             "problem": training.problem,
             **{name: training.counts[name] for name in ("promotions", "rejections", "failures")},
             "rollbacks": rollbacks,
-            "seconds_since_round": training.seconds_since_round,
+            "seconds_since_round": None
+            if training.ended_at is None
+            else round(time.monotonic() - training.ended_at, 1),
             **self._adapter_values(),
             **_decision_values(training),
         }

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from rclpy.clock import Clock, ClockType
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
 from sam_adapt_ros.config import Config
@@ -16,6 +15,7 @@ from sam_adapt_ros.nodes.input.subscriptions import TopicSubscription
 from sam_adapt_ros.nodes.input.synchronizer import SensorSynchronizer, SynchronizedSweep
 from sam_adapt_ros.nodes.input.transform_listener import TransformListener
 from sam_adapt_ros.nodes.throttled_logger import ThrottledLogger
+from sam_adapt_ros.nodes.timers import steady_timer
 
 if TYPE_CHECKING:
     from rclpy.node import Node
@@ -68,7 +68,7 @@ class FrameStream:
                     TopicSubscription(node, camera.info, [CameraInfo], set_info, statistics, parameter)
                 )
         self._others = list(others)
-        self._timer = node.create_timer(UPDATE_PERIOD_S, self._update, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._timer = steady_timer(node, UPDATE_PERIOD_S, self._update)
         self._update()
 
     @property

@@ -14,7 +14,7 @@ from sam_adapt_ros.config import Config, SyncConfig
 from sam_adapt_ros.messages import Match, TimeSynchronizer, stamp_ns
 from sam_adapt_ros.nodes.diagnostics.stream_statistics import StreamStatistics
 from sam_adapt_ros.nodes.input.calibration_wait import CalibrationWait
-from sam_adapt_ros.nodes.input.deadline_timer import DeadlineTimer
+from sam_adapt_ros.nodes.timers import DeadlineTimer
 
 if TYPE_CHECKING:
     from rclpy.node import Node

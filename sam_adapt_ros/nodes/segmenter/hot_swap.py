@@ -62,7 +62,6 @@ class SegmenterSlot:
         self._threads = torch.get_num_threads()
         self._inference_thread: int | None = None
         self._next: deque[_Loaded] = deque(maxlen=1)
-        self._requests = 0
         self._background = ThreadPoolExecutor(1, "load-weights", initializer=_lower_priority)
         self.swaps = 0
         self.swap_ms = {"last": 0.0, "max": 0.0}
@@ -87,8 +86,7 @@ class SegmenterSlot:
 
     def replace(self, config: Config) -> Future:
         """Starts to load what ``config`` names; refusals are logged. Of several requests the last one wins."""
-        self._requests += 1
-        return self.submit(partial(self._replace, config, self._requests))
+        return self.submit(partial(self._replace, config))
 
     def load(self, config: Config, name: str = "", sha256: str = "", at_once: bool = False) -> None:
         """Loads what ``config`` names; to be called in the background thread.
@@ -135,9 +133,7 @@ class SegmenterSlot:
         """Gives up the jobs that wait."""
         self._background.shutdown(wait=False, cancel_futures=True)
 
-    def _replace(self, config: Config, request: int) -> None:
-        if request != self._requests:
-            return
+    def _replace(self, config: Config) -> None:
         self.problem = ""
         try:
             self.load(config)

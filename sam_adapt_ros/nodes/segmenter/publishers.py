@@ -16,6 +16,7 @@ from sam_adapt_ros.branch import Branch
 from sam_adapt_ros.frame import CameraView, Frame
 from sam_adapt_ros.geometry import project
 from sam_adapt_ros.messages import encode_labels
+from sam_adapt_ros.nodes import topics
 from sam_adapt_ros.taxonomy import Taxonomy
 from sam_adapt_ros.visualization.overlay import draw_overlay
 
@@ -33,7 +34,7 @@ class SegmenterPublishers:
 
     def __init__(self, node: Node, cameras: list[str]) -> None:
         self._node = node
-        self._labels = node.create_publisher(PointCloud2, "segmentation/labels", DEPTH)
+        self._labels = node.create_publisher(PointCloud2, topics.LABELS, DEPTH)
         self._branches = {
             Branch.IMAGE: node.create_publisher(PointCloud2, "~/labels_2d", DEPTH),
             Branch.POINTS: node.create_publisher(PointCloud2, "~/labels_3d", DEPTH),

@@ -14,6 +14,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
 from rclpy.utilities import remove_ros_args
 
+from sam_adapt_ros.nodes import topics
 from sam_adapt_ros.nodes.diagnostics.diagnostic_messages import read_diagnostics
 from sam_adapt_ros.nodes.tools.background_node import BackgroundNode
 from sam_adapt_ros.nodes.tools.stop_event import stop_on_signals
@@ -64,7 +65,7 @@ class AdapterClient(BackgroundNode):
             )
 
     def _connect(self, node: Node) -> None:
-        node.create_subscription(DiagnosticArray, f"/{self._prefix}adaptation/status", self._take, 10)
+        node.create_subscription(DiagnosticArray, f"/{self._prefix}{topics.STATUS}", self._take, 10)
 
     def _take(self, message: DiagnosticArray) -> None:
         self.status = read_diagnostics(message, f"{self._prefix}adapter")

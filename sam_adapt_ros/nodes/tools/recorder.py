@@ -21,13 +21,14 @@ from sensor_msgs.msg import PointCloud2
 from sam_adapt_ros.bags import BagWriter
 from sam_adapt_ros.errors import BagError
 from sam_adapt_ros.messages import serialized_stamp_ns
+from sam_adapt_ros.nodes import topics
 from sam_adapt_ros.nodes.diagnostics.diagnostic_messages import read_diagnostics
 from sam_adapt_ros.nodes.input.subscriptions import type_name
 from sam_adapt_ros.nodes.tools.background_node import BackgroundNode
 
 logger = logging.getLogger(__name__)
 
-LABELS, DIAGNOSTICS, STATUS = "/segmentation/labels", "/diagnostics", "/adaptation/status"
+LABELS, STATUS, DIAGNOSTICS = f"/{topics.LABELS}", f"/{topics.STATUS}", topics.DIAGNOSTICS
 TOPICS: Mapping[str, type] = {
     LABELS: PointCloud2,
     "/segmenter/labels_2d": PointCloud2,

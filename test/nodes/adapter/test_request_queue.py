@@ -39,10 +39,10 @@ def test_requests_run_in_order_and_errors_are_answers() -> None:
     assert ran == ["first"]
     assert queue.serve()
     assert ran == ["first", "reset", "last"]
-    answers = [each.answer for each in asked]
+    answers = [each.result(0.0) for each in asked]
     assert answers[0] == (True, "did it")
     assert answers[1] == (False, "store: no space")
     assert answers[2] == (False, "RuntimeError: no")
     late = queue.put(lambda: None)
     queue.refuse("stopping")
-    assert late.answer == (False, "stopping")
+    assert late.result(0.0) == (False, "stopping")

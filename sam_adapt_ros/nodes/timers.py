@@ -1,4 +1,4 @@
-"""A one-shot timer on the steady clock, whatever ROS time does."""
+"""Timers on the steady clock: they go on while simulated time stands still or jumps."""
 
 from __future__ import annotations
 
@@ -10,6 +10,12 @@ from rclpy.clock import Clock, ClockType
 
 if TYPE_CHECKING:
     from rclpy.node import Node
+    from rclpy.timer import Timer
+
+
+def steady_timer(node: Node, period_s: float, callback: Callable[[], None]) -> Timer:
+    """A periodic timer."""
+    return node.create_timer(period_s, callback, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
 
 class DeadlineTimer:
@@ -17,7 +23,7 @@ class DeadlineTimer:
 
     def __init__(self, node: Node, callback: Callable[[], None]) -> None:
         self._node, self._callback = node, callback
-        self._timer = node.create_timer(3600.0, self._expire, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._timer = steady_timer(node, 3600.0, self._expire)
         self._timer.cancel()
         self._deadline: int | None = None
 
@@ -32,10 +38,10 @@ class DeadlineTimer:
         self._timer.timer_period_ns = max(deadline_ns - time.monotonic_ns(), 100_000)
         self._timer.reset()
 
+    def close(self) -> None:
+        self._node.destroy_timer(self._timer)
+
     def _expire(self) -> None:
         self._timer.cancel()
         self._deadline = None
         self._callback()
-
-    def close(self) -> None:
-        self._node.destroy_timer(self._timer)

@@ -7,7 +7,7 @@ import pytest
 from node_support import SECOND
 from rclpy.node import Node
 
-from sam_adapt_ros.nodes.input.deadline_timer import DeadlineTimer
+from sam_adapt_ros.nodes.timers import DeadlineTimer
 
 
 def test_it_calls_once_and_can_be_moved(node: Node, spin: Any) -> None:
