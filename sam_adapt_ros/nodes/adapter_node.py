@@ -57,7 +57,10 @@ class AdapterNode(Node):
         config = self.config
         store = config.adaptation.store
         if not store.folder:
-            raise ConfigError("adaptation.store.folder: the folder of the weight store expected, got nothing")
+            raise ConfigError(
+                "adaptation.store.folder: the folder of the weight store expected, got nothing; "
+                "the adapter needs one to keep what it learns"
+            )
         log = ThrottledLogger(self.get_logger())
         self.statistics = StreamStatistics(log)
         self.training = TrainingThread(config)
@@ -165,7 +168,7 @@ class AdapterNode(Node):
             self._progress = (progress, now)
         elif progress[0] and progress != self._reported_progress and now - since > STREAM_END_S:
             self._reported_progress = progress
-            self.get_logger().info(f"observe: no sweep for {STREAM_END_S:g} s")
+            self.get_logger().info(f"observe: no sweep for {STREAM_END_S:g} s, what came until now is summed up")
             self._log_account()
             if self.training.adapter is None:
                 self.get_logger().info("the store is still being opened: play the bag again to use what came meanwhile")

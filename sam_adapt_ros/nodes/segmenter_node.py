@@ -78,7 +78,7 @@ class SegmenterNode(LifecycleNode):
             if self.config.adaptation.store.folder:
                 self._follow_store(self._slot)
         except SamAdaptError as error:
-            self.get_logger().error(f"not configured: {error}")
+            self.get_logger().error(f"not configured, no sweep is labelled: {error}")
             self._release()
             return TransitionCallbackReturn.FAILURE
         self.parameters.fixed_by = "can only be set before the node is configured"
@@ -108,7 +108,7 @@ class SegmenterNode(LifecycleNode):
         try:
             self._stream = FrameStream(self, config, decoder, self._queue.put, statistics)
         except SamAdaptError as error:
-            self.get_logger().error(f"not activated: {error}")
+            self.get_logger().error(f"not activated, no sweep is labelled: {error}")
             self._close_stream()
             return TransitionCallbackReturn.FAILURE
         self.get_logger().info(f"active, {len(config.cameras)} cameras: {', '.join(config.cameras) or 'none'}")

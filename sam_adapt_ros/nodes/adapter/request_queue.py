@@ -52,7 +52,6 @@ class RequestQueue:
     def __init__(self) -> None:
         self._waiting: deque[Request] = deque()
         self._changed = threading.Condition()
-        self._woken = False
 
     # For other threads ------------------------------------------------------------------------------------------------
 
@@ -73,9 +72,7 @@ class RequestQueue:
 
     def wake(self) -> None:
         """Ends the present ``wait``, or the next one."""
-        with self._changed:
-            self._woken = True
-            self._changed.notify_all()
+        self.put(lambda: None)
 
     # For the thread ---------------------------------------------------------------------------------------------------
 
@@ -91,10 +88,9 @@ class RequestQueue:
             request.run()
 
     def wait(self, timeout: float) -> None:
-        """Until ``wake`` or a request, at most ``timeout`` seconds."""
+        """Until there is a request, at most ``timeout`` seconds."""
         with self._changed:
-            self._changed.wait_for(lambda: self._woken or self._waiting, timeout)
-            self._woken = False
+            self._changed.wait_for(lambda: self._waiting, timeout)
 
     def refuse(self, why: str) -> None:
         """Answers everything that waits."""

@@ -61,7 +61,13 @@ class StateDir:
             self._held.enter_context(stack.pop_all())
         before = f"round {adapter.rounds}" if adapter.rounds else "no round"
         mode, folder = config.adaptation.mode, self.store.folder
-        logger.info("learning (%s) in %s: %d frames and %s from before", mode, folder, len(adapter.buffer), before)
+        logger.info(
+            "learning (%s), weight store %s: %d frames and %s from earlier runs",
+            mode,
+            folder,
+            len(adapter.buffer),
+            before,
+        )
         return adapter
 
     def close(self) -> None:

@@ -104,15 +104,7 @@ def observation_status(
         level, message = DiagnosticStatus.WARN, "waiting for " + "; ".join(waiting)
     else:
         level, message = DiagnosticStatus.OK, f"{sync.counts['paired']} labelled frames seen"
-    values = {
-        "frames_in": statistics.frames_in,
-        "frames_in_hz": statistics.rates()["frames_in_hz"],
-        "observed": dict(intake.counts),
-        "pairing": dict(sync.counts),
-        "dropped": dict(statistics.dropped),
-        "camera_drops": dict(statistics.camera_drops),
-        "warnings": dict(statistics.warnings),
-    }
+    values = {**statistics.report(), "observed": dict(intake.counts), "pairing": dict(sync.counts)}
     return status(level, f"{node}: observation", message, values)
 
 

@@ -24,23 +24,20 @@ def stream_status(
 
     new_drops: sweeps dropped since the last time, by reason. sync_counts: as the synchronizer counts.
     """
-    rates = statistics.rates()
+    fps = statistics.rates()["fps"]
     if new_drops:
         drops = ", ".join(f"{count} {reason}" for reason, count in new_drops.items())
         level, message = DiagnosticStatus.WARN, f"dropped {drops}"
     elif waiting:
         level, message = DiagnosticStatus.WARN, "waiting for " + "; ".join(waiting)
     else:
-        level, message = DiagnosticStatus.OK, f"labelling at {rates['fps']:.1f} Hz"
+        level, message = DiagnosticStatus.OK, f"labelling at {fps:.1f} Hz"
     values = {
-        "frames_in": statistics.frames_in,
+        **statistics.report(),
+        "fps": fps,
         "frames_labelled": statistics.frames_labelled,
         "points": statistics.points,
         "points_seen_by_camera": statistics.points_seen_by_camera,
-        **rates,
-        "dropped": dict(statistics.dropped),
-        "camera_drops": dict(statistics.camera_drops),
-        "warnings": dict(statistics.warnings),
         "synchronizer": sync_counts,
     }
     return status(level, f"{node}: stream", message, values)
@@ -78,5 +75,7 @@ def model_status(
 
         values["gpu_memory_mb"] = round(torch.cuda.memory_allocated(segmenter.device) / 1e6, 1)
     level = DiagnosticStatus.WARN if problem else DiagnosticStatus.OK
-    message = f"kept {segmenter.version}: {problem}" if problem else f"{segmenter.version} on {segmenter.device}"
+    message = (
+        f"{segmenter.version} stays in use: {problem}" if problem else f"{segmenter.version} on {segmenter.device}"
+    )
     return status(level, f"{node}: model", message, values)

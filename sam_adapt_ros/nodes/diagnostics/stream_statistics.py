@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -68,8 +69,13 @@ class StreamStatistics:
         text = f"camera {camera}: image not used ({reason}), its sweep is labelled without it"
         self._log.warning(text, f": {_explained(reason, details)}")
 
+    def warn_image(self, camera: str, reason: str, details: str) -> None:
+        """An image is used although something about it is not as it should be."""
+        self.warn(f"{camera}.{reason}")
+        self._log.warning(f"camera {camera}: image used with a deficiency ({reason})", f": {details}")
+
     def warn(self, reason: str) -> None:
-        """Something is used that is not as it should be."""
+        """Something else is not as it should be."""
         with self._lock:
             self.warnings[reason] += 1
 
@@ -94,6 +100,16 @@ class StreamStatistics:
             self._labelled.append(time.monotonic())
             for stage, seconds in seconds_by_stage.items():
                 self._latencies.setdefault(stage, deque(maxlen=WINDOW)).append(seconds)
+
+    def report(self) -> dict[str, Any]:
+        """What became of sweeps and images, for the diagnostics of either node."""
+        return {
+            "frames_in": self.frames_in,
+            "frames_in_hz": self.rates()["frames_in_hz"],
+            "dropped": dict(self.dropped),
+            "camera_drops": dict(self.camera_drops),
+            "warnings": dict(self.warnings),
+        }
 
     def rates(self) -> dict[str, float]:
         """Hz over the last seconds: ``frames_in_hz`` and ``fps`` (labelled)."""

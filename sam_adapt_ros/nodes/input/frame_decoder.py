@@ -58,5 +58,5 @@ class FrameDecoder:
         for camera, reason in assembled.dropped.items():
             self._statistics.drop_image(camera, reason, assembled.details.get(camera, ""))
         for camera, reason in assembled.warnings.items():
-            self._statistics.warn(f"{camera}.{reason}")
+            self._statistics.warn_image(camera, reason, assembled.details.get(camera, ""))
         return assembled.frame

@@ -105,7 +105,7 @@ class FrameStream:
         if waiting:
             self._log.info(f"waiting for {waiting}; compare with `ros2 topic list -t`")
         elif self._was_waiting:
-            self._node.get_logger().info("all inputs have come")
+            self._node.get_logger().info("all inputs are received")
         self._was_waiting = bool(waiting)
 
     def _set_camera_info(self, camera: str, msg: CameraInfo) -> None:

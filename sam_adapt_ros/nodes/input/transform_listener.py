@@ -42,33 +42,27 @@ class TransformListener:
     ) -> None:
         self._tree, self._on_transform = assembler.tree, on_transform
         transforms = config.transforms
-        self._tf: list[TopicSubscription] = []
-        self._odometry: list[TopicSubscription] = []
+        self.topics: list[TopicSubscription] = []
         self._calibrated = bool(transforms.calibration_file)
         if TFMessage is not None:
-            self._tf = [
-                TopicSubscription(node, topic, [TFMessage], take, statistics, depth=TF_DEPTH)
-                for topic, take in (("/tf", self._take_tf), ("/tf_static", self._take_tf_static))
-            ]
+            for topic, take in (("/tf", self._take_tf), ("/tf_static", self._take_tf_static)):
+                self.topics.append(TopicSubscription(node, topic, [TFMessage], take, statistics, depth=TF_DEPTH))
         if self._calibrated:
             path = Path(transforms.calibration_file).expanduser()
             assembler.set_calibration(Calibration.load(path))
             node.get_logger().info(f"the sensors' calibration is read from {path}")
         if transforms.odometry_topic and (TFMessage is None or self._calibrated):
             topic, parameter = transforms.odometry_topic, "transforms.odometry_topic"
-            self._odometry = [
+            self.topics.append(
                 TopicSubscription(node, topic, [Odometry], self._take_odometry, statistics, parameter, depth=TF_DEPTH)
-            ]
-
-    @property
-    def topics(self) -> list[TopicSubscription]:
-        return [*self._tf, *self._odometry]
+            )
+        self._odometry_topic = transforms.odometry_topic
 
     @property
     def waiting_for(self) -> list[str]:
         """What is still missing, in words."""
         if self._calibrated:
-            return [topic.waiting_for for topic in self._odometry if topic.waiting_for]
+            return [t.waiting_for for t in self.topics if t.topic == self._odometry_topic and t.waiting_for]
         if TFMessage is None:
             return ["calibration (tf2_msgs is not installed: set transforms.calibration_file)"]
         return [] if any(topic.received for topic in self.topics) else ["the first transform on /tf or /tf_static"]

@@ -390,7 +390,7 @@ def test_the_log_names_what_was_waited_for(rig: Rig, segmenter: NodeProcess) -> 
     log = segmenter.log_path.read_text()  # type: ignore[attr-defined]
     assert "waiting for" in log
     assert "/points" in log
-    assert "all inputs have come" in log
+    assert "all inputs are received" in log
     assert "sensor_msgs/msg/CompressedImage, best effort" in log
     assert "sensor_msgs/msg/Image, reliable" in log
     assert "Traceback" not in log
