@@ -159,7 +159,7 @@ def test_several_processes_and_threads_change_and_follow_one_store(fast_folder, 
                     weights_files.load(version.path)
                     seen.add(version.name)
                 except weights_files.WeightsError as error:
-                    if version.path.exists():  # pruned or set aside meanwhile: fine
+                    if version.path.exists():  # pruned or rejected meanwhile: fine
                         failures.append(error)
 
     threads = [threading.Thread(target=target) for target in (roll_back, watch, watch)]
@@ -366,3 +366,13 @@ def test_a_version_that_is_damaged_on_disk_is_not_promoted_but_rejected(store):
     assert store.current() == store.source()
     assert [entry.path.name for entry in store.rejected] == [version.name]
     assert store.verify() == []
+
+
+def test_a_store_whose_source_is_damaged_takes_nothing_and_blames_no_candidate(store):
+    source = store.source().path
+    source.chmod(0o644)
+    source.write_bytes(source.read_bytes()[:-1])
+    with pytest.raises(StoreError, match=f"{source.name}.*takes no weights") as error:
+        store.add(make_weights(1), Record())
+    assert error.value.reason == "damaged"
+    assert list(store.rejected) == []

@@ -12,13 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from node_support import SECOND, START_NS, make_config, until
-from rclpy.context import Context
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import PointCloud2
 
 from sam_adapt_ros.bags import BagWriter
@@ -27,52 +23,43 @@ from sam_adapt_ros.messages import encode_cloud
 from sam_adapt_ros.nodes import adapter_node
 from sam_adapt_ros.nodes.diagnostics import diagnostic_messages
 from sam_adapt_ros.nodes.tools import adapter_client
+from sam_adapt_ros.nodes.tools.background_node import BackgroundNode
 from sam_adapt_ros.nodes.tools.launch_arguments import LaunchArguments
 from sam_adapt_ros.nodes.tools.launcher import play_to_nodes
 
 FRAMES = 3
 
 
-class Nodes:
+class Nodes(BackgroundNode):
     """A segmenter that only subscribes, and an adapter that only publishes its status."""
+
+    name = "segmenter"
 
     def __init__(self) -> None:
         self.sweeps = 0
-        self._context = Context()
-        rclpy.init(context=self._context, signal_handler_options=SignalHandlerOptions.NO)
-        self._node = Node("segmenter", namespace="/car", context=self._context, use_global_arguments=False)
-        self._node.create_subscription(PointCloud2, "/points", self._take, 10)
-        self._publisher = self._node.create_publisher(DiagnosticArray, "/car/adaptation/status", 10)
-        self._executor = SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(self._node)
-        self._thread = threading.Thread(target=self._executor.spin, daemon=True)
-        self._thread.start()
-        self._says: dict[str, object] = {}
-        self._node.create_timer(0.1, self._speak)
+        self._status: dict[str, object] = {}
 
-    def say(self, **values: object) -> None:
-        self._says = values
+    def report(self, **values: object) -> None:
+        self._status = values
 
-    def _speak(self) -> None:
-        if self._says:
-            status = diagnostic_messages.status(DiagnosticStatus.OK, "car/adapter: learning", "", self._says)
+    def _connect(self, node: Node) -> None:
+        node.create_subscription(PointCloud2, "/points", self._take, 10)
+        self._publisher = node.create_publisher(DiagnosticArray, "/car/adaptation/status", 10)
+        node.create_timer(0.1, self._publish)
+
+    def _publish(self) -> None:
+        if self._status:
+            status = diagnostic_messages.status(DiagnosticStatus.OK, "car/adapter: learning", "", self._status)
             self._publisher.publish(DiagnosticArray(status=[status]))
 
     def _take(self, message: PointCloud2) -> None:
         self.sweeps += 1
 
-    def close(self) -> None:
-        self._executor.shutdown(timeout_sec=5.0)
-        self._thread.join(5.0)
-        self._node.destroy_node()
-        rclpy.try_shutdown(context=self._context)
-
 
 @pytest.fixture
 def nodes() -> Iterator[Nodes]:
-    nodes = Nodes()
-    yield nodes
-    nodes.close()
+    with Nodes() as nodes:
+        yield nodes
 
 
 @pytest.fixture
@@ -106,19 +93,19 @@ def test_a_bag_that_is_observed_waits_for_the_adapter_at_both_ends(
     nodes: Nodes, bag: Path, config: Config, caplog: pytest.LogCaptureFixture
 ) -> None:
     stop = threading.Event()
-    nodes.say(phase="waiting")
+    nodes.report(phase="waiting")
     playing = play(bag, config, stop)
     try:
         until(lambda: "waiting for the adapter to open its store" in caplog.text, what="waits for it")
         assert not stop.wait(1.0)
         assert nodes.sweeps == 0
-        nodes.say(phase="waiting", round=0, settled=0)
+        nodes.report(phase="waiting", round=0, settled=0)
         until(lambda: nodes.sweeps == FRAMES, what="played")
-        nodes.say(phase="labelling", round=0, settled=0)
+        nodes.report(phase="labelling", round=0, settled=0)
         until(lambda: "sum up what it observed (labelling)" in caplog.text, what="waits for its round")
         assert not stop.wait(0.5)
         assert not playing.done()
-        nodes.say(phase="watching", round=1, settled=1)
+        nodes.report(phase="watching", round=1, settled=1)
         until(playing.done, what="end")
     finally:
         stop.set()
@@ -126,7 +113,7 @@ def test_a_bag_that_is_observed_waits_for_the_adapter_at_both_ends(
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-def test_an_adapter_that_says_nothing_is_not_waited_for_long(
+def test_a_silent_adapter_is_waited_for_only_so_long(
     nodes: Nodes, bag: Path, config: Config, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(adapter_client, "OPEN_TIMEOUT_S", 0.5)
@@ -160,7 +147,7 @@ def test_the_launch_waits_by_a_process_of_its_own(nodes: Nodes) -> None:
         assert waiting.stderr is not None
         assert "waiting for the adapter to open its store" in waiting.stderr.readline()
         assert waiting.poll() is None
-        nodes.say(phase="waiting", round=0)
+        nodes.report(phase="waiting", round=0)
         assert waiting.wait(10.0) == 0
     finally:
         waiting.kill()

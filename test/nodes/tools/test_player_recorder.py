@@ -9,14 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import rclpy
 from node_support import SECOND, START_NS, Rig, as_bytes, cloud_message, until
-from rclpy.context import Context
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
-from rclpy.signals import SignalHandlerOptions
 from rosbags.highlevel import AnyReader
 from rosbags.rosbag1 import Writer
 from rosbags.typesys import Stores, get_typestore
@@ -26,6 +22,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, PointCloud2
 from sam_adapt_ros.bags import BagWriter, MessageReader, Topic
 from sam_adapt_ros.errors import BagError
 from sam_adapt_ros.messages import encode_cloud, stamp_ns
+from sam_adapt_ros.nodes.tools.background_node import BackgroundNode
 from sam_adapt_ros.nodes.tools.message_types import message_class, qos_of
 from sam_adapt_ros.nodes.tools.player import play
 from sam_adapt_ros.nodes.tools.recorder import Recorder
@@ -50,35 +47,24 @@ def bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-class Listener:
+class Subscriber(BackgroundNode):
     """Subscribes raw, so that bytes are compared."""
+
+    name = "subscriber"
 
     def __init__(self, topics: dict[str, type]) -> None:
         self.messages: dict[str, list[bytes]] = {topic: [] for topic in topics}
         self.times: list[float] = []
-        self._context = Context()
-        rclpy.init(context=self._context, signal_handler_options=SignalHandlerOptions.NO)
-        self._node = Node("listener", context=self._context, use_global_arguments=False)
-        for topic, kind in topics.items():
-            self._node.create_subscription(kind, topic, lambda m, t=topic: self._take(t, m), 1000, raw=True)
-        self._executor = SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(self._node)
-        self._thread = threading.Thread(target=self._executor.spin, daemon=True)
-        self._thread.start()
+        self._topics = topics
+
+    def _connect(self, node: Node) -> None:
+        for topic, kind in self._topics.items():
+            node.create_subscription(kind, topic, lambda m, t=topic: self._take(t, m), 1000, raw=True)
 
     def _take(self, topic: str, message: bytes) -> None:
         self.messages[topic].append(message)
         if topic == "/points":
             self.times.append(time.monotonic())
-
-    def __enter__(self) -> Listener:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._executor.shutdown(timeout_sec=5.0)
-        self._thread.join(5.0)
-        self._node.destroy_node()
-        rclpy.try_shutdown(context=self._context)
 
 
 def recorded(bag: Path) -> dict[str, list[bytes]]:
@@ -90,30 +76,30 @@ def recorded(bag: Path) -> dict[str, list[bytes]]:
 
 
 def test_the_recorded_bytes_are_published_at_the_recorded_pace(bag: Path) -> None:
-    with Listener({"/points": PointCloud2, "/image": CompressedImage}) as listener:
+    with Subscriber({"/points": PointCloud2, "/image": CompressedImage}) as subscriber:
         played = play(bag, wait_for=["/points", "/image"])
-        until(lambda: len(listener.messages["/image"]) == FRAMES and len(listener.messages["/points"]) == FRAMES)
+        until(lambda: len(subscriber.messages["/image"]) == FRAMES and len(subscriber.messages["/points"]) == FRAMES)
     sent = recorded(bag)
-    assert listener.messages["/points"] == sent["/points"]
-    assert listener.messages["/image"] == sent["/image"]
+    assert subscriber.messages["/points"] == sent["/points"]
+    assert subscriber.messages["/image"] == sent["/image"]
     assert played.published == Counter({"/points": FRAMES, "/image": FRAMES, "/odom": FRAMES})
     if message_class("tf2_msgs/msg/TFMessage") is None:
         assert "tf2_msgs" in played.skipped["/tf_static"]
     duration = (FRAMES - 1) * PERIOD_NS / SECOND
-    assert listener.times[-1] - listener.times[0] == pytest.approx(duration, abs=0.3)
+    assert subscriber.times[-1] - subscriber.times[0] == pytest.approx(duration, abs=0.3)
     assert duration <= played.seconds < duration + 3.0
 
 
 def test_rate_loop_topics_and_clock(bag: Path) -> None:
     clock: list[int] = []
-    with Listener({"/points": PointCloud2, "/clock": Clock}) as listener:
+    with Subscriber({"/points": PointCloud2, "/clock": Clock}) as subscriber:
         played = play(bag, rate=2.0, loop=3, clock=True, topics=["/points"], wait_for=["/points"])
-        until(lambda: len(listener.messages["/points"]) == 3 * FRAMES)
-    for message in listener.messages["/clock"]:
+        until(lambda: len(subscriber.messages["/points"]) == 3 * FRAMES)
+    for message in subscriber.messages["/clock"]:
         sec, nanosec = np.frombuffer(message, "<u4", 2, 4).tolist()
         clock.append(sec * SECOND + nanosec)
     assert played.published == Counter({"/points": 3 * FRAMES})
-    assert listener.messages["/points"] == 3 * recorded(bag)["/points"]
+    assert subscriber.messages["/points"] == 3 * recorded(bag)["/points"]
     assert min(clock) == START_NS
     assert max(clock) == START_NS + (FRAMES - 1) * PERIOD_NS
     assert sum(np.diff(clock) < 0) == 2  # back to the start, twice
@@ -133,16 +119,16 @@ def test_a_ros1_bag_is_played_in_ros2s_layout(tmp_path: Path) -> None:
         for topic, message in (("/info", info), ("/image", image)):
             connection = writer.add_connection(topic, message.__msgtype__, typestore=store)
             writer.write(connection, SECOND, store.serialize_ros1(message, message.__msgtype__))
-    with Listener({"/info": CameraInfo, "/image": CompressedImage}) as listener:
+    with Subscriber({"/info": CameraInfo, "/image": CompressedImage}) as subscriber:
         play(tmp_path / "old.bag", wait_for=["/info", "/image"])
-        until(lambda: all(listener.messages.values()))
-    got_info = deserialize_message(listener.messages["/info"][0], CameraInfo)
+        until(lambda: all(subscriber.messages.values()))
+    got_info = deserialize_message(subscriber.messages["/info"][0], CameraInfo)
     assert (got_info.header.frame_id, got_info.header.stamp.sec, got_info.header.stamp.nanosec) == ("camera", 1, 2)
     assert (got_info.height, got_info.width, got_info.distortion_model) == (4, 6, "plumb_bob")
     np.testing.assert_array_equal(got_info.k, np.arange(9.0))
     np.testing.assert_array_equal(got_info.d, np.arange(5.0))
     np.testing.assert_array_equal(got_info.p, np.arange(12.0))
-    got_image = deserialize_message(listener.messages["/image"][0], CompressedImage)
+    got_image = deserialize_message(subscriber.messages["/image"][0], CompressedImage)
     assert got_image.format == "jpeg"
     assert bytes(got_image.data) == bytes(range(10))
 
