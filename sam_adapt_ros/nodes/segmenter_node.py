@@ -131,7 +131,7 @@ class SegmenterNode(LifecycleNode):
             return
         for transition in (self.trigger_configure, self.trigger_activate):
             if transition() != TransitionCallbackReturn.SUCCESS:
-                raise ConfigError(f"{self.get_fully_qualified_name()} could not be started; its log says why")
+                raise ConfigError(f"{self.get_fully_qualified_name()} could not be started; its log names the reason")
 
     def close(self) -> None:
         """Ends cleanly, whatever the state; logs what became of the frames."""

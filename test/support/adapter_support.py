@@ -91,14 +91,14 @@ class AdapterRig(Rig):
         self.publishers["labels"] = self.node.create_publisher(PointCloud2, "/segmentation/labels", 10)
         self.status: dict[str, Any] = {}
         self.status_count = 0
-        self.words: dict[str, tuple[bytes, str]] = {}  # by name of the status: level and message
+        self.messages: dict[str, tuple[bytes, str]] = {}  # by name of the status: level and message
         self.weights: list[str] = []
         self.node.create_subscription(DiagnosticArray, "/adaptation/status", self._take_status, 50)
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self.node.create_subscription(String, "/adaptation/weights", lambda m: self.weights.append(m.data), latched)
 
     def _take_status(self, msg: DiagnosticArray) -> None:
-        self.words = {status.name: (status.level, status.message) for status in msg.status}
+        self.messages = {status.name: (status.level, status.message) for status in msg.status}
         self.status = read_diagnostics(msg, "adapter")
         self.status_count += 1
 

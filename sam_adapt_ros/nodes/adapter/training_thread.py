@@ -90,7 +90,7 @@ class TrainingThread:
         probability: NDArray[np.float32] | None = None,
         admission: Admission | None = None,
     ) -> str:
-        """Offers a frame; returns what became of it: as ``Adapter.observe`` says, ``not_open`` or ``label_class``.
+        """Offers a frame; returns what became of it: as ``Adapter.observe`` returns, ``not_open`` or ``label_class``.
 
         labels: (N,) class ids, 255 = none. probability: (N,) of these, where it is known. admission: of this frame, by
         ``Adapter.admit``.

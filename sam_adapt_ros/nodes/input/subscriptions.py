@@ -1,4 +1,4 @@
-"""Subscriptions that adapt to the message type and the quality of service of whoever publishes.
+"""Subscriptions that adapt to the message type and the quality of service of the publishers.
 
 A subscription is made when the first publisher is seen, with its type (an image topic may carry ``Image`` or
 ``CompressedImage``) and its reliability. Best effort would match every publisher but loses pieces of large images under

@@ -297,7 +297,7 @@ def fill(disk: Path) -> None:
 
 
 def is_paused(rig: AdapterRig, word: str) -> bool:
-    level, message = rig.words["adapter: learning"]
+    level, message = rig.messages["adapter: learning"]
     return rig.status["phase"] == "paused" and level == DiagnosticStatus.ERROR and word in message
 
 
@@ -305,7 +305,7 @@ def test_a_full_disk_pauses_learning_until_there_is_room(rig: AdapterRig, start:
     fill(small_disk)
     child = start(store=small_disk / "store")
     until(lambda: is_paused(rig, str(small_disk / "store")), what="the pause at the start")
-    assert "No space left" in rig.words["adapter: learning"][1]
+    assert "No space left" in rig.messages["adapter: learning"][1]
     (small_disk / "filler").unlink()
     rig.drive_until(lambda: rig.status["phase"] == "pseudo_labels", what="a round")
     fill(small_disk)

@@ -93,8 +93,8 @@ def test_live_labels_equal_those_of_a_replay(drive: tuple[str, Path], weights: P
                 frame = expected[stamp_ns(message.header)]
                 points, class_id, _ = read_labels(message)
                 np.testing.assert_array_equal(points, frame.points)
-                wanted = segmenter(frame).by_branch()[BRANCHES[connection.topic]]
-                assert (class_id == wanted).mean() > 0.999, connection.topic
+                expected_labels = segmenter(frame).by_branch()[BRANCHES[connection.topic]]
+                assert (class_id == expected_labels).mean() > 0.999, connection.topic
                 assert message.header.frame_id == frame.frame_id
     assert report["frames_labelled"] == report["frames_in"] == len(expected)
     assert "dropped" not in report

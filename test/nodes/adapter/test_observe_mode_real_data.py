@@ -1,4 +1,4 @@
-"""A real clip, too short to learn from, observed live: the adapter's log says what it would have learned from."""
+"""A real clip, too short to learn from, observed live: the adapter's log tells what it would have learned from."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def server() -> Iterator[AdapterServer]:
     server.close()
 
 
-def test_a_clip_that_is_too_short_does_not_end_in_silence(
+def test_a_clip_that_is_too_short_is_summed_up_in_the_log(
     real_data: Path, server: AdapterServer, tmp_path: Path
 ) -> None:
     (drive,) = (real_data / "kitti_raw" / "2011_09_26").glob("*_sync")
@@ -58,28 +58,28 @@ def test_a_clip_that_is_too_short_does_not_end_in_silence(
             sensors = [config.lidar.topic, camera.image, camera.info]
             play(bag, rate=0.5, clock=True, wait_for=sensors, subscriber="adapter", wait_timeout=60.0)
             until(lambda: "observe: no frame is held out" in adapter.log, 60.0, "a round with what there is")
-            said = adapter.log
+            log_text = adapter.log
             assert adapter.end() == 0
         finally:
             adapter.end(signal.SIGKILL)
-    assert "observe: no sweep for 3 s" in said
-    account = re.search(r"(\d+) frames kept of (\d+) seen, (\d+) needed to learn from \(there are (\d+)\)", said)
-    assert account, said
+    assert "observe: no sweep for 3 s" in log_text
+    account = re.search(r"(\d+) frames kept of (\d+) seen, (\d+) needed to learn from \(there are (\d+)\)", log_text)
+    assert account, log_text
     kept, seen, needed, there = map(int, account.groups())
     assert 0 < kept == there < needed == config.adaptation.rounds.min_frames
     assert seen == SWEEPS
-    others = re.findall(r"(?:passed over|refused|not looked at): (.+)", said)
+    others = re.findall(r"(?:passed over|refused|not looked at): (.+)", log_text)
     assert kept + sum(int(part.split()[0]) for line in others for part in line.split(", ")) == seen, others
     labels = re.search(
-        r"observe: pseudo-labels on (\S+) % of the (\S+) points that a camera sees in (\d+) frames", said
+        r"observe: pseudo-labels on (\S+) % of the (\S+) points that a camera sees in (\d+) frames", log_text
     )
-    assert labels, said
+    assert labels, log_text
     assert 0 < float(labels.group(1)) <= 100
     assert int(labels.group(2).replace(",", "")) > 1000 * kept
     assert int(labels.group(3)) == kept
-    assert re.search(r"observe: of these labels: \w+ \S+ %", said)
-    assert "observe: no frame is held out" in said
+    assert re.search(r"observe: of these labels: \w+ \S+ %", log_text)
+    assert "observe: no frame is held out" in log_text
     assert "Traceback" not in adapter.log
-    at_the_end = adapter.log[len(said) :]
+    at_the_end = adapter.log[len(log_text) :]
     assert account.group() in at_the_end
     assert labels.group() in at_the_end
