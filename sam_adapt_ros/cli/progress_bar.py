@@ -69,7 +69,7 @@ class ProgressLines:
         self._title, self._console, self._every_s, self._clock = title, console, every_s, clock
         self._done = self._total = 0
         self._start = clock()
-        self._first: tuple[int, float] | None = None  # what was done, and when, at the first report
+        self._first: tuple[int, float] | None = None  # what was done, and when, at the first report of a count
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._print_repeatedly, name="progress", daemon=True)
 
@@ -88,7 +88,7 @@ class ProgressLines:
 
     def update(self, done: int, total: int) -> None:
         """A ``Progress``."""
-        if self._first is None:
+        if self._first is None or done < self._done:
             self._first = done, self._clock()
         self._done, self._total = done, total
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,10 +123,11 @@ class _Measurement:
         settings = self._settings
         with stages("rendering the unseen drive") as progress:
             bag = town_bag(settings.domain, settings.unseen_seed, settings.unseen_frames, progress)
-        self._unseen = self._frames(bag)
+        self._unseen = list(self._frames(bag))
         self._score("miou_source_unseen", self._source, "the source model", stages)
-        with stages("re-estimating BatchNorm statistics"):
-            frames = self._frames(self._bag, max(1, settings.frames // BATCHNORM_FRAMES))
+        with stages("re-estimating BatchNorm statistics") as progress:
+            places = evenly_spaced(settings.frames, BATCHNORM_FRAMES)
+            frames = track(self._frames(self._bag, places), progress, len(places))
             batchnorm = batchnorm_only(self._source, to_samples(frames, self._source), self._config)
         self._score("miou_normalization_only", batchnorm, "BatchNorm statistics alone", stages)
         self._score("miou_final", self._final, "the adapted weights", stages)
@@ -149,9 +150,9 @@ class _Measurement:
         with stages(f"scoring {title} on the unseen drive") as progress:
             self._scores[name] = evaluate(track(self._unseen, progress, len(self._unseen)), segmenter)
 
-    def _frames(self, bag: Path, every: int = 1) -> list[Frame]:
+    def _frames(self, bag: Path, places: set[int] | None = None) -> Iterator[Frame]:
         with BagReader(bag, self._config) as reader:
-            return [frame for place, frame in enumerate(reader.frames()) if place % every == 0]
+            yield from reader.frames(places)
 
     def _mark_events(self) -> None:
         """The gate's decisions and the rollbacks, at the frames after which they were reported."""

@@ -47,6 +47,15 @@ def test_lines_tell_what_is_done_and_how_long_it_takes(console: Console) -> None
     ]
 
 
+def test_a_count_that_starts_again_is_timed_again(console: Console) -> None:
+    clock = Clock()
+    with ProgressLines("rendering", console, every_s=1e6, clock=clock) as lines:
+        for clock.now, done in enumerate((90, 100, 0, 10)):
+            lines.update(done, 100)
+        lines.print_state()
+    assert printed(console)[1] == "rendering: 10/100 (10 %), 0:00:03 elapsed, 0:00:09 remaining"
+
+
 def test_work_that_reports_nothing_is_not_silent(console: Console) -> None:
     with ProgressLines("loading", console, every_s=0.001):
         while len(printed(console)) < 4:
