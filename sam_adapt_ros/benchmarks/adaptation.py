@@ -1,4 +1,4 @@
-"""What adaptation recovers of a domain shift, on unseen drives of the same domain: ``sam-adapt bench-adaptation``."""
+"""How much of a domain shift's loss adaptation recovers, on unseen drives of the domain: ``bench-adaptation``."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ logger = logging.getLogger(__name__)
 
 SHIFTS = ("night", "new_city", "other_lidar")
 VALIDATION_SEEDS, TEST_SEEDS = (60, 61, 62), (110, 111, 112)
-"""Recipes are chosen on the former and reported on the latter; the unseen drive's seed is 5 higher."""
+"""Recipes are chosen on the former and reported on the latter; the seed of the unseen drive is 5 higher."""
 ORACLE_SEEDS = (80, 81, 82)
 SOURCE_SEEDS = (1, 2)
-"""Of the labelled drives by day that mode ``with_source`` learns from; the source model knows them."""
+"""Of the labelled drives by day that mode ``with_source`` learns from; the source model was trained on them."""
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """frames, period: length of a drive and seconds between its frames. The rest: of the unseen drives and oracles."""
+    """Number of frames and seconds between them, of the drive, the unseen drive and the drives of the oracle."""
 
     frames: int = 60
     period: float = 0.3
@@ -50,16 +50,19 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Result:
-    """One shift and seed. Mean IoU of the fused prediction, all under the same fusion rule, on the unseen drive: over
-    the points that a camera sees, and (``all_points``) over all."""
+    """The result of one shift and seed.
+
+    miou_*: mean IoU of the fused prediction on the unseen drive, over the points that a camera sees; all_points: over
+    all points; by_branch: of each branch. All models use the same fusion rule.
+    """
 
     shift: str
     seed: int
     miou_source: float
-    miou_normalization_only: float
+    miou_batchnorm_only: float
     miou_final: float
     miou_oracle: float
-    miou_online: float  # on the drive itself, frame by frame, as published
+    miou_online: float  # of the published labels, on the drive itself
     all_points: dict[str, float]
     by_branch: dict[str, dict[str, float]]
     promotions: int
@@ -68,7 +71,7 @@ class Result:
 
     @property
     def recovered(self) -> float:
-        """(final - source) / (oracle - source); NaN where the shift costs nothing."""
+        """(final - source) / (oracle - source); NaN where the oracle is not better than the source."""
         return recovered(self.miou_source, self.miou_final, self.miou_oracle)
 
 
@@ -80,7 +83,10 @@ def bench_adaptation(
     output: Path | None = None,
     stages: Stages = no_stages,
 ) -> list[Result]:
-    """Adapts on a drive a shift and seed, and judges on unseen ones. output: a JSON file, rewritten after each."""
+    """Adapts on one drive per shift and seed, and evaluates on an unseen one.
+
+    output: a JSON file, rewritten after each drive.
+    """
     config = with_source_drives(config)
     results: list[Result] = []
     for shift in shifts:
@@ -94,7 +100,7 @@ def bench_adaptation(
 
 
 def with_source_drives(config: Config, frames: int = 60) -> Config:
-    """The configuration with drives by day as the source, where its mode needs one and it names none."""
+    """The configuration with drives by day as source bags, if its mode needs source bags and it has none."""
     adaptation = config.adaptation
     if adaptation.mode != "with_source" or adaptation.source.bags:
         return config
@@ -105,7 +111,7 @@ def with_source_drives(config: Config, frames: int = 60) -> Config:
 def measure(
     config: Config, shift: str, seed: int, oracle: Segmenter, protocol: Protocol, stages: Stages = no_stages
 ) -> Result:
-    """One drive learned from, frame by frame, and the weights that come of it on an unseen drive."""
+    """Adapts on one drive, frame by frame, and evaluates the weights on an unseen drive."""
     unseen = list(render(shift, seed + 5, protocol.unseen_frames, protocol.unseen_period))
     with tempfile.TemporaryDirectory(prefix="sam_adapt_") as folder:
         run = OnlineRun(config, Path(folder) / "store")
@@ -117,27 +123,27 @@ def measure(
         samples = reference_models.to_samples(run.adapter.buffer.training(), run.source)
         found = {
             "source": run.source,
-            "normalization_only": reference_models.batchnorm_only(run.source, samples, config),
+            "batchnorm_only": reference_models.batchnorm_only(run.source, samples, config),
             "final": run.segmenter,
             "oracle": oracle,
         }
-        judged: dict[str, Evaluation] = {}
+        scores: dict[str, Evaluation] = {}
         for name, segmenter in found.items():
             if name == "final" and segmenter is run.source:
-                judged[name] = judged["source"]
+                scores[name] = scores["source"]
                 continue
             with stages(f"{shift}, seed {seed}: scoring {name.replace('_', ' ')}") as progress:
-                judged[name] = evaluate(track(unseen, progress, len(unseen)), segmenter)
-    main = {f"miou_{name}": evaluation.miou(FUSED_SEEN) for name, evaluation in judged.items()}
+                scores[name] = evaluate(track(unseen, progress, len(unseen)), segmenter)
+    main = {f"miou_{name}": evaluation.miou(FUSED_SEEN) for name, evaluation in scores.items()}
     return Result(
         shift,
         seed,
         **main,
         miou_online=run.timeline.online.evaluation.miou(FUSED_SEEN),
-        all_points={name: evaluation.miou() for name, evaluation in judged.items()},
+        all_points={name: evaluation.miou() for name, evaluation in scores.items()},
         by_branch={
             name: {branch: evaluation.miou(branch) for branch in NETWORK_BRANCHES}
-            for name, evaluation in judged.items()
+            for name, evaluation in scores.items()
         },
         promotions=sum(bool(decision.promoted) for decision in run.decisions),
         rejections=sum(not decision.promoted for decision in run.decisions),
@@ -146,7 +152,7 @@ def measure(
 
 
 def train_oracle(config: Config, shift: str, protocol: Protocol, stages: Stages = no_stages) -> Segmenter:
-    """The source network trained on with true labels on other drives of the domain: what labels would give."""
+    """The source network, trained further with true labels on other drives of the domain: the upper bound."""
     source, config = load_segmenter(config)
     drives = [render(shift, seed, protocol.oracle_frames, protocol.oracle_period) for seed in ORACLE_SEEDS]
     with stages(f"{shift}: rendering the oracle's drives") as progress:
@@ -157,11 +163,12 @@ def train_oracle(config: Config, shift: str, protocol: Protocol, stages: Stages 
 
 
 def summarize(results: Sequence[Result]) -> dict[str, dict[str, float]]:
-    """Mean and standard deviation over seeds, by shift; of ``recovered``, over the seeds that lose anything to it.
+    """Mean and standard deviation over seeds, by shift; of ``recovered``, over the seeds with a loss.
 
-    recovered_of_means: what is recovered of the mean loss, which seeds that lose little have little part in.
+    recovered_of_means: the share of the mean loss that is recovered, in which seeds with a small loss have a small
+    weight.
     """
-    names = ("miou_source", "miou_normalization_only", "miou_final", "miou_oracle", "miou_online", "recovered")
+    names = ("miou_source", "miou_batchnorm_only", "miou_final", "miou_oracle", "miou_online", "recovered")
     table: dict[str, dict[str, float]] = {}
     for shift in dict.fromkeys(result.shift for result in results):
         rows = [result for result in results if result.shift == shift]
@@ -182,6 +189,7 @@ def summarize(results: Sequence[Result]) -> dict[str, dict[str, float]]:
 
 
 def write_results(results: Sequence[Result], config: Config, output: Path) -> None:
+    """Writes the results, their summary and the recipe as JSON."""
     rows = [{**asdict(result), "recovered": result.recovered} for result in results]
     facts = {"summary": summarize(results), "results": rows, "recipe": config.adaptation.model_dump(mode="json")}
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -189,20 +197,20 @@ def write_results(results: Sequence[Result], config: Config, output: Path) -> No
 
 
 def run(quick: bool = False) -> list[Figure]:
-    """The figures that docs/results.md states; minutes a shift and seed."""
+    """The figures of docs/results.md; takes minutes per shift and seed (quick: one seed and shorter drives)."""
     seeds = TEST_SEEDS[:1] if quick else TEST_SEEDS
     protocol = Protocol(frames=40, unseen_frames=12) if quick else Protocol()
     results = bench_adaptation(Config.load("town"), SHIFTS, seeds, protocol, Path("out/bench_adaptation.json"))
     figures = []
     for shift, row in summarize(results).items():
-        goal = ">= 0.5" if shift == "night" else ">= 0.3"
+        target = ">= 0.5" if shift == "night" else ">= 0.3"
         spread = f"+- {row['recovered_spread']:.2f} over {len(seeds)} seeds"
         figures += [
-            Figure(f"{shift}: recovered", row["recovered"], "", goal, spread),
+            Figure(f"{shift}: recovered", row["recovered"], "", target, spread),
             Figure(f"{shift}: worst change against the source", row["worst_change"], "mIoU", ">= -0.005"),
             Figure(
-                f"{shift}: gain over normalization alone",
-                row["miou_final"] - row["miou_normalization_only"],
+                f"{shift}: gain over BatchNorm re-estimation alone",
+                row["miou_final"] - row["miou_batchnorm_only"],
                 "mIoU",
                 "> 0",
             ),
@@ -212,6 +220,6 @@ def run(quick: bool = False) -> list[Figure]:
 
 def _line(result: Result) -> str:
     return (
-        f"source {result.miou_source:.3f}, normalization {result.miou_normalization_only:.3f}, "
+        f"source {result.miou_source:.3f}, BatchNorm only {result.miou_batchnorm_only:.3f}, "
         f"final {result.miou_final:.3f}, oracle {result.miou_oracle:.3f}, recovered {result.recovered:.2f}"
     )

@@ -1,4 +1,4 @@
-"""What converting and reading bags costs, on real frames."""
+"""CPU time of converting and reading bags, on real frames."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SAMPLE_INTERVAL_US = 500_000
 
 
 def run(quick: bool = False) -> list[Figure]:
-    """CPU time of conversion a megabyte of input, beyond start-up, and of reading a frame."""
+    """CPU time of conversion per megabyte of input, without the start-up, and of reading a frame."""
     data = real_data()
     if data is None:
         return []
@@ -53,13 +53,13 @@ def run(quick: bool = False) -> list[Figure]:
 def _conversion(
     name: str, convert: Callable[[int], Path], counts: tuple[int, int], megabytes_a_frame: float
 ) -> list[Figure]:
-    """The slope and the start-up, from a short and a long conversion; the best of three each."""
+    """CPU time per megabyte and start-up, from the best of three short and three long conversions."""
     few, many = counts
     short, long = (min(_cpu_seconds(lambda n=n: convert(n)) for _ in range(3)) for n in counts)  # type: ignore[misc]
     slope = (long - short) / ((many - few) * megabytes_a_frame)
     return [
-        Figure(f"convert {name}: CPU a megabyte", 1e3 * slope, "ms", _TARGET, "beyond start-up"),
-        Figure(f"convert {name}: start-up", short - slope * few * megabytes_a_frame, "s", note="CPU, a bag"),
+        Figure(f"convert {name}: CPU a megabyte", 1e3 * slope, "ms", _TARGET, "without the start-up"),
+        Figure(f"convert {name}: start-up", short - slope * few * megabytes_a_frame, "s", note="CPU time per bag"),
     ]
 
 
@@ -80,12 +80,12 @@ def _cpu_seconds(action: Callable[[], object]) -> float:
 
 
 def _size(folder: Path, *patterns: str) -> float:
-    """Megabytes."""
+    """Total size of the files that match, megabytes."""
     return sum(path.stat().st_size for pattern in patterns for path in folder.glob(pattern)) / 1e6
 
 
 def _repeat_keyframe(source: Path, target: Path, count: int) -> None:
-    """A scene of ``count`` keyframes, all of the same files."""
+    """Makes a nuScenes scene of ``count`` keyframes that share the files of one."""
     (target / "v1.0-mini").mkdir(parents=True)
     for folder in ("samples", "lidarseg"):
         (target / folder).symlink_to(source / folder)
@@ -110,7 +110,7 @@ def _repeat_keyframe(source: Path, target: Path, count: int) -> None:
 
 
 def _first_frames(drive: Path, target: Path, count: int) -> None:
-    """A drive of the first ``count`` frames of another."""
+    """Makes a KITTI drive of the first ``count`` frames of another."""
     target.mkdir(parents=True)
     for path in drive.parent.glob("calib_*.txt"):
         (target / path.name).symlink_to(path)

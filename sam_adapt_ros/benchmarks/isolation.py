@@ -1,4 +1,4 @@
-"""What learning costs the label stream: one live drive by night, first without learning, then with it."""
+"""Influence of learning on the latency of labels: one live drive by night, first without learning, then with it."""
 
 from __future__ import annotations
 
@@ -26,73 +26,71 @@ if TYPE_CHECKING:
 
 CORES = 2
 RATE = 0.5
-"""Of the recorded two frames a second: what two cores label while one of them learns."""
+"""Playback speed of the recorded two frames per second, which two cores can label while one of them learns."""
 WARM_UP = 5
-"""First frames, which do not count."""
+"""Number of first frames that do not count."""
 
 
 @dataclass(frozen=True)
-class Plan:
-    """A drive of ``frames``, the first ``idle`` of them without learning; what rounds are made of.
+class Protocol:
+    """A drive of ``frames`` frames, the first ``idle`` of them without learning, and the size of a round.
 
-    least: frames without and with learning, below which there is nothing to report.
+    min_frames: frames required both without and with learning.
     """
 
     frames: int = 360
     idle: int = 120
-    least: int = 60
+    min_frames: int = 60
     buffer: int = 40  # frames, a fifth of them held out
     new_frames: int = 10
     steps: int = 40
 
 
-# The shortest drive in which a round can be expected to end.
-QUICK = Plan(frames=60, idle=20, least=5, buffer=15, new_frames=3, steps=5)
+# Long enough for a round to end.
+QUICK = Protocol(frames=60, idle=20, min_frames=5, buffer=15, new_frames=3, steps=5)
 
 
 def run(quick: bool = False) -> list[Figure]:
-    """The nodes on two cores, as launched: the adapter has one thread. Frames come at 1 Hz, for 6 minutes (1 if quick).
+    """Runs the nodes on two cores as they are launched, with frames at 1 Hz, for 6 minutes (1 when quick).
 
-    The adapter is paused for the first part; from then on it learns as soon as it has new frames, and its gate lets
-    through almost everything, so that weights are exchanged. A frame's latency is from the moment its sweep is
-    published to its labels' arrival at another process; it counts as learning when a round is under way from before
-    the one to after the other.
+    The adapter is paused for the first part. Then it learns whenever it has new frames, and its gate promotes almost
+    everything, so that weights are swapped. The latency of a frame is the time from the publication of its sweep to
+    the arrival of its labels in another process; a frame counts as learning when a round runs for all of that time.
 
-    Raises SamAdaptError when too few frames were labelled without learning, or with it.
+    Raises:
+        SamAdaptError: too few frames were labelled without learning, or with it.
     """
-    plan = QUICK if quick else Plan()
+    protocol = QUICK if quick else Protocol()
     from sam_adapt_ros.nodes.tools.latency_probe import LatencyProbe
     from sam_adapt_ros.pipelines.live_bag import drive_live, keep_to_this_machine
 
-    bag = town_bag("night", 100, plan.frames)
+    bag = town_bag("night", 100, protocol.frames)
     keep_to_this_machine()
-    with _few_cores(), tempfile.TemporaryDirectory() as folder:
-        config = _config(plan, Path(folder) / "store")
-        with LatencyProbe(config.lidar.topic) as stopwatch:
-            schedule = _Schedule(stopwatch, plan.idle)
+    with _two_cores(), tempfile.TemporaryDirectory() as folder:
+        config = _config(protocol, Path(folder) / "store")
+        with LatencyProbe(config.lidar.topic) as probe:
+            schedule = _Schedule(probe, protocol.idle)
             recording = drive_live(
                 bag, config, Path(folder), rate=RATE, force=True, stages=lambda title: nullcontext(schedule)
             )
-    times = _Times(stopwatch, schedule.resumed_ns)
-    lost = {
-        stamp: sent for stamp, sent in stopwatch.sent.items() if Branch.FUSED not in recording.labels.get(stamp, {})
-    }
-    lost_in_swaps = recording.lost_in_swaps(stopwatch.sent)
-    return _figures(plan, times, lost, len(lost_in_swaps), recording.segmenter[-1][1], recording.adapter[-1][1])
+    times = _Times(probe, schedule.resumed_ns)
+    lost = {stamp: sent for stamp, sent in probe.sent.items() if Branch.FUSED not in recording.labels.get(stamp, {})}
+    lost_in_swaps = recording.lost_in_swaps(probe.sent)
+    return _figures(protocol, times, lost, len(lost_in_swaps), recording.segmenter[-1][1], recording.adapter[-1][1])
 
 
 def _figures(
-    plan: Plan, times: _Times, lost: dict[int, int], lost_in_swaps: int, segmenter: dict[str, Any], adapter: Any
+    protocol: Protocol, times: _Times, lost: dict[int, int], lost_in_swaps: int, segmenter: dict[str, Any], adapter: Any
 ) -> list[Figure]:
-    """lost: sweeps without labels and when they were published. segmenter, adapter: what they reported last."""
-    without, learning, onwards = times.without, times.learning, times.onwards
-    if min(len(without), len(learning)) < plan.least:
+    """lost: publication time by stamp of sweeps without labels. segmenter, adapter: their last reports."""
+    without, learning, after_start = times.without, times.learning, times.after_start
+    if min(len(without), len(learning)) < protocol.min_frames:
         raise SamAdaptError(
-            f"{plan.least} frames without learning and {plan.least} while learning expected, "
-            f"got {len(without)} and {len(learning)}"
+            f"isolation: {protocol.min_frames} labelled frames without learning and as many while learning expected, "
+            f"got {len(without)} and {len(learning)}; run it again on a machine with less other load"
         )
     p99, p99_learning = _p99(without), _p99(learning)
-    # The image is exposed after the sweep: this part of the latency nobody can lengthen or shorten.
+    # The image is taken after the sweep; this part of the latency does not depend on the nodes.
     wait = segmenter["latency_ms"]["wait"]["p50"]
     rounds = f"{adapter['promotions']} promotions, {adapter['rejections']} rejections, {adapter['rollbacks']} rollbacks"
     lost_learning = sum(times.phase(sent) in times.rounds for sent in lost.values())
@@ -104,12 +102,12 @@ def _figures(
         Figure("latency while learning, p99", p99_learning, "ms"),
         Figure("p99 while learning / without", p99_learning / p99, "", "<= 1.25", f"{wait:.0f} ms wait for the image"),
         Figure("p99 while learning / without, less the wait", (p99_learning - wait) / (p99 - wait), "", "<= 1.25"),
-        Figure("p99 since learning began / without", _p99(onwards) / p99, "", note="loading and swaps included"),
-        Figure("frames lost while learning", lost_learning, f"of {plan.frames}", "0", f"{others} at other times"),
-        Figure("frames lost by swaps", lost_in_swaps, f"of {plan.frames}", "0"),
+        Figure("p99 since learning began / without", _p99(after_start) / p99, "", note="loading and swaps included"),
+        Figure("frames lost while learning", lost_learning, f"of {protocol.frames}", "0", f"{others} at other times"),
+        Figure("frames lost by swaps", lost_in_swaps, f"of {protocol.frames}", "0"),
         Figure("hot swaps", segmenter["swaps"], "", ">= 1", rounds),
-        Figure("swap, max", segmenter["swap_ms"]["max"], "ms", "<= 2 ms", "of the inference thread's time"),
-        Figure("adapter's memory at the end", adapter["memory_mb"], "MB", note=f"{adapter['round']} rounds begun"),
+        Figure("swap, max", segmenter["swap_ms"]["max"], "ms", "<= 2 ms", "time of the inference thread"),
+        Figure("adapter's memory at the end", adapter["memory_mb"], "MB", note=f"{adapter['round']} rounds"),
     ]
 
 
@@ -117,32 +115,32 @@ def _p99(latencies: NDArray[np.float64]) -> float:
     return float(np.percentile(latencies, 99))
 
 
-def _config(plan: Plan, store: Path) -> Config:
-    """As shipped, but for small and frequent rounds, and a gate that only refuses what is worse than the source."""
+def _config(protocol: Protocol, store: Path) -> Config:
+    """The preset with small and frequent rounds, and a gate that rejects only weights worse than the source model."""
     gate = {
         "criteria": ["consistency"],
         "consistency_tolerance": 1.0,
         "pseudo_label_tolerance": 1.0,
         "min_pseudo_label_gain": 0.0,
     }
-    held_out = plan.buffer // 5
+    held_out = protocol.buffer // 5
     adaptation = {
         "store.folder": str(store),
-        "buffer.max_frames": plan.buffer,
-        "rounds.min_frames": (plan.buffer - held_out) // 2,
+        "buffer.max_frames": protocol.buffer,
+        "rounds.min_frames": (protocol.buffer - held_out) // 2,
         "rounds.min_held_out": max(1, held_out // 3),
-        "rounds.new_frames": plan.new_frames,
-        "self_training.steps": plan.steps,
+        "rounds.new_frames": protocol.new_frames,
+        "self_training.steps": protocol.steps,
         **{f"gate.{name}": value for name, value in gate.items()},
     }
     return Config.load("town", {f"adaptation.{name}": value for name, value in adaptation.items()})
 
 
 class _Schedule:
-    """Called with the frames labelled so far: pauses learning before the first, and ends the pause after ``idle``."""
+    """Progress callback that pauses learning before the first labelled frame and resumes it after ``idle`` frames."""
 
-    def __init__(self, stopwatch: LatencyProbe, idle: int) -> None:
-        self._stopwatch, self._idle = stopwatch, idle
+    def __init__(self, probe: LatencyProbe, idle: int) -> None:
+        self._probe, self._idle = probe, idle
         self._paused = False
         self.resumed_ns = 0
 
@@ -151,44 +149,44 @@ class _Schedule:
             return
         self._paused = not self._paused
         now = time.time_ns()
-        self._stopwatch.pause(self._paused)
+        self._probe.pause(self._paused)
         if not self._paused:
             self.resumed_ns = now
 
 
 class _Times:
-    """Latencies in ms: ``without`` learning, ``learning``, and of all frames since learning began (``onwards``)."""
+    """Latencies, ms: ``without`` learning, while ``learning``, and of all frames since its start (``after_start``)."""
 
-    def __init__(self, stopwatch: LatencyProbe, resumed_ns: int) -> None:
+    def __init__(self, probe: LatencyProbe, resumed_ns: int) -> None:
         from sam_adapt_ros.pipelines.live_bag import ROUND_PHASES
 
         self.rounds = ROUND_PHASES
-        self._phases = sorted(stopwatch.phases)
+        self._phases = sorted(probe.phases)
         self._reported = [when for when, _ in self._phases]
-        spans = [(sent, stopwatch.labelled.get(stamp)) for stamp, sent in sorted(stopwatch.sent.items())[WARM_UP:]]
-        whole = [(sent, came) for sent, came in spans if came is not None]
-        self.without = self._latencies([span for span in whole if span[1] <= resumed_ns])
-        self.onwards = self._latencies([span for span in whole if span[0] > resumed_ns])
-        self.learning = self._latencies([span for span in whole if self._learning(*span)])
+        spans = [(sent, probe.labelled.get(stamp)) for stamp, sent in sorted(probe.sent.items())[WARM_UP:]]
+        complete = [(sent, arrived) for sent, arrived in spans if arrived is not None]
+        self.without = self._latencies([span for span in complete if span[1] <= resumed_ns])
+        self.after_start = self._latencies([span for span in complete if span[0] > resumed_ns])
+        self.learning = self._latencies([span for span in complete if self._learning(*span)])
 
     def phase(self, when: int) -> str:
-        """What the adapter had reported last."""
+        """The phase that the adapter had reported last at a time."""
         place = bisect_right(self._reported, when)
         return self._phases[place - 1][1] if place else ""
 
-    def _learning(self, sent: int, came: int) -> bool:
-        after = bisect_left(self._reported, came)
+    def _learning(self, sent: int, arrived: int) -> bool:
+        after = bisect_left(self._reported, arrived)
         reported_after = self._phases[after][1] if after < len(self._phases) else ""
         return self.phase(sent) in self.rounds and reported_after in self.rounds
 
     @staticmethod
     def _latencies(spans: list[tuple[int, int]]) -> NDArray[np.float64]:
-        return np.array([came - sent for sent, came in spans], np.float64) * 1e-6
+        return np.array([arrived - sent for sent, arrived in spans], np.float64) * 1e-6
 
 
 @contextmanager
-def _few_cores() -> Iterator[None]:
-    """Keeps this thread, and the processes and threads that it starts, to two cores."""
+def _two_cores() -> Iterator[None]:
+    """Restricts this thread, and the processes and threads that it starts, to two cores."""
     usable = os.sched_getaffinity(0)
     os.sched_setaffinity(0, sorted(usable)[:CORES])
     try:

@@ -1,11 +1,10 @@
-"""Masks: what weight-free generators cost, and LiDAR prompts against SAM's automatic grid. CPU times of one core."""
+"""Masks: CPU time of the weight-free generators; LiDAR prompts against SAM's automatic grid. One core."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Callable
-from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -16,6 +15,7 @@ from segment_anything import sam_model_registry
 from segment_anything.modeling import Sam
 
 from sam_adapt_ros.benchmarks import Figure, real_data
+from sam_adapt_ros.benchmarks.timing import cpu_milliseconds
 from sam_adapt_ros.config import MaskConfig, RegionsConfig, SamConfig, SamLidarConfig
 from sam_adapt_ros.datasets.kitti_raw import read_cameras
 from sam_adapt_ros.frame import CameraView
@@ -28,10 +28,9 @@ from sam_adapt_ros.masks.sam_lidar_prompts import LidarPromptedSam
 from sam_adapt_ros.masks.sam_model import SamEmbedding, SegmentAnything
 from sam_adapt_ros.simulation.drive import Drive
 
-T = TypeVar("T")
-
 
 def run(quick: bool = False) -> list[Figure]:
+    """quick: fewer repetitions and frames, and fewer prompts for SAM."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
@@ -49,7 +48,7 @@ def _weight_free(repeats: int) -> list[Figure]:
     image = _nuscenes_image()
     if image is not None:
         generator = ImageRegions(RegionsConfig())
-        seconds = _median(lambda: generator.segment(image), repeats)
+        seconds = 1e-3 * cpu_milliseconds(lambda: generator.segment(image), repeats)
         figures.append(
             Figure("masks: regions, 1600x900, three scales", seconds, "s", "<= 0.35 s", "nuScenes CAM_FRONT")
         )
@@ -58,9 +57,9 @@ def _weight_free(repeats: int) -> list[Figure]:
         view, points = kitti
         seen = SeenPoints.of(points, project(points, view))
         note = f"{len(points)} points, ground, two scales, ground split by image regions; {len(seen)} points seen"
-        # A new generator each time: an old one remembers the sweep.
-        seconds = _median(lambda: build(MaskConfig(generator="segments"))(view, seen), repeats)
-        figures.append(Figure("masks: segments, whole KITTI scan", 1000 * seconds, "ms", "<= 60 ms", note))
+        # A new generator for each call, since a generator keeps the segments of the last sweep.
+        milliseconds = cpu_milliseconds(lambda: build(MaskConfig(generator="segments"))(view, seen), repeats)
+        figures.append(Figure("masks: segments, whole KITTI scan", milliseconds, "ms", "<= 60 ms", note))
     return figures
 
 
@@ -87,12 +86,14 @@ def _kitti() -> tuple[CameraView, NDArray[np.float32]] | None:
     return view, np.ascontiguousarray(points)
 
 
-# Where prompts go ----------------------------------------------------------------------------------------------------
+# Prompt placement ---------------------------------------------------------------------------------------------------
 
 
 class _Oracle:
-    """A promptable model that answers with the true instance under the prompt, at SAM's resolution: with it, region
-    quality is equal whoever prompts, and what differs is where the prompts are."""
+    """A promptable model that returns the true instance under the prompt, at SAM's resolution.
+
+    With it the quality of the masks is the same for all prompts, so that only the placement of the prompts is compared.
+    """
 
     device = torch.device("cpu")
 
@@ -113,7 +114,7 @@ class _Oracle:
 
 
 def _prompt_placement(frames: int) -> list[Figure]:
-    """Share of points covered with the same decoder, thresholds and NMS: 128 LiDAR prompts, a grid of 1,024."""
+    """Share of points on some mask: 128 LiDAR prompts against a grid of 1,024, same decoder, thresholds and NMS."""
     thresholds = SamConfig()
     covered: dict[str, list[float]] = {"grid": [], "lidar": []}
     for domain in ("day", "night", "other_lidar", "new_city"):
@@ -128,7 +129,7 @@ def _prompt_placement(frames: int) -> list[Figure]:
             covered["lidar"].append(float(masks.membership.any(axis=0).mean()))
             covered["grid"].append(float(_grid(view.instances, seen).mean()))
     grid, lidar = np.mean(covered["grid"]), np.mean(covered["lidar"])
-    note = "town, four domains; a decoder that answers with the true instance at 256x256, so region quality is equal"
+    note = "town, four domains; the decoder returns the true instance at 256x256, so mask quality is the same"
     return [
         Figure("masks: points covered, grid of 1,024 prompts", 100 * float(grid), "%", "", note),
         Figure("masks: points covered, 128 LiDAR prompts", 100 * float(lidar), "%", f">= {100 * grid:.2f} %", note),
@@ -150,11 +151,11 @@ def _grid(instances: NDArray[np.uint16], seen: SeenPoints) -> NDArray[np.bool_]:
     return covered
 
 
-# What decoding costs -------------------------------------------------------------------------------------------------
+# Cost of decoding ----------------------------------------------------------------------------------------------------
 
 
 class _Stored(torch.nn.Module):
-    """The image encoder's place, giving the embedding that was computed once for everybody."""
+    """An image encoder that returns an embedding computed before, so that the encoder's time does not count."""
 
     def __init__(self, features: torch.Tensor, img_size: int) -> None:
         super().__init__()
@@ -165,10 +166,10 @@ class _Stored(torch.nn.Module):
 
 
 def _decoding(quick: bool) -> list[Figure]:
-    """The same randomly initialised vit_b, embedding and thresholds; encoder not counted.
+    """Time and memory of both generators with the same randomly initialised vit_b, embedding and thresholds.
 
-    What random weights mark means nothing (all of it has one box, so that suppression leaves one mask): what the masks
-    cover is measured with a decoder that knows the truth, by ``_prompt_placement``.
+    The masks of random weights have no meaning (all have the same box, so that suppression keeps one); the points that
+    masks reach are measured by ``_prompt_placement``.
     """
     view, seen = _street_view()
     side, prompts = (12, 18) if quick else (32, 128)
@@ -177,8 +178,8 @@ def _decoding(quick: bool) -> list[Figure]:
     automatic = AutomaticSam(sam, config)
     lidar = LidarPromptedSam(SegmentAnything(sam), config, SamLidarConfig(prompts=prompts))
     size = view.image.shape[:2]
-    _, my_seconds, my_bytes = _measured(lambda: lidar.prompt(embedding, size, seen))
-    _, their_seconds, their_bytes = _measured(lambda: automatic(view, seen))
+    lidar_seconds, lidar_bytes = _measured(lambda: lidar.prompt(embedding, size, seen))
+    grid_seconds, grid_bytes = _measured(lambda: automatic(view, seen))
     note = (
         f"vit_b, random weights, {size[1]}x{size[0]}, CPU, shared embedding; {side**2} grid prompts in batches of 64, "
         f"{prompts} LiDAR prompts in batches of 16; the same thresholds"
@@ -186,17 +187,17 @@ def _decoding(quick: bool) -> list[Figure]:
     if quick:
         note += "; quick: the published grid has 1,024 prompts, sam_lidar 128"
     return [
-        Figure("masks: sam, decoder and post-processing", their_seconds, "s", "", note),
-        Figure("masks: sam_lidar, decoder and post-processing", my_seconds, "s", "", note),
-        Figure("masks: sam / sam_lidar, time", their_seconds / my_seconds, "x", ">= 5 x", note),
-        Figure("masks: sam, peak memory", their_bytes / 2**20, "MiB", "", note),
-        Figure("masks: sam_lidar, peak memory", my_bytes / 2**20, "MiB", "", note),
-        Figure("masks: sam / sam_lidar, peak memory", their_bytes / my_bytes, "x", ">= 3 x", note),
+        Figure("masks: sam, decoder and post-processing", grid_seconds, "s", "", note),
+        Figure("masks: sam_lidar, decoder and post-processing", lidar_seconds, "s", "", note),
+        Figure("masks: sam / sam_lidar, time", grid_seconds / lidar_seconds, "x", ">= 5 x", note),
+        Figure("masks: sam, peak memory", grid_bytes / 2**20, "MiB", "", note),
+        Figure("masks: sam_lidar, peak memory", lidar_bytes / 2**20, "MiB", "", note),
+        Figure("masks: sam / sam_lidar, peak memory", grid_bytes / lidar_bytes, "x", ">= 3 x", note),
     ]
 
 
 def _street_view() -> tuple[CameraView, SeenPoints]:
-    """The town by day, its camera's image brought to 1600 pixels, as real cameras have."""
+    """A frame of the town by day, with its image enlarged to a width of 1600 pixels, as nuScenes has."""
     frame = Drive("day", 7, 6).frame(3)
     view = frame.views[0]
     height, width = view.image.shape[:2]
@@ -207,11 +208,11 @@ def _street_view() -> tuple[CameraView, SeenPoints]:
 
 
 def _calibrated_sam(view: CameraView, config: SamConfig) -> tuple[Sam, SamEmbedding]:
-    """A vit_b of random weights, made to pass thresholds as a trained one does, and the image's embedding.
+    """A vit_b with random weights whose masks pass the thresholds as a trained model's do, and the image's embedding.
 
-    Random decoders give faint checkerboards. Kernels of the upsampling are averaged, so that masks are as smooth as
-    real ones (run lengths cost what they cost in earnest), and offsets and gains are set so that half the candidates
-    of a few prompts pass the published predicted-IoU threshold, half the published stability threshold.
+    A random decoder gives faint checkerboard patterns. The kernels of its upsampling are averaged, so that masks are
+    smooth and their run lengths realistic. Offsets and gains are set so that half of the candidates of a few prompts
+    pass the published predicted-IoU threshold, and half the stability threshold.
     """
     torch.manual_seed(0)
     sam = sam_model_registry["vit_b"]().eval().requires_grad_(False)
@@ -237,23 +238,12 @@ def _calibrated_sam(view: CameraView, config: SamConfig) -> tuple[Sam, SamEmbedd
 
 
 def _stability(logits: torch.Tensor, offset: float) -> float:
-    """Median over masks."""
+    """Median of the stability score over masks."""
     return float(((logits > offset).sum((1, 2)) / (logits > -offset).sum((1, 2)).clamp(min=1)).median())
 
 
-def _median(function: Callable[[], object], repeats: int) -> float:
-    """Median CPU seconds of this thread."""
-    function()
-    seconds = []
-    for _ in range(repeats):
-        start = time.thread_time()
-        function()
-        seconds.append(time.thread_time() - start)
-    return float(np.median(seconds))
-
-
-def _measured(function: Callable[[], T]) -> tuple[T, float, int]:
-    """The result, CPU seconds of this thread, and the peak of resident memory above what was there before, bytes."""
+def _measured(function: Callable[[], object]) -> tuple[float, int]:
+    """CPU seconds of this thread, and the rise of resident memory to its peak, bytes."""
     process = psutil.Process()
     before = peak = process.memory_info().rss
     done = threading.Event()
@@ -267,9 +257,9 @@ def _measured(function: Callable[[], T]) -> tuple[T, float, int]:
     watcher.start()
     start = time.thread_time()
     try:
-        result = function()
+        function()
     finally:
         seconds = time.thread_time() - start
         done.set()
         watcher.join()
-    return result, seconds, peak - before
+    return seconds, peak - before

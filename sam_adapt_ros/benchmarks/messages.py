@@ -1,4 +1,4 @@
-"""What decoding, encoding and projection cost: one nuScenes sweep (34,688 points), six 1600 x 900 cameras."""
+"""CPU time of decoding, encoding, projection and synchronization: one nuScenes sweep and six 1600 x 900 cameras."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from sam_adapt_ros.benchmarks import Figure, real_data
+from sam_adapt_ros.benchmarks.timing import cpu_milliseconds
 from sam_adapt_ros.config import SyncConfig
 from sam_adapt_ros.frame import CameraView
 from sam_adapt_ros.geometry import (
@@ -27,7 +28,7 @@ _FORWARD = np.array([[0.0, -1, 0], [0, 0, -1], [1, 0, 0]])  # LiDAR axes (x forw
 
 
 def run(quick: bool = False) -> list[Figure]:
-    """Medians over many calls on one core."""
+    """Medians over 200 calls on one core (20 when quick)."""
     repeats = 20 if quick else 200
     points, note = _sweep()
     cloud = _cloud(points)
@@ -48,15 +49,11 @@ def run(quick: bool = False) -> list[Figure]:
         ("label cloud encode", "<= 3 ms", lambda: encode_labels(points, class_id, probability, colors)),
         ("projection into six cameras", "<= 6 ms", lambda: project_six(pinholes)),
         ("projection into six distorted cameras", "", lambda: project_six(lenses)),
-        (
-            "assignment to six cameras",
-            "<= 6 ms",
-            lambda: assign_cameras(project_six(pinholes), len(points)),
-        ),
+        ("assignment to six cameras", "<= 6 ms", lambda: assign_cameras(project_six(pinholes), len(points))),
         ("voxelization at 5 cm", "", lambda: voxelize(points, 0.05)),
         ("image decode, bgr8 1600x900", "", lambda: decode_image(image)),
     ]
-    figures = [Figure(name, _median_ms(call, repeats), "ms", target, note) for name, target, call in measured]
+    figures = [Figure(name, cpu_milliseconds(call, repeats), "ms", target, note) for name, target, call in measured]
     return [*figures, Figure("synchronizer, one sweep with six images", _synchronizer_ms(repeats), "ms")]
 
 
@@ -70,7 +67,7 @@ def _sweep() -> tuple[np.ndarray, str]:
 
 
 def _cloud(points: np.ndarray) -> SimpleNamespace:
-    """A PointCloud2 with nuScenes' fields."""
+    """The points as a PointCloud2 with the fields of nuScenes' clouds."""
     x, y, z = points.T
     zeros = np.zeros(len(points), np.float32)
     data = encode_cloud({"x": x, "y": y, "z": z, "intensity": zeros, "ring": zeros.astype(np.uint16)})
@@ -112,13 +109,3 @@ def _synchronizer_ms(sweeps: int) -> float:
     if len(matches) != sweeps:
         raise AssertionError(f"{len(matches)} of {sweeps} sweeps matched")
     return elapsed / sweeps * 1e3
-
-
-def _median_ms(call: Callable[[], object], repeats: int) -> float:
-    call()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return float(np.median(times)) * 1e3

@@ -1,4 +1,4 @@
-"""The segmenter node under a camera and a LiDAR of nuScenes's size, over real DDS between two processes."""
+"""The segmenter node with a camera and a LiDAR of nuScenes' size, over DDS between two processes."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from sam_adapt_ros.benchmarks.street import street
 from sam_adapt_ros.config import Config
 
 WIDTH, HEIGHT, POINTS, HZ = 1600, 900, 34_688, 5.0
-WARM_UP = 100  # frames after which memory has to stay where it is
+WARM_UP = 100  # frames after which memory must not grow
 
 
 def run(quick: bool = False) -> list[Figure]:
-    """1,000 frames at 5 Hz (150 when quick): overhead, losses, memory."""
+    """Overhead, lost frames and memory over 1,000 frames at 5 Hz (150 when quick)."""
     frames = 150 if quick else 1000
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
     os.environ["ROS_DOMAIN_ID"] = str(1 + secrets.randbelow(100))
@@ -40,7 +40,7 @@ def run(quick: bool = False) -> list[Figure]:
             ages = np.array(sensors.ages_ms)
     latency = report["latency_ms"]
     growth = 100.0 * (report["memory_mb"] / warm["memory_mb"] - 1.0)
-    note = f"model p50 {latency['model']['p50']:.0f} ms; arrival to publish less model"
+    note = f"model p50 {latency['model']['p50']:.0f} ms; from arrival to publishing, without the model"
     p50, p99 = latency["overhead"]["p50"], latency["overhead"]["p99"]
     return [
         Figure("node overhead, p50", p50, "ms", "<= 20 ms", note),
@@ -49,12 +49,17 @@ def run(quick: bool = False) -> list[Figure]:
         Figure("memory growth after warm-up", growth, "%", "<= 1 %", f"{report['memory_mb']:.0f} MB resident"),
         Figure("decode, p50", latency["decode"]["p50"], "ms", note="cloud, raw image, transforms"),
         Figure("publish, p50", latency["publish"]["p50"], "ms", note="encoding included"),
-        Figure("sensor's stamp to labels elsewhere, p50", float(np.median(ages)), "ms", note="two hops of DDS, model"),
+        Figure(
+            "sensor's stamp to labels in another process, p50",
+            float(np.median(ages)),
+            "ms",
+            note="two hops of DDS, model",
+        ),
     ]
 
 
 def _config(folder: Path) -> Config:
-    """One camera, whose calibration is written into the folder, and weights of a network that costs little."""
+    """A configuration with one camera, a calibration file and the weights of a small network in ``folder``."""
     from sam_adapt_ros.geometry import CameraModel, make_transform
     from sam_adapt_ros.messages import Calibration, CameraCalibration
 
@@ -76,7 +81,7 @@ def _config(folder: Path) -> Config:
 
 
 def _weights(folder: Path) -> Path:
-    """Of a network that any CPU runs at this rate: the node is measured, not the model (room ``segmentation``)."""
+    """Weights of a network that any CPU runs at this rate, since the node is measured here, not the model."""
     from sam_adapt_ros.config import load_architecture
     from sam_adapt_ros.segmentation import weights as weights_files
     from sam_adapt_ros.segmentation.network import Network

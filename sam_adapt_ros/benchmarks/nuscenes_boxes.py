@@ -1,8 +1,8 @@
-"""GAPP against direct propagation on a real sweep: a nuScenes keyframe's annotated boxes, seen by its six cameras.
+"""GAPP against direct propagation on a real sweep: annotated boxes of a nuScenes keyframe, seen by its six cameras.
 
-The mask of a box is the convex hull of its points' pixels, so whatever lies behind it in the image falls on it as well;
-the seeds are a random share of the box's points. Counted are the points that were no seeds: what is labelled outside
-the boxes is wrong, what is left without a label inside them is missed.
+The mask of a box is the convex hull of its points' pixels, so that points behind the box fall on it as well. The seed
+labels are a random share of the box's points. The remaining points are scored: a label outside the boxes is wrong, a
+point without a label inside them is missed.
 """
 
 from __future__ import annotations
@@ -26,15 +26,19 @@ from sam_adapt_ros.pseudo_labels import enhance
 CONFIG = EnhancementConfig(
     min_points=3, min_purity=0.8, min_representativity=0.05, radius_per_metre=0.05, min_radius=0.3, max_radius=2.0
 )
-"""What the published figures of this frame were measured with, whatever the defaults are."""
+"""The settings of the published figures of this frame, independent of the defaults."""
 BACKGROUND = 0
 
 
 @dataclass(frozen=True)
 class BoxesView:
-    """One camera's share: the points it sees (V, 3), their true class (V,), 0 where in no box, and the boxes' masks."""
+    """One camera's view.
 
-    index: NDArray[np.intp]  # (V,) rows of the sweep
+    index: (V,) rows of the sweep that it sees. points: (V, 3) metres. truth: (V,) class, 0 outside of all boxes.
+    membership: (M, V) and areas: (M,) of the boxes' masks.
+    """
+
+    index: NDArray[np.intp]
     points: NDArray[np.float32]
     truth: NDArray[np.uint8]
     membership: NDArray[np.bool_]
@@ -43,7 +47,7 @@ class BoxesView:
 
 @dataclass(frozen=True)
 class BoxesFrame:
-    """box: (N,) number of the box that a point lies in, -1 for none. truth: (N,) uint8 the box's category index."""
+    """box: (N,) number of the box that a point is in, -1 for none. truth: (N,) uint8 category index of that box."""
 
     box: NDArray[np.intp]
     truth: NDArray[np.uint8]
@@ -61,7 +65,7 @@ class BoxesFrame:
 
 
 def read(root: Path) -> BoxesFrame:
-    """The keyframe in nuScenes' own layout at ``root``: points, boxes and geometry from its tables."""
+    """Reads the keyframe at ``root``, in the layout of nuScenes: points, boxes and geometry."""
     (recording,) = read_recordings(root)
     calibration, T_map_odom = recording.calibration, recording.T_map_odom
     sweep = next(file for file in recording.files if file.sensor == LIDAR)
@@ -81,7 +85,7 @@ def read(root: Path) -> BoxesFrame:
 
 
 def measure(frame: BoxesFrame, config: EnhancementConfig, share: float = 0.3, seed: int = 0) -> LabelStatistics:
-    """What became of the points that were no seeds, summed over the cameras."""
+    """Statistics of the labels of the points that were not seeds, over all cameras."""
     labels = frame.seeds(share, seed)
     statistics = LabelStatistics(int(frame.truth.max()) + 1)
     for view in frame.views:
@@ -91,14 +95,14 @@ def measure(frame: BoxesFrame, config: EnhancementConfig, share: float = 0.3, se
 
 
 def precision_and_recall(statistics: LabelStatistics) -> tuple[float, float]:
-    """Rightly labelled points, as a share of the labelled ones, and of those in boxes."""
+    """Correctly labelled points as a share of the labelled points, and of the points in boxes."""
     confusion = statistics.confusion
     right = np.diagonal(confusion.matrix)[BACKGROUND + 1 :].sum()
     return float(right / max(1, confusion.matrix.sum())), float(right / confusion.counts[BACKGROUND + 1 :].sum())
 
 
 def _boxes(folder: Path, points: NDArray[np.float32], T_map_lidar: NDArray[np.float64]) -> tuple[NDArray, NDArray]:
-    """Box number and category index by point; of overlapping boxes the smaller one holds the point."""
+    """Box number and category index of every point; a point in several boxes belongs to the smallest."""
     category = {row["token"]: row["index"] for row in json.loads((folder / "category.json").read_text())}
     instance = {
         row["token"]: category[row["category_token"]] for row in json.loads((folder / "instance.json").read_text())

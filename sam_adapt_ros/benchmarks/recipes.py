@@ -37,8 +37,10 @@ KEYS = (FUSED_SEEN, Branch.FUSED, *NETWORK_BRANCHES)
 
 @dataclass(frozen=True)
 class Row:
-    """A student, or ``source``, on the unseen drive: mean IoU by modality. coverage, precision: of what it learned
-    from, over the points that a camera sees; 0 where it learned nothing."""
+    """The student of a recipe, or ``source``, on the unseen drive: mean IoU by modality.
+
+    coverage, precision: of its pseudo-labels, over the points that a camera sees; 0 for ``source``.
+    """
 
     recipe: str
     shift: str
@@ -57,16 +59,26 @@ def compare_recipes(
     output: Path | None = None,
     stages: Stages = no_stages,
 ) -> list[Row]:
-    """One round of learning a recipe, shift and seed, on the frames that the buffer keeps of a drive.
+    """Trains one student per recipe, shift and seed, on the frames that the buffer keeps of a drive.
 
-    config: of segmenter and buffer. recipes: configurations by name. output: a JSON file, rewritten after each.
-    The gate is left out, and all that is decided by held-out frames: temperature scaling, averages, and which
-    statistics the student starts from (here the re-estimated ones). They would hide what a recipe's labels are worth.
-    Raises ConfigError for a recipe that learns from the source's frames, which are left out, too.
+    The gate is left out, and so are the steps that held-out frames decide (temperature scaling, averages of weights,
+    and the choice of the BatchNorm statistics to start from: here the re-estimated ones), so that differences between
+    the students come from the recipes' labels.
+
+    Args:
+        config: of the segmenter and the buffer.
+        recipes: configurations by name.
+        output: a JSON file, rewritten after each student.
+
+    Raises:
+        ConfigError: a recipe learns from source frames, which are left out as well.
     """
     for name, settings in recipes.items():
         if settings.adaptation.mode == "with_source":
-            raise ConfigError(f"recipe {name}: mode source_free expected, got with_source")
+            raise ConfigError(
+                f"recipe {name}: adaptation.mode source_free expected, got with_source, which this comparison leaves "
+                "out; use sam-adapt bench-adaptation for it"
+            )
     source, config = load_segmenter(config)
     rows: list[Row] = []
     for shift, seed in product(shifts, seeds):
@@ -85,8 +97,8 @@ def compare_recipes(
                         source, recipe, buffer.training(), buffer.held_out(), progress
                     )
             with stages(f"{drive}: scoring {name}") as progress:
-                judged = evaluate(track(unseen, progress, len(unseen)), segmenter)
-            rows.append(Row(name, shift, seed, {key: judged.miou(key) for key in KEYS}, coverage, precision))
+                scores = evaluate(track(unseen, progress, len(unseen)), segmenter)
+            rows.append(Row(name, shift, seed, {key: scores.miou(key) for key in KEYS}, coverage, precision))
             logger.info("%s, %s: %s", drive, name, rows[-1].miou)
             if output is not None:
                 write_rows(rows, output)
@@ -96,7 +108,7 @@ def compare_recipes(
 def _student(
     source: Segmenter, config: Config, training: FrameSequence, held_out: FrameSequence, progress: Progress
 ) -> tuple[Segmenter, float, float]:
-    """The student of one round, with coverage and precision of its pseudo-labels over the seen points."""
+    """The student of one round, and coverage and precision of its pseudo-labels over the seen points."""
     adaptation = config.adaptation
     fusion, classes = FUSIONS[config.segmenter.fusion], len(source.taxonomy)
     generator = PseudoLabelGenerator(config.pseudo_labels, build(config.masks), fusion, classes)
@@ -113,8 +125,7 @@ def _student(
         labels = generator.densify(frame.views, each.seen, selection.labels).labels[each.sample.rows]
         found.add(labels, each.sample.labels, each.sample.camera >= 0)
         labelled.append(replace(each.sample, labels=labels))
-    normalized = networks[0]
-    run = SelfTraining(normalized, labelled, adaptation.self_training)
+    run = SelfTraining(networks[0], labelled, adaptation.self_training)
     while not run.finished:
         run.step()
         progress(run.done, adaptation.self_training.steps)

@@ -1,4 +1,4 @@
-"""Offline replay: how much of its time is not the model's."""
+"""Offline replay: rate, and the share of its time outside the model."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ DRIVE = Path("kitti_raw/2011_09_26/2011_09_26_drive_9001_sync")
 
 
 def run(quick: bool = False) -> list[Figure]:
+    """The best of three runs (one when quick)."""
     data = real_data()
     if data is None:
         return []

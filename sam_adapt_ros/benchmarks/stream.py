@@ -1,4 +1,4 @@
-"""What adaptation does in the long run: many drives one after the other, the return to the source's domain, memory."""
+"""Adaptation over long streams: many drives in a row, the return to the source domain, memory."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from sam_adapt_ros.simulation.drive import frames as render
 
 logger = logging.getLogger(__name__)
 
-_APART_M = 1000.0  # from one drive's town to the next one's
-_APART_NS = 60_000_000_000
-_NEXT_SEED = 100  # from one drive's to the next one's: no stream meets the unseen drives, or another's
-_UNSEEN_SEED = 5
+_APART_M = 1000.0  # between the positions of successive drives
+_APART_NS = 60_000_000_000  # between the stamps of successive drives
+_NEXT_SEED = 100  # between the seeds of successive drives, so that no stream has an unseen drive's or another's
+_UNSEEN_SEED = 5  # from a stream's seed to its unseen drive's
 
 
 class Leg(NamedTuple):
@@ -41,7 +41,7 @@ class Leg(NamedTuple):
 
 @dataclass(frozen=True)
 class StreamProtocol:
-    """frames, period: length of each drive and seconds between its frames. drives: of the long stream."""
+    """Frames of each drive and seconds between them; number of drives of the long stream; the unseen drives' length."""
 
     frames: int = 60
     period: float = 0.3
@@ -54,8 +54,8 @@ class StreamProtocol:
 class StreamResult:
     """Mean IoU of the fused prediction over the points that a camera sees, on unseen drives, by domain.
 
-    source: of the model as shipped. after: of the weights in use at the end of each leg.
-    decisions: number of the leg, cause, what was promoted ("" for nothing) and why.
+    source: of the source model. after: of the weights in use at the end of each leg.
+    decisions: number of the leg, cause, name of the promoted weights ("" for none) and reason.
     """
 
     legs: list[Leg]
@@ -64,14 +64,14 @@ class StreamResult:
     decisions: list[dict[str, Any]] = field(default_factory=list)
 
     def change(self, domain: str) -> float:
-        """Of the last weights against the source."""
+        """Mean IoU of the last weights less that of the source model."""
         return self.after[domain][-1] - self.source[domain]
 
 
 def join(drives: Iterable[Iterable[Frame]]) -> Iterator[tuple[int, Frame]]:
-    """Drives as one stream: each frame with the number of its drive, its odometry and stamp far from the others'.
+    """Joins drives to one stream; yields each frame with the number of its drive.
 
-    All drives through the town begin at the same place and time; in one stream they would lie upon each other.
+    All drives begin at the same position and stamp, so those of later drives are shifted to keep them apart.
     """
     for number, drive in enumerate(drives):
         for frame in drive:
@@ -90,20 +90,20 @@ def drive_through(
     drives: Iterable[Iterable[Frame]],
     unseen: dict[str, list[Frame]],
 ) -> StreamResult:
-    """Adapts along the drives, and scores the weights in use at the end of each on unseen drives by domain."""
-    judged: dict[str, dict[str, float]] = {}
+    """Adapts along the drives; evaluates the weights in use at the end of each on the unseen drive of each domain."""
+    scores: dict[str, dict[str, float]] = {}
 
-    def judge(segmenter: Segmenter) -> dict[str, float]:
-        if segmenter.version not in judged:
-            judged[segmenter.version] = {
+    def score(segmenter: Segmenter) -> dict[str, float]:
+        if segmenter.version not in scores:
+            scores[segmenter.version] = {
                 domain: evaluate(frames, segmenter).miou(FUSED_SEEN) for domain, frames in unseen.items()
             }
-        return judged[segmenter.version]
+        return scores[segmenter.version]
 
-    result = StreamResult(list(legs), judge(run.source), {domain: [] for domain in unseen})
+    result = StreamResult(list(legs), score(run.source), {domain: [] for domain in unseen})
 
-    def settle(leg: int) -> None:
-        for domain, miou in judge(run.segmenter).items():
+    def end_leg(leg: int) -> None:
+        for domain, miou in score(run.segmenter).items():
             result.after[domain].append(miou)
         logger.info(
             "%s, seed %d: %s", *legs[leg], {domain: round(miou[-1], 4) for domain, miou in result.after.items()}
@@ -112,24 +112,24 @@ def drive_through(
     def learn(leg: int, *, at_end: bool = False) -> None:
         known = len(run.decisions)
         run.learn(at_end=at_end)
-        result.decisions.extend(_told(leg, decision) for decision in run.decisions[known:])
+        result.decisions.extend(_decision_row(leg, decision) for decision in run.decisions[known:])
 
     leg = 0
     for number, frame in join(drives):
         if number != leg:
-            settle(leg)
+            end_leg(leg)
             leg = number
         run.label(frame)
         learn(leg)
     learn(leg, at_end=True)
-    settle(leg)
+    end_leg(leg)
     return result
 
 
 def long_stream(
     config: Config, shift: str, seed: int, protocol: StreamProtocol = StreamProtocol(), progress: Progress = no_progress
 ) -> StreamResult:
-    """Many drives through towns of one domain: what was learned of the first must not be lost on the others."""
+    """Many drives of one domain: what was learned on the first must not be lost on the others."""
     legs = [Leg(shift, seed + number * _NEXT_SEED) for number in range(protocol.drives)]
     return _through_the_town(config, legs, [Leg(shift, seed + _UNSEEN_SEED)], protocol, progress)
 
@@ -145,19 +145,19 @@ def return_to_day(
 
 @dataclass(frozen=True)
 class MemoryResult:
-    """Resident memory of the process after each round, and what the buffer takes of it, in megabytes."""
+    """Resident memory of the process after each round, and the buffer's share of it, in megabytes."""
 
     resident: list[float]
     buffer: list[float]
 
     @property
     def growth(self) -> float:
-        """From the third round, when everything has been loaded once, to the last."""
+        """Growth from the third round, when everything is loaded, to the last."""
         return self.resident[-1] - self.resident[min(2, len(self.resident) - 1)]
 
 
 def memory(run: OnlineRun, frames: Iterable[Frame], rounds: int = 20, every: int = 4) -> MemoryResult:
-    """Rounds of learning, ``every`` few frames, until there were so many or the frames end."""
+    """Runs a round every ``every`` frames, up to ``rounds`` rounds or the end of the frames."""
     result = MemoryResult([], [])
     for place, frame in enumerate(frames):
         run.label(frame)
@@ -174,7 +174,7 @@ def memory(run: OnlineRun, frames: Iterable[Frame], rounds: int = 20, every: int
 
 
 def resident_megabytes() -> float:
-    """Of this process (Linux)."""
+    """Resident memory of this process (Linux)."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
@@ -182,7 +182,7 @@ def resident_megabytes() -> float:
 def memory_in_town(
     config: Config, seed: int, rounds: int = 20, every: int = 4, progress: Progress = no_progress
 ) -> MemoryResult:
-    """By night; as many frames as it takes, with a buffer that is full after the first rounds."""
+    """Memory over rounds by night, with a small buffer that is full after the first rounds."""
     small = {
         "adaptation.buffer.max_frames": 40,
         "adaptation.rounds.min_frames": 16,
@@ -207,7 +207,10 @@ def bench_streams(
     output: Path | None = None,
     stages: Stages = no_stages,
 ) -> dict[str, Any]:
-    """The named measurements; output: a JSON file, rewritten after each. Raises ConfigError for an unknown name."""
+    """Runs the named measurements. Raises ConfigError for an unknown name.
+
+    output: a JSON file, rewritten after each measurement.
+    """
     unknown = sorted(set(names) - set(STREAMS))
     if unknown:
         raise ConfigError(f"streams: some of {', '.join(STREAMS)} expected, got {', '.join(unknown)}")
@@ -240,19 +243,19 @@ def bench_streams(
 
 
 def figures(found: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """What was measured, the value and the goal, for a table."""
+    """Rows of a table: name, value and target."""
     rows = []
     for row in found.get("long", ()):
         miou = row["after"][row["shift"]]
         name = f"{len(miou)} drives, {row['shift']}, seed {row['seed']}"
-        value = f"{row['change']:+.4f} (first {miou[0]:.4f}, last {miou[-1]:.4f}, least {min(miou):.4f})"
+        value = f"{row['change']:+.4f} (first {miou[0]:.4f}, last {miou[-1]:.4f}, lowest {min(miou):.4f})"
         rows.append((f"{name}: last against first", value, ">= 0"))
     for row in found.get("return", ()):
         day, night = row["after"]["day"], row["after"]["night"]
         value = f"{row['change']:+.4f} ({day[-1]:.4f}; after the night {day[1]:.4f})"
         rows.append((f"day, night, day, seed {row['seed']}: day against the source", value, "within 0.01"))
         gained = night[1] - row["source"]["night"]
-        rows.append((f"day, night, day, seed {row['seed']}: night, when there", f"{gained:+.4f}", "> 0"))
+        rows.append((f"day, night, day, seed {row['seed']}: night, at its end", f"{gained:+.4f}", "> 0"))
     for row in found.get("memory", ()):
         name = f"memory, round 3 to {len(row['resident'])}, seed {row['seed']}"
         rows.append((name, f"{row['growth']:+.1f} MB of {row['resident'][-1]:.0f}", "flat"))
@@ -278,7 +281,7 @@ def _through_the_town(
         return drive_through(run, legs, drives, held)
 
 
-def _told(leg: int, decision: Decision) -> dict[str, Any]:
+def _decision_row(leg: int, decision: Decision) -> dict[str, Any]:
     facts = {name: decision.facts.get(name) for name in ("cause", "frames")}
     return {"leg": leg, "promoted": decision.promoted, "reason": decision.reason, **facts}
 

@@ -1,4 +1,4 @@
-"""A ray-cast street for timing pseudo-labels: a spinning LiDAR above a camera, so that masks suffer true parallax."""
+"""A ray-cast street for timing pseudo-labels; the LiDAR is above the camera, so that masks show real parallax."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ GROUND, CAR, WALL, POLE = range(4)
 
 @dataclass(frozen=True)
 class Street:
-    """What ``enhance`` takes, and what is true.
+    """Input of ``enhance``, and the true classes.
 
-    points: (N, 3) float32 metres, LiDAR frame (x forward, z up), those that the camera's image covers.
-    labels: (N,) uint8 patchy, slightly wrong pseudo-labels; truth: (N,) uint8.
-    membership: (M, N) bool, areas: (M,) pixels: instances as the camera sees them, and nested pieces of them.
+    points: (N, 3) float32 metres, LiDAR frame (x forward, z up): those inside the camera's image.
+    labels: (N,) uint8 pseudo-labels with gaps and a few errors. truth: (N,) uint8.
+    membership: (M, N) bool, areas: (M,) pixels: masks of the instances in the image, and of nested parts of them.
     """
 
     points: NDArray[np.float32]
@@ -33,7 +33,7 @@ class Street:
 
 
 def street(points: int, masks: int, seed: int = 0, beams: int = 64, coverage: float = 0.6) -> Street:
-    """A frame with that many points and masks."""
+    """A frame with that many points and masks. coverage: share of the points with a label."""
     rng = np.random.default_rng(seed)
     boxes, classes = _boxes(rng)
     hits, instance = _sweep(points, beams, boxes, rng)
@@ -47,7 +47,7 @@ def street(points: int, masks: int, seed: int = 0, beams: int = 64, coverage: fl
 
 
 def occlusion(points: int, seed: int = 0, beams: int = 64) -> tuple[NDArray[np.float32], CameraView, NDArray[np.bool_]]:
-    """(N, 3) points of a street, the camera below the LiDAR, and (N,) bool: something hides the point from it."""
+    """(N, 3) points of a street, the camera below the LiDAR, and (N,) bool: whether the point is hidden from it."""
     rng = np.random.default_rng(seed)
     boxes, _ = _boxes(rng)
     hits, _ = _sweep(points, beams, boxes, rng)
@@ -85,7 +85,7 @@ def _boxes(rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.in
 
 
 def _cast(origin: NDArray, directions: NDArray, boxes: NDArray) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Distance along each ray to what it meets first (inf: nothing), and the box met (-1: the ground)."""
+    """Distance along each ray to its first hit (inf: none), and the number of the box hit (-1: the ground)."""
     with np.errstate(divide="ignore", invalid="ignore"):
         distance = np.where(directions[:, 2] < 0, (-1.9 - origin[2]) / directions[:, 2], np.inf)
         instance = np.full(len(directions), -1)
@@ -98,7 +98,7 @@ def _cast(origin: NDArray, directions: NDArray, boxes: NDArray) -> tuple[NDArray
 
 
 def _sweep(points: int, beams: int, boxes: NDArray, rng: np.random.Generator) -> tuple[NDArray, NDArray]:
-    """The points of a sweep that fall into the image, thinned to the number asked for."""
+    """``points`` points of a sweep that fall into the image, and the number of the box that each is on."""
     columns = int(points / beams * 1.4) + 32
     while True:
         grid = np.meshgrid(np.linspace(0.75, -0.75, columns), np.radians(np.linspace(2, -24.8, beams)))
@@ -126,13 +126,13 @@ def _pixels(points: NDArray) -> tuple[NDArray, NDArray, NDArray]:
 
 
 def _smooth_noise(points: NDArray, rng: np.random.Generator) -> NDArray[np.float64]:
-    """A random field over space, patchy at the scale of metres, with salt and pepper on it."""
+    """(N,) random field that varies over metres, plus white noise."""
     waves = rng.normal(0, 0.8, (12, 3))
     return np.cos(points @ waves.T + rng.uniform(0, 6.3, 12)).sum(1) + rng.normal(0, 1.0, len(points))
 
 
 def _masks(points: NDArray, boxes: NDArray, count: int) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """Instances seen by the camera at half resolution, then pieces of them on finer and finer tiles of the image."""
+    """Masks of the instances in the image at half resolution, then of their parts on finer and finer tiles."""
     height, width = HEIGHT // 2, WIDTH // 2
     v, u = np.mgrid[0:height, 0:width].reshape(2, -1) * 2.0 + 0.5
     directions = np.stack([np.ones(len(u)), (WIDTH / 2 - u) / FOCAL, (HEIGHT / 2 - v) / FOCAL], 1)

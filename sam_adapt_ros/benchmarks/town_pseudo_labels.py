@@ -1,4 +1,4 @@
-"""Pseudo-labels on drives through the town that nothing was chosen on: what masks, MLA and GAPP add to selection."""
+"""Quality of pseudo-labels on test drives through the town: what masks, MLA and GAPP add to selection."""
 
 from __future__ import annotations
 
@@ -12,24 +12,25 @@ from sam_adapt_ros.pipelines.simulated_drives import town_drives
 
 DOMAINS = ("night", "new_city", "other_lidar")
 SEEDS, FRAMES = (110, 111, 112), 30
-"""Test drives. Defaults were chosen on seeds 60 to 62."""
+"""Of the test drives; the defaults were chosen on seeds 60 to 62."""
 STRICT = {"pseudo_labels.selection.quantile": 0.8, "pseudo_labels.selection.cap": 0.995}
-"""Fewer seeds, to which masks have more to add. The published thresholds (the median, 0.9) were made for the mean of
-the branches; the product of experts is surer of itself, so that 0.9 lets nearly everything pass."""
+"""Fewer selected labels, to which masks can add more. The published thresholds (the median, at most 0.9) belong to the
+mean of the branches' probabilities; the product of experts is more confident, and nearly all of it passes 0.9."""
 SELECTIONS = {"as configured": {}, "strict selection": STRICT}
 
 
-class Goal(NamedTuple):
-    """What MLA + GAPP should reach with a generator's masks, against selection alone."""
+class Target(NamedTuple):
+    """Targets of MLA + GAPP with a generator's masks, against selection alone."""
 
     coverage_gain: float
     precision_loss: float  # points
 
 
-GOALS = {"segments": Goal(1.15, 1.5), "instances": Goal(1.3, 0.5)}
+TARGETS = {"segments": Target(1.15, 1.5), "instances": Target(1.3, 0.5)}
 
 
 def run(quick: bool = False) -> list[Figure]:
+    """quick: one seed and 6 frames a drive."""
     drives = town_drives(DOMAINS, SEEDS[:1] if quick else SEEDS, 6 if quick else FRAMES)
     figures: list[Figure] = []
     for selection, overrides in SELECTIONS.items():
@@ -38,7 +39,7 @@ def run(quick: bool = False) -> list[Figure]:
         figures += [
             figure
             for domain in result.groups
-            for generator in GOALS
+            for generator in TARGETS
             for figure in _figures(result, domain, generator, selection)
         ]
     return figures
@@ -49,7 +50,7 @@ def _figures(result: Ablation, domain: str, generator: str, selected: str) -> li
     gapp = result.find(domain, "+ MLA + GAPP" if default else f"GAPP, {generator}")
     direct = result.find(domain, "+ MLA, direct" if default else f"direct, {generator}")
     selection = result.find(domain, "selection")
-    goal = GOALS[generator]
+    targets = TARGETS[generator]
     where = f"town, {domain}, {generator}, {selected}"
     note = (
         f"selection {_summary(selection)}, direct {_summary(direct)}, GAPP {_summary(gapp)} (coverage / precision, %)"
@@ -59,14 +60,14 @@ def _figures(result: Ablation, domain: str, generator: str, selected: str) -> li
             f"{where}: coverage of MLA + GAPP over selection's",
             gapp.estimates["coverage_gain"].value,
             "x",
-            f">= {goal.coverage_gain} x",
+            f">= {targets.coverage_gain} x",
             note,
         ),
         Figure(
             f"{where}: precision of MLA + GAPP less selection's",
             100 * gapp.estimates["precision_change"].value,
             "points",
-            f">= -{goal.precision_loss} points",
+            f">= -{targets.precision_loss} points",
             _interval(gapp),
         ),
         Figure(
@@ -76,14 +77,14 @@ def _figures(result: Ablation, domain: str, generator: str, selected: str) -> li
             "> 0 points",
         ),
     ]
-    astray, by_direct = (part.estimates["parallax_precision"].value for part in (gapp, direct))
-    if not math.isnan(astray):
-        # Clusters of points are no masks of an image: parallax puts little on them.
+    with_gapp, with_direct = (part.estimates["parallax_precision"].value for part in (gapp, direct))
+    if not math.isnan(with_gapp):
+        # Clusters of points are not masks of an image, and parallax has little effect on them.
         target = ">= 2 x" if generator == "instances" else ""
         share = f"{100 * gapp.parallax_share:.1f} % of the points"
-        text = f"GAPP {100 * astray:.0f} %, direct {100 * by_direct:.0f} %; {share}"
+        text = f"GAPP {100 * with_gapp:.0f} %, direct {100 * with_direct:.0f} %; {share}"
         figures.append(
-            Figure(f"{where}: precision on parallax only, GAPP over direct", astray / by_direct, "x", target, text)
+            Figure(f"{where}: precision on parallax only, GAPP over direct", with_gapp / with_direct, "x", target, text)
         )
     return figures
 

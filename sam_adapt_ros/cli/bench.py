@@ -90,7 +90,7 @@ def bench_adaptation(
     output = output or Path("out/bench_adaptation.json")
     chosen = adaptation.Protocol(frames=frames)
     results = adaptation.bench_adaptation(settings, _names(shifts), parse_seeds(seeds), chosen, output, progress_bar)
-    names = ("miou_source", "miou_normalization_only", "miou_final", "miou_oracle", "recovered")
+    names = ("miou_source", "miou_batchnorm_only", "miou_final", "miou_oracle", "recovered")
     worst = ("worst_change", "worst_change_all_points")
     table = Table("shift", *names, "of the means", "worst change", "of all points")
     for shift, row in adaptation.summarize(results).items():
@@ -135,7 +135,7 @@ def _bench_streams(config: Config, names: str, shifts: str, seeds: str, frames: 
     found = stream.bench_streams(
         config, _names(names), _names(shifts), parse_seeds(seeds), protocol, output, progress_bar
     )
-    table = Table("measured", "value", "goal")
+    table = Table("measured", "value", "target")
     for row in stream.figures(found):
         table.add_row(*row)
     console.print(table)

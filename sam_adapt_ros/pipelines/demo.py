@@ -129,7 +129,7 @@ class _Measurement:
             places = evenly_spaced(settings.frames, BATCHNORM_FRAMES)
             frames = track(self._frames(self._bag, places), progress, len(places))
             batchnorm = batchnorm_only(self._source, to_samples(frames, self._source), self._config)
-        self._score("miou_normalization_only", batchnorm, "BatchNorm statistics alone", stages)
+        self._score("miou_batchnorm_only", batchnorm, "BatchNorm statistics alone", stages)
         self._score("miou_final", self._final, "the adapted weights", stages)
         with stages("training the oracle with true labels") as progress:
             oracle = wait_for_oracle(progress)

@@ -17,7 +17,7 @@ DESCRIPTIONS = {
     "miou_source": "source model, on the drive",
     "miou_online": "published labels, on the drive",
     "miou_source_unseen": "source model, on the unseen drive",
-    "miou_normalization_only": "source model with BatchNorm statistics of the drive, on the unseen drive",
+    "miou_batchnorm_only": "source model with BatchNorm statistics of the drive, on the unseen drive",
     "miou_final": "weights in use at the end, on the unseen drive",
     "miou_oracle": "oracle, trained with true labels of the domain, on the unseen drive",
     "recovered": "(final - source) / (oracle - source), on the unseen drive",

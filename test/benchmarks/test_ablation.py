@@ -245,7 +245,7 @@ def test_without_truth_there_is_coverage_only(night_bag: Path, tmp_path: Path, m
 
 def test_no_bags_and_unknown_generators_are_refused(night_bag: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch)
-    with pytest.raises(BagError, match="no bags"):
+    with pytest.raises(BagError, match="at least one bag"):
         ablate({GROUP: []}, CONFIG)
     with pytest.raises(MaskError, match="unknown generator 'magic'"):
         ablate({GROUP: [night_bag]}, CONFIG, ["magic"])

@@ -60,7 +60,7 @@ def test_every_frame_is_accounted_for_while_it_learns(told: Path) -> None:
 
 def test_the_block_has_what_it_promises(told: Path) -> None:
     block = json.loads((told / "summary.json").read_text())["adaptation"]
-    names = {"source", "online", "source_unseen", "normalization_only", "final", "oracle"}
+    names = {"source", "online", "source_unseen", "batchnorm_only", "final", "oracle"}
     for values in (block, block["all_points"]):
         assert {name for name in values if name.startswith("miou_")} == {f"miou_{name}" for name in names}
         assert all(0 < values[f"miou_{name}"] < 1 for name in names)

@@ -1,4 +1,4 @@
-"""What each part of the pseudo-labels is worth: variants and sweeps, measured on drives with ground truth."""
+"""Ablation of the pseudo-labels: variants and threshold sweeps, measured on drives with ground truth."""
 
 from sam_adapt_ros.benchmarks.ablation.report import HEADER, table, write_report
 from sam_adapt_ros.benchmarks.ablation.run import Ablation, Result, ablate

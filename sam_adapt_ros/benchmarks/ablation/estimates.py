@@ -1,4 +1,4 @@
-"""Measured frames -> figures with confidence intervals."""
+"""Figures with confidence intervals from measured frames."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ RESAMPLES = 300
 CONFIDENCE = 0.95
 
 Pair = tuple[Measured, Measured]
-"""A variant, and selection alone, over the same frames."""
+"""Statistics of a variant and of selection alone, over the same frames."""
 METRICS: dict[str, Callable[[Pair], float]] = {
     "coverage": lambda pair: pair[0].seen.coverage,
     "precision": lambda pair: pair[0].seen.precision,
     "recall": lambda pair: pair[0].seen.recall,
-    # Against selection alone: how many times the coverage, how many points (of 1) of precision.
+    # Relative to selection alone: the ratio of the coverages, the difference of the precisions.
     "coverage_gain": lambda pair: _divide(pair[0].seen.coverage, pair[1].seen.coverage),
     "precision_change": lambda pair: pair[0].seen.precision - pair[1].seen.precision,
     "parallax_precision": lambda pair: math.nan if pair[0].parallax is None else pair[0].parallax.precision,
@@ -30,7 +30,7 @@ METRICS: dict[str, Callable[[Pair], float]] = {
 
 
 class Estimate(NamedTuple):
-    """A figure and its interval of 95 % confidence; NaN where it cannot be had."""
+    """A figure and its 95 % confidence interval; NaN where it is undefined."""
 
     value: float
     low: float
@@ -42,11 +42,14 @@ class Estimate(NamedTuple):
 
 
 def estimates(drives: Sequence[Sequence[Measured]], baseline: Sequence[Sequence[Measured]]) -> dict[str, Estimate]:
-    """By the names of ``METRICS``.
+    """The estimates of ``METRICS``, by name.
 
-    drives: a variant's frames, by drive; baseline: those of selection alone.
-    Several drives: mean over drives (each counts the same), interval by Student's t. A single one: its value, interval
-    by bootstrap over its frames, which follow one another, so that it says nothing about other drives.
+    Of several drives, the mean over drives with equal weight, and an interval by Student's t. Of a single drive, its
+    value, and an interval by bootstrap over its frames, which does not cover the variation between drives.
+
+    Args:
+        drives: a variant's frames, by drive.
+        baseline: the same frames with selection alone.
     """
     if len(drives) == 1 and len(drives[0]) > 1:
         pairs = _resampled(drives[0], baseline[0])
@@ -57,7 +60,7 @@ def estimates(drives: Sequence[Sequence[Measured]], baseline: Sequence[Sequence[
 
 
 def student(values: Sequence[float]) -> Estimate:
-    """Mean of independent values and its interval by Student's t; NaN values are left out."""
+    """Mean of independent values and its confidence interval by Student's t; NaN values are left out."""
     known = np.array([value for value in values if not math.isnan(value)])
     if not len(known):
         return Estimate(math.nan, math.nan, math.nan)
@@ -69,12 +72,12 @@ def student(values: Sequence[float]) -> Estimate:
 
 
 def total(frames: Sequence[Measured]) -> Measured:
-    """The counts of all frames together."""
+    """The summed counts of all frames."""
     return _weighted(frames, np.ones(len(frames), np.int64))
 
 
 def _resampled(mine: Sequence[Measured], theirs: Sequence[Measured]) -> list[Pair]:
-    """Pairs over frames drawn with replacement, the same frames for both; always the same draws."""
+    """Bootstrap samples: pairs over the same frames drawn with replacement, with a fixed seed."""
     count = len(mine)
     draws = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), RESAMPLES)
     return [(_weighted(mine, weights), _weighted(theirs, weights)) for weights in draws]

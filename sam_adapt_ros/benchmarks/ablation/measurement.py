@@ -1,4 +1,4 @@
-"""All variants on one frame after another. What they share (predictions, masks, selections) is made once a frame."""
+"""Runs all variants frame by frame; predictions, masks and selections are computed once and shared."""
 
 from __future__ import annotations
 
@@ -22,15 +22,18 @@ from sam_adapt_ros.pseudo_labels.selection import apply_thresholds
 
 
 class Measured(NamedTuple):
-    """One variant on one frame: over the points that a camera sees, and over those that only parallax puts on a mask
-    (None where true instances are not known)."""
+    """Label statistics of one variant on one frame.
+
+    seen: over the points that a camera sees. parallax: over the points that fall on a mask only by parallax; None
+    where true instances are unknown.
+    """
 
     seen: LabelStatistics
     parallax: LabelStatistics | None
 
 
 class Bench:
-    """Runs the variants on the frames of one drive; the thresholds of each selection are those of the whole drive."""
+    """Runs the variants on the frames of one drive; the thresholds of a selection are computed over the whole drive."""
 
     def __init__(
         self,
@@ -39,7 +42,7 @@ class Bench:
         visibility: VisibilityConfig,
         drive: BagPseudoLabels,
     ) -> None:
-        """generators: by the names that the variants use."""
+        """generators: by the names that ``Variant.generator`` uses."""
         self._variants = tuple(variants)
         self._generators = generators
         self._visibility = visibility
@@ -48,7 +51,7 @@ class Bench:
         self._thresholds = {each: drive.generator.thresholds(drive.voted, each) for each in selections}
 
     def labels(self, place: int, frame: Frame) -> list[NDArray[np.uint8]]:
-        """(N,) pseudo-labels by each variant. place: of the frame in the drive."""
+        """(N,) uint8 pseudo-labels of each variant. place: index of the frame in the drive."""
         prediction, voted = self._drive.predictions[place], self._drive.voted[place]
         selected = {
             each: prediction.to_frame(apply_thresholds(voted, thresholds), IGNORE)
@@ -58,13 +61,14 @@ class Bench:
         return [self._run(variant, selected[variant.selection], masks) for variant in self._variants]
 
     def measure(self, place: int, frame: Frame) -> list[Measured]:
-        """``labels``, counted, by each variant."""
+        """Statistics of ``labels``, of each variant."""
         prediction = self._drive.predictions[place]
         seen = prediction.to_frame(prediction.seen, False)
-        astray = parallax_points(frame) if frame.ground_truth is not None else None
+        parallax = parallax_points(frame) if frame.ground_truth is not None else None
         return [
             Measured(
-                self._count(labels, frame, seen), None if astray is None else self._count(labels, frame, astray & seen)
+                self._count(labels, frame, seen),
+                None if parallax is None else self._count(labels, frame, parallax & seen),
             )
             for labels in self.labels(place, frame)
         ]
@@ -73,8 +77,8 @@ class Bench:
         if variant.enhancement is None:
             return selected
         labels = selected.copy()
-        for seen, found in masks(variant.generator, variant.visible):
-            enhance_seen(labels, seen, found, variant.enhancement)
+        for seen, mask_set in masks(variant.generator, variant.visible):
+            enhance_seen(labels, seen, mask_set, variant.enhancement)
         return labels
 
     def _count(self, labels: NDArray[np.uint8], frame: Frame, among: NDArray[np.bool_]) -> LabelStatistics:
@@ -84,7 +88,7 @@ class Bench:
 
 
 class _Masks:
-    """A frame's masks, by generator and with or without hidden points; made when first asked for."""
+    """The masks of a frame by generator, with or without hidden points; computed on first use."""
 
     def __init__(
         self,
@@ -99,18 +103,18 @@ class _Masks:
         self._selected = selected
         self._projections: list[Projection] = [project(frame.points, view) for view in frame.views]
         self._seen: dict[bool, list[SeenPoints]] = {}
-        self._made: dict[tuple[str, bool], list[tuple[SeenPoints, MaskSet]]] = {}
+        self._computed: dict[tuple[str, bool], list[tuple[SeenPoints, MaskSet]]] = {}
 
     def __call__(self, generator: str, only_visible: bool) -> list[tuple[SeenPoints, MaskSet]]:
-        """One a view, in the order of the frame's views."""
+        """Seen points and masks per view, in the order of the frame's views."""
         key = generator, only_visible
-        if key not in self._made:
+        if key not in self._computed:
             make = self._generators[generator]
-            self._made[key] = [
+            self._computed[key] = [
                 (seen, make(view, seen, self._selected[seen.index]))
                 for view, seen in zip(self._frame.views, self._seen_points(only_visible), strict=True)
             ]
-        return self._made[key]
+        return self._computed[key]
 
     def _seen_points(self, only_visible: bool) -> list[SeenPoints]:
         if only_visible not in self._seen:

@@ -1,4 +1,4 @@
-"""Which points only parallax puts on a mask: the camera, from where it sits, shows something else at their pixel."""
+"""Points that fall on a mask only by parallax: the camera sees another object at their pixel."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from sam_adapt_ros.masks.mask_set import SeenPoints
 def parallax_points(frame: Frame) -> NDArray[np.bool_] | None:
     """(N,) bool: the points that fall on a pixel of another true instance than their own, in some view.
 
-    The LiDAR sits elsewhere than the camera and measures at another time, so it has points on surfaces that the image
-    does not show, and a mask of what the image does show takes them in. Pixels of no instance (0, the sky) are no mask.
-    Points at an outline, which rounding to a pixel puts on the neighbour, count too: a mask does the same to them.
-    None where the frame has no true instances of the points, or none of any view.
+    LiDAR and camera are mounted at different positions and measure at different times, so that the LiDAR has points on
+    surfaces that the image does not show, and they fall on the mask of the object in front. Pixels of no instance (0,
+    the sky) belong to no mask. Points at an outline that rounding moves to a neighbouring pixel count, since masks
+    treat them in the same way. None where the frame lacks true instances of the points or of all views.
     """
     views = [view for view in frame.views if view.instances is not None]
     if frame.instances is None or not views:
         return None
-    astray = np.zeros(len(frame.points), bool)
+    parallax = np.zeros(len(frame.points), bool)
     for view in views:
         assert view.instances is not None
         seen = SeenPoints.of(frame.points, project(frame.points, view))
         shown = view.instances[seen.pixels(*view.instances.shape)]
-        astray[seen.index] |= (shown != 0) & (shown != frame.instances[seen.index])
-    return astray
+        parallax[seen.index] |= (shown != 0) & (shown != frame.instances[seen.index])
+    return parallax

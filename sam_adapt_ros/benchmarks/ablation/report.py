@@ -37,7 +37,7 @@ def write_report(ablation: Ablation, output: Path) -> Path:
 
 
 def table(results: Sequence[Result]) -> list[tuple[str, ...]]:
-    """Rows below ``HEADER``, percent, of the variants that are no sweep's."""
+    """Rows for ``HEADER``, in percent, of the variants that belong to no sweep."""
     return [
         (
             result.variant.name,

@@ -1,4 +1,4 @@
-"""``ablate``: drives -> the figures of every variant."""
+"""Measures every variant on drives."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ INSTANCES = "instances"
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """One variant on one group of drives (a domain's seeds): the frames as they were counted, by drive."""
+    """One variant on one group of drives (the seeds of a domain): the measured frames by drive, and the estimates."""
 
     group: str
     variant: Variant
@@ -44,11 +44,11 @@ class Result:
 
     @property
     def parallax_share(self) -> float:
-        """Share of the points that a camera sees which only parallax puts on a mask; NaN where not known."""
+        """Share of the points seen by a camera that fall on a mask only by parallax; NaN where unknown."""
         totals = [total(frames) for frames in self.drives]
-        astray = sum(measured.parallax.points for measured in totals if measured.parallax is not None)
+        parallax = sum(measured.parallax.points for measured in totals if measured.parallax is not None)
         points = sum(measured.seen.points for measured in totals if measured.parallax is not None)
-        return astray / points if points else math.nan
+        return parallax / points if points else math.nan
 
 
 @dataclass(eq=False)
@@ -112,15 +112,22 @@ def ablate(
     swept: bool = True,
     stages: Stages = no_stages,
 ) -> Ablation:
-    """Measures every variant on bags, by group; the bags of a group are independent drives of one domain.
+    """Measures every variant on bags.
 
-    generators: mask generators to compare with the configured one; empty: ``regions``, and ``instances`` where the
-    bags have them. swept: whether every threshold is swept as well.
-    Raises BagError when there are no bags, or a bag without cameras; MaskError, WeightsError.
+    Args:
+        drives: bags by group; those of a group are independent drives of one domain.
+        generators: mask generators to compare with the configured one; empty: ``regions``, and ``instances`` where the
+            bags have them.
+        swept: whether to sweep every threshold as well.
+        stages: opens a progress display per step.
+
+    Raises:
+        BagError: no bags, or a bag without frames or cameras.
+        MaskError, WeightsError: as ``masks.build`` and ``load_segmenter``.
     """
     bags = [(group, bag) for group, paths in drives.items() for bag in paths]
     if not bags:
-        raise BagError("no bags to ablate on")
+        raise BagError("ablation: at least one bag expected, got none")
     segmenter, config = load_segmenter(config)
     names = _generators(config, generators, [bag for _, bag in bags])
     built = {name: build(config.masks.model_copy(update={"generator": name})) for name in names}
@@ -137,7 +144,7 @@ def ablate(
             frames = track(drive.frames(), progress, len(drive.selections))
             of_drive = [bench.measure(place, frame) for place, (frame, _) in enumerate(frames)]
         if not of_drive:
-            raise BagError(f"{bag}: no frames")
+            raise BagError(f"{bag}: no frames in the bag; check that it has sweeps and the configured topics")
         measured.setdefault(group, []).append(of_drive)
     facts = {
         "drives": {group: [str(bag) for bag in paths] for group, paths in drives.items()},

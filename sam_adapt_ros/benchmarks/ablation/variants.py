@@ -1,4 +1,4 @@
-"""What an ablation compares: one variant of the pseudo-labels a row, and sweeps of every threshold."""
+"""The variants of the pseudo-labels that an ablation compares, and the sweeps of every threshold."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sam_adapt_ros.config import EnhancementConfig, PseudoLabelConfig, SelectionConfig
 
 SELECTION = "selection"
-"""Name of the row that all others are compared with."""
+"""Name of the baseline variant: selection without masks."""
 
 ENHANCEMENT_SWEEPS: dict[str, tuple[float, ...]] = {
     "min_points": (1, 2, 3, 5, 10, 20),
@@ -31,8 +31,11 @@ _UNCONSTRAINED: dict[str, dict[str, float]] = {
 
 @dataclass(frozen=True)
 class Variant:
-    """One row. enhancement: None is selection alone. visible: hidden points are sorted out first, whatever is
-    configured. parameter, value: in a sweep, what is varied; ``name`` is then the line that the value belongs to."""
+    """One row of the table, or one value of a sweep.
+
+    enhancement: None for selection alone. generator: of the masks. visible: whether hidden points are excluded.
+    parameter, value: the varied threshold of a sweep; ``name`` is then the line of the plot.
+    """
 
     name: str
     selection: SelectionConfig
@@ -48,7 +51,7 @@ class Variant:
 
 
 def rows(config: PseudoLabelConfig, generators: Sequence[str]) -> list[Variant]:
-    """The rows of the table. generators: the configured one first; the others are rows of their own."""
+    """The rows of the table. generators: the configured one first; each other one adds two rows."""
     selection, full, first = config.selection, config.enhancement, generators[0]
     direct, gapp = (full.model_copy(update={"propagation": how}) for how in ("direct", "gapp"))
     always = config.visibility.enabled
@@ -79,7 +82,7 @@ def rows(config: PseudoLabelConfig, generators: Sequence[str]) -> list[Variant]:
 
 
 def sweeps(config: PseudoLabelConfig, generator: str) -> Iterator[Variant]:
-    """Every threshold, one at a time, the others as configured; those of selection also without masks."""
+    """Sweeps of every threshold, one at a time; those of selection also without masks."""
     full = config.enhancement
     always = config.visibility.enabled
     for parameter, values in ENHANCEMENT_SWEEPS.items():

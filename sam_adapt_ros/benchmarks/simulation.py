@@ -1,4 +1,4 @@
-"""Figures of the town: CPU time a frame, by domain."""
+"""CPU time of rendering a frame of the simulated town, by domain."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sam_adapt_ros.simulation import DOMAINS, Drive
 
 
 def run(quick: bool = False) -> list[Figure]:
-    """Median CPU time of rendering one frame (sweep, image, JPEG), and the number of points it has."""
+    """Median CPU time of one frame (sweep, image, JPEG), and its mean number of points."""
     figures = []
     for domain in DOMAINS:
         drive = Drive(domain, seed=3, frames=60)
@@ -23,7 +23,7 @@ def run(quick: bool = False) -> list[Figure]:
             seconds.append(time.process_time() - start)
             points.append(len(recording.sweep.points))
         figures.append(
-            Figure(f"town_{domain}_frame", float(np.median(seconds)), "s", "<= 0.15 s", "CPU time, one core")
+            Figure(f"town, {domain}: render a frame", float(np.median(seconds)), "s", "<= 0.15 s", "CPU time, one core")
         )
-        figures.append(Figure(f"town_{domain}_points", float(np.mean(points)), "points"))
+        figures.append(Figure(f"town, {domain}: points a sweep", float(np.mean(points)), "points"))
     return figures
