@@ -25,5 +25,5 @@ def run(quick: bool = False) -> list[Figure]:
         figures.append(
             Figure(f"town, {domain}: render a frame", float(np.median(seconds)), "s", "<= 0.15 s", "CPU time, one core")
         )
-        figures.append(Figure(f"town, {domain}: points a sweep", float(np.mean(points)), "points"))
+        figures.append(Figure(f"town, {domain}: points per sweep", float(np.mean(points)), "points"))
     return figures
