@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import runpy
-import statistics as stats
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from sam_adapt_ros.benchmarks import Figure, nuscenes_boxes, real_data
 from sam_adapt_ros.benchmarks.street import Street, occlusion, street
+from sam_adapt_ros.benchmarks.timing import cpu_milliseconds
 from sam_adapt_ros.config import EnhancementConfig, VisibilityConfig
 from sam_adapt_ros.geometry.projection import project
 from sam_adapt_ros.geometry.visibility import visible
@@ -37,17 +36,6 @@ def run(quick: bool = False) -> list[Figure]:
         _visibility(repetitions),
         *_boxes(2 if quick else 10),
     ]
-
-
-def cpu_milliseconds(call: Callable[[], object], repetitions: int) -> float:
-    """Median CPU time of this thread, which is what one core needs whatever else the machine does."""
-    call()
-    times = []
-    for _ in range(repetitions):
-        start = time.thread_time()
-        call()
-        times.append(time.thread_time() - start)
-    return 1e3 * stats.median(times)
 
 
 def time_enhance(scene: Street, repetitions: int, config: EnhancementConfig | None = None) -> float:

@@ -1,4 +1,4 @@
-"""What recipes are worth on the same frames, before any gate: the ablation that the default recipe rests on."""
+"""Comparison of recipes on the same frames, without a gate; the default recipe was chosen by it."""
 
 from __future__ import annotations
 

@@ -85,8 +85,9 @@ def _resampled(mine: Sequence[Measured], theirs: Sequence[Measured]) -> list[Pai
 
 def _weighted(frames: Sequence[Measured], weights: NDArray[np.int64]) -> Measured:
     seen = _sum([frame.seen for frame in frames], weights)
-    astray = [frame.parallax for frame in frames]
-    known = [(part, weight) for part, weight in zip(astray, weights, strict=True) if part is not None]
+    known = [
+        (frame.parallax, weight) for frame, weight in zip(frames, weights, strict=True) if frame.parallax is not None
+    ]
     parallax = _sum([part for part, _ in known], np.array([weight for _, weight in known])) if known else None
     return Measured(seen, parallax)
 

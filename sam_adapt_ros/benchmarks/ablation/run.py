@@ -167,13 +167,10 @@ def _results(group: str, variants: Sequence[Variant], drives: Sequence[Sequence[
     ]
 
 
-def _generators(config: Config, asked: Sequence[str], bags: Sequence[Path]) -> list[str]:
+def _generators(config: Config, others: Sequence[str], bags: Sequence[Path]) -> list[str]:
     """The configured generator and those to compare it with."""
-    others = list(asked)
     if not others:
-        others = ["regions"]
-        if all(_has_instances(bag, config) for bag in bags):
-            others.append(INSTANCES)
+        others = ["regions", INSTANCES] if all(_has_instances(bag, config) for bag in bags) else ["regions"]
     return list(dict.fromkeys([config.masks.generator, *others]))
 
 
