@@ -18,7 +18,7 @@ from sam_adapt_ros.adaptation.decision_log import DecisionLog
 from sam_adapt_ros.adaptation.labelled_source import LabelledSource
 from sam_adapt_ros.adaptation.promotion.gate import Decision
 from sam_adapt_ros.adaptation.round import Outcome, Round, RoundContext
-from sam_adapt_ros.adaptation.round_state import RoundFiles, RoundState
+from sam_adapt_ros.adaptation.round_state import Phase, RoundFiles, RoundState
 from sam_adapt_ros.adaptation.schedule import Schedule
 from sam_adapt_ros.adaptation.weight_store.store import WeightStore
 from sam_adapt_ros.adaptation.weight_store.version import Record, Version
@@ -164,11 +164,12 @@ class Adapter:
         context = self._context(self._state, current, token)
         try:
             outcome = self._round.run(context)
+            decision = self._settle(outcome, current, len(context.training))
         except Cancelled:
             return None
         finally:
             self._state = context.state
-        decision = self._settle(outcome, current, len(context.training))
+            self._round.phase = Phase.WATCHING  # only now: what is decided is in use
         self._forget_round()
         self.schedule.drift_detector.reset_reference()
         self.decisions.append(decision)

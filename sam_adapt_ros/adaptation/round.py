@@ -115,16 +115,13 @@ class Round:
 
     def run(self, context: RoundContext) -> Outcome:
         """Runs all steps; deterministic for the same context. Raises Cancelled between two pieces of work."""
-        try:
-            self._prepare_frames(context)
-            self._reestimate_statistics(context)
-            self._make_pseudo_labels(context)
-            self._choose_start(context)
-            if not self.observing:
-                self._train_student(context)
-            return self._decide(context)
-        finally:
-            self.phase = Phase.WATCHING
+        self._prepare_frames(context)
+        self._reestimate_statistics(context)
+        self._make_pseudo_labels(context)
+        self._choose_start(context)
+        if not self.observing:
+            self._train_student(context)
+        return self._decide(context)
 
     # The steps --------------------------------------------------------------------------------------------------------
 

@@ -251,11 +251,14 @@ class TrainingThread:
         self.in_round = True
         try:
             decision = adapter.run_round(self._token)
+            self._consecutive_failures = 0
+            if decision is not None:
+                self._take_note(decision)
+                del adapter.decisions[:-_KEPT_DECISIONS]  # they are in the folder's log
         finally:
-            self.in_round = False
-        self._consecutive_failures = 0
-        if decision is None:
-            return
+            self.in_round = False  # only now: whoever waits for the round's end finds the decision counted
+
+    def _take_note(self, decision: Decision) -> None:
         self.ended_at = time.monotonic()
         self.decision = decision
         if decision.promoted:
@@ -265,7 +268,6 @@ class TrainingThread:
                 logger.info("observe: %s", line)
         else:
             self.counts["rejections"] += 1
-        del adapter.decisions[:-_KEPT_DECISIONS]  # they are in the folder's log
 
     def _save(self, adapter: Adapter) -> None:
         kept = adapter.buffer.counts["kept"]
