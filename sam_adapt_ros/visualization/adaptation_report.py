@@ -95,7 +95,7 @@ def _gate_table(number: int, decision: Mapping[str, Any]) -> Table:
         )
         for entry in entries
     ]
-    return Table(("weights", *measured, "refused because"), rows, f"Round {number}: {decision['reason']}")
+    return Table(("weights", *measured, "outcome"), rows, f"Round {number}: {decision['reason']}")
 
 
 def _before_after(shown: Sequence[BeforeAfter], timeline: Timeline, pictures: Path) -> list[Picture]:
