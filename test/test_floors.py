@@ -1,6 +1,7 @@
 """The floors of the house: each imports only from floors below it, and only ``nodes`` knows ROS's client library."""
 
 import ast
+import graphlib
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,20 @@ def test_a_module_imports_only_from_floors_below(path: Path) -> None:
                 assert floor in USERS_OF_SIMULATION, f"{floor} must not import the simulator"
         if name.split(".")[0] == "rclpy":
             assert floor == "nodes", f"{floor} must not import rclpy"
+
+
+def test_no_modules_import_each_other() -> None:
+    """Type-checking imports and imports inside functions included, since a reader follows them as well."""
+    modules = {".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): path for path in MODULES}
+    modules = {name.removesuffix(".__init__"): path for name, path in modules.items()}
+    graph: dict[str, set[str]] = {}
+    for name, path in modules.items():
+        graph[name] = set()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                names = {f"{node.module}.{alias.name}" for alias in node.names}
+                graph[name] |= {each if each in modules else node.module for each in names}
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which names the modules
 
 
 def test_every_folder_is_a_floor() -> None:

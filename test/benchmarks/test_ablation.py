@@ -240,7 +240,7 @@ def test_without_truth_there_is_coverage_only(night_bag: Path, tmp_path: Path, m
     json.loads((tmp_path / "ablation.json").read_text(), parse_constant=pytest.fail)
 
 
-# What is asked for wrongly --------------------------------------------------------------------------------------------
+# Wrong arguments ------------------------------------------------------------------------------------------------------
 
 
 def test_no_bags_and_unknown_generators_are_refused(night_bag: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,7 +63,7 @@ def test_an_unknown_stream_is_named() -> None:
         stream.bench_streams(Config.load("town"), ["nonsense"])
 
 
-def test_figures_say_what_was_measured() -> None:
+def test_the_table_has_values_and_targets() -> None:
     long = {"shift": "night", "seed": 110, "change": 0.01, "after": {"night": [0.7, 0.71]}}
     back = {"seed": 110, "change": -0.002, "source": {"day": 0.8, "night": 0.6}, "after": {"day": [0.8, 0.7, 0.798]}}
     back["after"]["night"] = [0.6, 0.66, 0.61]

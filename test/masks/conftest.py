@@ -58,7 +58,7 @@ def sam_config(tmp_path_factory):
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("sam") / "tiny.pth"
     weights = build_tiny_sam().state_dict()
-    for name, values in weights.items():  # an untrained decoder says the same of every prompt; louder, it differs
+    for name, values in weights.items():  # larger weights, so that an untrained decoder predicts different masks
         if name.startswith("mask_decoder") and values.ndim >= 2:
             values.mul_(3)
     torch.save(weights, path)

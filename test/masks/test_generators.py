@@ -109,11 +109,11 @@ def test_the_input_stays_as_it_is(scene):
 def test_a_sweep_without_ground_or_without_seen_points(scene):
     view, seen = scene
     generator = LidarSegments(SegmentsConfig())
-    nobody = SeenPoints(seen.points, seen.index[:0], seen.uv[:0], seen.depth[:0])
-    assert generator(view, nobody).membership.shape == (0, 0)
+    unseen = SeenPoints(seen.points, seen.index[:0], seen.uv[:0], seen.depth[:0])
+    assert generator(view, unseen).membership.shape == (0, 0)
     blank = SeenPoints(np.full((9, 3), np.nan, np.float32), seen.index[:0], seen.uv[:0], seen.depth[:0])
     assert generator(view, blank).membership.shape == (0, 0)
-    assert build(MaskConfig(generator="regions"))(view, nobody).membership.shape == (0, 0)
+    assert build(MaskConfig(generator="regions"))(view, unseen).membership.shape == (0, 0)
 
 
 @given(st.integers(0, 1000))
@@ -128,7 +128,7 @@ def test_a_cluster_is_no_smaller_than_what_it_holds(seed):
         assert small[number] >= 1
 
 
-def test_scales_that_say_the_same_give_one_mask():
+def test_equal_clusters_of_two_scales_give_one_mask():
     finer = np.array([0, 0, 1, 1, 2, -1])
     ids = np.array([5, 5, 6, 6, 6, -1])
     assert _without_repeats(ids, finer).tolist() == [-1, -1, 6, 6, 6, -1]

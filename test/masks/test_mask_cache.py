@@ -1,4 +1,4 @@
-"""Masks on disk: equal, reused, keyed by everything they depend on, and never trusted when damaged."""
+"""The mask cache: equal masks, reused, keyed by all that they depend on, and recomputed when an entry is damaged."""
 
 import os
 from dataclasses import replace

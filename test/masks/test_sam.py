@@ -186,12 +186,12 @@ def test_prompts_go_where_no_mask_is_yet(scene, monkeypatch):
 
 def test_no_points_and_no_surviving_masks(sam, sam_config, scene):
     view, seen = scene
-    nobody = SeenPoints(seen.points, seen.index[:0], seen.uv[:0], seen.depth[:0])
+    unseen = SeenPoints(seen.points, seen.index[:0], seen.uv[:0], seen.depth[:0])
     strict = sam_config.model_copy(update={"stability_score_thresh": 2.0})
-    assert LidarPromptedSam(SegmentAnything(sam), sam_config, LIDAR)(view, nobody).membership.shape == (0, 0)
+    assert LidarPromptedSam(SegmentAnything(sam), sam_config, LIDAR)(view, unseen).membership.shape == (0, 0)
     assert LidarPromptedSam(SegmentAnything(sam), strict, LIDAR)(view, seen).membership.shape == (0, len(seen))
     assert AutomaticSam(sam, strict)(view, seen).membership.shape == (0, len(seen))
-    assert AutomaticSam(sam, sam_config)(view, nobody).membership.shape == (0, 0)
+    assert AutomaticSam(sam, sam_config)(view, unseen).membership.shape == (0, 0)
 
 
 def test_built_from_the_configuration_and_combined(sam_config, scene):
