@@ -23,7 +23,7 @@ from launch_ros.event_handlers import OnStateTransition
 
 from sam_adapt_ros.config import Config, find_configuration
 from sam_adapt_ros.nodes.fastdds import PROFILE_VARIABLES, use_profile
-from sam_adapt_ros.nodes.tools.launch_arguments import OFF, LaunchArguments, observes
+from sam_adapt_ros.nodes.launch_arguments import OFF, LaunchArguments, observes
 from sam_adapt_ros.resources import PACKAGE, share_directory
 
 

@@ -18,8 +18,8 @@ from sam_adapt_ros.adaptation.decision_log import DecisionLog
 from sam_adapt_ros.adaptation.labelled_source import LabelledSource
 from sam_adapt_ros.adaptation.promotion.gate import Decision
 from sam_adapt_ros.adaptation.round import Outcome, Round, RoundContext
+from sam_adapt_ros.adaptation.round_schedule import Schedule
 from sam_adapt_ros.adaptation.round_state import Phase, RoundFiles, RoundState
-from sam_adapt_ros.adaptation.schedule import Schedule
 from sam_adapt_ros.adaptation.weight_store.store import WeightStore
 from sam_adapt_ros.adaptation.weight_store.version import Record, Version
 from sam_adapt_ros.cancellation import NEVER, CancellationToken, Cancelled

@@ -20,8 +20,8 @@ from sam_adapt_ros.adaptation.batchnorm import batchnorm_shift, reestimate_batch
 from sam_adapt_ros.adaptation.buffer.frame_sequence import FrameSequence
 from sam_adapt_ros.adaptation.labelled_source import LabelledSource, labelled_miou
 from sam_adapt_ros.adaptation.promotion.candidate_evaluation import CandidateEvaluator, HeldOutPredictions, is_finite
+from sam_adapt_ros.adaptation.promotion.candidate_metrics import Baselines, MetricsCalculator
 from sam_adapt_ros.adaptation.promotion.gate import Decision, Gate
-from sam_adapt_ros.adaptation.promotion.metrics import Baselines, MetricsCalculator
 from sam_adapt_ros.adaptation.round_state import Phase, RoundFiles, RoundState
 from sam_adapt_ros.adaptation.round_summary import observed
 from sam_adapt_ros.adaptation.self_training import SelfTraining

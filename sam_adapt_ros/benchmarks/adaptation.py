@@ -16,7 +16,7 @@ import numpy as np
 from sam_adapt_ros.benchmarks import Figure
 from sam_adapt_ros.branch import NETWORK_BRANCHES
 from sam_adapt_ros.config import Config
-from sam_adapt_ros.evaluation.recovery import recovered
+from sam_adapt_ros.evaluation.recovered_share import recovered
 from sam_adapt_ros.evaluation.segmentation_metrics import FUSED_SEEN, Evaluation, evaluate
 from sam_adapt_ros.io.json_values import json_values
 from sam_adapt_ros.pipelines import reference_models

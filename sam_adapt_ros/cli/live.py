@@ -13,7 +13,7 @@ from sam_adapt_ros.branch import NETWORK_BRANCHES
 from sam_adapt_ros.cli.app import Bag, ConfigName, Output, Overrides, app, console, print_summary
 from sam_adapt_ros.cli.configuration import AUTO, SIMULATED, choose_preset, load_config, parse_overrides
 from sam_adapt_ros.cli.progress_bar import progress_bar
-from sam_adapt_ros.nodes.tools.launch_arguments import LaunchArguments, LogLevel, Mode, UseSimTime
+from sam_adapt_ros.nodes.launch_arguments import LaunchArguments, LogLevel, Mode, UseSimTime
 
 
 def launch_option(name: str) -> Any:

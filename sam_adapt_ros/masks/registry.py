@@ -39,7 +39,7 @@ def _regions(config: MaskConfig) -> MaskGenerator:
 
 
 def _instances(config: MaskConfig) -> MaskGenerator:
-    from sam_adapt_ros.masks.true_instances import TrueInstances
+    from sam_adapt_ros.masks.ground_truth_masks import TrueInstances
 
     return TrueInstances(config.min_points)
 

@@ -12,7 +12,7 @@ from sam_adapt_ros.adaptation import StoreReader
 from sam_adapt_ros.adaptation.decision_log import DecisionLog
 from sam_adapt_ros.bags import BagReader
 from sam_adapt_ros.config import Config
-from sam_adapt_ros.evaluation.recovery import recovery_figures
+from sam_adapt_ros.evaluation.recovered_share import recovery_figures
 from sam_adapt_ros.evaluation.run_summary import RunSummary
 from sam_adapt_ros.evaluation.segmentation_metrics import Evaluation, evaluate
 from sam_adapt_ros.evaluation.timeline import Timeline

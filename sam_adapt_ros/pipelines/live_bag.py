@@ -20,8 +20,8 @@ from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import BagError
 from sam_adapt_ros.evaluation.run_summary import RunSummary
 from sam_adapt_ros.frame import Frame
+from sam_adapt_ros.nodes.launch_arguments import bag_calibration
 from sam_adapt_ros.nodes.tools.adapter_client import is_open
-from sam_adapt_ros.nodes.tools.launch_arguments import bag_calibration
 from sam_adapt_ros.nodes.tools.node_process import NodeProcess
 from sam_adapt_ros.nodes.tools.player import play
 from sam_adapt_ros.nodes.tools.recorder import LABELS, STATUS, Recorder

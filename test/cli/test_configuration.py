@@ -12,8 +12,8 @@ from sam_adapt_ros.cli import configuration
 from sam_adapt_ros.cli.configuration import ground_truth_mismatch, load_config, parse_overrides
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import ConfigError
+from sam_adapt_ros.nodes.launch_arguments import LaunchArguments
 from sam_adapt_ros.nodes.tools import launcher
-from sam_adapt_ros.nodes.tools.launch_arguments import LaunchArguments
 
 RUNNER = CliRunner()
 NUSCENES = {camera.image for camera in Config.load("nuscenes").cameras.values()} | {

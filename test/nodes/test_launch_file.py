@@ -22,7 +22,7 @@ import yaml
 from sam_adapt_ros import resources
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.nodes.fastdds import PROFILE_VARIABLES
-from sam_adapt_ros.nodes.tools.launch_arguments import LaunchArguments
+from sam_adapt_ros.nodes.launch_arguments import LaunchArguments
 
 FILE = resources.share_directory() / "launch" / "adapt.launch.py"
 CONFIG = FILE.parents[1] / "config"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sam_adapt_ros.adaptation.promotion.metrics import CandidateMetrics
+from sam_adapt_ros.adaptation.promotion.candidate_metrics import CandidateMetrics
 from sam_adapt_ros.branch import NETWORK_BRANCHES
 from sam_adapt_ros.config import GateConfig
 

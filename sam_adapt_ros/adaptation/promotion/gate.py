@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from sam_adapt_ros.adaptation.promotion.candidate_evaluation import HeldOutPredictions
+from sam_adapt_ros.adaptation.promotion.candidate_metrics import Baselines, CandidateMetrics, MetricsCalculator
 from sam_adapt_ros.adaptation.promotion.criteria import CRITERIA, Comparison, labelled_replay
-from sam_adapt_ros.adaptation.promotion.metrics import Baselines, CandidateMetrics, MetricsCalculator
 from sam_adapt_ros.config import GateConfig
 
 logger = logging.getLogger(__name__)

@@ -11,8 +11,8 @@ from contextlib import ExitStack
 from typing import Any
 
 from sam_adapt_ros.config import Config
+from sam_adapt_ros.nodes.launch_arguments import LaunchArguments, observes
 from sam_adapt_ros.nodes.tools import node_process
-from sam_adapt_ros.nodes.tools.launch_arguments import LaunchArguments, observes
 from sam_adapt_ros.nodes.tools.node_process import NodeProcess
 from sam_adapt_ros.nodes.tools.stop_event import stop_on_signals
 

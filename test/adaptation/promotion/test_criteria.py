@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from sam_adapt_ros.adaptation.promotion import criteria
+from sam_adapt_ros.adaptation.promotion.candidate_metrics import CandidateMetrics
 from sam_adapt_ros.adaptation.promotion.criteria import Comparison
-from sam_adapt_ros.adaptation.promotion.metrics import CandidateMetrics
 from sam_adapt_ros.branch import Branch
 from sam_adapt_ros.config import GateConfig
 

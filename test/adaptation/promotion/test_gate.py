@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sam_adapt_ros.adaptation.promotion.candidate_evaluation import HeldOutPredictions
+from sam_adapt_ros.adaptation.promotion.candidate_metrics import Baselines
 from sam_adapt_ros.adaptation.promotion.gate import Gate
-from sam_adapt_ros.adaptation.promotion.metrics import Baselines
 from sam_adapt_ros.config import GateConfig
 
 CLASSES = ("road", "wall", "car", "tree")

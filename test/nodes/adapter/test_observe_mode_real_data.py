@@ -13,7 +13,7 @@ from node_support import save_weights, until
 
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.datasets import kitti_raw
-from sam_adapt_ros.nodes.tools.launch_arguments import bag_calibration
+from sam_adapt_ros.nodes.launch_arguments import bag_calibration
 from sam_adapt_ros.nodes.tools.node_process import NodeProcess
 from sam_adapt_ros.nodes.tools.player import play
 

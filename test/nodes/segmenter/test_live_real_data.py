@@ -18,7 +18,7 @@ from sam_adapt_ros.config import Config
 from sam_adapt_ros.datasets import kitti_raw, nuscenes
 from sam_adapt_ros.messages import read_labels, stamp_ns
 from sam_adapt_ros.nodes.diagnostics.diagnostic_messages import read_diagnostics
-from sam_adapt_ros.nodes.tools.launch_arguments import bag_calibration
+from sam_adapt_ros.nodes.launch_arguments import bag_calibration
 from sam_adapt_ros.nodes.tools.node_process import NodeProcess
 from sam_adapt_ros.nodes.tools.player import play
 from sam_adapt_ros.nodes.tools.recorder import LABELS, TOPICS, Recorder

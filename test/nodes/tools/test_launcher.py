@@ -22,9 +22,9 @@ from sam_adapt_ros.config import Config
 from sam_adapt_ros.messages import encode_cloud
 from sam_adapt_ros.nodes import adapter_node
 from sam_adapt_ros.nodes.diagnostics import diagnostic_messages
+from sam_adapt_ros.nodes.launch_arguments import LaunchArguments
 from sam_adapt_ros.nodes.tools import adapter_client
 from sam_adapt_ros.nodes.tools.background_node import BackgroundNode
-from sam_adapt_ros.nodes.tools.launch_arguments import LaunchArguments
 from sam_adapt_ros.nodes.tools.launcher import play_to_nodes
 
 FRAMES = 3

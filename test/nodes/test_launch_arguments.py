@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from sam_adapt_ros.config import AdaptationConfig, Config
 from sam_adapt_ros.errors import ConfigError
-from sam_adapt_ros.nodes.tools.launch_arguments import (
+from sam_adapt_ros.nodes.launch_arguments import (
     AUTO,
     OFF,
     LaunchArguments,
@@ -105,6 +105,6 @@ def test_faults_are_named(tmp_path: Path) -> None:
 
 
 def test_the_launch_file_does_not_pay_for_rclpy_or_torch() -> None:
-    code = "import sys, sam_adapt_ros.nodes.tools.launch_arguments; print({'rclpy', 'torch'} & sys.modules.keys())"
+    code = "import sys, sam_adapt_ros.nodes.launch_arguments; print({'rclpy', 'torch'} & sys.modules.keys())"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout == "set()\n"

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from sam_adapt_ros.benchmarks.adaptation import Result, summarize
-from sam_adapt_ros.evaluation.recovery import recovered
+from sam_adapt_ros.evaluation.recovered_share import recovered
 
 
 def result(seed: int, source: float, final: float, oracle: float) -> Result:

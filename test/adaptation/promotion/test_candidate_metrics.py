@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from sam_adapt_ros.adaptation.promotion.candidate_evaluation import HeldOutPredictions
-from sam_adapt_ros.adaptation.promotion.metrics import Baselines, MetricsCalculator, class_iou
+from sam_adapt_ros.adaptation.promotion.candidate_metrics import Baselines, MetricsCalculator, class_iou
 from sam_adapt_ros.branch import Branch
 from sam_adapt_ros.config import GateConfig
 
