@@ -131,7 +131,8 @@ class _Drive:
             "rate": self.rate,
             "clock": True,
             "wait_for": [self.config.lidar.topic, *(camera.image for camera in self.config.cameras.values())],
-            "subscriber": "segmenter",
+            # Both: a node that subscribes too late would miss the first frames.
+            "subscribers": ["segmenter"] if self.adapter is None else ["segmenter", "adapter"],
             "wait_timeout": START_TIMEOUT_S,
             "stop": stop,
         }

@@ -102,7 +102,7 @@ def play_to_nodes(
             clock=True,
             # Subscribed to by the segmenter: it has a model to load first, the adapter is there sooner.
             wait_for=[config.lidar.topic],
-            subscriber="segmenter",
+            subscribers=["segmenter"],
             wait_timeout=120.0,
             # An adapter would not observe what came before it has opened its store.
             ready=lambda: adapter.wait_until_open(stop) if adapter is not None else None,

@@ -45,7 +45,7 @@ def play(
     clock: bool = False,
     topics: Sequence[str] | None = None,
     wait_for: Sequence[str] = (),
-    subscriber: str = "",
+    subscribers: Sequence[str] = (),
     wait_timeout: float = 60.0,
     ready: Callable[[], object] = lambda: None,
     stop: threading.Event | None = None,
@@ -55,14 +55,15 @@ def play(
     rate: times the recorded speed. loop: how often it is played; 0: until ``stop``. clock: ``/clock`` is published.
     topics: only these; None: all whose message package is installed.
     wait_for: topics that must have a subscriber before the bag starts, for at most ``wait_timeout`` seconds.
-    subscriber: name of the node that must have subscribed; "": any. ready: called then; the bag starts when it returns.
+    subscribers: names of the nodes that must each have subscribed to them; (): any one will do.
+    ready: called then; the bag starts when it returns.
     Raises BagError when the bag cannot be read, holds nothing to publish, or has no subscriber in time.
     """
     if rate <= 0:
         raise BagError(f"rate: a positive number expected, got {rate}")
     with MessageReader(bag) as reader, _Player(reader, rate, clock, stop or threading.Event()) as player:
         player.advertise(topics)
-        player.wait_for_subscribers(wait_for, subscriber, wait_timeout)
+        player.wait_for_subscribers(wait_for, subscribers, wait_timeout)
         ready()
         return player.play(loop)
 
@@ -108,28 +109,29 @@ class _Player(BackgroundNode):
         self._played.stopped = self._stop.is_set()
         return self._played
 
-    def wait_for_subscribers(self, topics: Sequence[str], name: str, timeout: float) -> None:
-        """Raises BagError when a topic has no subscriber, of the given node where one is named, in time."""
+    def wait_for_subscribers(self, topics: Sequence[str], nodes: Sequence[str], timeout: float) -> None:
+        """Raises BagError when a topic is not subscribed to in time, by each of the nodes where they are named."""
         unknown = [topic for topic in topics if topic not in self._publishers]
         if unknown:
             raise BagError(f"{self._reader.path}: {', '.join(unknown)}: not among the topics that are played")
         deadline = time.monotonic() + timeout
         missing = list(topics)
         logged = 0.0
+        names = " and ".join(nodes)
         while missing and not self._stop.is_set():
-            missing = [topic for topic in missing if not self._has_subscriber(topic, name)]
+            missing = [topic for topic in missing if not self._has_subscribers(topic, nodes)]
             if time.monotonic() > deadline and missing:
-                raise BagError(f"{', '.join(missing)}: not subscribed to by {name or 'any node'} within {timeout:g} s")
+                raise BagError(f"{', '.join(missing)}: not subscribed to by {names or 'any node'} within {timeout:g} s")
             if missing and time.monotonic() - logged > 5.0:
                 logged = time.monotonic()
-                logger.info("waiting for %s to subscribe to %s", name or "a node", ", ".join(missing))
+                logger.info("waiting for %s to subscribe to %s", names or "a node", ", ".join(missing))
             self._stop.wait(0.05)
         self._stop.wait(SETTLE_S)
 
-    def _has_subscriber(self, topic: str, name: str) -> bool:
-        if not name:
+    def _has_subscribers(self, topic: str, nodes: Sequence[str]) -> bool:
+        if not nodes:
             return self._publishers[topic].get_subscription_count() > 0
-        return any(info.node_name == name for info in self._node.get_subscriptions_info_by_topic(topic))
+        return {info.node_name for info in self._node.get_subscriptions_info_by_topic(topic)}.issuperset(nodes)
 
     def _play_once(self) -> None:
         start: tuple[float, int] | None = None

@@ -56,7 +56,7 @@ def test_a_clip_that_is_too_short_is_summed_up_in_the_log(
             until(lambda: "segmenter]: active" in segmenter_log.read_text(), 60.0, "the segmenter")
             camera = config.cameras["CAM_FRONT"]
             sensors = [config.lidar.topic, camera.image, camera.info]
-            play(bag, rate=0.5, clock=True, wait_for=sensors, subscriber="adapter", wait_timeout=60.0)
+            play(bag, rate=0.5, clock=True, wait_for=sensors, subscribers=["adapter"], wait_timeout=60.0)
             until(lambda: "observe: no frame is held out" in adapter.log, 60.0, "a round with what there is")
             log_text = adapter.log
             assert adapter.end() == 0
