@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # CPU and CUDA builds of spconv share one module name: exactly one of them is installed.
 BUILD := $(if $(filter 1,$(CUDA)),cuda,cpu)
-# Whichever build was set up last counts as set up, unless another is asked for by name.
+# The build that was set up last is used, unless CUDA=0 or CUDA=1 selects one.
 READY := $(if $(CUDA),$(VENV)/.ready-$(BUILD),$(firstword $(wildcard $(VENV)/.ready-*) $(VENV)/.ready-cpu))
 
 .PHONY: setup demo test soak lint docs bench source-model clean

@@ -8,7 +8,7 @@ HERE = Path(__file__).parent
 
 
 def files(*patterns: str) -> list[str]:
-    """Paths below this folder, relative to it, as setuptools wants them."""
+    """Paths below this folder, relative to it, as setuptools requires."""
     return [str(path.relative_to(HERE)) for pattern in patterns for path in sorted(HERE.glob(pattern))]
 
 

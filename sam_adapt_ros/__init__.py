@@ -9,7 +9,7 @@ The folders are floors, from the ground up; each imports only from those before 
 import os
 
 # Before anything loads torch: its OpenMP threads otherwise spin while they wait for each other, and where another
-# process wants the same cores (a vehicle's usual state) a frame takes many times as long.
+# process uses the same cores (a vehicle's usual state) a frame takes many times as long.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __version__ = "0.1.0"

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 
 class Branch(str, Enum):
-    """Whose prediction is meant: the 2D branch's, the 3D branch's, or the fusion of both.
+    """The origin of a prediction: the 2D branch, the 3D branch, or the fusion of both.
 
     The values are the names in topics, files and reports.
     """

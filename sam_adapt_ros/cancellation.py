@@ -34,4 +34,4 @@ class CancellationToken:
 
 
 NEVER = CancellationToken()
-"""For work that nobody cancels."""
+"""For work that is never cancelled."""

@@ -55,7 +55,7 @@ class MaskError(SamAdaptError):
 class StoreError(SamAdaptError):
     """State on disk (weights, frames, a round) cannot be read or written, or a store refuses what it is given.
 
-    ``reason`` tells the cases apart; ``moved_on``: the weights that a candidate was compared with are no longer in use.
+    ``reason``: the kind of failure; ``moved_on``: the weights that a candidate was compared with are no longer in use.
     """
 
     def __init__(self, reason: StoreErrorReason, message: str) -> None:

@@ -1,4 +1,4 @@
-"""Progress of long work, reported through a callback: libraries print nothing, whoever starts the work shows it."""
+"""Progress of long work, reported through a callback: libraries print nothing, the caller displays it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def part_of(progress: Progress, part: int, parts: int) -> Progress:
 
 
 def track(items: Iterable[T], progress: Progress, total: int) -> Iterator[T]:
-    """Iterates over ``items`` and reports each as done when the next one is asked for."""
+    """Iterates over ``items`` and reports each as done when the next one is requested."""
     progress(0, total)
     for done, item in enumerate(items, 1):
         yield item

@@ -1,4 +1,4 @@
-"""Where the files installed beside the code (config, launch, weights) are.
+"""Where the files installed with the code (config, launch, weights) are.
 
 Found from the code's own place, so that one rule serves a checkout, a virtual environment and a colcon install,
 with or without a sourced ROS distribution.

@@ -93,7 +93,7 @@ class Adapter:
         return self._round.losses
 
     def admit(self, stamp_ns: int, T_odom_lidar: Transform | None) -> Admission | None:
-        """Whether the frame of this stamp and pose is worth decoding, and is to be given to ``observe``; None when not.
+        """The admission of the frame of this stamp and pose, to be given to ``observe``; None: it is passed over.
 
         To be called for every frame of the stream, in order; see ``FrameBuffer.admit``.
         """
@@ -109,8 +109,8 @@ class Adapter:
         """Offers a frame to learn from; returns what became of it: ``kept``, ``passed_over``, or why it is unusable.
 
         labels: (N,) as predicted by the weights in use, 255 = none. probability: (N,) of these, where it is known.
-        admission: what ``admit`` gave for this frame; None: it has not been asked yet, and is asked now. Only admitted
-        frames are checked and compared with those before.
+        admission: what ``admit`` gave for this frame; None: ``admit`` has not been called, and is called now. Only
+        admitted frames are checked and compared with those before.
         """
         admission = admission or self.admit(frame.stamp_ns, frame.T_odom_lidar)
         if admission is None:
@@ -138,7 +138,7 @@ class Adapter:
 
     @property
     def lacking(self) -> dict[str, int]:
-        """Frames that the next round still lacks: to learn from (``training``), to judge by (``held_out``), ``new``."""
+        """The number of frames that the next round still lacks: ``training``, ``held_out`` and ``new`` ones."""
         return self.schedule.lacking
 
     @property

@@ -1,4 +1,4 @@
-"""The log of the promotion gate's decisions: a line of JSON a round, kept beside the adapter's other state."""
+"""The log of the promotion gate's decisions: a line of JSON a round, in the folder of the adapter's state."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from sam_adapt_ros.taxonomy import Taxonomy
 
 @dataclass(frozen=True, eq=False)
 class SourceSamples:
-    """training: to mix into batches. held_out: from other stretches of road, to judge by."""
+    """training: to mix into batches. held_out: from other stretches of road, to evaluate candidates."""
 
     training: tuple[Sample, ...] = ()
     held_out: tuple[Sample, ...] = ()
@@ -35,14 +35,14 @@ class SourceSamples:
 class LabelledSource:
     """Frames of ``adaptation.source.bags``, at most ``max_frames`` in all, evenly spaced, the end of each bag held out.
 
-    The bags are checked at once; their frames are read when they are first asked for, and kept in memory.
+    The bags are checked at once; their frames are read when they are first needed, and kept in memory.
     """
 
     def __init__(self, config: Config, taxonomy: Taxonomy, architecture: ArchitectureConfig) -> None:
         """taxonomy: of the labels. architecture: of the network that the samples are for.
 
         Raises:
-            ConfigError: there is no bag although the mode needs one, or the taxonomy lacks the mapping asked for.
+            ConfigError: there is no bag although the mode needs one, or the taxonomy lacks the configured mapping.
             BagError: a bag cannot be read, has no ground truth, or that of another taxonomy.
         """
         self._settings = config.adaptation.source
@@ -63,7 +63,7 @@ class LabelledSource:
         token: checked frame by frame; once it cancels, the next call begins anew.
 
         Raises:
-            BagError: the mode needs frames to learn from, and the bags have none.
+            BagError: the mode needs training frames, and the bags have none.
             Cancelled: by the token.
         """
         if self._samples is None:

@@ -41,11 +41,11 @@ logger = logging.getLogger(__name__)
 class RoundContext:
     """What a round works on, and what its steps hand on to each other.
 
-    state: the round's, kept in ``files``. training, held_out: the frames to learn from and to judge by.
+    state: the round's, kept in ``files``. training, held_out: the frames for training and for evaluation.
     in_use: the weights in use; None when they are the source's. same_scene: they were learned in the present scene.
-    Elsewhere they have no more to teach than the source, which then makes the pseudo-labels alone and completes the
-    candidates of which one branch was learned: else the weights in use would be judged by their own predictions, and
-    would stay when the source is the better one again.
+    Otherwise they fit the scene no better than the source, which then makes the pseudo-labels alone and completes the
+    candidates of which one branch was trained: else the weights in use would be evaluated by their own predictions,
+    and would stay when the source is the better one again.
     """
 
     state: RoundState
@@ -67,7 +67,7 @@ class RoundContext:
 
     @property
     def training_samples(self) -> list[Sample]:
-        """Of the frames to learn from; their labels are the ground truth, where that is known."""
+        """Of the training frames; their labels are the ground truth, where that is known."""
         return [frame.sample for frame in self.prepared[: len(self.training)]]
 
     @property
@@ -77,7 +77,7 @@ class RoundContext:
 
     @property
     def judged(self) -> list[Sample]:
-        """The samples to judge by, with pseudo-labels."""
+        """The held-out samples, with pseudo-labels."""
         samples = [frame.sample for frame in self.prepared[len(self.training) :]]
         return with_labels(samples, self.state, self.state.held_out)
 
@@ -135,7 +135,7 @@ class Round:
                 context.prepared.append(PreparedFrame.of(frame, self.source.architecture, visibility))
 
     def _reestimate_statistics(self, context: RoundContext) -> None:
-        """BatchNorm statistics of the source and of what is in use, re-estimated on the frames to learn from."""
+        """BatchNorm statistics of the source and of what is in use, re-estimated on the training frames."""
         samples, config, token = context.training_samples, self.config.batchnorm, context.token
         context.source = dict(self.source.state_dict())
         device = next(self.source.parameters()).device
@@ -171,8 +171,8 @@ class Round:
 
     def _choose_start(self, context: RoundContext) -> None:
         """The baselines of every comparison and, of every pair of branches, the one to start from: that which agrees
-        best with the pseudo-labels on held-out frames. Where a branch's statistics in the new domain are worth less
-        than the source's, training begins without them."""
+        best with the pseudo-labels on held-out frames. Where a branch agrees better with the source's
+        BatchNorm statistics than with re-estimated ones, training begins with the source's."""
         self.phase = Phase.EVALUATION
         evaluator, baselines = self._evaluation(context)
         bases = [context.source, context.batchnorm]
@@ -253,7 +253,7 @@ class Round:
         return (weighted, predictions) if better else (state, plain)
 
     def _trained(self, context: RoundContext) -> State:
-        """The student's averaged weights; not finite where training failed, so that the gate refuses them in words."""
+        """The student's averaged weights; not finite where training failed, so that the gate refuses them."""
         checkpoint, token = context.files.checkpoint, context.token
         mixed = self.labelled_source.load(token).training if self.config.mode == "with_source" else ()
         start, labelled = with_state(self.source, context.start), context.labelled
@@ -297,7 +297,7 @@ class Round:
         return source_miou if held_out else None
 
     def _facts(self, context: RoundContext, decision: Decision) -> dict[str, Any]:
-        """What is recorded of a round beside the gate's numbers; the pseudo-labels' precision is for reports only."""
+        """What is recorded of a round besides the gate's numbers; the pseudo-labels' precision is for reports only."""
         statistics = LabelStatistics(len(self.classes))
         for sample, truth in zip(context.labelled, context.training_samples, strict=True):
             assert sample.labels is not None

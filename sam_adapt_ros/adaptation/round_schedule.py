@@ -43,8 +43,8 @@ class Schedule:
         self._requested = False
 
     def scene_frames(self) -> tuple[FrameSequence, FrameSequence]:
-        """The frames to learn from and those to judge by, of the present scene: those whose images' mean colour is near
-        the present one. Frames taken by night would not help by day, least of all BatchNorm statistics."""
+        """The training and the held-out frames of the present scene: those whose images' mean colour is near the
+        present one. Frames taken by night would not help by day, least of all BatchNorm statistics."""
         training, held_out, color = self._buffer.training(), self._buffer.held_out(), self.drift_detector.mean_color
         max_distance = self.config.rounds.scene_color_distance
         if not max_distance or color is None:
@@ -60,8 +60,8 @@ class Schedule:
 
     @property
     def lacking(self) -> dict[str, int]:
-        """The number of frames that the next round still lacks: to learn from (``training``), to judge by
-        (``held_out``), and ``new``.
+        """The number of frames that the next round still lacks: ``training`` frames, ``held_out`` frames
+        and ``new`` ones.
 
         The former two are of the present scene: frames of another one wait in the buffer until it returns. In mode
         ``observe`` none need be held out.

@@ -36,7 +36,7 @@ class RoundState:
     cause: why it began. kept_before: how many frames the buffer had ever kept by then.
 
     training, held_out: keys of the buffer's frames. pseudo_labels: by key, (N,) uint8 of the frame's points.
-    ensemble_labels: by key of the held-out frames, (N,) uint8, the ensemble's label of every point, trusted or not.
+    ensemble_labels: by key of the held-out frames, (N,) uint8, the ensemble's label of every point, selected or not.
     Both are empty until they have been made.
     """
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:  # the gate imports torch, which the adapter node loads only a
 
 _PASSED_OVER = {
     "standing": "less than buffer.min_distance driven",
-    "near_border": "between places to learn from and places to judge by",
+    "near_border": "between training places and held-out places",
     "redundant": "like those kept",
     "too_large": "larger than the buffer",
 }
@@ -58,7 +58,7 @@ def findings(facts: Mapping[str, Any]) -> list[str]:
         by_branch = ", ".join(f"{branch} {deviations:.2f}" for branch, deviations in shift.items())
         lines.append(f"BatchNorm statistics shift by {by_branch} standard deviations")
     if not frames["held_out"]:
-        return [*lines, "no frame is held out, so that the gate has nothing to judge by"]
+        return [*lines, "no frame is held out, so that the gate cannot evaluate candidates"]
     if facts["agreement"]:
         scores = ", ".join(f"{_BASELINES.get(name, name)} {score:.3f}" for name, score in facts["agreement"].items())
         lines.append(f"agreement with the pseudo-labels of {_count(frames['held_out'], 'held-out frame')}: {scores}")
@@ -75,9 +75,9 @@ def account(seen: int, outcomes: Mapping[str, int], kept: Mapping[str, int], nee
         kept: the number of frames in the buffer, ``training`` and ``held_out``.
         needed: the number that a round needs, ``training`` and, where any are needed, ``held_out``.
     """
-    requirements = [f"{needed['training']} needed to learn from (there are {kept['training']})"]
+    requirements = [f"{needed['training']} needed for training (there are {kept['training']})"]
     if needed.get("held_out"):
-        requirements.append(f"{needed['held_out']} to judge by (there are {kept['held_out']})")
+        requirements.append(f"{needed['held_out']} held out for evaluation (there are {kept['held_out']})")
     elif kept["held_out"]:
         requirements[0] = f"{requirements[0][:-1]}, and {kept['held_out']} held out)"
     lines = [f"{_count(outcomes.get('kept', 0), 'frame')} kept of {seen} seen, {' and '.join(requirements)}"]

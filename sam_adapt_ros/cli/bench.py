@@ -1,4 +1,4 @@
-"""Benchmarks: measured figures, and what adaptation and its parts are worth."""
+"""Benchmarks: measured figures, and the effect of adaptation and of its parts."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def ablate(
     ] = [],
     swept: Annotated[bool, typer.Option("--sweep/--no-sweep", help="Sweep every threshold, too.")] = True,
 ) -> None:
-    """Measure what each part of the pseudo-labels is worth, and sweep every threshold.
+    """Measure the effect of each step of the pseudo-labels, and sweep every threshold.
 
     Example: sam-adapt ablate --domain night --seeds 60-62 --no-sweep
     """

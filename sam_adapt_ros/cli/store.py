@@ -50,7 +50,7 @@ def weights_rollback(store: Store) -> None:
     """Put the previous version in use again; running segmenters follow."""
     from sam_adapt_ros.adaptation import WeightStore
 
-    console.print(f"in use: {WeightStore(store).rollback('rolled back by hand').name}", highlight=False)
+    console.print(f"in use: {WeightStore(store).rollback('rolled back on the command line').name}", highlight=False)
 
 
 @weights_app.command("prune")

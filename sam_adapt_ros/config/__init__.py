@@ -2,7 +2,7 @@
 
 Only values that ROS parameters can hold are used (bool, int, float, str and lists of one of them), nested in sections
 whose dotted names are the parameter names: ``segmenter.device``, ``cameras.CAM_FRONT.image``. An empty string stands
-for "not given". Lengths are metres, times are seconds, angles are radians unless a name says otherwise.
+for "not given". Lengths are metres, times are seconds, angles are radians unless a name specifies another unit.
 """
 
 from sam_adapt_ros.config.adaptation import (

@@ -25,7 +25,7 @@ class StoreConfig(Section):
 class BufferConfig(Section):
     """Frames kept to learn from: they cover the drive instead of its last minutes."""
 
-    max_frames: int = Field(200, ge=2, description="Frames kept, those to learn from and the held-out ones together")
+    max_frames: int = Field(200, ge=2, description="Frames kept, training and held-out ones together")
     max_megabytes: Positive = Field(512.0, description="Memory for frames, the held-out ones included [MB]")
     held_out: float = Field(
         0.2, ge=0, le=0.5, description="Share of the places, and of both limits, that is kept for the promotion gate"
@@ -92,7 +92,7 @@ class GateConfig(Section):
         min_length=1,
         description="Criteria that candidates have to meet; fewer only to study one of them",
     )
-    min_class_points: Count = Field(200, description="Pseudo-labels that a class needs to be judged")
+    min_class_points: Count = Field(200, description="Pseudo-labels that a class needs to be evaluated")
     consistency_tolerance: Fraction = Field(
         0.05, description="How much less than with the weights in use the branches, or augmented and plain, may agree"
     )
@@ -111,7 +111,7 @@ class GateConfig(Section):
 
 
 class RollbackConfig(Section):
-    """Frames by which the segmenter judges weights in use, to roll them back."""
+    """Frames by which the segmenter evaluates the weights in use, to roll them back."""
 
     window: Count = Field(20, description="Frames before an exchange of weights that those after it are compared with")
     trial: Count = Field(20, description="Frames after an exchange that are compared; later only a collapse counts")
@@ -134,21 +134,21 @@ class DriftConfig(Section):
 
 
 class SourceConfig(Section):
-    """Labelled frames of the source domain: some judge candidates in every mode; with mode ``with_source`` batches mix
-    in the others."""
+    """Labelled frames of the source domain: some evaluate candidates in every mode; with mode ``with_source`` the
+    others are mixed into the batches."""
 
     bags: list[str] = Field([], description="Bags with ground truth; empty: none")
     config: str = Field("", description="Preset or YAML file with the bags' topics; empty: the vehicle's")
     batch_share: float = Field(0.5, gt=0, le=0.9, description="Share of source frames in each batch, and of the loss")
     max_frames: Count = Field(100, description="Frames kept in memory, evenly spaced")
-    held_out: Fraction = Field(0.2, description="Share of each bag, at its end, that judges candidates instead")
+    held_out: Fraction = Field(0.2, description="Share of each bag, at its end, held out to evaluate candidates")
 
 
 class RoundConfig(Section):
     """When a round of learning begins, and what it tries."""
 
-    min_frames: Count = Field(20, description="Frames of the present scene that it takes to learn from")
-    min_held_out: Count = Field(4, description="Held-out frames of the present scene that it takes to judge by")
+    min_frames: Count = Field(20, description="Training frames of the present scene that a round needs")
+    min_held_out: Count = Field(4, description="Held-out frames of the present scene that a round needs")
     new_frames: Count = Field(20, description="Frames kept since the last round that make the next one due")
     scene_color_distance: NonNegative = Field(
         0.22,

@@ -67,7 +67,7 @@ class PseudoLabelConfig(Section):
     """Dense pseudo-labels of the frames that are learned from."""
 
     ensemble_source: bool = Field(
-        True, description="Whether the source model's predictions are averaged with its re-normalized copy's"
+        True, description="Whether predictions are averaged: of the source, and of it with re-estimated BatchNorm"
     )
     voting_cell: NonNegative = Field(
         0.2, description="Cubic cell of the map in which sweeps vote on the class; 0: no voting [m]"

@@ -1,4 +1,4 @@
-"""The parameters of the schema, with what is said of each: for the parameter reference and the nodes' descriptors."""
+"""The schema's parameters with their descriptions, for the parameter reference and the nodes' parameter descriptors."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def check(path: Path) -> None:
     for number, (is_there, expected) in enumerate(zip_longest(found.splitlines(), markdown().splitlines()), 1):
         if is_there != expected:
             raise ConfigError(
-                f"{path}:{number} is not what the schema says; `make docs` writes it anew\n"
+                f"{path}:{number} does not match the schema; `make docs` regenerates it\n"
                 f"  expected: {expected or 'the end of the file'}\n  got: {is_there or 'the end of the file'}"
             )
 

@@ -75,7 +75,7 @@ class Config(Section):
 
 
 def find_configuration(name: str | Path) -> Path:
-    """The file of a preset, or of a path to a YAML file. Raises ConfigError that says where it was looked for."""
+    """The file of a preset, or of a path to a YAML file. Raises ConfigError that lists the searched places."""
     return _find(name, "config", "configuration")
 
 

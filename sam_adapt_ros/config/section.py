@@ -1,7 +1,7 @@
 """What every section of the schema shares.
 
-A field is written ``name: type = Field(default, description="...")``. The description says what the value means, then
-its unit in brackets; the type and its constraints are the range. The parameter reference and the nodes' parameter
+A field is written ``name: type = Field(default, description="...")``. The description gives the meaning of the value,
+then its unit in brackets; the type and its constraints are the range. The parameter reference and the nodes' parameter
 descriptors are made from them.
 """
 

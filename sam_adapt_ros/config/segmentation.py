@@ -29,7 +29,7 @@ class SegmenterConfig(Section):
 
 
 class ArchitectureConfig(Section):
-    """The network. Kept in the weights file's metadata; a file that differs from what is asked for is refused."""
+    """The network. Kept in the weights file's metadata; a file that differs from the configuration is refused."""
 
     encoder: str = Field("tu-resnet10t", description="Encoder of the 2D branch (segmentation-models-pytorch name)")
     encoder_depth: int = Field(5, ge=3, le=5, description="Stages of the encoder, each half as fine as the one before")

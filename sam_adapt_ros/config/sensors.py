@@ -16,7 +16,7 @@ class LidarConfig(Section):
 class CameraConfig(Section):
     """A camera; ``<name>`` is any name of your own, one section a camera."""
 
-    image: str = Field(description="sensor_msgs/Image or CompressedImage topic; the graph or the bag tells which")
+    image: str = Field(description="sensor_msgs/Image or CompressedImage topic; its type is detected")
     info: str = Field("", description="sensor_msgs/CameraInfo topic; empty: the calibration file has the intrinsics")
     frame_id: str = Field("", description="Optical frame (z forward); empty: header.frame_id of the images")
     rectified: bool = Field(False, description="Whether images are rectified: R and P of CameraInfo hold, D is ignored")

@@ -41,7 +41,7 @@ def total_size(paths: Iterable[Path]) -> int:
 
 
 def check_space(output: Path, size: int) -> None:
-    """Raises BagError when the file system that ``output`` will be on has no room for about ``size`` bytes."""
+    """Raises BagError when the file system of ``output`` lacks the space for about ``size`` bytes."""
     folder = output.absolute()
     while not folder.exists():
         folder = folder.parent

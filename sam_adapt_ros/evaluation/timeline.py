@@ -1,4 +1,4 @@
-"""Adaptation along a drive: the published labels beside the source model's, frame by frame, and what was decided."""
+"""Adaptation along a drive: scores of the published labels and of the source model's, frame by frame, and decisions."""
 
 from __future__ import annotations
 

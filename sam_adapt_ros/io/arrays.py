@@ -1,4 +1,4 @@
-"""NumPy arrays on disk: an ``.npz`` with facts as JSON beside the arrays, written atomically and never unpickled."""
+"""NumPy arrays on disk: an ``.npz`` with facts as JSON and the arrays, written atomically and never unpickled."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ MIN_SIZE = 20  # pixels of the scaled image; smaller regions join a neighbour
 class ImageRegions:
     """The ``regions`` generator.
 
-    A mask's area is its number of pixels in the scaled image, times the image pixels that each stands for.
+    A mask's area is its number of pixels in the scaled image, times the number of image pixels in each.
     """
 
     name = "regions"

@@ -47,7 +47,7 @@ class _Candidates(NamedTuple):
 class LidarPromptedSam:
     """The ``sam_lidar`` generator.
 
-    A mask's area is the number of image pixels that its low-resolution cells stand for. Its score is the predicted
+    A mask's area is the number of image pixels in its low-resolution cells. Its score is the predicted
     IoU; masks are sorted by descending score.
     """
 

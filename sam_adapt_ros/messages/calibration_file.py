@@ -81,7 +81,7 @@ Name = Annotated[str, Field(min_length=1)]
 
 
 class _Section(BaseModel):
-    """A part of the file. Numbers must be numbers, and names must be texts: YAML tells them apart."""
+    """A part of the file. Numbers must be numbers, and names must be texts, since YAML distinguishes them."""
 
     model_config = ConfigDict(strict=True)
 

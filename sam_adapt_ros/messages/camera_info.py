@@ -46,7 +46,7 @@ def camera_from_info(msg: Any, rectified: bool) -> CameraModel:
 
 
 def optical_from_info(msg: Any, rectified: bool) -> Transform:
-    """``T_image_frame`` (4, 4): from the optical frame that TF knows to the one ``camera_from_info`` projects from.
+    """``T_image_frame`` (4, 4): from the optical frame of TF to the one ``camera_from_info`` projects from.
 
     As in ``image_geometry``, TF's frame is that of the rectified camera. The rectified image of a stereo pair's second
     camera is shifted by P's fourth column; a raw image is rotated by the inverse of R. For a monocular camera it is the

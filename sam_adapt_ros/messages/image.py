@@ -126,7 +126,7 @@ def _bytes(msg: Any, encoding: str, row: int, rows: int) -> NDArray[np.uint8]:
 
 
 def _decompress(msg: Any, flags: int) -> NDArray[Any]:
-    """Decodes a JPEG or PNG file with OpenCV (blue first), whatever ``msg.format`` says."""
+    """Decodes a JPEG or PNG file with OpenCV (blue first), whatever ``msg.format`` is."""
     data = np.frombuffer(msg.data, np.uint8)
     head, tail = data[:4].tobytes(), data[-_TAIL:].tobytes()
     if len(data) == 0:

@@ -86,8 +86,8 @@ class ImageQueue:
     def may_improve(self, sweep_ns: int) -> bool:
         """Whether an image that is yet to come could be nearer to a sweep than the nearest one so far.
 
-        The images of one camera come in order, so one at or after the sweep's stamp settles it. Before that the
-        camera's period tells when the next one is due.
+        The images of one camera come in order, so after one at or after the sweep's stamp none can be nearer.
+        Before that, the camera's period predicts the next stamp.
         """
         if self._newest is None:
             return True

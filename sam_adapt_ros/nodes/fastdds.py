@@ -30,17 +30,17 @@ def use_profile(environment: MutableMapping[str, str] = os.environ) -> None:
 
 
 def remove_stale_shared_memory(folder: Path = _SHARED_MEMORY, min_age_s: float = _MIN_AGE_S) -> int:
-    """Removes the shared memory of participants that were killed: up to 70 MB each with our profile, which nothing else
-    frees but ``fastdds shm clean``. Returns how many participants had left some.
+    """Removes the shared memory of participants that were killed: up to 70 MB each with our profile, which only
+    ``fastdds shm clean`` frees otherwise. Returns how many participants had left some.
 
-    A segment's owner holds a lock on the file beside it, which the kernel releases when it dies. Younger files are left
-    alone: their owner may not have locked them yet.
+    A segment's owner locks the segment's lock file, and the kernel releases the lock when the owner ends. Younger files
+    are skipped: their owner may not have locked them yet.
     """
     removed = 0
     for lock in folder.iterdir() if folder.is_dir() else ():
         if not _LOCK_FILE.fullmatch(lock.name):
             continue
-        with contextlib.suppress(OSError), lock.open("rb") as file:  # of another user, or gone
+        with contextlib.suppress(OSError), lock.open("rb") as file:  # of another user, or removed
             if time.time() - lock.stat().st_mtime < min_age_s:
                 continue
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

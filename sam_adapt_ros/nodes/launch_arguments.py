@@ -31,8 +31,8 @@ class LaunchArguments(BaseModel):
     params_file: str = Field("nuscenes", description="A preset (town, nuscenes, kitti) or a ROS parameter file.")
     mode: Mode = Field(
         AUTO,
-        description="How to learn: source_free, with_source, or observe (everything but training); auto: as the "
-        "parameter file says; off: no adapter is started, and the segmenter follows no weight store.",
+        description="How to learn: source_free, with_source, or observe (everything but training); auto: as in the "
+        "parameter file; off: no adapter is started, and the segmenter follows no weight store.",
     )
     weights: str = Field("", description="Weights of the source model; the parameter file's by default.")
     sam_checkpoint: str = Field("", description="A checkpoint of Segment Anything, which then makes the masks.")
@@ -74,7 +74,7 @@ class LaunchArguments(BaseModel):
 
 
 def observes(config: Config) -> bool:
-    """Whether an adapter runs that never trains: nothing but a bag's frames makes it come to a result."""
+    """Whether an adapter runs that never trains: only the frames of a bag lead to a result."""
     return bool(config.adaptation.store.folder) and config.adaptation.mode == "observe"
 
 

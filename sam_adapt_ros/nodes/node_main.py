@@ -85,7 +85,7 @@ def _end_with(supervisor: int, ended: threading.Event) -> None:
     """Ends the node, cleanly if it can be, once the process that started it is no longer its parent."""
     while os.getppid() == supervisor:
         time.sleep(_SUPERVISOR_CHECK_PERIOD_S)
-    logger.error("the process that started this node (%d) is gone; the node stops, too", supervisor)
+    logger.error("the process that started this node (%d) has ended; the node stops, too", supervisor)
     ended.set()
     time.sleep(STOP_TIMEOUT_S)
     os._exit(1)

@@ -52,7 +52,7 @@ class Parameters:
         """Called with a valid new configuration and the names that changed; may refuse by a SamAdaptError."""
         for name, value in self.config.to_flat().items():
             if name in given:
-                node.undeclare_parameter(name)  # declared anew with the schema's type: 1 may stand for 1.0
+                node.undeclare_parameter(name)  # declared anew with the schema's type: 1 may mean 1.0
             node.declare_parameter(name, value, _descriptor(name, value), ignore_override=True)
         node.add_on_set_parameters_callback(self._set)
 

@@ -101,7 +101,7 @@ def replay_adapting(
     """Labels every frame of ``bag``, ``passes`` times over, and learns in between.
 
     Leaves ``labels`` (a bag, of the last pass), ``store`` (weights), ``summary.json``, pictures and ``report.html``.
-    Interrupted (SIGINT), it ends with the frame or the round at hand, and leaves the same of what it has done.
+    Interrupted (SIGINT), it ends after the present frame or round, and writes the same files for the frames so far.
     Raises BagError, WeightsError, StoreError or CalibrationError.
     """
     output.mkdir(parents=True, exist_ok=True)

@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 READ_AHEAD = 4
-"""Frames that are read and decoded before the model asks for them."""
+"""Frames that are read and decoded before the model needs them."""
 
 
 class BagFrame(NamedTuple):
@@ -49,7 +49,7 @@ def bag_frames(
 ) -> Iterator[BagFrame]:
     """The frames of a bag, read ahead; ``summary`` gets the counts of sweeps and of what was dropped.
 
-    token: cancelled, the iteration ends with the frame at hand.
+    token: cancelled, the iteration ends with the present frame.
     """
     with BagReader(bag, config) as reader:
         pictured, frames_in = evenly_spaced(reader.sweeps, PICTURES), reader.sweeps

@@ -34,7 +34,7 @@ class BagPseudoLabels:
     ) -> None:
         """segmenter: of the source model. progress: of the first two passes, in frames.
 
-        Raises BagError, MaskError or CalibrationError that say what does not fit.
+        Raises BagError, MaskError or CalibrationError that names the part that does not fit.
         """
         self._bag, self._config, self._source = bag, config, segmenter.network
         self.generator = PseudoLabelGenerator(config.pseudo_labels, masks, segmenter.fusion, len(segmenter.taxonomy))

@@ -102,8 +102,8 @@ class _Measurement:
         self._scores: dict[str, Evaluation] = {}
 
     def score_drive(self, stages: Stages) -> None:
-        """The labels that were published, beside those of the source model on the same frames."""
-        with stages("scoring the drive, beside the source model") as progress:
+        """Evaluates the published labels, and those of the source model on the same frames."""
+        with stages("evaluating the drive, with the source model for comparison") as progress:
             self._summary, self._shown = summarize(
                 self._recording,
                 self._bag,

@@ -19,7 +19,7 @@ LABELS = "/segmentation/labels"
 def replay(bag: Path, config: Config, output: Path, *, force: bool = False, stages: Stages = no_stages) -> RunSummary:
     """Labels every frame of ``bag``; leaves ``labels`` (a bag), ``summary.json``, pictures and ``report.html``.
 
-    Interrupted (SIGINT), it ends with the frame at hand and leaves the same of what it has labelled.
+    Interrupted (SIGINT), it ends after the present frame and writes the same files for the frames labelled so far.
     Raises BagError, WeightsError or CalibrationError.
     """
     output.mkdir(parents=True, exist_ok=True)

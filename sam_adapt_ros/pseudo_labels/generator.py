@@ -82,8 +82,8 @@ class CameraMasks:
 class PseudoLabels:
     """The stages of one frame, all (N,) uint8 class ids over the frame's points, 255 = ignore.
 
-    selected: the trusted predictions. labels: after the masks, propagated as configured. direct: after the same masks
-    with direct propagation, for comparison; None unless asked for.
+    selected: the predictions that selection keeps. labels: after the masks, propagated as configured.
+    direct: after the same masks with direct propagation, for comparison; None unless requested.
     cameras: in the order of the frame's views. timings: seconds by stage.
     """
 
@@ -100,7 +100,7 @@ class PseudoLabels:
 
 
 class PseudoLabelGenerator:
-    """Makes pseudo-labels of a set of frames; keeps nothing from one set to the next.
+    """Makes pseudo-labels of a set of frames; no state is kept from one set to the next.
 
     The three steps are separate because each needs the one before it of *all* frames, while only the last needs the
     full-size images: ``predict`` every frame, ``select`` over all of them, ``densify`` every frame.
@@ -133,11 +133,10 @@ class PseudoLabelGenerator:
     def select(
         self, learned: Sequence[FramePrediction], judged: Sequence[FramePrediction] = ()
     ) -> tuple[list[Selection], list[Selection]]:
-        """The trusted predictions of the frames that are learned from and of those that are judged by.
+        """The selected predictions of the training frames and of the held-out frames.
 
-        Sweeps vote on the places that they share; the thresholds are those of all frames that are learned from. Frames
-        that are judged by have no influence on the others: they are voted on by all frames, and measured by the same
-        thresholds.
+        Sweeps vote on the places that they share; the thresholds are computed from all training frames. Held-out frames
+        (``judged``) do not influence the training frames: all frames vote on them, and the same thresholds select.
         """
         learned_voted = self.voted(learned)
         judged_voted = self.voted([*learned, *judged])[len(learned) :]

@@ -1,4 +1,4 @@
-"""Selection: which of a segmenter's own predictions are trusted enough to be pseudo-labels.
+"""Selection: which of a model's predictions are confident enough to be pseudo-labels.
 
 A prediction is kept when its probability is at least min(quantile, cap), the quantile being taken over the winning
 probabilities of the same predicted class over all frames that are learned from. Published with the median and 0.9
@@ -36,7 +36,7 @@ def candidates(
 
     fused, image, points: (N, C) probabilities (image: zeros where no camera sees the point); seen: (N,) bool.
     Points without a finite, positive winning probability are no candidates, nor, where the image's prediction is
-    asked for or has to agree, those that no camera sees.
+    selected or has to agree, those that no camera sees.
     """
     chosen = {Branch.FUSED: fused, Branch.IMAGE: image, Branch.POINTS: points}[Branch(config.branch)]
     labels = chosen.argmax(1).astype(np.uint8)

@@ -15,7 +15,7 @@ def choose_device(name: str) -> torch.device:
     """
     if name == "cuda" and not HAS_CUDA:
         missing = "torch finds no CUDA device" if not torch.cuda.is_available() else "spconv is the CPU build"
-        raise ConfigError(f"device: cuda was asked for, but {missing}; use cpu or auto")
+        raise ConfigError(f"device: cuda is configured, but {missing}; use cpu or auto")
     return torch.device("cuda" if HAS_CUDA and name != "cpu" else "cpu")
 
 

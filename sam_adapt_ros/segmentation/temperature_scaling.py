@@ -24,9 +24,9 @@ from sam_adapt_ros.frame import IGNORE
 from sam_adapt_ros.segmentation.logits import BranchLogits
 from sam_adapt_ros.segmentation.network import State
 
-_MIN_POINTS, _MAX_POINTS = 100, 50_000  # of a group: fewer tell too little, more tell no more about two numbers
+_MIN_POINTS, _MAX_POINTS = 100, 50_000  # points of a group that are enough to fit two numbers
 _MAX_LOG_SCALE = math.log(20.0)  # neither branch is silenced, nor decides alone
-_PRIOR = 1e-4  # weight of the squared log scales: keeps at 1 what the labels tell nothing about
+_PRIOR = 1e-4  # weight of the squared log scales: keeps a scale at 1 that the labels do not determine
 
 
 class LogitScales(NamedTuple):
@@ -41,7 +41,7 @@ def fit_scales(logits: Sequence[BranchLogits], labels: Sequence[NDArray[np.uint8
 
     Minimizes the negative log-likelihood, its mean over the points that a camera sees plus its mean over the others,
     which the point branch predicts alone. A group of fewer than 100 labelled points does not count; a branch that no
-    group tells anything about keeps scale 1.
+    group determines keeps scale 1.
 
     Args:
         labels: (P,) class ids by frame, 255 = unknown.

@@ -97,7 +97,7 @@ def titled(panel: NDArray[np.uint8], title: str) -> NDArray[np.uint8]:
 def overlay_picture(frame: Frame, labels: NDArray[np.uint8], taxonomy: Taxonomy) -> NDArray[np.uint8] | None:
     """The frame's points on its images, three in a row, 1280 wide, with the palette; None without a camera.
 
-    With ground truth and one camera, the true labels stand beside.
+    With ground truth and one camera, the true labels are on the right.
     """
     overlays = [camera_overlay(frame, view, labels, taxonomy) for view in frame.views]
     if len(overlays) == 1 and frame.ground_truth is not None:
@@ -106,7 +106,7 @@ def overlay_picture(frame: Frame, labels: NDArray[np.uint8], taxonomy: Taxonomy)
 
 
 def label_picture(frame: Frame, labels: NDArray[np.uint8], taxonomy: Taxonomy) -> NDArray[np.uint8]:
-    """The labelled cloud, 1280 wide, with the palette; with ground truth, the true labels stand beside."""
+    """The labelled cloud, 1280 wide, with the palette; with ground truth, the true labels are on the right."""
     clouds = [labels] if frame.ground_truth is None else [labels, frame.ground_truth]
     return _with_legend(mosaic([label_view(frame, cloud, taxonomy) for cloud in clouds], len(clouds), WIDTH), taxonomy)
 

@@ -175,7 +175,7 @@ def test_a_clip_too_short_to_learn_from_can_be_observed(dusk: list[Frame], tmp_p
     decision = observer.run_round()
     assert (decision.facts["cause"], decision.facts["frames"]["training"]) == ("end", 2)
     assert "agreement with" not in decision.reason
-    assert decision.reason.endswith("no frame is held out, so that the gate has nothing to judge by")
+    assert decision.reason.endswith("no frame is held out, so that the gate cannot evaluate candidates")
     observer.request_round()
     assert observer.ready
 

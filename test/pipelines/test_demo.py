@@ -90,7 +90,7 @@ def test_no_stage_is_silent(told: Path) -> None:
     counted = {
         "rendering the drive": FRAMES,
         "driving, live over DDS": FRAMES,
-        "scoring the drive, beside the source model": FRAMES,
+        "evaluating the drive, with the source model for comparison": FRAMES,
         "rendering the unseen drive": 2,
         "scoring the source model on the unseen drive": 2,
         "re-estimating BatchNorm statistics": FRAMES,

@@ -1,1 +1,1 @@
-"""Which frames are kept to learn from and to judge by, and which frames are not fit to learn from."""
+"""Which frames are kept for training and evaluation, and which frames are unfit for training."""

@@ -22,7 +22,7 @@ from sam_adapt_ros.adaptation.buffer.stored_frame import StoredFrame
 from sam_adapt_ros.config import BufferConfig
 
 DISTANCE_SCALE = 30.0  # metres at which two frames count as much as entirely different predictions
-APPEARANCE_WEIGHT = 2.0  # of how differently two frames look, beside how far apart they were taken
+APPEARANCE_WEIGHT = 2.0  # of the difference of two frames' appearance, relative to that of their distance
 RARITY_WEIGHT = 1.0  # of the divergence of a frame's classes from those of all frames
 _LEAST_DIVERSITY = 1e-6  # so that rarity and recency decide between copies
 

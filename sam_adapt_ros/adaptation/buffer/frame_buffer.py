@@ -33,9 +33,9 @@ _FORMAT = 2
 
 
 class Admission(NamedTuple):
-    """What the buffer knows of a frame that it wants to see, by its stamp and pose alone.
+    """What the buffer has computed from the stamp and pose of a frame that it considers.
 
-    position: (2,) metres on the map. held_out: whether the frame is to judge by instead of to learn from.
+    position: (2,) metres on the map. held_out: whether the frame is for evaluation instead of training.
     """
 
     position: NDArray[np.float64]
@@ -49,7 +49,7 @@ class FrameBuffer:
     ``held_out`` than ``config.split_gap`` metres, whatever was evicted meanwhile (see ``SpatialSplit``). The choice
     depends on the drive and the seed alone. Without odometry, a second lap is not recognized.
 
-    A frame comes in two steps: ``admit``, by stamp and pose, so that a frame that is not wanted need not be decoded;
+    A frame comes in two steps: ``admit``, by stamp and pose, so that a frame that is passed over need not be decoded;
     then, where its content is fit to learn from, ``add``. ``admit`` is called for every frame of the stream, in order,
     whether it comes from topics or from a bag: so both keep the same frames.
 
@@ -84,7 +84,7 @@ class FrameBuffer:
             self._movement.forget_considered()
 
     def admit(self, stamp_ns: int, T_odom_lidar: Transform | None) -> Admission | None:
-        """Whether the frame of this stamp and pose is worth decoding; None, and counted, when it is not.
+        """The admission of the frame of this stamp and pose; None, and counted, when the frame is passed over.
 
         To be called once for every frame of the stream, in order. An admitted frame is considered, whatever its content
         turns out to be: the next one is admitted ``config.min_distance`` further on.
@@ -105,7 +105,7 @@ class FrameBuffer:
     def add(self, frame: Frame, summary: FrameSummary, admission: Admission | None = None) -> bool:
         """Offers a frame; True when it is kept (for now: a better one may take its place).
 
-        admission: what ``admit`` gave for this frame; None: it has not been asked yet, and is asked now.
+        admission: what ``admit`` gave for this frame; None: ``admit`` has not been called, and is called now.
         """
         with self._lock:
             admission = admission or self.admit(frame.stamp_ns, frame.T_odom_lidar)
@@ -116,12 +116,12 @@ class FrameBuffer:
             return outcome == "kept"
 
     def training(self) -> FrameSequence:
-        """The frames to learn from, oldest first."""
+        """The training frames, oldest first."""
         with self._lock:
             return FrameSequence(self._sets[False].entries)
 
     def held_out(self) -> FrameSequence:
-        """The frames to judge by, which must not be learned from, oldest first."""
+        """The held-out frames, which must not be learned from, oldest first."""
         with self._lock:
             return FrameSequence(self._sets[True].entries)
 
@@ -137,7 +137,7 @@ class FrameBuffer:
 
     @property
     def distance_driven(self) -> float:
-        """Metres, of all frames that ``admit`` was asked about."""
+        """Metres, of all frames that ``admit`` was called for."""
         return self._movement.distance
 
     # State ------------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from sam_adapt_ros.frame import Frame
 
 
 class FrameSequence(Sequence[Frame]):
-    """The frames that the buffer had when it was asked for them; each is decompressed when it is taken.
+    """The frames that the buffer had when the sequence was made; each is decompressed when it is accessed.
 
     keys: one for each frame, and never given to another one, so that what is computed of a frame can be stored by it.
     """

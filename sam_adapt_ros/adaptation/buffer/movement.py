@@ -18,9 +18,9 @@ Position = list[float]  # x, y, z in metres
 
 
 class MovementGate:
-    """Measures the drive by stamps and poses alone, so that it can be asked before anything of a frame is decoded.
+    """Measures the drive by stamps and poses alone, so that it can be called before a frame is decoded.
 
-    Takes every frame of the stream, in order; given the same frame twice, it answers the same.
+    Takes every frame of the stream, in order; given the same frame twice, it returns the same.
 
     A step between two frames is the straight line between their positions; where one of them has no odometry, the time
     between their stamps at ``nominal_speed``: no movement when the stamp does not advance (a bag that loops, a clock
@@ -39,7 +39,7 @@ class MovementGate:
         self._considered: tuple[float, Position | None] | None = None  # distance and position of that frame
 
     def has_moved(self, stamp_ns: int, T_odom_lidar: Transform | None) -> bool:
-        """Takes the step to the frame of this stamp and pose, and tells whether it is due to be considered.
+        """Takes the step to the frame of this stamp and pose, and returns whether it is to be considered.
 
         T_odom_lidar: (4, 4); None, or not finite, without odometry. True for the first frame.
         """

@@ -1,4 +1,4 @@
-"""The spatial split: which places are learned from, and which are held out to judge by."""
+"""The spatial split: which places are used for training, and which are held out for evaluation."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""The rollback rule: when weights in use are to be rolled back, judged by the stream that they label, without labels.
+"""The rollback rule: when weights in use are to be rolled back, decided from their predictions on the stream alone.
 
 *While weights are new*, the frames just before the swap and those just after it show the same street: what changes at
 that very frame is due to the weights. Medians over both sides are compared, and what is allowed is the larger of a
 fixed tolerance and a few times the spread among the frames before. Driving on changes the scene a little, too; the
-tolerances leave room for that. In the simulated town at 5 Hz, from 20 frames to the next 10 the same weights lose up to
+tolerances allow for that. In the simulated town at 5 Hz, from 20 frames to the next 10 the same weights lose up to
 0.25 of the agreement of 2D and 3D on a night drive, where it scatters by 0.12, but never more than 0.03 of the
 confidence; of 168 swaps of good weights for themselves, by day, by night, in the new city and with the other LiDAR,
 none was rolled back.
@@ -185,7 +185,7 @@ class RollbackMonitor:
     def _faults_in_trial(self) -> list[str]:
         before, after = self._before, self._frames
         if not before:
-            # Nothing tells whether one branch predicts one class because of its weights or of a covered camera.
+            # One branch may predict a single class because of its weights or because of a covered camera.
             return _collapsed(after, before, [Branch.FUSED])
         faults = _collapsed(after, before, list(Branch))
         for name, drop in (("agreement", AGREEMENT_DROP), ("confidence", CONFIDENCE_DROP)):

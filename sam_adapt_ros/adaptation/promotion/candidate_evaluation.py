@@ -1,4 +1,4 @@
-"""Inference on held-out frames: all that the promotion gate gets to know of a candidate."""
+"""Inference on held-out frames: the promotion gate's only input about a candidate."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class CandidateEvaluator:
 
     def temperature_scaled(self, state: State) -> tuple[State, HeldOutPredictions]:
         """The candidate with its branches weighted against each other, so that together they explain the ensemble's
-        labels best, and its predictions. All points count: among those that are trusted alone, every branch is right.
+        labels best, and its predictions. All points count: on the selected points alone, every branch is right.
         """
         logits = self._logits(state)
         scales = fit_scales(logits.plain, self._ensemble_labels)

@@ -1,4 +1,4 @@
-"""What is measured of a candidate on held-out frames; no true labels are needed."""
+"""Metrics of a candidate on held-out frames; no ground truth is needed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sam_adapt_ros.evaluation.confusion import Confusion
 from sam_adapt_ros.frame import IGNORE
 
 CONFIDENT_PROBABILITY = 0.95
-"""From which the source model is taken to be right: candidates have to agree with it there."""
+"""Where the source's probability is at least this, it is taken to be right, and candidates have to agree with it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,8 +37,8 @@ class CandidateMetrics:
     """Measurements of one set of weights; all but kappa from 0 to 1. Agreements of two labellings are mean IoUs.
 
     score: agreement of the fused prediction with the pseudo-labels of the points that a camera sees (of all points
-        where there is no camera): what candidates are ranked by. There, masks have corrected the pseudo-labels;
-        elsewhere they only repeat what the networks are confident of.
+        where there is no camera); candidates are ranked by it. There, masks have corrected the pseudo-labels;
+        elsewhere they only repeat the networks' confident predictions.
     class_iou: the same by class.
     pseudo_label_agreement: the same over all points, seen or not.
     source_agreement: share of the points of which the source is confident whose class is the source's.
@@ -62,7 +62,7 @@ class CandidateMetrics:
     single_class_share: dict[Branch, float]
 
     def as_dict(self) -> dict[str, float]:
-        """Plain numbers by name, those of a class or a branch as ``name/class``; without what is not known."""
+        """Plain numbers by name, those of a class or a branch as ``name/class``; without those that are None."""
         numbers: dict[str, float] = {}
         for name, value in vars(self).items():
             if isinstance(value, dict):
@@ -75,8 +75,8 @@ class CandidateMetrics:
 class MetricsCalculator:
     """Measures predictions against the baselines.
 
-    enough: whether at least two classes have pseudo-labels enough for their IoU to mean something; if not, nothing can
-    be concluded.
+    enough: whether at least two classes have enough pseudo-labels for a meaningful IoU; if not, no candidate can be
+    evaluated.
     """
 
     def __init__(self, baselines: Baselines, classes: tuple[str, ...], config: GateConfig) -> None:

@@ -27,7 +27,7 @@ MIN_BRANCH_KAPPA = 0.1  # agreement of 2D and 3D beyond chance; the agreement of
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """A candidate's metrics beside those of the baselines.
+    """A candidate's metrics and those of the baselines.
 
     is_source: whether the candidate is the source model itself.
     """
@@ -90,7 +90,7 @@ def collapse(compared: Comparison, config: GateConfig) -> list[str]:
 def branch_agreement(compared: Comparison, config: GateConfig) -> list[str]:
     """The candidate's 2D and 3D branches agree by more than chance, wherever there are cameras.
 
-    Branches that do not, as when cameras see noise, leave nothing to judge the fused prediction by.
+    Without such agreement, as when cameras see noise, the fused prediction cannot be evaluated.
     """
     kappa, least = compared.candidate.branch_kappa, MIN_BRANCH_KAPPA
     if kappa is not None and kappa < least:

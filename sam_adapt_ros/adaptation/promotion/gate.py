@@ -38,7 +38,7 @@ class Decision:
     """promoted: name of the candidate to be used, "" when what is in use stays. reason: in words.
 
     verdicts: on every candidate. baselines: on the weights in use (``current``), the ``source`` and ``batchnorm``.
-    facts: of the round, kept beside the numbers.
+    facts: of the round, recorded with the numbers.
     """
 
     promoted: str
@@ -80,7 +80,7 @@ class Gate:
             candidates: predictions by name; None for weights that are not finite. Of equals, the first is preferred.
                 ``source`` is the name of the source model, where that may come back.
             source_miou: mean IoU on labelled frames of the source domain, of the candidate of that name, and of
-                ``current`` and ``source``. It is costly, so it is asked for only of candidates that pass all other
+                ``current`` and ``source``. It is costly, so it is computed only for candidates that pass all other
                 criteria, the best first.
         """
         calculator = MetricsCalculator(baselines, self.classes, self.config)

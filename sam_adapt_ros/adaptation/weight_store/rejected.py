@@ -1,4 +1,4 @@
-"""Weights that were refused or found damaged: kept for inspection, each with the reason in a file beside it."""
+"""Weights that were refused or found damaged: kept for inspection, each with a file that holds the reason."""
 
 from __future__ import annotations
 

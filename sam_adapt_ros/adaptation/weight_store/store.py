@@ -5,7 +5,7 @@
     current                        the pointer: current, previous, source
     v0000-1f0c9a3e.safetensors     a version: weights, named by number and content
     v0000-1f0c9a3e.json            its record
-    quarantine/                    weights that were refused or found damaged, each with the reason beside it
+    quarantine/                    weights that were refused or found damaged, and a file with the reason for each
     .lock .partial/                the lock between processes; weights that are being written
     .reserve                       space that lets a rollback work on a full disk
 
@@ -166,7 +166,7 @@ class WeightStore(StoreReader):
             return removed
 
     def reject(self, version: Version | str, reason: str) -> Path:
-        """Moves a version to the rejected weights, with the reason beside it; returns where it is now.
+        """Moves a version to the rejected weights, with a file that holds the reason; returns its new path.
 
         When it is the one in use, the store first rolls back. Raises StoreError, ``refused``, for the source, which is
         never touched.

@@ -29,7 +29,7 @@ class StoreReader:
 
     @property
     def exists(self) -> bool:
-        """Whether the folder holds a store. True where that cannot be told: reading the store names the fault."""
+        """Whether the folder holds a store. True where that cannot be determined: reading it then raises the error."""
         try:
             (self.folder / POINTER_FILE).stat()
         except (FileNotFoundError, NotADirectoryError):

@@ -1,4 +1,4 @@
-"""A version in the weight store: its name, and the record beside it."""
+"""A version in the weight store: its name, and the record that is stored with it."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def version_hash(name: str) -> str:
 
 
 def read_record(weights_path: Path) -> Record:
-    """The record beside a weights file. Raises StoreError that names the record's file and its fault."""
+    """The record that is stored with a weights file. Raises StoreError that names the record's file and its fault."""
     path = weights_path.with_suffix(RECORD_SUFFIX)
     try:
         data = json.loads(path.read_bytes())

@@ -1,4 +1,4 @@
-"""The cancellation token of the rounds: lets the training thread rest, pauses it, and serves requests meanwhile."""
+"""The cancellation token of the rounds: makes the training thread sleep or pause, and serves requests meanwhile."""
 
 from __future__ import annotations
 

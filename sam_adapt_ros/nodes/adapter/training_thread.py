@@ -34,7 +34,7 @@ SAVE_PERIOD_S = 15.0
 """Outside rounds, a kill costs at most the frames that were kept during this time."""
 _IDLE_S = 1.0
 _TRANSIENT = {"disk_full", "read_only", "locked", "missing", "io", "damaged"}
-"""Reasons of a StoreError that may be gone in a moment."""
+"""Reasons of a StoreError that may be temporary."""
 _KEPT_DECISIONS = 20
 
 
@@ -127,12 +127,12 @@ class TrainingThread:
         training, held_out = len(buffer.training()), len(buffer.held_out())
         lacking, observing = adapter.lacking, self.observing and training > 0
         if (lacking["training"] or lacking["held_out"]) and not observing:
-            there = f"{training} of {rounds.min_frames} to learn from, {held_out} of {rounds.min_held_out} to judge by"
+            there = f"{training} of {rounds.min_frames} for training, {held_out} of {rounds.min_held_out} held out"
             return Answer(False, f"too few frames: {there}; drive on")
         adapter.request_round()
         self._retry_at = 0.0
         self._requests.wake()
-        return Answer(True, f"a round begins, with {training} frames to learn from and {held_out} to judge by")
+        return Answer(True, f"a round begins, with {training} frames for training and {held_out} held out")
 
     def pause(self, paused: bool) -> Answer:
         """Holds the round at its next step, or lets it go on. Frames are kept all the same."""
@@ -176,7 +176,7 @@ class TrainingThread:
 
     @property
     def problem(self) -> str:
-        """What keeps it from learning, "" when nothing does."""
+        """What prevents learning; "" when nothing does."""
         return self._problem or self._failure
 
     @property
@@ -256,7 +256,7 @@ class TrainingThread:
                 self._take_note(decision)
                 del adapter.decisions[:-_KEPT_DECISIONS]  # they are in the folder's log
         finally:
-            self.in_round = False  # only now: whoever waits for the round's end finds the decision counted
+            self.in_round = False  # last, so that the decision is counted once the round has ended
 
     def _take_note(self, decision: Decision) -> None:
         self.ended_at = time.monotonic()

@@ -28,10 +28,10 @@ NICE = 10
 let alone SCHED_IDLE: it holds the interpreter's lock at times, and where other processes take all of the processor's
 time, the inference thread would wait for that lock much longer."""
 MAX_WAIT_S = 2.0
-"""How long, in all, an exchange's loading waits for frames to end. After that it goes on beside them."""
+"""How long, in all, an exchange's loading waits for frames to end. After that it runs while frames are processed."""
 WARM_UP_POINTS = 500
-"""Of an exchange. What a process sets up once is there since the start; a few points show that the weights run, for a
-third of what a whole sweep would take from the frames meanwhile."""
+"""Of an exchange. One-time initialization is done when the process starts; a few points show that the weights run, in a
+third of the time of a whole sweep."""
 
 
 class _Loaded(NamedTuple):
@@ -40,12 +40,12 @@ class _Loaded(NamedTuple):
 
 
 class SegmenterSlot:
-    """Loads weights, and hands the inference thread the segmenter for its next frame.
+    """Loads weights, and provides the inference thread with the segmenter for its next frame.
 
     Loading, warming up and freeing old weights happen in one background thread of low priority. The exchange is one
     assignment in ``take``, which the inference thread calls before each frame.
 
-    priority: entered for as long as a frame is worked on; loading gives way.
+    priority: entered while a frame is processed; loading then waits.
     swaps: exchanges so far. swap_ms: how long they held the inference thread, ``last`` and ``max``.
     problem: why the last replacement was refused; "" when it was not.
     """
@@ -183,7 +183,7 @@ def _before_each_layer(segmenter: Segmenter, do: Callable[[], None]) -> Iterator
 
 def _freeze_imported_objects() -> None:
     """Moves the 400,000 objects that the imports made, which stay, out of the garbage collector's view, once: a full
-    collection visits all of them, which takes 0.2 s from whatever frame is being processed."""
+    collection visits all of them, which delays the frame being processed by 0.2 s."""
     import sam_adapt_ros.segmentation  # noqa: F401
 
     if not gc.get_freeze_count():

@@ -1,4 +1,4 @@
-"""The segmenter's topics: label clouds, and overlays while somebody subscribes."""
+"""The segmenter's topics: label clouds, and overlays while there are subscribers."""
 
 from __future__ import annotations
 

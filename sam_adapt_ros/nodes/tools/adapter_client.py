@@ -57,7 +57,7 @@ class AdapterClient(BackgroundNode):
             phase = self.status.get("phase") if is_open(self.status) else "its store is not open"
             return f"to sum up what it observed ({phase})"
 
-        # Earlier it cannot know that nothing more comes: "settled" would be about a pause in the bag.
+        # Before the end of the bag, "settled" might only mean a pause in it.
         stop.wait(STREAM_END_S)
         if not self._wait(lambda: is_settled(self.status), waited_for, PHASE_TIMEOUT_S, stop):
             logger.warning(

@@ -1,4 +1,4 @@
-"""A node that runs beside whatever else its process does, in a ROS context and a thread of its own."""
+"""A node that runs in its own ROS context and thread, next to the other work of its process."""
 
 from __future__ import annotations
 

@@ -24,8 +24,8 @@ SETTLED_S = 20.0
 """A node that ends sooner after its start probably ends again: the delay before its next start doubles."""
 FIRST_DELAY_S, LONGEST_DELAY_S = 1.0, 60.0
 SUPERVISOR = "SAM_ADAPT_SUPERVISOR"
-"""Environment variable with the id of the process that started a node. The node ends when that process is gone, since a
-supervisor that was killed can stop nothing. Not set for nodes that are started by hand or by ``ros2 launch``."""
+"""Environment variable with the id of the process that started a node. The node ends with that process, since a killed
+supervisor cannot stop it. Not set for nodes that are started with ``ros2 run`` or ``ros2 launch``."""
 
 
 class NodeProcess:
@@ -84,7 +84,7 @@ class NodeProcess:
             self.restarts += 1
             if now - self._started > SETTLED_S:
                 self._delay = FIRST_DELAY_S
-            self._schedule_restart(f"{describe_exit(self.exit_code)}; its log says why")
+            self._schedule_restart(f"{describe_exit(self.exit_code)}; its log has the reason")
         elif now >= self._restart_at:
             try:
                 self.start()

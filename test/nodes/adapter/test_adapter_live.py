@@ -139,7 +139,7 @@ def test_services_at_any_time_and_twice(rig: AdapterRig, start: Start, folder: P
     for _ in range(2):
         done, why = ask("trigger")
         assert not done
-        assert "0 of 6 to learn from, 0 of 3 to judge by" in why
+        assert "0 of 6 for training, 0 of 3 held out" in why
         done, why = ask("rollback")
         assert not done
         assert "nothing to roll back to" in why

@@ -63,7 +63,7 @@ def test_a_clip_that_is_too_short_is_summed_up_in_the_log(
         finally:
             adapter.end(signal.SIGKILL)
     assert "observe: no sweep for 3 s" in log_text
-    account = re.search(r"(\d+) frames kept of (\d+) seen, (\d+) needed to learn from \(there are (\d+)\)", log_text)
+    account = re.search(r"(\d+) frames kept of (\d+) seen, (\d+) needed for training \(there are (\d+)\)", log_text)
     assert account, log_text
     kept, seen, needed, there = map(int, account.groups())
     assert 0 < kept == there < needed == config.adaptation.rounds.min_frames

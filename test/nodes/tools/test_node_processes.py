@@ -186,7 +186,7 @@ def test_nodes_end_with_a_supervisor_that_is_killed(
             if alive(pid):
                 os.kill(pid, signal.SIGKILL)
     said = log_path.read_text()
-    assert said.count("is gone; the node stops") == 2
+    assert said.count("has ended; the node stops") == 2
     assert said.count("ended: ") == 2  # cleanly
     assert "Traceback" not in said
 
@@ -249,7 +249,7 @@ def test_the_delay_before_restarts_doubles(
                 it.keep_running()
             delays.append(time.monotonic() - dead)
     assert it.restarts == 4
-    assert "the no_such_node ended with code 1; its log says why; it is started again in 0.1 s" in caplog.text
+    assert "the no_such_node ended with code 1; its log has the reason; it is started again in 0.1 s" in caplog.text
     for delay, expected in zip(delays, (0.1, 0.2, 0.4, 0.4), strict=True):
         assert expected <= delay < expected + 0.3
 
