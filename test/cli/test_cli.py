@@ -63,7 +63,7 @@ def test_a_parameter_reference_that_differs_is_named(tmp_path: Path) -> None:
     file.write_text(file.read_text().replace("How long a sweep waits for its images [s]", "Frames"))
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr.startswith(f"error: {file}:") and "`make docs` writes it anew" in done.stderr
+    assert done.stderr.startswith(f"error: {file}:") and "`make docs` regenerates it" in done.stderr
     assert "waits for its images [s] |" in done.stderr and "| Frames |" in done.stderr
 
 
