@@ -43,7 +43,10 @@ def test_what_was_done_before_an_interruption_is_kept(bag: Path, tmp_path: Path)
             os.kill(os.getpid(), signal.SIGINT)
 
     before = signal.getsignal(signal.SIGINT)
-    summary = replay(bag, Config.load("town"), tmp_path, stages=lambda _: nullcontext(interrupt)).as_dict()
+    run = replay(bag, Config.load("town"), tmp_path, stages=lambda _: nullcontext(interrupt))
+    assert {stage: len(seconds) for stage, seconds in run.latencies.items()} == dict.fromkeys(run.latencies, 2)
+    assert sum(run.latencies["model"]) < run.seconds
+    summary = run.as_dict()
     assert summary["interrupted"]
     assert summary["frames_in"] == summary["frames_labelled"] == 2
     assert len(recorded_labels(tmp_path / "labels")) == 2
