@@ -94,7 +94,7 @@ class SegmenterNode(LifecycleNode):
         manager.start()
         self._store_updates = (
             steady_timer(self, self.config.adaptation.store.poll_period, manager.poll),
-            # The announcement holds nothing that is not in the store; it only comes before the next poll.
+            # The announcement repeats the store's content; it only arrives before the next poll.
             self.create_subscription(String, topics.WEIGHTS, lambda _: manager.poll(), topics.LATCHED),
         )
 

@@ -1,4 +1,4 @@
-"""Timers on the steady clock: they go on while simulated time stands still or jumps."""
+"""Timers on the steady clock: they continue while simulated time stops or jumps."""
 
 from __future__ import annotations
 

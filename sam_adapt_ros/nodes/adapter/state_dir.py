@@ -75,7 +75,7 @@ class StateDir:
         self._held.close()
 
     def check_writable(self) -> None:
-        """Writes as much as a round may, and removes it: a round that cannot write its result is computed in vain.
+        """Writes as much as a round may, and removes it: a round that cannot write its result is useless.
 
         Raises StoreError.
         """

@@ -135,7 +135,7 @@ class TrainingThread:
         return Answer(True, f"a round begins, with {training} frames for training and {held_out} held out")
 
     def pause(self, paused: bool) -> Answer:
-        """Holds the round at its next step, or lets it go on. Frames are kept all the same."""
+        """Pauses the round at its next step, or resumes it. Frames are kept in both cases."""
         before, self._token.paused = self._token.paused, paused
         self._requests.wake()
         state = "paused" if paused else "not paused"
@@ -246,7 +246,7 @@ class TrainingThread:
             self._save(self.adapter)
 
     def _run_round(self, adapter: Adapter) -> None:
-        self._save(adapter)  # labelling takes long, and the frames it labels are to survive a kill
+        self._save(adapter)  # labelling takes long, and its frames are saved first, in case the process is killed
         self._token.begin()
         self.in_round = True
         try:

@@ -30,7 +30,7 @@ EXPLANATIONS = {
 
 
 class StreamStatistics:
-    """What is dropped is counted and logged (throttled) by one call, so that nothing is dropped in silence.
+    """One call counts and logs (throttled) each dropped item, so that every drop is reported.
 
     ``frames_in`` = ``frames_labelled`` + the sum of ``dropped`` + the frames under way.
     """

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from sam_adapt_ros.messages import Match
 
 MAX_VAIN_WAITS = 3
-"""After this many waits in vain, without a message in between that could have ended them, sweeps wait no longer."""
+"""After this many waits that timed out, without a message in between that could end them, sweeps wait no longer."""
 
 
 class CalibrationWait:
@@ -48,7 +48,7 @@ class CalibrationWait:
             self._output(match)
 
     def deadline(self) -> int | None:
-        """When the first match goes on at the latest; None when none waits."""
+        """When the first match continues at the latest; None when none waits."""
         return self._waiting[0][1] if self._waiting else None
 
     def clear(self) -> list[Match]:

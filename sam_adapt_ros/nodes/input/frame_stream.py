@@ -83,11 +83,11 @@ class FrameStream:
         return dict(self._synchronizer.counts)
 
     def reconfigure(self, config: Config) -> None:
-        """Takes over what may change while running."""
+        """Applies the settings that may change while running."""
         self._synchronizer.reconfigure(config)
 
     def close(self) -> None:
-        """Ends the stream; sweeps that cannot go on are counted as dropped."""
+        """Ends the stream; sweeps that cannot continue are counted as dropped."""
         self._node.destroy_timer(self._timer)
         for topic in self._topics:
             topic.close()

@@ -62,7 +62,7 @@ class TopicSubscription:
         self._subscribed: tuple[str, ReliabilityPolicy, DurabilityPolicy] | None = None
 
     def update(self) -> None:
-        """Looks at who publishes the topic and subscribes, or subscribes anew, to fit."""
+        """Subscribes, or subscribes again, to match the topic's present publishers."""
         publishers = self._node.get_publishers_info_by_topic(self.topic)
         fitting = [p for p in publishers if p.topic_type in self._types]
         if not fitting:
@@ -94,7 +94,7 @@ class TopicSubscription:
         reliable = all(q.reliability == ReliabilityPolicy.RELIABLE for q in profiles)
         latched = all(q.durability == DurabilityPolicy.TRANSIENT_LOCAL for q in profiles)
         if self._subscribed and self._subscribed[0] == current:
-            # A subscription that matches is not replaced by a stricter one: subscribing anew can lose messages.
+            # A subscription that matches is not replaced by a stricter one: subscribing again can lose messages.
             reliable &= self._subscribed[1] == ReliabilityPolicy.RELIABLE
             latched &= self._subscribed[2] == DurabilityPolicy.TRANSIENT_LOCAL
         return (

@@ -25,7 +25,7 @@ class SynchronizedSweep:
     """A LiDAR message with all that belongs to it.
 
     images: camera -> (stamp with the camera's time offset added, message). missing: cameras without an image.
-    arrival_ns, ready_ns: when the cloud came, and when nothing had to be waited for any more (``time.monotonic_ns``).
+    arrival_ns, ready_ns: when the cloud came, and when no other input was awaited any more (``time.monotonic_ns``).
     """
 
     stamp_ns: int
@@ -85,8 +85,8 @@ class SensorSynchronizer:
         return self._earlier_counts + self._images.counts
 
     def reconfigure(self, config: Config) -> None:
-        """Takes over what may change while running. When ``sync`` has changed, waiting sweeps go on with what came, and
-        matching starts anew."""
+        """Applies the settings that may change while running. When ``sync`` has changed, waiting sweeps continue with
+        the images that came, and matching restarts."""
         self._calibration.timeout_s = config.transforms.timeout
         if config.sync != self._config:
             self._config = config.sync
@@ -96,7 +96,7 @@ class SensorSynchronizer:
             self._arm_timer()
 
     def close(self) -> None:
-        """Sweeps that wait for images go on with what came; those that wait for calibration are dropped."""
+        """Sweeps that wait for images continue with those that came; those that wait for calibration are dropped."""
         self._images.flush()
         self._timer.close()
         for match in self._calibration.clear():

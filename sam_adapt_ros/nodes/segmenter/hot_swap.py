@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 NICE = 10
 """Nice level of the thread that loads: where all cores are busy, loading takes longer, and frames do not. Not lower,
-let alone SCHED_IDLE: it holds the interpreter's lock at times, and where other processes take all of the processor's
+and not SCHED_IDLE: it holds the interpreter's lock at times, and where other processes take all of the processor's
 time, the inference thread would wait for that lock much longer."""
 MAX_WAIT_S = 2.0
 """How long, in all, an exchange's loading waits for frames to end. After that it runs while frames are processed."""

@@ -33,7 +33,7 @@ class WeightsManager:
     model.
 
     The store may be created later. ``observe`` runs in the inference thread, everything that takes time in the slot's
-    background thread. Whatever is wrong with the store, labelling goes on with the weights that are loaded.
+    background thread. If the store fails, labelling continues with the loaded weights.
 
     rollbacks: how often weights were rolled back here. rolled_back: the last of them and why.
     """
