@@ -39,6 +39,7 @@ setup(
         "setuptools",
         "numpy",
         "scipy",
+        "numba",
         "pydantic>=2.9",
         "pyyaml",
         "typer",

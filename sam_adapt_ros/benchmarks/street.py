@@ -53,7 +53,7 @@ def occlusion(points: int, seed: int = 0, beams: int = 64) -> tuple[NDArray[np.f
     hits, _ = _sweep(points, beams, boxes, rng)
     origin = np.array([0, 0, -CAMERA_BELOW])
     distance = np.linalg.norm(hits - origin, axis=1)
-    met, _ = _cast(origin, (hits - origin) / distance[:, None], boxes)
+    met, _ = cast(origin, (hits - origin) / distance[:, None], boxes)
     K = np.array([[FOCAL, 0, WIDTH / 2], [0, FOCAL, HEIGHT / 2], [0, 0, 1]])
     T_camera_lidar = np.eye(4)
     T_camera_lidar[:3, :3] = [[0, -1, 0], [0, 0, -1], [1, 0, 0]]
@@ -84,7 +84,7 @@ def _boxes(rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.in
     return np.array(boxes), np.array(classes)
 
 
-def _cast(origin: NDArray, directions: NDArray, boxes: NDArray) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def cast(origin: NDArray, directions: NDArray, boxes: NDArray) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Distance along each ray to its first hit (inf: none), and the number of the box hit (-1: the ground)."""
     with np.errstate(divide="ignore", invalid="ignore"):
         distance = np.where(directions[:, 2] < 0, (-1.9 - origin[2]) / directions[:, 2], np.inf)
@@ -105,7 +105,7 @@ def _sweep(points: int, beams: int, boxes: NDArray, rng: np.random.Generator) ->
         azimuth, elevation = (angle.ravel() for angle in grid)
         forward, up = np.cos(elevation), np.sin(elevation)
         directions = np.stack([forward * np.cos(azimuth), forward * np.sin(azimuth), up], 1)
-        distance, instance = _cast(np.zeros(3), directions, boxes)
+        distance, instance = cast(np.zeros(3), directions, boxes)
         distance += rng.normal(0, 0.01, len(distance))
         with np.errstate(invalid="ignore"):
             hits = directions * distance[:, None]
@@ -136,7 +136,7 @@ def _masks(points: NDArray, boxes: NDArray, count: int) -> tuple[NDArray[np.bool
     height, width = HEIGHT // 2, WIDTH // 2
     v, u = np.mgrid[0:height, 0:width].reshape(2, -1) * 2.0 + 0.5
     directions = np.stack([np.ones(len(u)), (WIDTH / 2 - u) / FOCAL, (HEIGHT / 2 - v) / FOCAL], 1)
-    distance, instance = _cast(np.array([0, 0, -CAMERA_BELOW]), directions, boxes)
+    distance, instance = cast(np.array([0, 0, -CAMERA_BELOW]), directions, boxes)
     pixel_instance = np.where(np.isfinite(distance), instance + 1, -1)
     point_u, point_v, _ = _pixels(points)
     pixel = (point_v / 2).astype(int).clip(0, height - 1) * width + (point_u / 2).astype(int).clip(0, width - 1)

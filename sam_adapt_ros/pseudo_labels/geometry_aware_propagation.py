@@ -1,248 +1,302 @@
-"""Geometry-Aware Progressive Propagation (GAPP): a mask's label spreads only along the surface it was seen on.
+"""Mask label assignment (MLA) and geometry-aware progressive propagation (GAPP), compiled by Numba.
 
-Within a mask, a point joins the seeds when it is within rho = clip(radius_per_metre * min(r_n, r_s), min_radius,
-max_radius) of one of them; repeated until none joins. With f(n) = clip(radius_per_metre * r_n, ...), rho is
-min(f(n), f(s)), which is what everything below computes with.
+``propagation_reference`` states both as the paper does; here they are computed to the same last bit. With
+f(n) = clip(radius_per_metre * r_n, min_radius, max_radius), the radius rho(n, s) of the definition is min(f(n), f(s)).
 
-The result is exact. It is fast because the frame's points are sorted once into cells so small that two points of one
-cell are within rho of each other whatever the mask: a seed takes its whole cell along. What is left is compared by
-nearest neighbours, first between one representative a cell (a hit is a hit), then point by point.
+What makes it fast: the frame's points are split once into *cliques*, of which any two points are within rho of each
+other whatever the mask. In a mask, a seed takes its clique along. Only cliques without a seed are left; they are
+compared, point by point, with the mask's cliques whose bounding boxes are within reach.
+
+Bounding boxes need no tolerance: differences, squares, sums and roots are rounded monotonically, so what is computed
+from the sides of boxes is never on the wrong side of what is computed from points inside.
+
+All compiled functions are in this file, because Numba's cache notices changes of a function's own file only.
 """
 
 from __future__ import annotations
 
+import functools
+import logging
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
-from scipy.spatial.distance import cdist
 
-from sam_adapt_ros.config import EnhancementConfig
+from sam_adapt_ros.frame import IGNORE
 
-Indices = NDArray[np.intp]
-Bools = NDArray[np.bool_]
+logger = logging.getLogger(__name__)
 
-_LEVEL_RATIO = 1.2  # cell sizes grow in these steps as f does
-_MAX_LEVEL = 63
-_FINEST_REACH = 0.01  # metres; points of a smaller f get a cell each, so that keys cannot overflow
-_CELL_BITS = 19
-_SLACK = 1e-6  # relative; what rounding may add to cell sizes and prunings
-_DENSE_PAIRS = 24_000  # up to here all distances and radii are cheaper than a tree
-_DENSE_MINIMA = 60_000  # up to here all distances are
-_MANY = 3_000  # from here on representatives are compared first
-_CHUNK_PAIRS = 400_000  # what exact tests of many pairs hold at a time (about 30 MB)
-_NOWHERE = -1
-_FIRST = np.ones(1, bool)
+_MORTON_CELLS = 2**20 - 1  # along an axis
 
 
-class Propagator:
-    """GAPP over the masks of one frame. ``grow`` is called a mask at a time, in the order the masks are visited."""
-
-    def __init__(self, points: NDArray[np.float32], config: EnhancementConfig) -> None:
-        """points: (N, 3) metres, finite, LiDAR frame."""
-        self._points = points.astype(np.float64)
-        axes = np.ascontiguousarray(self._points.T)
-        self._slope = config.radius_per_metre
-        self._reach = reach(axes, config)
-        self._cell = _cells(axes, self._reach)
-        to_next = _length(axes[:, 1:] - axes[:, :-1])
-        self._linked = to_next <= np.minimum(self._reach[1:], self._reach[:-1])
-        cells = int(self._cell.max(initial=-1)) + 1
-        self._seeded = np.zeros(cells, bool)  # scratch, all False between calls
-        self._slot = np.zeros(cells, np.intp)  # scratch
-        self._settled_by = np.full(len(points), _NOWHERE, np.int32)
-        self._settled_class: list[int] = []
-
-    def grow(self, members: Indices, seeds: Bools, open_: Bools, class_id: int) -> Indices:
-        """The points that join the seeds.
-
-        members: the mask's points. seeds, open_: booleans over members: those that carry class_id, and those that
-        may join. The caller gives the returned points class_id at once, and changes no other label meanwhile.
-        """
-        if self._is_settled(members, class_id):
-            return members[:0]
-        reached = seeds | (open_ & self._reached_along_the_scan(members, seeds, open_))
-        cell = self._cell[members]
-        self._seeded[cell[reached]] = True
-        reached |= open_ & self._seeded[cell]
-        rest = members[open_ & ~reached]
-        joined = [members[reached & ~seeds]]
-        if len(rest):
-            joined += self._spread(members[reached], rest)
-        self._seeded[cell] = False
-        self._settled_by[members] = len(self._settled_class)
-        self._settled_class.append(class_id)
-        return np.concatenate(joined)
-
-    def _reached_along_the_scan(self, members: Indices, seeds: Bools, open_: Bools) -> Bools:
-        """Which members a chain of neighbours in the cloud's order links to a seed; a sensor's order is local."""
-        chained = self._linked[members[:-1]]
-        chained &= members[1:] - members[:-1] == 1
-        free = seeds | open_
-        chained &= free[1:]
-        chained &= free[:-1]
-        start = np.concatenate([_FIRST, ~chained])
-        return np.logical_or.reduceat(seeds, start.nonzero()[0])[start.cumsum() - 1]
-
-    def _is_settled(self, members: Indices, class_id: int) -> bool:
-        """Whether an earlier mask of the same class holds all of this one, and no mask visited since touches it.
-
-        Then whoever could join has joined: nobody left in that mask is within reach of any of its seeds.
-        """
-        owner = self._settled_by[members]
-        first = owner[0]
-        return bool(first != _NOWHERE and self._settled_class[first] == class_id and (owner == first).all())
-
-    def _spread(self, untested: Indices, rest: Indices) -> list[Indices]:
-        """Rounds of joining. untested: the seeded points; rest: those that may join, of cells that hold no seed."""
-        joined: list[Indices] = []
-
-        def join(hit: Indices) -> Indices:
-            nonlocal rest
-            self._seeded[self._cell[hit]] = True
-            inside = self._seeded[self._cell[rest]]
-            new, rest = rest[inside], rest[~inside]
-            joined.append(new)
-            return new
-
-        def is_small() -> bool:
-            return len(rest) * (len(rest) + len(untested)) <= _DENSE_PAIRS
-
-        while len(untested) and len(rest):
-            if not is_small():
-                if len(untested) > len(rest):
-                    untested = self._near(untested, rest)
-                front = untested
-                while len(front) and len(rest) and len(rest) + len(front) > _MANY:
-                    representatives = self._representatives(rest)
-                    front = join(representatives[self._touch(representatives, self._representatives(front))])
-                    untested = np.concatenate([untested, front])
-            if not len(untested) or not len(rest):
-                break
-            if is_small():
-                joined.append(rest[self._close(rest, untested)])
-                break
-            untested = join(rest[self._touch(rest, untested)])
-        return joined
-
-    def _close(self, rest: Indices, seeds: Indices) -> Bools:
-        """Which of the rest join in the end, from all distances at once."""
-        everyone = np.concatenate([rest, seeds])
-        touch = self._touches(rest, everyone)
-        among = touch[:, : len(rest)]
-        joined = new = np.any(touch[:, len(rest) :], axis=1)
-        while new.any():
-            new = among[new].any(0) & ~joined
-            joined = joined | new
-        return joined
-
-    def _touches(self, n: Indices, s: Indices) -> Bools:
-        """(len(n), len(s)) whether |x_n - x_s| <= rho(n, s); exact."""
-        reach = self._reach[n][:, None]
-        excess = cdist(self._points[n], self._points[s])
-        excess -= np.minimum(reach, self._reach[s])
-        touches = excess <= 0
-        rows, columns = (np.abs(excess, out=excess) <= _SLACK * reach).nonzero()
-        if len(rows):  # cdist need not round as the definition does
-            touches[rows, columns] = self._within(n[rows], s[columns])
-        return touches
-
-    def _representatives(self, points: Indices) -> Indices:
-        """One point of each cell that holds some of the points."""
-        cell = self._cell[points]
-        self._slot[cell] = points
-        return points[self._slot[cell] == points]
-
-    def _near(self, seeds: Indices, rest: Indices) -> Indices:
-        """Those seeds whose cells may hold a point within reach of some of the rest.
-
-        f is Lipschitz (slope a), and a cell's diameter is no more than the f of its points. So if a point of s's cell
-        touches one of n's cell, |s - n| <= f(s) (1 + (1 + a) + (1 + a)^2).
-        """
-        representatives = self._representatives(seeds)
-        growth = 1.0 + self._slope
-        bound = self._reach[representatives] * ((1.0 + growth + growth**2) * (1.0 + _SLACK))
-        targets = self._points[self._representatives(rest)]
-        if len(targets) * len(representatives) <= _DENSE_MINIMA:
-            distance = cdist(targets, self._points[representatives]).min(0)
-        else:
-            distance, _ = _tree(targets).query(self._points[representatives], distance_upper_bound=bound.max())
-        near = representatives[distance <= bound]
-        self._slot[self._cell[seeds]] = _NOWHERE
-        self._slot[self._cell[near]] = near
-        return seeds[self._slot[self._cell[seeds]] != _NOWHERE]
-
-    def _touch(self, rest: Indices, seeds: Indices) -> Bools:
-        """Which of the rest are within rho of at least one seed; exact."""
-        if len(rest) * len(seeds) <= _DENSE_PAIRS:
-            return np.any(self._touches(rest, seeds), axis=1)
-        reach = self._reach[rest] * (1.0 + _SLACK)  # rho is never more
-        distance, nearest = _tree(self._points[seeds]).query(self._points[rest], distance_upper_bound=reach.max())
-        close = np.flatnonzero(distance <= reach)
-        touch = np.zeros(len(rest), bool)
-        touch[close] = self._within(rest[close], seeds[np.asarray(nearest)[close]])
-        unclear = close[~touch[close]]  # a seed further away may reach further
-        step = max(1, _CHUNK_PAIRS // len(seeds))
-        for start in range(0, len(unclear), step):
-            chunk = unclear[start : start + step]
-            touch[chunk] = self._within(rest[chunk, None], seeds[None]).any(1)
-        return touch
-
-    def _within(self, n: Indices, s: Indices) -> Bools:
-        """|x_n - x_s| <= rho(n, s), to the last bit."""
-        difference = self._points[n] - self._points[s]
-        return _length(np.moveaxis(difference, -1, 0)) <= np.minimum(self._reach[n], self._reach[s])
+def _cached(function: Callable) -> Callable:
+    """Compiled at the first call, and kept on disk for other processes if a folder can be written."""
+    try:
+        return njit(cache=True)(function)
+    except RuntimeError:
+        _warn_of_no_cache()
+        return njit(function)
 
 
-def reach(axes: NDArray[np.float64], config: EnhancementConfig) -> NDArray[np.float64]:
-    """(N,) f(n) = clip(radius_per_metre * |x_n|, min_radius, max_radius), metres, of (3, N) coordinates."""
-    return np.clip(config.radius_per_metre * _length(axes), config.min_radius, config.max_radius)
+@functools.cache
+def _warn_of_no_cache() -> None:
+    logger.warning(
+        "Neither the package's folder nor the user's cache folder can be written: propagation is compiled anew in "
+        "every process, which takes some seconds. NUMBA_CACHE_DIR names another folder."
+    )
 
 
-def _length(axes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Of vectors (3, ...). Rounded as written, without fused operations or another order of summing."""
-    x, y, z = axes * axes
-    x += y
-    x += z
-    return np.sqrt(x, out=x)
+class Cliques(NamedTuple):
+    """The points of a frame in C groups of which any two points are within rho of each other.
+
+    order: (N,) point indices, clique by clique. start: (C + 1,) where each clique begins in ``order``.
+    of_point: (N,) each point's clique. f: (N,) metres.
+    bounds: (C, 7) the least x, y, z, the largest x, y, z and the largest f of each clique.
+    blocks: (B, 7) the same of ``step`` cliques each.
+    """
+
+    order: NDArray[np.int64]
+    start: NDArray[np.int64]
+    of_point: NDArray[np.int64]
+    f: NDArray[np.float64]
+    bounds: NDArray[np.float64]
+    blocks: NDArray[np.float64]
+    step: int
 
 
-def _cells(axes: NDArray[np.float64], reach: NDArray[np.float64]) -> NDArray[np.intp]:
-    """(N,) cell ids 0, 1, ...: cubes whose diagonal is below the least f of the points inside."""
-    if not len(reach):
-        return np.zeros(0, np.intp)
-    base = max(_FINEST_REACH, float(reach.min()))
-    scratch = reach * (1 / base)  # reused: fresh memory costs more than the arithmetic
-    np.log(scratch, out=scratch)
-    scratch *= 1 / np.log(_LEVEL_RATIO)
-    scratch -= _SLACK
-    np.clip(scratch, 0, _MAX_LEVEL, out=scratch)
-    key = scratch.astype(np.int64)
-    sides = (base / np.sqrt(3) * (1 - 4 * _SLACK)) * _LEVEL_RATIO ** np.arange(_MAX_LEVEL + 1)
-    per_side = (1 / sides)[key]
-    limit = 1 << (_CELL_BITS - 1)
-    alone = reach < base
-    far = max(axes.max(), -axes.min()) >= (limit - 1) * sides[0]
-    for coordinates in axes:
-        np.multiply(coordinates, per_side, out=scratch)
-        np.floor(scratch, out=scratch)
-        scratch += limit
-        if far:
-            outside = (scratch < 0) | (scratch >= 2 * limit)
-            alone |= outside
-            scratch[outside] = 0
-        key <<= _CELL_BITS
-        key |= scratch.astype(np.int64)
-    key[alone] = -1 - np.flatnonzero(alone)
-    order = key.argsort()
-    np.take(key, order, out=per_side.view(np.int64))
-    ordered = per_side.view(np.int64)
-    key[0] = 0
-    key[1:] = ordered[1:] != ordered[:-1]
-    np.cumsum(key, out=key)
-    cell = np.empty(len(key), np.intp)
-    cell[order] = key
-    return cell
+def find_cliques(points: NDArray[np.float32], radius_per_metre: float, min_radius: float, max_radius: float) -> Cliques:
+    """points: (N, 3) metres, finite, LiDAR frame. Infinite radii make one clique."""
+    order = np.argsort(_morton_codes(points))
+    start, of_point, f, bounds = _split(points, order, radius_per_metre, min_radius, max_radius)
+    return Cliques(order, start, of_point, f, bounds, *_blocks(bounds))
 
 
-def _tree(points: NDArray[np.float64]) -> cKDTree:
-    return cKDTree(points, balanced_tree=False, compact_nodes=False)
+def pack(membership: NDArray[np.bool_]) -> NDArray[np.uint64]:
+    """(M, N) -> (M, N / 64) words, the lowest bit first."""
+    words = np.zeros((len(membership), math.ceil(membership.shape[1] / 64)), "<u8")
+    packed = np.packbits(membership, axis=1, bitorder="little")
+    words.view(np.uint8)[:, : packed.shape[1]] = packed
+    return words
+
+
+@_cached
+def assign_and_propagate(
+    points, cliques, membership, visits, labels, min_points, min_purity, min_representativity, relabel, propagate
+):
+    """MLA and GAPP over the masks of a frame; changes ``labels``.
+
+    points: (N, 3) float32. membership: what ``pack`` returns. visits: (M,) masks in the order of the visits.
+    labels: (N,) uint8. propagate: otherwise nobody joins.
+    Returns (M, 6): the mask's class, or -1, -2, -3 for the constraint that it fails (size, purity, representativity);
+    its points; those with a label before and after; those with the most frequent label before and after.
+    """
+    records = np.empty((len(membership), 6), np.int64)
+    buffer = np.empty(64 * membership.shape[1], np.int64)
+    count = len(cliques.bounds)
+    seeded, waiting = np.full(count, -1), np.full(count, -1)  # the mask in which a clique holds a seed, waits for one
+    candidate = np.full(len(labels), -1)  # the mask of which a point has the label or may get it
+    for mask in visits:
+        members = _members(membership[mask], buffer)
+        record = records[mask]
+        _assign(members, labels, min_points, min_purity, min_representativity, record)
+        nobody_left = record[1] == (record[4] if relabel else record[2])
+        if record[0] < 0 or nobody_left or not propagate:
+            continue
+        pending = _take_cliques_along(cliques.of_point, mask, members, labels, relabel, record, seeded, waiting)
+        if len(pending):
+            for n in members:
+                if labels[n] == record[0] or labels[n] == IGNORE or relabel:
+                    candidate[n] = mask
+            _grow(points, cliques, mask, pending, candidate, labels, record, seeded, waiting)
+    return records
+
+
+@njit
+def _members(words, buffer):
+    """The indices of the bits that are set."""
+    count = 0
+    for word in range(len(words)):
+        bits = words[word]
+        n = 64 * word
+        while bits:
+            buffer[count] = n
+            count += np.int64(bits & 1)
+            bits >>= np.uint64(1)
+            n += 1
+    return buffer[:count]
+
+
+@njit
+def _assign(members, labels, min_points, min_purity, min_representativity, record):
+    """Mask label assignment; fills in the record as if nobody joined."""
+    votes = np.zeros(IGNORE + 1, np.int64)
+    for n in members:
+        votes[labels[n]] += 1
+    labelled = len(members) - votes[IGNORE]
+    winner = votes[:IGNORE].argmax()  # of equals the first, that is the lower id
+    agreeing = votes[winner]
+    record[:] = (winner, len(members), labelled, labelled, agreeing, agreeing)
+    if labelled < min_points:
+        record[0] = -1
+    elif agreeing / labelled < min_purity:
+        record[0] = -2
+    elif labelled / len(members) < min_representativity:
+        record[0] = -3
+
+
+@njit
+def _take_cliques_along(clique_of_point, mask, members, labels, relabel, record, seeded, waiting):
+    """Who may join and shares a clique with a seed joins; returns the cliques of the others, marked as waiting."""
+    for n in members:
+        if labels[n] == record[0]:
+            seeded[clique_of_point[n]] = mask
+    pending = np.empty(len(members), np.int64)
+    count = 0
+    for n in members:
+        if labels[n] != record[0] and (labels[n] == IGNORE or relabel):
+            clique = clique_of_point[n]
+            if seeded[clique] == mask:
+                _join(n, labels, record)
+            elif waiting[clique] != mask:
+                waiting[clique] = mask
+                pending[count] = clique
+                count += 1
+    return pending[:count]
+
+
+@njit
+def _join(n, labels, record):
+    """Point n gets the mask's label."""
+    record[3] += labels[n] == IGNORE
+    record[5] += 1
+    labels[n] = record[0]
+
+
+@njit
+def _grow(points, cliques, mask, pending, candidate, labels, record, seeded, waiting):
+    """The pending cliques' connected components, breadth first: those that touch a seeded clique join."""
+    component = np.empty(len(pending), np.int64)
+    for first in pending:
+        if waiting[first] != mask:
+            continue  # belongs to an earlier component
+        waiting[first] = -1
+        component[0] = first
+        size, visited, joins = 1, 0, False
+        while visited < size:
+            clique = component[visited]
+            visited += 1
+            for block in range(len(cliques.blocks)):
+                if not _within_reach(cliques.bounds, clique, cliques.blocks, block):
+                    continue
+                for other in range(block * cliques.step, min((block + 1) * cliques.step, len(cliques.bounds))):
+                    waits = waiting[other] == mask
+                    if (
+                        (waits or (seeded[other] == mask and not joins))
+                        and _within_reach(cliques.bounds, clique, cliques.bounds, other)
+                        and _touch(points, cliques, clique, other, candidate, mask)
+                    ):
+                        if waits:
+                            waiting[other] = -1
+                            component[size] = other
+                            size += 1
+                        else:
+                            joins = True
+        if joins:
+            for clique in component[:size]:
+                for n in cliques.order[cliques.start[clique] : cliques.start[clique + 1]]:
+                    if candidate[n] == mask:
+                        _join(n, labels, record)
+
+
+@njit
+def _touch(points, cliques, a, b, candidate, mask):
+    """Whether a candidate of the one clique is within rho of one of the other."""
+    for n in cliques.order[cliques.start[a] : cliques.start[a + 1]]:
+        if candidate[n] == mask:
+            for s in cliques.order[cliques.start[b] : cliques.start[b + 1]]:
+                if candidate[s] == mask:
+                    x = np.float64(points[n, 0]) - np.float64(points[s, 0])
+                    y = np.float64(points[n, 1]) - np.float64(points[s, 1])
+                    z = np.float64(points[n, 2]) - np.float64(points[s, 2])
+                    if _length(x, y, z) <= min(cliques.f[n], cliques.f[s]):
+                        return True
+    return False
+
+
+@njit
+def _within_reach(bounds, a, others, b):
+    """Whether points within bounds[a] and others[b] may be within rho of each other."""
+    x = max(others[b, 0] - bounds[a, 3], bounds[a, 0] - others[b, 3], 0.0)
+    y = max(others[b, 1] - bounds[a, 4], bounds[a, 1] - others[b, 4], 0.0)
+    z = max(others[b, 2] - bounds[a, 5], bounds[a, 2] - others[b, 5], 0.0)
+    return _length(x, y, z) <= min(bounds[a, 6], others[b, 6])
+
+
+@njit
+def _length(x, y, z):
+    """Rounded as written: nothing is fused or reordered."""
+    return math.sqrt((x * x + y * y) + z * z)
+
+
+@_cached
+def _morton_codes(points):
+    """(N,) places on the Z-order curve through the cloud's bounding cube: close places are close points."""
+    codes = np.zeros(len(points), np.int64)
+    if len(points) == 0:
+        return codes
+    low = [np.float64(points[:, axis].min()) for axis in range(3)]
+    extent = max([points[:, axis].max() - low[axis] for axis in range(3)])
+    scale = _MORTON_CELLS / extent if extent > 0 else 0.0
+    for n in range(len(points)):
+        for axis in range(3):
+            bits = np.int64((points[n, axis] - low[axis]) * scale)  # then spread to every third bit
+            bits = (bits | bits << 32) & 0x1F00000000FFFF
+            bits = (bits | bits << 16) & 0x1F0000FF0000FF
+            bits = (bits | bits << 8) & 0x100F00F00F00F00F
+            bits = (bits | bits << 4) & 0x10C30C30C30C30C3
+            bits = (bits | bits << 2) & 0x1249249249249249
+            codes[n] |= bits << axis
+    return codes
+
+
+@_cached
+def _split(points, order, radius_per_metre, min_radius, max_radius):
+    """Cuts the order into cliques, each as long as can be; returns start, of_point, f and bounds of ``Cliques``."""
+    start, of_point = np.empty(len(order) + 1, np.int64), np.empty(len(order), np.int64)
+    f, bounds = np.empty(len(order)), np.empty((len(order), 7))
+    count = 0
+    low, high = (0.0, 0.0, 0.0), (0.0, 0.0, 0.0)
+    least = largest = 0.0
+    for position in range(len(order)):
+        n = order[position]
+        point = (np.float64(points[n, 0]), np.float64(points[n, 1]), np.float64(points[n, 2]))
+        f[n] = min(max(radius_per_metre * _length(*point), min_radius), max_radius)
+        low = (min(low[0], point[0]), min(low[1], point[1]), min(low[2], point[2]))
+        high = (max(high[0], point[0]), max(high[1], point[1]), max(high[2], point[2]))
+        least, largest = min(least, f[n]), max(largest, f[n])
+        if count == 0 or _length(high[0] - low[0], high[1] - low[1], high[2] - low[2]) > least:
+            low = high = point
+            least = largest = f[n]
+            start[count] = position
+            count += 1
+        of_point[n] = count - 1
+        bounds[count - 1] = (low[0], low[1], low[2], high[0], high[1], high[2], largest)
+    start[count] = len(order)
+    return start[: count + 1].copy(), of_point, f, bounds[:count].copy()
+
+
+@_cached
+def _blocks(bounds):
+    """``Cliques.blocks`` and ``step``: about as many blocks as a block has cliques."""
+    step = max(1, int(math.sqrt(len(bounds))))
+    blocks = bounds[::step].copy()
+    for clique in range(len(bounds)):
+        block = clique // step
+        for k in range(3):
+            blocks[block, k] = min(blocks[block, k], bounds[clique, k])
+        for k in range(3, 7):
+            blocks[block, k] = max(blocks[block, k], bounds[clique, k])
+    return blocks, step

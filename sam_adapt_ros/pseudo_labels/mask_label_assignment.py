@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
@@ -10,8 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam_adapt_ros.config import EnhancementConfig
-from sam_adapt_ros.frame import IGNORE
-from sam_adapt_ros.pseudo_labels.geometry_aware_propagation import Propagator
 
 
 class Refusal(str, Enum):
@@ -20,6 +19,9 @@ class Refusal(str, Enum):
     SIZE = "size"  # fewer labelled points than min_points
     PURITY = "purity"  # too few of the labelled points agree
     REPRESENTATIVITY = "representativity"  # too few of the points are labelled
+
+
+_REFUSALS = dict(zip((-1, -2, -3), Refusal, strict=True))
 
 
 class MaskRecord(NamedTuple):
@@ -61,50 +63,35 @@ def enhance(
     class), ``none`` to nobody: only the records tell.
     Inputs are never modified. Raises ValueError that names the argument of a wrong shape, dtype or value.
     """
+    # Imported here: importing Numba takes a quarter of a second, and compiling (once, see there) some seconds.
+    from sam_adapt_ros.pseudo_labels.geometry_aware_propagation import assign_and_propagate, find_cliques, pack
+
     _check(points, labels, membership, areas)
-    current = labels.astype(np.intp)  # what bincount counts without conversion
-    propagator: Propagator | None = None
-    records: list[MaskRecord | None] = [None] * len(membership)
+    points = np.require(points, requirements=["C", "A", "W"])  # one layout, so that Numba compiles once
+    if config.propagation == "gapp":
+        cliques = find_cliques(points, config.radius_per_metre, config.min_radius, config.max_radius)
+    else:
+        cliques = find_cliques(points, 0.0, math.inf, math.inf)
     order = np.argsort(areas[::-1], kind="stable")[::-1]  # reversed twice: stable, and descending
-    for mask in (len(areas) - 1 - order).tolist():
-        members = membership[mask].nonzero()[0]
-        carried = current[members]
-        record = _assign(carried, config)
-        missing = record.points - (record.agreeing_before if config.relabel else record.labelled_before)
-        if record.label is not None and missing and config.propagation != "none":
-            seeds = carried == record.label
-            open_ = ~seeds if config.relabel else carried == IGNORE
-            if config.propagation == "gapp":
-                propagator = propagator or Propagator(points, config)
-                joined = propagator.grow(members, seeds, open_, record.label)
-            else:
-                joined = members[open_]
-            if len(joined):
-                new = int(np.count_nonzero(current[joined] == IGNORE))
-                current[joined] = record.label
-                record = record._replace(
-                    labelled_after=record.labelled_before + new, agreeing_after=record.agreeing_before + len(joined)
-                )
-        records[mask] = record
-    return Enhancement(current.astype(np.uint8), tuple(record for record in records if record is not None))
+    enhanced = labels.copy()
+    records = assign_and_propagate(
+        points,
+        cliques,
+        pack(membership),
+        np.ascontiguousarray(len(areas) - 1 - order),
+        enhanced,
+        config.min_points,
+        config.min_purity,
+        config.min_representativity,
+        config.relabel,
+        config.propagation != "none",
+    )
+    return Enhancement(enhanced, tuple(_mask_record(*record) for record in records.tolist()))
 
 
-def _assign(carried: NDArray[np.intp], config: EnhancementConfig) -> MaskRecord:
-    """The mask's label from those that its points carry, or the constraint that it fails."""
-    counts = np.bincount(carried, minlength=IGNORE + 1)
-    total = len(carried)
-    labelled = total - int(counts[IGNORE])
-    winner = int(counts[:IGNORE].argmax())  # of equals the first, that is the lower id
-    agreeing = int(counts[winner])
-    reason = None
-    if labelled < config.min_points:
-        reason = Refusal.SIZE
-    elif agreeing / labelled < config.min_purity:
-        reason = Refusal.PURITY
-    elif labelled / total < config.min_representativity:
-        reason = Refusal.REPRESENTATIVITY
-    label = winner if reason is None else None
-    return MaskRecord(label, reason, total, labelled, labelled, agreeing, agreeing)
+def _mask_record(label: int, *counts: int) -> MaskRecord:
+    """Of a row that ``assign_and_propagate`` returns."""
+    return MaskRecord(label, None, *counts) if label >= 0 else MaskRecord(None, _REFUSALS[label], *counts)
 
 
 def _check(points: NDArray, labels: NDArray, membership: NDArray, areas: NDArray) -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from sam_adapt_ros.benchmarks import pseudo_labels as figures
+from sam_adapt_ros.benchmarks.front_view import front_view
 from sam_adapt_ros.benchmarks.street import street
 
 
@@ -23,6 +24,17 @@ def test_the_street_is_repeatable_and_as_large_as_asked():
     for name in ("points", "labels", "truth", "membership", "areas"):
         np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
     assert 0.5 < (first.labels != 255).mean() < 0.7
+
+
+def test_the_front_view_is_repeatable_and_its_masks_are_mixed():
+    first, second = front_view(2000, 40, seed=1), front_view(2000, 40, seed=1)
+    for name in ("points", "labels", "truth", "membership", "areas"):
+        np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
+    assert first.points.shape == (2000, 3) and first.membership.shape == (40, 2000)
+    assert np.abs(np.degrees(np.arctan2(first.points[:, 1], first.points[:, 0]))).max() <= 45.1
+    sizes = first.membership.sum(1)
+    assert sizes.max() > 500 and np.median(sizes) < 100
+    assert 0.4 < (first.labels != 255).mean() < 0.5
 
 
 def test_the_plot_is_written(tmp_path):
