@@ -9,7 +9,7 @@ from numba.core import caching
 
 from sam_adapt_ros.benchmarks.street import street
 from sam_adapt_ros.pseudo_labels import EnhancementConfig, enhance
-from sam_adapt_ros.pseudo_labels import geometry_aware_propagation as gapp
+from sam_adapt_ros.pseudo_labels import geometry_aware_progressive_propagation as gapp
 from sam_adapt_ros.pseudo_labels.propagation_reference import norm, rho
 
 RULES = [(0.05, 0.3, 2.0), (0.0, 0.25, 0.25), (1.0, 1e-300, 1e300), (0.125, 1e-5, 50.0)]
