@@ -64,7 +64,11 @@ def enhance(
     Inputs are never modified. Raises ValueError that names the argument of a wrong shape, dtype or value.
     """
     # Imported here: importing Numba takes a quarter of a second, and compiling (once, see there) some seconds.
-    from sam_adapt_ros.pseudo_labels.geometry_aware_progressive_propagation import assign_and_propagate, find_cliques, pack
+    from sam_adapt_ros.pseudo_labels.geometry_aware_progressive_propagation import (
+        assign_and_propagate,
+        find_cliques,
+        pack,
+    )
 
     _check(points, labels, membership, areas)
     points = np.require(points, requirements=["C", "A", "W"])  # one layout, so that Numba compiles once
