@@ -119,13 +119,14 @@ def _members(words, buffer):
     """The indices of the bits that are set."""
     count = 0
     for word in range(len(words)):
-        bits = words[word]
-        n = 64 * word
+        bits, n = words[word], 64 * word
         while bits:
-            buffer[count] = n
-            count += np.int64(bits & 1)
-            bits >>= np.uint64(1)
-            n += 1
+            if bits & 255:
+                for bit in range(8):
+                    buffer[count] = n + bit
+                    count += np.int64(bits >> np.uint64(bit)) & 1
+            bits >>= np.uint64(8)
+            n += 8
     return buffer[:count]
 
 
@@ -177,7 +178,7 @@ def _join(n, labels, record):
 
 @njit
 def _grow(points, cliques, mask, pending, candidate, labels, record, seeded, waiting):
-    """The pending cliques' connected components, breadth first: those that touch a seeded clique join."""
+    """Breadth first from each pending clique until it is connected to a seeded one, or its component ends."""
     component = np.empty(len(pending), np.int64)
     for first in pending:
         if waiting[first] != mask:
@@ -185,30 +186,38 @@ def _grow(points, cliques, mask, pending, candidate, labels, record, seeded, wai
         waiting[first] = -1
         component[0] = first
         size, visited, joins = 1, 0, False
-        while visited < size:
-            clique = component[visited]
+        while visited < size and not joins:
+            joins, size = _explore(points, cliques, mask, candidate, seeded, waiting, component, visited, size)
             visited += 1
-            for block in range(len(cliques.blocks)):
-                if not _within_reach(cliques.bounds, clique, cliques.blocks, block):
-                    continue
-                for other in range(block * cliques.step, min((block + 1) * cliques.step, len(cliques.bounds))):
-                    waits = waiting[other] == mask
-                    if (
-                        (waits or (seeded[other] == mask and not joins))
-                        and _within_reach(cliques.bounds, clique, cliques.bounds, other)
-                        and _touch(points, cliques, clique, other, candidate, mask)
-                    ):
-                        if waits:
-                            waiting[other] = -1
-                            component[size] = other
-                            size += 1
-                        else:
-                            joins = True
         if joins:
             for clique in component[:size]:
+                seeded[clique] = mask
                 for n in cliques.order[cliques.start[clique] : cliques.start[clique + 1]]:
                     if candidate[n] == mask:
                         _join(n, labels, record)
+
+
+@njit
+def _explore(points, cliques, mask, candidate, seeded, waiting, component, visited, size):
+    """Whether the visited clique of the component touches a seeded one; adds waiting ones that it touches meanwhile."""
+    clique = component[visited]
+    own_block = clique // cliques.step
+    for offset in range(len(cliques.blocks)):
+        block = (own_block + offset) % len(cliques.blocks)
+        if not _within_reach(cliques.bounds, clique, cliques.blocks, block):
+            continue
+        for other in range(block * cliques.step, min((block + 1) * cliques.step, len(cliques.bounds))):
+            if (
+                (waiting[other] == mask or seeded[other] == mask)
+                and _within_reach(cliques.bounds, clique, cliques.bounds, other)
+                and _touch(points, cliques, clique, other, candidate, mask)
+            ):
+                if seeded[other] == mask:
+                    return True, size
+                waiting[other] = -1
+                component[size] = other
+                size += 1
+    return False, size
 
 
 @njit
