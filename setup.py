@@ -74,7 +74,6 @@ setup(
             "ros-nav-msgs",
             "ros-std-srvs",
             "ros-diagnostic-msgs",
-            "pointcloud2",
         ],
         "dev": [
             "colcon-common-extensions",
