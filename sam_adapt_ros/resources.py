@@ -30,4 +30,4 @@ def find(name: str, *folders: str) -> Path:
     for candidate in candidates:
         if candidate.is_file():
             return candidate
-    raise FileNotFoundError(f"{name} not found; looked at: {', '.join(map(str, candidates))}")
+    raise FileNotFoundError(f"{name} not found; looked at: {', '.join(dict.fromkeys(map(str, candidates)))}")

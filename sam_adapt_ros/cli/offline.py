@@ -49,8 +49,16 @@ def replay(
         summary = replay_adapting(bag, settings, output, passes=passes, force=force, stages=progress_bar)
     else:
         summary = replay(bag, settings, output, force=force, stages=progress_bar)
-    for decision in summary.facts.get("adaptation", {}).get("decisions", ()):
+    decisions = summary.facts.get("adaptation", {}).get("decisions", ())
+    for decision in decisions:
         console.print(f"round: {decision['promoted'] or 'nothing'} promoted ({decision['reason']})", highlight=False)
+    if adapt and not decisions:
+        rounds = settings.adaptation.rounds
+        console.print(
+            f"nothing was learned: no round ended. A round needs {rounds.min_frames} frames to learn from and "
+            f"{rounds.min_held_out} held-out ones (adaptation.rounds.min_frames, min_held_out) of the kept frames of the "
+            "bag; --passes drives through it several times"
+        )
     print_summary(summary, output)
 
 

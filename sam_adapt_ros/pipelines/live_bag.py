@@ -32,7 +32,7 @@ from sam_adapt_ros.visualization.run_report import PICTURES, ReportFrame, evenly
 
 logger = logging.getLogger(__name__)
 
-START_TIMEOUT_S = 120.0
+START_TIMEOUT_S = 300.0
 IDLE_S = 10.0
 """After the bag has ended, no more labels are expected once none came for so long."""
 ROUND_PHASES = ("statistics", "pseudo_labels", "training", "evaluation")
@@ -118,7 +118,12 @@ class _Drive:
     def run(self, patience_s: float, stages: Stages) -> None:
         if self.adapter is not None:
             with stages("starting segmenter and adapter"):  # else the adapter would miss the first frames
-                self._wait(lambda: is_open(self._adapter_status()), START_TIMEOUT_S)
+                if not self._wait(lambda: is_open(self._adapter_status()), START_TIMEOUT_S):
+                    logger.warning(
+                        "The adapter has not opened its weight store within %g s: the bag is played all the same, and "
+                        "nothing is learned from the frames until then. See adapter.log in the output folder.",
+                        START_TIMEOUT_S,
+                    )
         with stages("driving, live over DDS") as progress:
             self._play(progress)
         if (number := self._round()) is not None:
@@ -151,11 +156,13 @@ class _Drive:
             finally:
                 stop.set()
 
-    def _wait(self, condition: Callable[[], bool], timeout_s: float) -> None:
+    def _wait(self, condition: Callable[[], bool], timeout_s: float) -> bool:
+        """Whether the condition came true in time."""
         deadline = time.monotonic() + timeout_s
-        while not condition() and time.monotonic() < deadline:
+        while not (fulfilled := condition()) and time.monotonic() < deadline:
             self._check()
             time.sleep(0.2)
+        return fulfilled
 
     def _check(self) -> None:
         """Raises BagError when the segmenter is no more."""

@@ -34,7 +34,7 @@ def stage_rows(facts: dict[str, Any], scope: str) -> list[tuple[str, ...]]:
 def _stages(summary: PseudoLabelSummary) -> Section:
     facts = summary.as_dict()
     tables = [
-        Table(("", *_MEASURES), stage_rows(facts, scope), f"Of the {of_points}, percent")
+        Table(("", *_MEASURES), stage_rows(facts, scope), f"Of {of_points}, percent")
         for scope, of_points in _SCOPES.items()
     ]
     if summary.has_ground_truth:
