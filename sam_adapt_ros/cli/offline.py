@@ -56,8 +56,9 @@ def replay(
         rounds = settings.adaptation.rounds
         console.print(
             f"nothing was learned: no round ended. A round needs {rounds.min_frames} frames to learn from and "
-            f"{rounds.min_held_out} held-out ones (adaptation.rounds.min_frames, min_held_out) of the kept frames of the "
-            "bag; --passes drives through it several times"
+            f"{rounds.min_held_out} held-out ones (adaptation.rounds.min_frames, min_held_out) "
+            "among the frames that "
+            "are kept; --passes drives through it several times"
         )
     print_summary(summary, output)
 
