@@ -257,7 +257,7 @@ def test_kills_at_random_instants_leave_stream_and_store_whole_and_learning_resu
     until(lambda: "round" in rig.status, what="the store to be opened")
     assert rig.status["frames"]["training"] + rig.status["frames"]["held_out"] > 0
     rig.drive_until(lambda: "decision" in rig.status, what="a round's end")
-    assert len(rig.weights) > seen
+    until(lambda: len(rig.weights) > seen, what="the announcement of the weights")
     assert child.end() == 0
     assert store.verify() == []
 
