@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from typing import Any
 
 import spconv.pytorch as spconv
 import torch
@@ -10,7 +12,7 @@ from spconv.core import ConvAlgo
 from spconv.cppconstants import CPU_ONLY_BUILD
 from spconv.pytorch import ops as _ops
 from spconv.pytorch.conv import SparseConvolution
-from torch import nn
+from torch import Tensor, nn
 
 __all__ = ["HAS_CUDA", "NATIVE", "set_algorithm", "spconv"]
 
@@ -23,7 +25,16 @@ HAS_CUDA = torch.cuda.is_available() and not CPU_ONLY_BUILD
 _spconv_forward, _spconv_backward = _ops.indice_conv, _ops.indice_conv_backward
 
 
-def _forward(features, filters, pairs, pair_counts, outputs, inverse=False, subm=False, **options):
+def _forward(
+    features: Tensor,
+    filters: Tensor,
+    pairs: Tensor,
+    pair_counts: Tensor,
+    outputs: int,
+    inverse: bool = False,
+    subm: bool = False,
+    **options: Any,
+) -> Tensor:
     """``spconv.pytorch.ops.indice_conv``, on the CPU by PyTorch alone.
 
     The threads of spconv 2.3.8 race when they scatter on the CPU (``SpconvOps.scatter_add_cpu``): with two threads or
@@ -41,7 +52,16 @@ def _forward(features, filters, pairs, pair_counts, outputs, inverse=False, subm
     return result
 
 
-def _backward(features, filters, gradient, pairs, pair_counts, inverse=False, subm=False, **options):
+def _backward(
+    features: Tensor,
+    filters: Tensor,
+    gradient: Tensor,
+    pairs: Tensor,
+    pair_counts: Tensor,
+    inverse: bool = False,
+    subm: bool = False,
+    **options: Any,
+) -> tuple[Tensor, Tensor]:
     """``spconv.pytorch.ops.indice_conv_backward``, on the CPU by PyTorch alone; see ``_forward``."""
     if features.is_cuda:
         return _spconv_backward(features, filters, gradient, pairs, pair_counts, inverse, subm, **options)
@@ -58,7 +78,9 @@ def _backward(features, filters, gradient, pairs, pair_counts, inverse=False, su
     return of_features, of_weights.reshape(filters.shape)
 
 
-def _kernel_elements(pairs, pair_counts, inverse, subm):
+def _kernel_elements(
+    pairs: Tensor, pair_counts: Tensor, inverse: bool, subm: bool
+) -> Iterator[tuple[int, Tensor, Tensor]]:
     """Yields each kernel element that has pairs, its input rows and its output rows.
 
     Submanifold convolutions have no pairs for the center, and counts for the elements before it only: an element and

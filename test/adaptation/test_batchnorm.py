@@ -5,7 +5,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from learning_support import TINY, make_frame, source_network, to_samples
+from learning_support import make_frame, source_network, to_samples
+from small_network import TINY
 
 from sam_adapt_ros.adaptation import batchnorm
 from sam_adapt_ros.adaptation.batchnorm import Moments, batchnorm_layers, measure_moments, reestimate_batchnorm

@@ -3,11 +3,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from small_network import TINY
 from small_network import make_frame as small_frame
 
 from sam_adapt_ros.benchmarks.street import occlusion
 from sam_adapt_ros.config import (
-    ArchitectureConfig,
     EnhancementConfig,
     PseudoLabelConfig,
     SelectionConfig,
@@ -24,18 +24,6 @@ from sam_adapt_ros.segmentation.segmenter import Segmenter
 from sam_adapt_ros.taxonomy import Taxonomy
 
 IGNORE = 255
-TINY = ArchitectureConfig(
-    encoder="tu-resnet10t",
-    encoder_depth=3,
-    encoder_stem=8,
-    encoder_channels=[8, 12, 16, 16],
-    decoder_channels=[12, 8],
-    image_height=48,
-    image_width=96,
-    point_width=4,
-    point_levels=3,
-    voxel_size=0.3,
-)
 
 
 class Columns:

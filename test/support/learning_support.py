@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import torch
 import yaml
+from small_network import TINY
 
 from sam_adapt_ros.adaptation import WeightStore
 from sam_adapt_ros.adaptation.adapter import Adapter
-from sam_adapt_ros.config import ArchitectureConfig, AugmentationConfig, Config
+from sam_adapt_ros.config import AugmentationConfig, Config
 from sam_adapt_ros.evaluation.segmentation_metrics import evaluate
 from sam_adapt_ros.frame import CameraView, Frame
 from sam_adapt_ros.geometry.camera import CameraModel
@@ -31,19 +32,6 @@ from sam_adapt_ros.training.losses import xmuda_losses
 T_CAMERA_LIDAR = np.array([[0, -1, 0, 0], [0, 0, -1, 0.2], [1, 0, 0, 0], [0, 0, 0, 1]], np.float64)
 SHAPES = Taxonomy("shapes", ("ground", "wall", "box"), np.zeros((3, 3), np.uint8))
 COLORS = np.array([[90, 110, 90], [200, 90, 40], [40, 60, 220]])
-TINY = ArchitectureConfig(
-    encoder="tu-resnet10t",
-    encoder_depth=3,
-    encoder_stem=8,
-    encoder_channels=[8, 12, 16, 16],
-    decoder_channels=[12, 8],
-    image_height=48,
-    image_width=96,
-    image_dropout=0.1,
-    point_width=4,
-    point_levels=3,
-    voxel_size=0.3,
-)
 
 
 class NoMasks:

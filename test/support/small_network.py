@@ -9,6 +9,21 @@ from sam_adapt_ros.segmentation.network import Network
 from sam_adapt_ros.segmentation.segmenter import Segmenter
 from sam_adapt_ros.taxonomy import Taxonomy
 
+TINY = ArchitectureConfig(
+    encoder="tu-resnet10t",
+    encoder_depth=3,
+    encoder_stem=8,
+    encoder_channels=[8, 12, 16, 16],
+    decoder_channels=[12, 8],
+    image_height=48,
+    image_width=96,
+    image_dropout=0.1,
+    point_width=4,
+    point_levels=3,
+    voxel_size=0.3,
+)
+"""The smallest network of the same kind."""
+
 FORWARD = np.array([[0, -1, 0, 0], [0, 0, -1, 0.2], [1, 0, 0, 0], [0, 0, 0, 1]], np.float64)  # camera looks along x
 
 
@@ -42,20 +57,7 @@ def make_frame(seed: int = 0, points: int = 1500, cameras: int = 1, width: int =
 
 @pytest.fixture(scope="session")
 def tiny() -> ArchitectureConfig:
-    """The smallest network of the same kind."""
-    return ArchitectureConfig(
-        encoder="tu-resnet10t",
-        encoder_depth=3,
-        encoder_stem=8,
-        encoder_channels=[8, 12, 16, 16],
-        decoder_channels=[12, 8],
-        image_height=48,
-        image_width=96,
-        image_dropout=0.1,
-        point_width=4,
-        point_levels=3,
-        voxel_size=0.3,
-    )
+    return TINY
 
 
 @pytest.fixture(scope="session")

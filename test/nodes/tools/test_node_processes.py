@@ -124,16 +124,21 @@ def test_run_supervises_a_namespaced_segmenter_and_ends_on_ctrl_c(
     assert "ended: " in log_path.read_text()
 
 
+def start_both(weights: Path, calibration: Path, folder: Path) -> tuple[subprocess.Popen[bytes], Path]:
+    """Segmenter and adapter under a supervisor; returns it and its log."""
+    parameters = folder / "params.yaml"
+    content: dict[str, Any] = parameter_file(make_config(weights, calibration, CAMERAS))
+    parameters.write_text(yaml.safe_dump(content))
+    code = launch(parameters, store=str(folder / "store"))
+    log_path = folder / "log"
+    with log_path.open("w") as log:
+        return subprocess.Popen([sys.executable, "-c", code], stdout=log, stderr=log, start_new_session=True), log_path
+
+
 def test_an_adapter_that_was_killed_is_started_again_and_the_segmenter_labels_on(
     weights: Path, calibration: Path, tmp_path: Path
 ) -> None:
-    parameters = tmp_path / "params.yaml"
-    content: dict[str, Any] = parameter_file(make_config(weights, calibration, CAMERAS))
-    parameters.write_text(yaml.safe_dump(content))
-    code = launch(parameters, store=str(tmp_path / "store"))
-    log_path = tmp_path / "log"
-    with log_path.open("w") as log:
-        ran = subprocess.Popen([sys.executable, "-c", code], stdout=log, stderr=log, start_new_session=True)
+    ran, log_path = start_both(weights, calibration, tmp_path)
     rig = Rig()
     try:
         for sign in (": active", "[adapter]"):
@@ -163,13 +168,7 @@ def test_an_adapter_that_was_killed_is_started_again_and_the_segmenter_labels_on
 def test_nodes_end_with_a_supervisor_that_is_killed(
     weights: Path, calibration: Path, tmp_path: Path, moment: str
 ) -> None:
-    parameters = tmp_path / "params.yaml"
-    content: dict[str, Any] = parameter_file(make_config(weights, calibration, CAMERAS))
-    parameters.write_text(yaml.safe_dump(content))
-    code = launch(parameters, store=str(tmp_path / "store"))
-    log_path = tmp_path / "log"
-    with log_path.open("w") as log:
-        ran = subprocess.Popen([sys.executable, "-c", code], stdout=log, stderr=log, start_new_session=True)
+    ran, log_path = start_both(weights, calibration, tmp_path)
     nodes: dict[str, int] = {}
     try:
         until(lambda: len(children(ran.pid)) == 2, 60.0, "both are there")
