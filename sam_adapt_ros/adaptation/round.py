@@ -71,12 +71,12 @@ class RoundContext:
         return [frame.sample for frame in self.prepared[: len(self.training)]]
 
     @property
-    def labelled(self) -> list[Sample]:
+    def labelled_training(self) -> list[Sample]:
         """The samples to learn from, with pseudo-labels."""
         return with_labels(self.training_samples, self.state, self.state.training)
 
     @property
-    def judged(self) -> list[Sample]:
+    def labelled_held_out(self) -> list[Sample]:
         """The held-out samples, with pseudo-labels."""
         samples = [frame.sample for frame in self.prepared[len(self.training) :]]
         return with_labels(samples, self.state, self.state.held_out)
@@ -159,14 +159,14 @@ class Round:
         for prepared in context.prepared:
             context.token.check()
             predictions.append(generator.predict(networks, prepared))
-        learned, judged = generator.select(predictions[:split], predictions[split:])
+        training, held_out = generator.select(predictions[:split], predictions[split:])
         del predictions
         labels = []
         frames = chain(context.training, context.held_out)  # decoded one by one: images are large
-        for frame, prepared, selection in zip(frames, context.prepared, (*learned, *judged), strict=True):
+        for frame, prepared, selection in zip(frames, context.prepared, (*training, *held_out), strict=True):
             context.token.check()
             labels.append(generator.densify(frame.views, prepared.seen, selection.labels).labels)
-        context.state = context.state.with_labels(labels[:split], labels[split:], judged)
+        context.state = context.state.with_labels(labels[:split], labels[split:], held_out)
         context.files.save(context.state)
 
     def _choose_start(self, context: RoundContext) -> None:
@@ -223,19 +223,19 @@ class Round:
     def _evaluation(self, context: RoundContext) -> tuple[CandidateEvaluator, Baselines]:
         """The evaluator on the held-out frames, and the baselines that candidates are compared with."""
         if context._evaluation is None:
-            judged = context.judged
+            held_out = context.labelled_held_out
             keys = context.state.held_out
-            ensemble = [context.state.ensemble_labels[key][s.rows] for key, s in zip(keys, judged, strict=True)]
+            ensemble = [context.state.ensemble_labels[key][s.rows] for key, s in zip(keys, held_out, strict=True)]
             augmentation = self.config.self_training.augmentation
             fusion, token = self.generator.fusion, context.token
-            evaluator = CandidateEvaluator(self.source, judged, ensemble, augmentation, fusion, token)
-            labels = [sample.labels for sample in judged if sample.labels is not None]
+            evaluator = CandidateEvaluator(self.source, held_out, ensemble, augmentation, fusion, token)
+            labels = [sample.labels for sample in held_out if sample.labels is not None]
             baselines = Baselines(
                 source=evaluator.predictions(context.source),
                 batchnorm=evaluator.predictions(context.batchnorm),
                 current=evaluator.predictions(context.current),
                 pseudo_labels=np.concatenate([*labels, np.zeros(0, np.uint8)]),
-                seen=np.concatenate([*(sample.camera >= 0 for sample in judged), np.zeros(0, bool)]),
+                seen=np.concatenate([*(sample.camera >= 0 for sample in held_out), np.zeros(0, bool)]),
             )
             context._evaluation = evaluator, baselines
         return context._evaluation
@@ -256,7 +256,7 @@ class Round:
         """The student's averaged weights; not finite where training failed, so that the gate refuses them."""
         checkpoint, token = context.files.checkpoint, context.token
         mixed = self.labelled_source.load(token).training if self.config.mode == "with_source" else ()
-        start, labelled = with_state(self.source, context.start), context.labelled
+        start, labelled = with_state(self.source, context.start), context.labelled_training
 
         def begin() -> SelfTraining:
             return SelfTraining(start, labelled, self.config.self_training, mixed, self.config.source.batch_share)
@@ -299,7 +299,7 @@ class Round:
     def _facts(self, context: RoundContext, decision: Decision) -> dict[str, Any]:
         """What is recorded of a round besides the gate's numbers; the pseudo-labels' precision is for reports only."""
         statistics = LabelStatistics(len(self.classes))
-        for sample, truth in zip(context.labelled, context.training_samples, strict=True):
+        for sample, truth in zip(context.labelled_training, context.training_samples, strict=True):
             assert sample.labels is not None
             statistics.add(sample.labels, truth.labels, sample.camera >= 0)
         return {

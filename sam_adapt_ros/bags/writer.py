@@ -59,21 +59,6 @@ class BagWriter(MessageWriter):
         message = self._make("sensor_msgs/CompressedImage", self.header(stamp_ns, frame_id), format, content)
         self.write(topic, message, stamp_ns)
 
-    def write_image(self, topic: str, stamp_ns: int, frame_id: str, image: NDArray[Any], encoding: str) -> None:
-        """A sensor_msgs/Image. image: (H, W) or (H, W, C) of the encoding's own type (``rgb8``, ``mono16``, ...)."""
-        image = np.ascontiguousarray(image, image.dtype.newbyteorder("<"))
-        message = self._make(
-            "sensor_msgs/Image",
-            header=self.header(stamp_ns, frame_id),
-            height=image.shape[0],
-            width=image.shape[1],
-            encoding=encoding,
-            is_bigendian=0,
-            step=image.nbytes // max(image.shape[0], 1),
-            data=image.view(np.uint8).reshape(-1),
-        )
-        self.write(topic, message, stamp_ns)
-
     def write_camera_info(self, topic: str, stamp_ns: int, frame_id: str, camera: CameraModel) -> None:
         """A sensor_msgs/CameraInfo of a monocular camera: R is the identity, P is ``[K | 0]``.
 

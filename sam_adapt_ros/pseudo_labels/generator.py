@@ -131,19 +131,19 @@ class PseudoLabelGenerator:
         return FramePrediction(found, points_odom, seen, sample.rows, frame.count)
 
     def select(
-        self, learned: Sequence[FramePrediction], judged: Sequence[FramePrediction] = ()
+        self, training: Sequence[FramePrediction], held_out: Sequence[FramePrediction] = ()
     ) -> tuple[list[Selection], list[Selection]]:
         """The selected predictions of the training frames and of the held-out frames.
 
         Sweeps vote on the places that they share; the thresholds are computed from all training frames. Held-out frames
-        (``judged``) do not influence the training frames: all frames vote on them, and the same thresholds select.
+        do not influence the training frames: all frames vote on them, and the same thresholds select.
         """
-        learned_voted = self.voted(learned)
-        judged_voted = self.voted([*learned, *judged])[len(learned) :]
-        thresholds = self.thresholds(learned_voted)
+        training_voted = self.voted(training)
+        held_out_voted = self.voted([*training, *held_out])[len(training) :] if held_out else []
+        thresholds = self.thresholds(training_voted)
         return (
-            [self._selection(*each, thresholds) for each in zip(learned, learned_voted, strict=True)],
-            [self._selection(*each, thresholds) for each in zip(judged, judged_voted, strict=True)],
+            [self._selection(*each, thresholds) for each in zip(training, training_voted, strict=True)],
+            [self._selection(*each, thresholds) for each in zip(held_out, held_out_voted, strict=True)],
         )
 
     def voted(self, predictions: Sequence[FramePrediction]) -> list[Candidates]:

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam_adapt_ros.frame import IGNORE
-from sam_adapt_ros.geometry.transforms import transform_points
 from sam_adapt_ros.geometry.voxels import voxelize
 from sam_adapt_ros.pseudo_labels.selection import Candidates
 
@@ -55,10 +54,3 @@ def vote(
         result[index] = voted
         start = stop
     return result
-
-
-def to_odometry(points: NDArray[np.float32], T_odom_lidar: NDArray[np.float64] | None) -> NDArray[np.float32] | None:
-    """(N, 3) points of the sweep in the odometry frame; None without a usable pose."""
-    if T_odom_lidar is None or not np.isfinite(T_odom_lidar).all():
-        return None
-    return transform_points(T_odom_lidar, points)

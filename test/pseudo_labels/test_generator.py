@@ -220,3 +220,17 @@ def test_without_voting_every_sweep_keeps_its_own():
     ours, _ = generator_of(voting_cell=0.0).select(predictions)
     for prediction, selection in zip(predictions, ours, strict=True):
         np.testing.assert_array_equal(selection.ensemble, prediction.candidates.labels)
+
+
+def test_points_are_in_the_odometry_frame_where_the_pose_is_known(scene):
+    frame, _ = scene
+    moved = np.eye(4)
+    moved[0, 3] = 7
+
+    def prepared(pose):
+        return PreparedFrame.of(replace(frame, T_odom_lidar=pose), TINY, VisibilityConfig())
+
+    assert prepared(None).points_odom is None
+    assert prepared(np.full((4, 4), np.nan)).points_odom is None
+    known = prepared(moved)
+    np.testing.assert_allclose(known.points_odom, known.sample.points + np.float32([7, 0, 0]), rtol=1e-5)

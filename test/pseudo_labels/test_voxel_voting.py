@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from sam_adapt_ros.frame import IGNORE
 from sam_adapt_ros.pseudo_labels.selection import Candidates
-from sam_adapt_ros.pseudo_labels.voxel_voting import to_odometry, vote
+from sam_adapt_ros.pseudo_labels.voxel_voting import vote
 
 
 def slow_vote(points: list, found: list[Candidates], classes: int, cell: float) -> list[tuple[list, list]]:
@@ -58,11 +58,3 @@ def test_inputs_are_left_as_they_are() -> None:
     voted = vote(points, found, 2, 0.2)
     assert [each.labels[0] for each in found] == [0, 1]
     assert [each.labels[0] for each in voted] == [0, 0]
-
-
-def test_a_sweep_without_a_pose_has_no_place() -> None:
-    assert to_odometry(np.zeros((2, 3), np.float32), None) is None
-    assert to_odometry(np.zeros((2, 3), np.float32), np.full((4, 4), np.nan)) is None
-    moved = np.eye(4)
-    moved[0, 3] = 7
-    np.testing.assert_allclose(to_odometry(np.zeros((1, 3), np.float32), moved), [[7, 0, 0]])
