@@ -55,7 +55,7 @@ def plot_iou(iou: Mapping[str, ArrayLike], taxonomy: Taxonomy, path: Path) -> Pa
     axes.set_ylim(0, 1)
     axes.set_ylabel("IoU")
     axes.grid(axis="y", alpha=0.3)
-    axes.legend(ncols=len(iou))
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(iou), frameon=False)  # above the bars
     return save(figure, path)
 
 
