@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import TypeVar
 
@@ -17,7 +18,7 @@ from sam_adapt_ros.nodes import fastdds
 B = TypeVar("B", bound="BackgroundNode")
 
 
-class BackgroundNode:
+class BackgroundNode(ABC):
     """A context manager: the node runs while it is entered, its callbacks in a thread of its own.
 
     name: of the node.
@@ -45,6 +46,6 @@ class BackgroundNode:
         self._node.destroy_node()
         rclpy.try_shutdown(context=self._context)
 
+    @abstractmethod
     def _connect(self, node: Node) -> None:
         """Creates the node's publishers, subscriptions and clients."""
-        raise NotImplementedError
