@@ -9,7 +9,7 @@ import pytest
 import sam_adapt_ros
 
 PACKAGE = Path(sam_adapt_ros.__file__).parent
-GROUND = {"branch", "cancellation", "errors", "resources", "frame", "taxonomy", "progress", "config"}
+GROUND = {"branch", "cancellation", "errors", "resources", "frame", "taxonomy", "progress", "notices", "config"}
 # From the ground floor upwards; see docs/development.md.
 FLOORS = [
     "io",

@@ -70,6 +70,7 @@ def _try_frames(path: Path, config: Config) -> tuple[list[str], bool]:
     with BagReader(path, config) as reader:
         assembled = list(islice(reader.assembled(), _FRAMES_TRIED))
         lines = [f"sweeps dropped: {reason} ({count})" for reason, count in reader.counts.dropped.items()]
+        lines += reader.notices
     details: dict[str, str] = {}
     for one in assembled:
         for name, reason in one.warnings.items():

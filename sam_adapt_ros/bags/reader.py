@@ -27,6 +27,7 @@ from sam_adapt_ros.messages import (
     stamp_ns,
 )
 from sam_adapt_ros.messages.calibration_file import CALIBRATION_FILE
+from sam_adapt_ros.notices import Notices
 from sam_adapt_ros.taxonomy import Taxonomy
 
 logger = logging.getLogger(__name__)
@@ -57,12 +58,15 @@ class BagReader(MessageReader):
 
     Raises BagError when the bag cannot be read, has no usable LiDAR topic, or has images of other topics only;
     ``frames`` warns of what else is missing.
+
+    counts, notices: what became of the messages, and what is degraded, in words; both are of the latest call.
     """
 
     def __init__(self, path: str | Path, config: Config) -> None:
         super().__init__(path)
         self.config = config
         self.counts = Counts()
+        self.notices = Notices()
         self._taxonomy = self._load_taxonomy()
 
     @cached_property
@@ -91,7 +95,8 @@ class BagReader(MessageReader):
 
     def assembled(self, only: Collection[int] | None = None) -> Iterator[AssembledFrame]:
         """As ``frames``, with what each one lacks. Every call starts at the bag's beginning and counts anew."""
-        self.counts = counts = Counts()
+        self.counts, self.notices = Counts(), Notices()
+        counts = self.counts
         roles = self.roles
         matches: deque[Match] = deque()
         numbers = itertools.count()
@@ -142,7 +147,7 @@ class BagReader(MessageReader):
         return taxonomy
 
     def _assembler(self) -> FrameAssembler:
-        assembler = FrameAssembler(self.config, self._taxonomy)
+        assembler = FrameAssembler(self.config, self._taxonomy, self.notices)
         configured = self.config.transforms.calibration_file
         own = (self.path if self.path.is_dir() else self.path.parent) / CALIBRATION_FILE
         if configured or own.is_file():

@@ -95,6 +95,8 @@ def print_summary(summary: Any, output: Path) -> None:
     console.print(
         f"{facts['frames_labelled']} of {facts['frames_in']} frames labelled, dropped: {facts['dropped'] or 'none'}"
     )
+    for notice in facts["notices"].values():
+        console.print(f"warning: {notice}", markup=False, highlight=False, soft_wrap=True)
     if "miou" in facts:
         console.print("mean IoU: " + ", ".join(f"{name} {value:.3f}" for name, value in facts["miou"].items()))
     print_written(*(output / name for name in ("labels", "summary.json", "pictures", "report.html")))

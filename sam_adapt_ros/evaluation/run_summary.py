@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from sam_adapt_ros.branch import Branch, BranchLabels
 from sam_adapt_ros.evaluation.segmentation_metrics import Evaluation
 from sam_adapt_ros.frame import IGNORE
+from sam_adapt_ros.notices import Notices
 from sam_adapt_ros.taxonomy import Taxonomy
 
 
@@ -30,6 +31,7 @@ class RunSummary:
         self.points_seen_by_camera = 0
         self.dropped: Counter[str] = Counter()
         self.camera_drops: Counter[str] = Counter()
+        self.notices = Notices()
         self.seconds = 0.0
         self.latencies: dict[str, list[float]] = {}
         self.latency_ms: dict[str, dict[str, float]] = {}
@@ -72,6 +74,7 @@ class RunSummary:
             "frames_labelled": self.frames_labelled,
             "dropped": dict(self.dropped),
             "camera_images_unused": dict(self.camera_drops),
+            "notices": self.notices.as_dict(),
             "points": self.points,
             "points_seen_by_camera": self.points_seen_by_camera,
             "seconds": round(self.seconds, 3),

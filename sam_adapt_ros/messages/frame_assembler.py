@@ -20,6 +20,7 @@ from sam_adapt_ros.messages.calibration_file import Calibration, CameraCalibrati
 from sam_adapt_ros.messages.camera_info import camera_from_info, info_content, optical_from_info
 from sam_adapt_ros.messages.image import decode_image, decode_instances
 from sam_adapt_ros.messages.point_cloud import Cloud, read_labels, read_points
+from sam_adapt_ros.notices import Notices
 from sam_adapt_ros.taxonomy import Taxonomy
 
 logger = logging.getLogger(__name__)
@@ -55,11 +56,13 @@ class FrameAssembler:
     """Decodes messages and brings them together by calibration.
 
     taxonomy: the class set that ground truth is converted to; None: ground truth is not read.
+    notices: takes what is degraded from now on, in words; by default a list of the assembler's own.
     tree: the poses of the sensors; ``feed_tf`` and ``feed_odometry`` fill it.
     """
 
-    def __init__(self, config: Config, taxonomy: Taxonomy | None = None) -> None:
+    def __init__(self, config: Config, taxonomy: Taxonomy | None = None, notices: Notices | None = None) -> None:
         self.tree = TransformTree()
+        self.notices = notices if notices is not None else Notices()
         self._config = config
         self._ground_truth = taxonomy.lookup(config.ground_truth.mapping) if taxonomy else None
         self._intrinsics: dict[str, _Intrinsics | CalibrationError] = {}  # of each camera's last CameraInfo

@@ -62,6 +62,7 @@ def bag_frames(
         summary.frames_in += frames_in
         summary.dropped.update(reader.counts.dropped)
         summary.camera_drops.update(reader.counts.cameras)
+        summary.notices.update(reader.notices)
 
 
 @contextmanager

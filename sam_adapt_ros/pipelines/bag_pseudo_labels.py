@@ -25,8 +25,8 @@ class BagPseudoLabels:
     The bag is read three times, so that no more than the predictions stay in memory (some 20 bytes a point): for the
     BatchNorm statistics, for the ensemble's predictions, and by ``frames`` for the masks.
 
-    predictions, voted, selections: by frame, in the order of ``frames``. frames_in, dropped, camera_drops: of the bag's
-    sweeps, as ``BagReader`` counts them.
+    predictions, voted, selections: by frame, in the order of ``frames``. frames_in, dropped, camera_drops, notices: of
+    the bag's sweeps, as ``BagReader`` counts them.
     """
 
     def __init__(
@@ -67,6 +67,7 @@ class BagPseudoLabels:
                 yield frame, PreparedFrame.of(frame, self._source.architecture, visibility)
             counts = reader.counts
             self.frames_in, self.dropped, self.camera_drops = reader.sweeps, counts.dropped, counts.cameras
+            self.notices = reader.notices
 
     def _samples(self, only: set[int]) -> Iterator[Sample]:
         with BagReader(self._bag, self._config) as reader:

@@ -213,6 +213,8 @@ def summarize(
         summary.dropped["not_recorded"] = unaccounted
     for camera, reasons in last.get("camera_drops", {}).items():
         summary.camera_drops.update({f"{reason}.{camera}": count for reason, count in reasons.items()})
+    for key, text in last.get("notices", {}).items():
+        summary.notices.add(key, text)
     summary.latency_ms = last.get("latency_ms", {})
     summary.seconds = recording.seconds / rate
     summary.facts = {"bag": str(bag), "mode": "live over DDS", "rate": rate}

@@ -62,6 +62,7 @@ def pseudo_label(
                     shown.append(PseudoLabelFrame(frame, pseudo))
     summary.seconds = time.perf_counter() - start
     summary.frames_in, summary.dropped, summary.camera_drops = made.frames_in, made.dropped, made.camera_drops
+    summary.notices.update(made.notices)
     summary.facts = {
         "bag": str(bag),
         "mode": "pseudo-label",

@@ -58,7 +58,9 @@ def _throughput(summary: RunSummary, pictures: Path) -> Section:
     drops = [(reason, count) for kind in ("dropped", "camera_images_unused") for reason, count in facts[kind].items()]
     percentiles = ("p50", "p90", "p99")
     latencies = [(stage, *(values[p] for p in percentiles)) for stage, values in facts["latency_ms"].items()]
+    notices = [(text,) for text in facts["notices"].values()]
     tables = [
+        *([Table(("warnings",), notices)] if notices else []),
         Table(names, [[facts[name] for name in names]]),
         Table(("reason", "count"), drops or [("none", 0)], "Sweeps dropped and camera images unused, by reason"),
         Table(("stage", *percentiles), latencies, "Latency of a frame, milliseconds"),

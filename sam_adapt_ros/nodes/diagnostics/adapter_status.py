@@ -102,6 +102,8 @@ def observation_status(
     """What became of the sweeps and of the labels."""
     if waiting:
         level, message = DiagnosticStatus.WARN, "waiting for " + "; ".join(waiting)
+    elif statistics.notices:
+        level, message = DiagnosticStatus.WARN, "; ".join(statistics.notices)
     else:
         level, message = DiagnosticStatus.OK, f"{sync.counts['paired']} labelled frames seen"
     values = {**statistics.report(), "observed": dict(intake.counts), "pairing": dict(sync.counts)}

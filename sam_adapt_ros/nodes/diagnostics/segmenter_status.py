@@ -30,6 +30,8 @@ def stream_status(
         level, message = DiagnosticStatus.WARN, f"dropped {drops}"
     elif waiting:
         level, message = DiagnosticStatus.WARN, "waiting for " + "; ".join(waiting)
+    elif statistics.notices:
+        level, message = DiagnosticStatus.WARN, f"labelling at {fps:.1f} Hz; " + "; ".join(statistics.notices)
     else:
         level, message = DiagnosticStatus.OK, f"labelling at {fps:.1f} Hz"
     values = {

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from sam_adapt_ros.nodes.throttled_logger import ThrottledLogger
+from sam_adapt_ros.notices import Notices
 
 WINDOW = 1000
 """Latency percentiles are over this many frames."""
@@ -33,6 +34,7 @@ class StreamStatistics:
     """One call counts and logs (throttled) each dropped item, so that every drop is reported.
 
     ``frames_in`` = ``frames_labelled`` + the sum of ``dropped`` + the frames under way.
+    ``notices``: what is degraded, in words.
     """
 
     def __init__(self, log: ThrottledLogger) -> None:
@@ -43,6 +45,7 @@ class StreamStatistics:
         self.dropped: Counter[str] = Counter()
         self.camera_drops: Counter[str] = Counter()
         self.warnings: Counter[str] = Counter()
+        self.notices = Notices(log.warning)
         self._log = log
         self._latencies: dict[str, deque[float]] = {}
         self._arrivals: deque[float] = deque(maxlen=WINDOW)
@@ -109,6 +112,7 @@ class StreamStatistics:
             "dropped": dict(self.dropped),
             "camera_drops": dict(self.camera_drops),
             "warnings": dict(self.warnings),
+            "notices": self.notices.as_dict(),
         }
 
     def rates(self) -> dict[str, float]:

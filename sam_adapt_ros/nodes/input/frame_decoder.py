@@ -21,7 +21,7 @@ class FrameDecoder:
     """
 
     def __init__(self, config: Config, statistics: StreamStatistics) -> None:
-        self.assembler = FrameAssembler(config)
+        self.assembler = FrameAssembler(config, notices=statistics.notices)
         self._statistics = statistics
         self._odometry_frame = config.transforms.odometry_frame
         self._lacking_infos = {name for name, camera in config.cameras.items() if camera.info}
