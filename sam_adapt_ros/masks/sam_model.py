@@ -5,8 +5,8 @@ The code of the model is that of the ``segment_anything`` package.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +18,12 @@ from segment_anything.utils.transforms import ResizeLongestSide
 
 from sam_adapt_ros.config import SamConfig
 from sam_adapt_ros.errors import MaskError
+from sam_adapt_ros.masks.checkpoint import load_checkpoint
 from sam_adapt_ros.masks.promptable_model import Decoded, LogitFrame
 
 
 def load_sam(config: SamConfig) -> Sam:
     """Loads the model ``config.model`` with the weights of ``config.checkpoint`` onto ``config.device``.
-
-    The file is read without unpickling anything but tensors, so that a checkpoint cannot run code.
 
     Raises:
         MaskError: unknown model, missing or damaged file, weights of another model, or no CUDA device.
@@ -36,32 +35,14 @@ def load_sam(config: SamConfig) -> Sam:
             f"masks.sam.checkpoint: no file given; download the {config.model} checkpoint of segment_anything and set "
             "this parameter to its path, or choose masks.generator 'segments', which needs no weights"
         )
-    path = Path(config.checkpoint).expanduser()
-    if not path.is_file():
-        raise MaskError(f"masks.sam.checkpoint: {path}: no such file; check the path")
     if config.device == "cuda" and not torch.cuda.is_available():
         raise MaskError("masks.sam.device: torch finds no CUDA device; use 'auto' or 'cpu', or install torch with CUDA")
-    try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises errors of many types on damaged archives
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise MaskError(
-            f"masks.sam.checkpoint: {path}: not a readable checkpoint ({reason}); download it again"
-        ) from None
-    if not isinstance(weights, Mapping) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
-        raise MaskError(
-            f"masks.sam.checkpoint: {path}: tensors by name expected, got {type(weights).__name__}; "
-            "use a checkpoint as segment_anything publishes it"
-        )
-    model = sam_model_registry[config.model](checkpoint=None)
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        first = " ".join(line.strip() for line in str(error).splitlines()[1:3])
-        raise MaskError(
-            f"masks.sam.checkpoint: {path} does not fit masks.sam.model {config.model}; "
-            f"set the model that the file belongs to ({first})"
-        ) from None
+    model = load_checkpoint(
+        partial(sam_model_registry[config.model], checkpoint=None),
+        Path(config.checkpoint).expanduser(),
+        "masks.sam.checkpoint",
+        f"masks.sam.model {config.model}",
+    )
     device = "cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu"
     return model.to(device).eval().requires_grad_(False)
 

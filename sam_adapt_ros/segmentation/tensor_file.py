@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sam_adapt_ros.errors import WeightsError
 from sam_adapt_ros.io.atomic_write import write_atomically
+from sam_adapt_ros.io.foreign_content import HEAD, text_instead_of_binary
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
@@ -23,10 +24,13 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The tensors, on the CPU, and the metadata. Raises WeightsError that names the file."""
     try:
         data = path.read_bytes()
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read: {error.strerror}") from None
+    if found := text_instead_of_binary(data[:HEAD]):
+        raise WeightsError(f"{path}: not a safetensors file, but {found}")
+    try:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
         return safetensors.torch.load(data), metadata
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be read: {error.strerror}") from None
     except Exception as error:  # safetensors raises errors of several kinds for damaged files
         raise WeightsError(f"{path}: not a safetensors file, or damaged: {error}") from None

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from segment_anything import SamAutomaticMaskGenerator
 from torchvision.ops import nms
 
@@ -203,6 +204,27 @@ def test_built_from_the_configuration_and_combined(sam_config, scene):
     assert (masks.membership == again.membership).all()
 
 
+def test_weights_are_found_in_whatever_they_are_wrapped_in(sam, sam_config, tmp_path):
+    weights = torch.load(sam_config.checkpoint, weights_only=True)
+    parallel = {f"module.{name}": tensor for name, tensor in weights.items()}
+    compiled = {f"_orig_mod.module.{name}": tensor.half() for name, tensor in weights.items()}
+    contents = {
+        "model": {"model": weights, "epoch": 3},
+        "state_dict": {"epoch": 3, "optimizer": {"state": {0: torch.zeros(2)}}, "state_dict": parallel},
+        "twice": {"model": {"state_dict": weights}},
+        "parallel": parallel,
+        "compiled": {"model": compiled},
+    }
+    for name, content in contents.items():
+        torch.save(content, tmp_path / f"{name}.pth")
+    save_file(parallel, tmp_path / "sam.safetensors")
+    for path in sorted(tmp_path.iterdir()):
+        loaded = load_sam(sam_config.model_copy(update={"checkpoint": str(path)})).state_dict()
+        tolerance = 1e-3 if path.stem == "compiled" else 0.0
+        for name, tensor in sam.state_dict().items():
+            torch.testing.assert_close(loaded[name], tensor, rtol=tolerance, atol=tolerance, msg=f"{path} {name}")
+
+
 class TestBadInput:
     def message(self, config: SamConfig) -> str:
         with pytest.raises(MaskError) as caught:
@@ -236,7 +258,9 @@ class TestBadInput:
         message = self.message(sam_config.model_copy(update={"checkpoint": str(path)}))
         assert "does not fit" in message and "iou_token" in message
 
-    @pytest.mark.parametrize("content", [[1, 2], {"model": {"a": 1}}, torch.zeros(3)], ids=["list", "nested", "tensor"])
+    @pytest.mark.parametrize(
+        "content", [[1, 2], {"model": {"a": 1}}, {}, torch.zeros(3)], ids=["list", "nested", "empty", "tensor"]
+    )
     def test_not_a_state_dict(self, sam_config, tmp_path, content):
         path = tmp_path / "list.pth"
         torch.save(content, path)
@@ -249,5 +273,33 @@ class TestBadInput:
 
         path = tmp_path / "trap.pth"
         torch.save({"weight": Trap()}, path)
-        assert "not a readable checkpoint" in self.message(sam_config.model_copy(update={"checkpoint": str(path)}))
+        message = self.message(sam_config.model_copy(update={"checkpoint": str(path)}))
+        assert "not a readable checkpoint" in message and "Python objects" in message and len(message) < 300
         assert not (tmp_path / "ran").exists()
+
+    @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+    def test_values_that_are_not_finite(self, sam_config, tmp_path, bad):
+        """They would give no masks without a word."""
+        weights = torch.load(sam_config.checkpoint, weights_only=True)
+        name = "mask_decoder.iou_token.weight"
+        weights[name][0, 3] = bad
+        torch.save(weights, tmp_path / "nan.pth")
+        message = self.message(sam_config.model_copy(update={"checkpoint": str(tmp_path / "nan.pth")}))
+        assert "nan.pth" in message and name in message and "not finite" in message
+
+    @pytest.mark.parametrize(
+        ("content", "words"),
+        [
+            (b"<!DOCTYPE html>\n<html><head><title>Sign in</title>" + b"<p>text</p>\n" * 500, "a web page"),
+            (b"\xef\xbb\xbf  <?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "a web page"),
+            (b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"a" * 64 + b"\nsize 99\n", "git lfs pull"),
+            (b"Entry not found", "'Entry not found'"),
+            (b"", "an empty file"),
+        ],
+    )
+    @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+    def test_what_downloads_leave_is_named(self, sam_config, tmp_path, content, words, suffix):
+        path = tmp_path / f"sam{suffix}"
+        path.write_bytes(content)
+        message = self.message(sam_config.model_copy(update={"checkpoint": str(path)}))
+        assert words in message and len(message) < 300 and "\n" not in message

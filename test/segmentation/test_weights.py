@@ -133,6 +133,21 @@ def test_files_of_others_are_refused(tmp_path: Path) -> None:
         Segmenter.load(tmp_path / "absent.safetensors")
 
 
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"<!DOCTYPE html>\n<html><head><title>Sign in</title>" + b"<p>text</p>\n" * 500, "a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"a" * 64 + b"\nsize 99\n", "git lfs pull"),
+        (b"Entry not found", "'Entry not found'"),
+    ],
+)
+def test_what_downloads_leave_is_named(tmp_path: Path, content: bytes, words: str) -> None:
+    (tmp_path / "w.safetensors").write_bytes(content)
+    with pytest.raises(WeightsError, match=words) as caught:
+        files.load(tmp_path / "w.safetensors")
+    assert len(str(caught.value)) < 300 and "\n" not in str(caught.value)
+
+
 def test_a_failed_write_leaves_the_old_file(weights: Weights, saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = saved.read_bytes()
 
