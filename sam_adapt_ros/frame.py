@@ -44,6 +44,9 @@ class Frame:
     T_odom_lidar: (4, 4) float64 pose of the LiDAR at the stamp, where odometry is known.
     instances: (N,) uint16 true instance ids, the same as in the views, where a simulator knows them (0 = none), for
         evaluation only.
+    T_base_lidar: (4, 4) float64 where the LiDAR is mounted, LiDAR frame -> vehicle frame (REP-105: x forward, z up),
+        where TF, a calibration file or a data set says so. The network sees the points along the vehicle's axes, so
+        that a tilted mounting changes nothing.
     """
 
     stamp_ns: int
@@ -53,3 +56,4 @@ class Frame:
     ground_truth: NDArray[np.uint8] | None = None
     T_odom_lidar: NDArray[np.float64] | None = None
     instances: NDArray[np.uint16] | None = None
+    T_base_lidar: NDArray[np.float64] | None = None

@@ -41,6 +41,15 @@ def transform_points(T: Transform, points: NDArray) -> NDArray[np.float32]:
     return np.ascontiguousarray(transform_axes(T, points).T)
 
 
+def rotate_points(T: Transform, points: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(N, 3) points along the axes of ``T``'s target, about their own origin; the same array where the axes agree."""
+    if np.array_equal(T[:3, :3], np.eye(3)):
+        return points
+    turn = np.eye(4)
+    turn[:3, :3] = T[:3, :3]
+    return transform_points(turn, points)
+
+
 def transform_axes(T: Transform, points: NDArray) -> NDArray[np.float32]:
     """As ``transform_points``, but (3, N): one contiguous row an axis, which is what projections read.
 

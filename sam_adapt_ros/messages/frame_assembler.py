@@ -19,6 +19,7 @@ from sam_adapt_ros.geometry.transforms import Transform
 from sam_adapt_ros.messages.calibration_file import Calibration, CameraCalibration
 from sam_adapt_ros.messages.camera_info import camera_from_info, info_content, optical_from_info
 from sam_adapt_ros.messages.image import decode_image, decode_instances
+from sam_adapt_ros.messages.mounting import Mounting
 from sam_adapt_ros.messages.point_cloud import Cloud, read_labels, read_points
 from sam_adapt_ros.notices import Notices
 from sam_adapt_ros.taxonomy import Taxonomy
@@ -64,6 +65,8 @@ class FrameAssembler:
         self.tree = TransformTree()
         self.notices = notices if notices is not None else Notices()
         self._config = config
+        transforms = config.transforms
+        self._mounting = Mounting(transforms.base_frame, transforms.max_extrapolation, self.notices)
         self._ground_truth = taxonomy.lookup(config.ground_truth.mapping) if taxonomy else None
         self._intrinsics: dict[str, _Intrinsics | CalibrationError] = {}  # of each camera's last CameraInfo
         self._info_seen: dict[str, tuple] = {}
@@ -154,6 +157,7 @@ class FrameAssembler:
             ground_truth=ground_truth,
             T_odom_lidar=self.pose(frame_id, stamp_ns),
             instances=None if ground_truth is None else _point_instances(ground_truth_msg),
+            T_base_lidar=self._mounting.at(self.tree, frame_id, stamp_ns, self._fixed_frame()),
         )
         return AssembledFrame(frame, cloud, issues.dropped, issues.warnings, issues.details)
 

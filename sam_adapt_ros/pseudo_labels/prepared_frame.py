@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sam_adapt_ros.config import ArchitectureConfig, VisibilityConfig
 from sam_adapt_ros.frame import Frame
 from sam_adapt_ros.geometry.projection import project_all
-from sam_adapt_ros.geometry.transforms import transform_points
+from sam_adapt_ros.geometry.transforms import Transform, transform_points
 from sam_adapt_ros.geometry.visibility import visible
 from sam_adapt_ros.masks.mask_set import SeenPoints
 from sam_adapt_ros.segmentation.batch import Sample
@@ -21,13 +21,13 @@ class PreparedFrame:
     """A frame that is projected and resized, without its full-size images.
 
     sample: what the network takes. seen: the points that each of the frame's views sees, in the views' order.
-    T_odom_lidar: (4, 4) float64 pose of the LiDAR, where it is known.
+    T_odom_sample: (4, 4) float64 from the sample's axes to the odometry frame, where the LiDAR's pose is known.
     count: N, the frame's points; the sample has the P finite ones.
     """
 
     sample: Sample
     seen: tuple[SeenPoints, ...]
-    T_odom_lidar: NDArray[np.float64] | None
+    T_odom_sample: Transform | None
     count: int
 
     @classmethod
@@ -39,11 +39,20 @@ class PreparedFrame:
             SeenPoints.of(frame.points, each, visible(each, view, visibility) if visibility.enabled else None)
             for view, each in zip(frame.views, projections, strict=True)
         )
-        return cls(sample, seen, frame.T_odom_lidar, len(frame.points))
+        return cls(sample, seen, _pose_of_sample(frame), len(frame.points))
 
     @property
     def points_odom(self) -> NDArray[np.float32] | None:
         """(P, 3) metres, the sample's points in the odometry frame; None without a usable pose."""
-        if self.T_odom_lidar is None or not np.isfinite(self.T_odom_lidar).all():
+        if self.T_odom_sample is None or not np.isfinite(self.T_odom_sample).all():
             return None
-        return transform_points(self.T_odom_lidar, self.sample.points)
+        return transform_points(self.T_odom_sample, self.sample.points)
+
+
+def _pose_of_sample(frame: Frame) -> Transform | None:
+    """The LiDAR's pose with the axes of ``Sample.points``."""
+    if frame.T_odom_lidar is None or frame.T_base_lidar is None:
+        return frame.T_odom_lidar
+    T = frame.T_odom_lidar.copy()
+    T[:3, :3] = T[:3, :3] @ frame.T_base_lidar[:3, :3].T
+    return T

@@ -15,6 +15,7 @@ from torch import Tensor
 from sam_adapt_ros.config import ArchitectureConfig
 from sam_adapt_ros.frame import CameraView, Frame
 from sam_adapt_ros.geometry.projection import Projection, assign_cameras, project_all
+from sam_adapt_ros.geometry.transforms import rotate_points
 from sam_adapt_ros.geometry.voxels import voxelize
 
 VOXEL_FEATURES = {"constant": 1, "offset": 4}
@@ -25,7 +26,8 @@ VOXEL_FEATURES = {"constant": 1, "offset": 4}
 class Sample:
     """One frame with its images at the network's size; P finite points of the frame's N, K images.
 
-    points: (P, 3) float32 metres, LiDAR frame.
+    points: (P, 3) float32 metres from the LiDAR, along the vehicle's axes (x forward, z up) where the mounting is
+        known, else along the LiDAR's.
     camera: (P,) int8 image that sees the point, -1 = none.
     uv: (P, 2) float32 pixels of the resized image, centres at integers; meaningless where ``camera`` is -1.
     images: (K, H, W, 3) uint8 RGB.
@@ -44,7 +46,8 @@ class Sample:
     def from_frame(
         cls, frame: Frame, architecture: ArchitectureConfig, projections: Sequence[Projection] | None = None
     ) -> Sample:
-        """Keeps the finite points, assigns each to the camera that sees it best, and resizes the images.
+        """Keeps the finite points, turns them into the vehicle's axes, assigns each to the camera that sees it best,
+        and resizes the images.
 
         projections: of the frame's points into its views, where they have been computed already.
         """
@@ -61,7 +64,10 @@ class Sample:
             scale = (np.array([width, height], np.float32) / sizes)[camera]
             uv = (uv + np.float32(0.5)) * scale - np.float32(0.5)
             images = np.stack([_resized(view, width, height) for view in frame.views])
-        sample = cls(np.asarray(frame.points, np.float32), camera, uv, images, rows, frame.ground_truth)
+        points = np.asarray(frame.points, np.float32)
+        if frame.T_base_lidar is not None:
+            points = rotate_points(frame.T_base_lidar, points)
+        sample = cls(points, camera, uv, images, rows, frame.ground_truth)
         return sample if finite.all() else sample.only(np.asarray(finite))
 
     def only(self, keep: NDArray[np.bool_]) -> Sample:

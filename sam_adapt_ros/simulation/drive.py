@@ -120,7 +120,9 @@ class Drive:
         T_odom_lidar = r.T_odom_base @ self.lidar.T_base_lidar
         T_camera_lidar = invert(r.T_odom_base_image @ self.camera.T_base_camera) @ T_odom_lidar
         view = CameraView(CAMERA, r.image_stamp_ns, image, self.camera.model, T_camera_lidar, r.instances)
-        return Frame(r.stamp_ns, LIDAR, r.sweep.points, (view,), r.sweep.class_id, T_odom_lidar, r.sweep.instance)
+        truth, instances = r.sweep.class_id, r.sweep.instance
+        mounting = self.lidar.T_base_lidar
+        return Frame(r.stamp_ns, LIDAR, r.sweep.points, (view,), truth, T_odom_lidar, instances, mounting)
 
 
 def frames(domain: str, seed: int, frames: int, period: float = PERIOD) -> Iterator[Frame]:

@@ -94,6 +94,7 @@ def test_a_whole_frame(ros):
         assert_allclose(view.T_camera_lidar[:3, 3], still[:3, 3] - (0, 0, shift), atol=1e-6)
     assert frame.views[0].stamp_ns == T0 - SECOND // 25
     assert_allclose(frame.T_odom_lidar, make_transform((0, 0, 2), IDENTITY), atol=1e-9)
+    assert_allclose(frame.T_base_lidar, make_transform((0, 0, 2), IDENTITY), atol=1e-9)
 
 
 def test_compressed_images(ros):

@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.transform import Rotation
 from small_network import TINY
 from small_network import make_frame as small_frame
 
@@ -14,7 +15,7 @@ from sam_adapt_ros.config import (
     VisibilityConfig,
 )
 from sam_adapt_ros.frame import Frame
-from sam_adapt_ros.geometry import project
+from sam_adapt_ros.geometry import project, transform_points
 from sam_adapt_ros.masks import MaskSet
 from sam_adapt_ros.pseudo_labels import FramePrediction, PreparedFrame, PseudoLabelGenerator, enhance
 from sam_adapt_ros.pseudo_labels.selection import Candidates, candidates, dataset_thresholds
@@ -234,3 +235,14 @@ def test_points_are_in_the_odometry_frame_where_the_pose_is_known(scene):
     assert prepared(np.full((4, 4), np.nan)).points_odom is None
     known = prepared(moved)
     np.testing.assert_allclose(known.points_odom, known.sample.points + np.float32([7, 0, 0]), rtol=1e-5)
+
+
+def test_points_are_in_the_odometry_frame_however_the_lidar_is_mounted(scene):
+    frame, _ = scene
+    pose, mounting = np.eye(4), np.eye(4)
+    pose[:3, :3], pose[:3, 3] = Rotation.from_euler("z", 0.3).as_matrix(), (5, 2, 1)
+    mounting[:3, :3] = Rotation.from_euler("y", 0.4).as_matrix()
+    tilted = replace(frame, T_odom_lidar=pose @ mounting, T_base_lidar=mounting)
+    prepared = PreparedFrame.of(tilted, TINY, VisibilityConfig())
+    expected, got = transform_points(pose @ mounting, frame.points[prepared.sample.rows]), prepared.points_odom
+    np.testing.assert_allclose(got, expected, atol=1e-4)

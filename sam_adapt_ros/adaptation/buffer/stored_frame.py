@@ -80,6 +80,7 @@ class StoredFrame:
     views: tuple[StoredView, ...]
     ground_truth: NDArray[np.uint8] | None
     T_odom_lidar: NDArray[np.float64] | None
+    T_base_lidar: NDArray[np.float64] | None = None
 
     @classmethod
     def encode(cls, frame: Frame, storage: ImageStorage) -> StoredFrame:
@@ -91,12 +92,21 @@ class StoredFrame:
             tuple(StoredView.encode(view, storage) for view in frame.views),
             None if frame.ground_truth is None else np.array(frame.ground_truth[finite], np.uint8),
             None if frame.T_odom_lidar is None else np.array(frame.T_odom_lidar, np.float64),
+            None if frame.T_base_lidar is None else np.array(frame.T_base_lidar, np.float64),
         )
 
     def decode(self) -> Frame:
         """The frame; points, poses and labels are exact, images as far as their compression is."""
         views = tuple(view.decode() for view in self.views)
-        return Frame(self.stamp_ns, self.frame_id, self.points, views, self.ground_truth, self.T_odom_lidar)
+        return Frame(
+            self.stamp_ns,
+            self.frame_id,
+            self.points,
+            views,
+            self.ground_truth,
+            self.T_odom_lidar,
+            T_base_lidar=self.T_base_lidar,
+        )
 
     @property
     def nbytes(self) -> int:
@@ -113,6 +123,8 @@ class StoredFrame:
             arrays["ground_truth"] = self.ground_truth
         if self.T_odom_lidar is not None:
             arrays["T_odom_lidar"] = self.T_odom_lidar
+        if self.T_base_lidar is not None:
+            arrays["T_base_lidar"] = self.T_base_lidar
         for place, view in enumerate(self.views):
             arrays |= {f"image_{place}": view.image, f"K_{place}": view.camera.K, f"T_{place}": view.T_camera_lidar}
             if view.instances is not None:
@@ -145,8 +157,8 @@ class StoredFrame:
                 )
                 for place, view in enumerate(facts["views"])
             )
-            truth, pose = arrays.get("ground_truth"), arrays.get("T_odom_lidar")
-            return cls(facts["stamp_ns"], facts["frame_id"], arrays["points"], views, truth, pose)
+            optional = [arrays.get(name) for name in ("ground_truth", "T_odom_lidar", "T_base_lidar")]
+            return cls(facts["stamp_ns"], facts["frame_id"], arrays["points"], views, *optional)
         except (KeyError, TypeError, ValueError, CalibrationError) as error:
             raise StoreError("damaged", f"{path}: not a stored frame ({type(error).__name__}: {error})") from None
 
