@@ -1,13 +1,18 @@
-"""Where the files installed with the code (config, launch, weights) are.
+"""Where the files installed with the code (config, launch, weights) are, and what the names and paths that users give
+mean.
 
-Found from the code's own place, so that one rule serves a checkout, a virtual environment and a colcon install,
-with or without a sourced ROS distribution.
+The installed files are found from the code's own place, so that one rule serves a checkout, a virtual environment and a
+colcon install, with or without a sourced ROS distribution.
 """
 
+import os
 from functools import cache
 from pathlib import Path
 
+from sam_adapt_ros.errors import ConfigError
+
 PACKAGE = "sam_adapt_ros"
+YAML = (".yaml", ".yml")
 
 
 @cache
@@ -21,13 +26,42 @@ def share_directory() -> Path:
     raise FileNotFoundError(f"{PACKAGE}'s share folder (config, launch, resource) was not found above {__file__}")
 
 
-def find(name: str, *folders: str) -> Path:
-    """``name`` as a path if it exists, else the file of that name in one of the share directory's ``folders``.
+def find(name: str, folder: str, suffixes: tuple[str, ...] = YAML) -> Path:
+    """A file of the package by its name, or any file by its path.
 
-    Raises FileNotFoundError that lists where it was looked for.
+    ``town`` is the package's ``town.yaml``, whatever files the working folder holds. What has a slash or ends with one
+    of the suffixes is a path. A file name that the working folder does not have is looked for in the package.
+
+    Args:
+        folder: of the share directory. suffixes: of such files; the package's have the first one.
+
+    Raises:
+        FileNotFoundError: tells where it was looked for, and what the package has.
+        ConfigError: the path is below a home folder that is not known.
     """
-    candidates = [Path(name).expanduser(), *(share_directory() / folder / name for folder in folders)]
+    package, path = share_directory() / folder, Path(expand_home(name))
+    is_file_name = path.suffix in suffixes
+    if path.name == name and not is_file_name:
+        candidates = [package / f"{name}{suffixes[0]}"]
+    elif path.name == name:
+        candidates = [path, package / name]
+    else:
+        candidates = [path] if is_file_name else [path, Path(f"{path}{suffixes[0]}")]
     for candidate in candidates:
         if candidate.is_file():
             return candidate
-    raise FileNotFoundError(f"{name} not found; looked at: {', '.join(dict.fromkeys(map(str, candidates)))}")
+    known = ", ".join(sorted(file.stem for file in package.glob(f"*{suffixes[0]}")))
+    looked_at = ", ".join(map(str, candidates))
+    raise FileNotFoundError(
+        f"{name} not found; looked at: {looked_at}. The package has {known}; another file is given by its path, such "
+        f"as ./my{suffixes[0]}"
+    )
+
+
+def expand_home(path: str) -> str:
+    """``~`` or ``~user`` at the beginning of a path is that user's home folder. Raises ConfigError if it has none."""
+    expanded = os.path.expanduser(path)  # noqa: PTH111 (Path normalizes "./a" to "a", which is a name)
+    if path.startswith("~") and expanded == path:
+        user = path.partition("/")[0]
+        raise ConfigError(f"{path}: the home folder {user} is not known; give the path without {user}")
+    return expanded

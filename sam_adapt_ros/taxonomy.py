@@ -64,7 +64,7 @@ class Taxonomy:
         Raises TaxonomyError that names the file and the field.
         """
         try:
-            path = resources.find(name if name.endswith((".yaml", ".yml")) else f"{name}.yaml", "config/taxonomies")
+            path = resources.find(name, "config/taxonomies")
         except FileNotFoundError as error:
             raise TaxonomyError(f"taxonomy: {error}") from None
         try:

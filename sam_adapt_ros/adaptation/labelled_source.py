@@ -49,7 +49,7 @@ class LabelledSource:
         self._architecture = architecture
         self._samples: SourceSamples | None = None
         self._mixed = config.adaptation.mode == "with_source"
-        bags = [Path(bag).expanduser() for bag in self._settings.bags]
+        bags = [Path(bag) for bag in self._settings.bags]
         if not bags and self._mixed:
             raise ConfigError("adaptation.source.bags: mode with_source needs labelled bags of the source, got none")
         changes = {"taxonomy": config.taxonomy or taxonomy.name}

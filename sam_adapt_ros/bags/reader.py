@@ -151,7 +151,7 @@ class BagReader(MessageReader):
         configured = self.config.transforms.calibration_file
         own = (self.path if self.path.is_dir() else self.path.parent) / CALIBRATION_FILE
         if configured or own.is_file():
-            assembler.set_calibration(Calibration.load(Path(configured).expanduser() if configured else own))
+            assembler.set_calibration(Calibration.load(Path(configured) if configured else own))
         return assembler
 
     def _assemble(self, matches: deque[Match], context: _LookAhead) -> Iterator[AssembledFrame]:

@@ -47,7 +47,7 @@ def _speed(quick: bool) -> list[Figure]:
 
 def _quality(quick: bool) -> list[Figure]:
     start = time.perf_counter()
-    segmenter = Segmenter.load("town_small.safetensors")
+    segmenter = Segmenter.load("town_small")
     figures = [Figure("segmenter, load", 1e3 * (time.perf_counter() - start), "ms", note="bundled model")]
     seeds, count = (TEST_SEEDS[:1], 3) if quick else (TEST_SEEDS, 15)
     for domain in DOMAINS:

@@ -21,8 +21,8 @@ from sam_adapt_ros.config.adaptation import (
 from sam_adapt_ros.config.masks import MaskConfig, RegionsConfig, SamConfig, SamLidarConfig, SegmentsConfig
 from sam_adapt_ros.config.presets import PRESETS, find_preset
 from sam_adapt_ros.config.pseudo_labels import EnhancementConfig, PseudoLabelConfig, SelectionConfig, VisibilityConfig
-from sam_adapt_ros.config.root import Config, find_configuration, flatten, load_architecture, load_recipe
-from sam_adapt_ros.config.section import Section
+from sam_adapt_ros.config.root import Config, find_configuration, find_weights, flatten, load_architecture, load_recipe
+from sam_adapt_ros.config.section import FilePath, Section
 from sam_adapt_ros.config.segmentation import ArchitectureConfig, SegmenterConfig
 from sam_adapt_ros.config.sensors import CameraConfig, GroundTruthConfig, LidarConfig, SyncConfig, TransformConfig
 from sam_adapt_ros.config.training import AugmentationConfig, TrainingConfig
@@ -38,6 +38,7 @@ __all__ = [
     "Config",
     "DriftConfig",
     "EnhancementConfig",
+    "FilePath",
     "GateConfig",
     "GroundTruthConfig",
     "LidarConfig",
@@ -62,6 +63,7 @@ __all__ = [
     "VisibilityConfig",
     "find_configuration",
     "find_preset",
+    "find_weights",
     "flatten",
     "load_architecture",
     "load_recipe",

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from sam_adapt_ros.config.section import Count, Fraction, NonNegative, Positive, Section
+from sam_adapt_ros.config.section import Count, FilePath, Fraction, NonNegative, Positive, Section
 from sam_adapt_ros.config.training import AugmentationConfig
 
 Criterion = Literal["source_agreement", "collapse", "branch_agreement", "consistency", "class_iou"]
@@ -15,7 +15,7 @@ Criterion = Literal["source_agreement", "collapse", "branch_agreement", "consist
 class StoreConfig(Section):
     """The weight store."""
 
-    folder: str = Field(
+    folder: FilePath = Field(
         "", description="Folder that the adapter writes and the segmenter follows; empty: the segmenter follows none"
     )
     keep: int = Field(10, ge=0, description="Newest versions to keep, besides source, current and previous")
@@ -137,8 +137,8 @@ class SourceConfig(Section):
     """Labelled frames of the source domain: some evaluate candidates in every mode; with mode ``with_source`` the
     others are mixed into the batches."""
 
-    bags: list[str] = Field([], description="Bags with ground truth; empty: none")
-    config: str = Field("", description="Preset or YAML file with the bags' topics; empty: the vehicle's")
+    bags: list[FilePath] = Field([], description="Bags with ground truth; empty: none")
+    config: FilePath = Field("", description="Preset or YAML file with the bags' topics; empty: the vehicle's")
     batch_share: float = Field(0.5, gt=0, le=0.9, description="Share of source frames in each batch, and of the loss")
     max_frames: Count = Field(100, description="Frames kept in memory, evenly spaced")
     held_out: Fraction = Field(0.2, description="Share of each bag, at its end, held out to evaluate candidates")

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from sam_adapt_ros.config.section import Count, Fraction, Positive, Section
+from sam_adapt_ros.config.section import Count, FilePath, Fraction, Positive, Section
 
 
 class SegmentsConfig(Section):
@@ -31,7 +31,7 @@ class SamConfig(Section):
     """Segment Anything: the model, and the published settings of its automatic grid."""
 
     model: str = Field("vit_h", description="Model of segment_anything's registry: vit_h, vit_l or vit_b")
-    checkpoint: str = Field("", description="The model's checkpoint file, as published")
+    checkpoint: FilePath = Field("", description="The model's checkpoint file, as published")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the model runs; auto: CUDA if there is")
     points_per_side: Count = Field(32, description="The automatic grid has this squared prompts")
     points_per_batch: Count = Field(64, description="Prompts of the automatic grid at a time, which memory limits")
@@ -58,7 +58,7 @@ class MaskConfig(Section):
         "segments", description='segments, regions, sam, sam_lidar or instances, or several joined by "+"'
     )
     min_points: Count = Field(3, description="Masks with fewer points on them are dropped")
-    cache: str = Field("", description="Folder that keeps masks by content, for further passes; empty: none")
+    cache: FilePath = Field("", description="Folder that keeps masks by content, for further passes; empty: none")
     segments: SegmentsConfig = SegmentsConfig()
     regions: RegionsConfig = RegionsConfig()
     sam: SamConfig = SamConfig()

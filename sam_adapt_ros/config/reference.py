@@ -26,6 +26,9 @@ Generated from the schema in `sam_adapt_ros/config` by `make docs`; edit the des
 ROS parameters of the nodes, YAML files (ROS parameter files or plain ones) and `--set` on the command line share these
 names. `ros2 param describe /segmenter <parameter>` shows the same text. Units are in brackets. Presets for known
 vehicles are `config/*.yaml`; recipes, `config/recipes/*.yaml`, override how the model learns.
+
+A name such as `town` is the package's file, whatever the working folder holds; what has a slash or a suffix
+(`./town.yaml`) is a path. `~` is the home folder; relative paths are relative to the working folder.
 """
 _ARCHITECTURE = """
 ## Architecture files

@@ -14,7 +14,7 @@ from sam_adapt_ros import resources
 from sam_adapt_ros.config.adaptation import AdaptationConfig
 from sam_adapt_ros.config.masks import MaskConfig
 from sam_adapt_ros.config.pseudo_labels import PseudoLabelConfig
-from sam_adapt_ros.config.section import Section
+from sam_adapt_ros.config.section import FilePath, Section
 from sam_adapt_ros.config.segmentation import ArchitectureConfig, SegmenterConfig
 from sam_adapt_ros.config.sensors import CameraConfig, GroundTruthConfig, LidarConfig, SyncConfig, TransformConfig
 from sam_adapt_ros.config.training import TrainingConfig
@@ -26,7 +26,7 @@ _NODES = ("segmenter", "adapter", "*", "**")
 class Config(Section):
     """The whole configuration."""
 
-    taxonomy: str = Field("", description="Class set: a shipped one or a YAML file; empty: that of the weights")
+    taxonomy: FilePath = Field("", description="Class set: a shipped one or a YAML file; empty: that of the weights")
     lidar: LidarConfig = LidarConfig()
     cameras: dict[str, CameraConfig] = Field({})
     transforms: TransformConfig = TransformConfig()
@@ -79,6 +79,14 @@ def find_configuration(name: str | Path) -> Path:
     return _find(name, "config", "configuration")
 
 
+def find_weights(name: str) -> Path:
+    """The package's weights of that name, or the file of that path. Raises ConfigError that lists what was searched."""
+    try:
+        return resources.find(name, "resource", (".safetensors",))
+    except FileNotFoundError as error:
+        raise ConfigError(f"segmenter.weights: {error}") from None
+
+
 def load_recipe(name: str | Path) -> dict[str, Any]:
     """Dotted names -> values of a recipe, that override a configuration: ``config/recipes/<name>.yaml`` or a YAML file.
 
@@ -100,9 +108,8 @@ def load_architecture(name: str | Path) -> ArchitectureConfig:
 
 
 def _find(name: str | Path, folder: str, kind: str) -> Path:
-    name = str(name)
     try:
-        return resources.find(name if name.endswith((".yaml", ".yml")) else f"{name}.yaml", folder)
+        return resources.find(str(name), folder)
     except FileNotFoundError as error:
         raise ConfigError(f"{kind}: {error}") from None
 

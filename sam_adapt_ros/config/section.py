@@ -9,12 +9,17 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from sam_adapt_ros.resources import expand_home
 
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+FilePath = Annotated[str, AfterValidator(expand_home)]
+"""A file, a folder, or the name of a file of the package; ``~`` is the home folder at whichever door it comes in, and
+what is relative, relative to the working folder."""
 
 
 class Section(BaseModel):

@@ -6,13 +6,13 @@ from typing import Literal
 
 from pydantic import Field
 
-from sam_adapt_ros.config.section import Count, Positive, Section
+from sam_adapt_ros.config.section import Count, FilePath, Positive, Section
 
 
 class SegmenterConfig(Section):
     """The model that labels the sweeps."""
 
-    weights: str = Field("town_small.safetensors", description="Weights file: a path, or a file of the package")
+    weights: FilePath = Field("town_small", description="Weights file: a path, or the name of the package's")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the model runs; auto: CUDA if there is")
     precision: Literal["auto", "float32", "float16", "bfloat16"] = Field(
         "auto", description="Number format of the model; auto: float16 on CUDA, float32 on a CPU"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from sam_adapt_ros.config.section import Count, NonNegative, Section
+from sam_adapt_ros.config.section import Count, FilePath, NonNegative, Section
 
 
 class LidarConfig(Section):
@@ -30,7 +30,7 @@ class TransformConfig(Section):
     odometry_frame: str = Field("odom", description="Fixed frame by which the vehicle's motion is compensated")
     base_frame: str = Field("base_link", description="The vehicle's frame (REP-105)")
     odometry_topic: str = Field("/odom", description="nav_msgs/Odometry topic, used where TF has no odometry")
-    calibration_file: str = Field(
+    calibration_file: FilePath = Field(
         "", description="Extrinsics and intrinsics where TF or CameraInfo has none; empty: the bag's calibration.yaml"
     )
     timeout: NonNegative = Field(0.1, description="How long a sweep waits for TF or odometry at its stamps [s]")

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from sam_adapt_ros.config.section import Count, NonNegative, Positive, Section
+from sam_adapt_ros.config.section import Count, FilePath, NonNegative, Positive, Section
 
 
 class AugmentationConfig(Section):
@@ -27,10 +27,10 @@ class AugmentationConfig(Section):
 class TrainingConfig(Section):
     """Supervised training on source data."""
 
-    bags: list[str] = Field([], description="Bags with ground truth to train on")
-    validation_bags: list[str] = Field([], description="Bags with ground truth to validate on at every checkpoint")
-    architecture: str = Field("small", description="config/architectures/<name>.yaml, or a YAML file")
-    output: str = Field("out/train", description="Folder for weights, checkpoint and validation")
+    bags: list[FilePath] = Field([], description="Bags with ground truth to train on")
+    validation_bags: list[FilePath] = Field([], description="Bags with ground truth to validate on at every checkpoint")
+    architecture: FilePath = Field("small", description="config/architectures/<name>.yaml, or a YAML file")
+    output: FilePath = Field("out/train", description="Folder for weights, checkpoint and validation")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to train; auto: CUDA if there is")
     points: Literal["all", "seen"] = Field(
         "all", description="Points to train on: all, or as published those that a camera sees"

@@ -38,7 +38,7 @@ class CachedGenerator:
         """Raises MaskError when the folder cannot be created or the checkpoint cannot be read."""
         self._generator = generator
         self.name = generator.name
-        self._folder = Path(config.cache).expanduser()
+        self._folder = Path(config.cache)
         self._settings = _settings(self.name, config)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -98,7 +98,7 @@ def _settings(name: str, config: MaskConfig) -> bytes:
     for section in used.get(name, []):
         settings[section] = getattr(config, section).model_dump(exclude={"device", "checkpoint"})
     if "sam" in used.get(name, []):
-        checkpoint = Path(config.sam.checkpoint).expanduser()
+        checkpoint = Path(config.sam.checkpoint)
         try:
             settings["checkpoint"] = hash_file(checkpoint)
         except OSError as error:

@@ -39,7 +39,7 @@ def load_sam(config: SamConfig) -> Sam:
         raise MaskError("masks.sam.device: torch finds no CUDA device; use 'auto' or 'cpu', or install torch with CUDA")
     model = load_checkpoint(
         partial(sam_model_registry[config.model], checkpoint=None),
-        Path(config.checkpoint).expanduser(),
+        Path(config.checkpoint),
         "masks.sam.checkpoint",
         f"masks.sam.model {config.model}",
     )

@@ -12,9 +12,9 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from sam_adapt_ros.config import Config
+from sam_adapt_ros.config import Config, FilePath
 from sam_adapt_ros.messages.calibration_file import CALIBRATION_FILE
-from sam_adapt_ros.resources import PACKAGE
+from sam_adapt_ros.resources import PACKAGE, expand_home
 
 AUTO: Final = "auto"
 OFF: Final = "off"
@@ -28,22 +28,22 @@ class LaunchArguments(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    params_file: str = Field("nuscenes", description="A preset (town, nuscenes, kitti) or a ROS parameter file.")
+    params_file: FilePath = Field("nuscenes", description="A preset (town, nuscenes, kitti) or a ROS parameter file.")
     mode: Mode = Field(
         AUTO,
         description="How to learn: source_free, with_source, or observe (everything but training); auto: as in the "
         "parameter file; off: no adapter is started, and the segmenter follows no weight store.",
     )
-    weights: str = Field("", description="Weights of the source model; the parameter file's by default.")
-    sam_checkpoint: str = Field("", description="A checkpoint of Segment Anything, which then makes the masks.")
-    store: str = Field(
+    weights: FilePath = Field("", description="Weights of the source model; the parameter file's by default.")
+    sam_checkpoint: FilePath = Field("", description="A checkpoint of Segment Anything, which then makes the masks.")
+    store: FilePath = Field(
         "",
         description="Folder of the weight store; the parameter file's by default, else $ROS_HOME/sam_adapt_ros/store.",
     )
     use_sim_time: UseSimTime = Field(AUTO, description="Whether time comes from /clock; auto: when a bag is played.")
     namespace: str = Field("", description="Namespace of the nodes.")
     rviz: Literal["true", "false"] = Field("false", description="Whether to open RViz.")
-    bag: str = Field("", description="A rosbag2 to play, with /clock, once the segmenter is active.")
+    bag: FilePath = Field("", description="A rosbag2 to play, with /clock, once the segmenter is active.")
     log_level: LogLevel = Field("info", description="The nodes' log level.")
 
     @property
@@ -61,7 +61,7 @@ class LaunchArguments(BaseModel):
         if self.sam_checkpoint:
             values |= {"masks.generator": "sam_lidar+segments", "masks.sam.checkpoint": self.sam_checkpoint}
         store = self.store or config.adaptation.store.folder or default_store()
-        values["adaptation.store.folder"] = "" if self.mode == OFF else str(Path(store).expanduser())
+        values["adaptation.store.folder"] = "" if self.mode == OFF else str(store)
         return values | (bag_calibration(config, self.bag) if self.bag else {})
 
     def configure(self, overrides: Mapping[str, Any] | None = None) -> Config:
@@ -80,7 +80,7 @@ def observes(config: Config) -> bool:
 
 def default_store() -> Path:
     """``$ROS_HOME/sam_adapt_ros/store``; ROS's home is ``~/.ros`` by default."""
-    return Path(os.environ.get("ROS_HOME") or Path.home() / ".ros") / PACKAGE / "store"
+    return Path(expand_home(os.environ.get("ROS_HOME") or "~/.ros")) / PACKAGE / "store"
 
 
 def bag_calibration(config: Config, bag: str | Path) -> dict[str, str]:

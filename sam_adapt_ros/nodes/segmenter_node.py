@@ -15,8 +15,7 @@ from rclpy.subscription import Subscription
 from rclpy.timer import Timer
 from std_msgs.msg import String
 
-from sam_adapt_ros import resources
-from sam_adapt_ros.config import Config
+from sam_adapt_ros.config import Config, find_weights
 from sam_adapt_ros.errors import ConfigError, SamAdaptError
 from sam_adapt_ros.nodes import topics
 from sam_adapt_ros.nodes.diagnostics.diagnostic_messages import diagnostic_array
@@ -175,10 +174,7 @@ class SegmenterNode(LifecycleNode):
         if self._manager is not None and "segmenter.fusion" in changed:
             self._manager.reconfigure(config)
         elif self._slot is not None and changed & {"segmenter.weights", "segmenter.fusion"}:
-            try:
-                resources.find(config.segmenter.weights, "resource")
-            except FileNotFoundError as error:
-                raise ConfigError(f"segmenter.weights: {error}") from None
+            find_weights(config.segmenter.weights)
             self._slot.replace(config)
         if "segmenter.diagnostics_period" in changed:
             self._diagnostics_timer.timer_period_ns = round(config.segmenter.diagnostics_period * 1e9)

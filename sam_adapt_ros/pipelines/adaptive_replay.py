@@ -7,14 +7,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from sam_adapt_ros import resources
 from sam_adapt_ros.adaptation import Version, WeightStore
 from sam_adapt_ros.adaptation.adapter import Adapter
 from sam_adapt_ros.adaptation.monitoring.rollback_monitor import RollbackMonitor
 from sam_adapt_ros.adaptation.promotion.gate import Decision
 from sam_adapt_ros.bags import BagWriter
 from sam_adapt_ros.cancellation import NEVER, CancellationToken
-from sam_adapt_ros.config import Config
+from sam_adapt_ros.config import Config, find_weights
 from sam_adapt_ros.evaluation.run_summary import RunSummary
 from sam_adapt_ros.evaluation.timeline import Timeline
 from sam_adapt_ros.frame import Frame
@@ -39,7 +38,7 @@ class OnlineRun:
         """With an empty store of its own in the folder. Raises WeightsError, StoreError."""
         self.source, self.config = load_segmenter(config)
         weights = WeightStore(store)
-        self._source_version = weights.initialize(resources.find(config.segmenter.weights, "resource"))
+        self._source_version = weights.initialize(find_weights(config.segmenter.weights))
         self.adapter = Adapter(self.config, weights, taxonomy=self.source.taxonomy)
         self.segmenter = self.source
         self.timeline = Timeline(self.source.taxonomy)

@@ -8,9 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sam_adapt_ros import resources
-from sam_adapt_ros.config import Config, SegmenterConfig
-from sam_adapt_ros.errors import WeightsError
+from sam_adapt_ros.config import Config, SegmenterConfig, find_weights
 from sam_adapt_ros.frame import CameraView, Frame
 from sam_adapt_ros.geometry.camera import CameraModel
 from sam_adapt_ros.segmentation import weights as weights_files
@@ -56,12 +54,10 @@ class Segmenter:
         """From a weights file: a path, or the name of one that ships with the package.
 
         taxonomy: what the file must be for; None: the class set that the file names.
-        Raises WeightsError that names the file and the field that does not fit, TaxonomyError.
+        Raises ConfigError when there is no such file, WeightsError that names the file and the field that does not fit,
+        TaxonomyError.
         """
-        try:
-            path = resources.find(str(weights), "resource")
-        except FileNotFoundError as error:
-            raise WeightsError(f"weights: {error}") from None
+        path = find_weights(str(weights))
         loaded = weights_files.load(path)
         taxonomy = taxonomy or Taxonomy.load(loaded.taxonomy)
         weights_files.check_taxonomy(path, loaded, taxonomy)
@@ -108,7 +104,7 @@ class Segmenter:
 def load_segmenter(config: Config) -> tuple[Segmenter, Config]:
     """The segmenter of a configuration, and the configuration with the taxonomy's name filled in.
 
-    Raises WeightsError or TaxonomyError.
+    Raises ConfigError, WeightsError or TaxonomyError.
     """
     taxonomy = Taxonomy.load(config.taxonomy) if config.taxonomy else None
     segmenter = Segmenter.load(config.segmenter.weights, config.segmenter, taxonomy)

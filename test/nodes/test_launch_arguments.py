@@ -49,12 +49,17 @@ def test_without_arguments_the_parameter_file_decides(params_file: str, tmp_path
 def test_arguments_override_the_parameter_file(params_file: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/user")
     config = LaunchArguments(
-        params_file=params_file, mode="observe", weights="city.safetensors", sam_checkpoint="sam.pth", store="~/store"
+        params_file=params_file,
+        mode="observe",
+        weights="~/city.safetensors",
+        sam_checkpoint="~/sam.pth",
+        store="~/store",
     ).configure()
     assert config.adaptation.mode == "observe"
-    assert config.segmenter.weights == "city.safetensors"
-    assert (config.masks.generator, config.masks.sam.checkpoint) == ("sam_lidar+segments", "sam.pth")
+    assert config.segmenter.weights == "/home/user/city.safetensors"
+    assert (config.masks.generator, config.masks.sam.checkpoint) == ("sam_lidar+segments", "/home/user/sam.pth")
     assert config.adaptation.store.folder == "/home/user/store"
+    assert LaunchArguments(bag="~/drive", params_file="~/my.yaml").bag == "/home/user/drive"
 
 
 def test_a_store_that_nobody_names_is_in_ros_home(

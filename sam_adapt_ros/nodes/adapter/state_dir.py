@@ -8,10 +8,8 @@ import logging
 import os
 from typing import TYPE_CHECKING
 
-from sam_adapt_ros import resources
 from sam_adapt_ros.adaptation import WeightStore
-from sam_adapt_ros.config import Config
-from sam_adapt_ros.errors import StoreError
+from sam_adapt_ros.config import Config, find_weights
 from sam_adapt_ros.io.atomic_write import is_temporary, write_atomically
 from sam_adapt_ros.io.lock import locked
 from sam_adapt_ros.io.store_errors import store_errors
@@ -45,10 +43,7 @@ class StateDir:
         limit_training_thread(config.adaptation.resources, config.segmenter.device)
         from sam_adapt_ros.adaptation.adapter import Adapter
 
-        try:
-            source = resources.find(config.segmenter.weights, "resource")
-        except FileNotFoundError as error:
-            raise StoreError("missing", f"segmenter.weights: {error}") from None
+        source = find_weights(config.segmenter.weights)
         with store_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as stack:

@@ -48,7 +48,7 @@ class TransformListener:
             for topic, take in (("/tf", self._take_tf), ("/tf_static", self._take_tf_static)):
                 self.topics.append(TopicSubscription(node, topic, [TFMessage], take, statistics, depth=TF_DEPTH))
         if self._calibrated:
-            path = Path(transforms.calibration_file).expanduser()
+            path = Path(transforms.calibration_file)
             assembler.set_calibration(Calibration.load(path))
             node.get_logger().info(f"the sensors' calibration is read from {path}")
         if transforms.odometry_topic and (TFMessage is None or self._calibrated):
