@@ -4,11 +4,17 @@ A subscription is made when the first publisher is seen, with its type (an image
 ``CompressedImage``) and its reliability. Best effort would match every publisher but loses pieces of large images under
 load; reliable alone would not match best-effort sensors. So: reliable when every publisher is, else best effort. The
 depth bridges a second or so in which the executor cannot read.
+
+A volatile subscription matches every publisher but gets nothing of what a latched (transient-local) one sent before; a
+transient-local one gets that, but does not match volatile publishers. Where a topic has publishers of both kinds, as
+``/tf_static`` often has, there are two subscriptions, and what comes by both is passed on once.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
@@ -58,8 +64,9 @@ class TopicSubscription:
         self._types = {type_name(t): t for t in types}
         self._parameter, self._on_lost, self._depth = parameter, on_lost, depth
         self._problem = "no publisher"
-        self._subscription: Subscription | None = None
-        self._subscribed: tuple[str, ReliabilityPolicy, DurabilityPolicy] | None = None
+        self._type = ""  # of the publishers that are subscribed to
+        self._subscriptions: dict[DurabilityPolicy, Subscription] = {}
+        self._headers: deque[tuple[int, int, str]] = deque(maxlen=2 * depth)  # of the latest messages
 
     def update(self) -> None:
         """Subscribes, or subscribes again, to match the topic's present publishers."""
@@ -71,9 +78,11 @@ class TopicSubscription:
             self._problem = f"{expected} expected, published is {found}" if found else "no publisher"
             return
         self._problem = ""
-        chosen = self._choose(fitting)
-        if chosen != self._subscribed:
-            self._subscribe(*chosen)
+        names = [p.topic_type for p in fitting]
+        if self._type not in names:
+            self.close()
+            self._type = names[0]
+        self._match([p.qos_profile for p in fitting if p.topic_type == self._type])
 
     @property
     def waiting_for(self) -> str:
@@ -83,51 +92,66 @@ class TopicSubscription:
         return f"{self.topic} ({problem}{hint})" if problem else ""
 
     def close(self) -> None:
-        if self._subscription is not None:
-            self._node.destroy_subscription(self._subscription)
-            self._subscription = self._subscribed = None
+        for durability in list(self._subscriptions):
+            self._unsubscribe(durability)
 
-    def _choose(self, publishers: Sequence[Any]) -> tuple[str, ReliabilityPolicy, DurabilityPolicy]:
-        names = [p.topic_type for p in publishers]
-        current = self._subscribed[0] if self._subscribed and self._subscribed[0] in names else names[0]
-        profiles = [p.qos_profile for p in publishers if p.topic_type == current]
-        reliable = all(q.reliability == ReliabilityPolicy.RELIABLE for q in profiles)
-        latched = all(q.durability == DurabilityPolicy.TRANSIENT_LOCAL for q in profiles)
-        if self._subscribed and self._subscribed[0] == current:
+    def _match(self, publishers: Sequence[QoSProfile]) -> None:
+        """Subscribes to publishers of these profiles, and no more than that."""
+        latched = [qos for qos in publishers if qos.durability == DurabilityPolicy.TRANSIENT_LOCAL]
+        wanted = {DurabilityPolicy.TRANSIENT_LOCAL: latched} if latched else {}
+        if len(latched) < len(publishers):
+            wanted[DurabilityPolicy.VOLATILE] = list(publishers)
+        for durability in set(self._subscriptions) - set(wanted):
+            self._unsubscribe(durability)
+        for durability, matched in wanted.items():
+            reliable = all(qos.reliability == ReliabilityPolicy.RELIABLE for qos in matched)
+            present = self._subscriptions.get(durability)
             # A subscription that matches is not replaced by a stricter one: subscribing again can lose messages.
-            reliable &= self._subscribed[1] == ReliabilityPolicy.RELIABLE
-            latched &= self._subscribed[2] == DurabilityPolicy.TRANSIENT_LOCAL
-        return (
-            current,
-            ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
-            DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
-        )
+            if present is None or (present.qos_profile.reliability == ReliabilityPolicy.RELIABLE and not reliable):
+                self._subscribe(durability, ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT)
 
-    def _subscribe(self, name: str, reliability: ReliabilityPolicy, durability: DurabilityPolicy) -> None:
-        self.close()
+    def _subscribe(self, durability: DurabilityPolicy, reliability: ReliabilityPolicy) -> None:
+        self._unsubscribe(durability)
         qos = QoSProfile(
             history=HistoryPolicy.KEEP_LAST, depth=self._depth, reliability=reliability, durability=durability
         )
-        self._subscription = self._node.create_subscription(
-            self._types[name],
+        self._subscriptions[durability] = self._node.create_subscription(
+            self._types[self._type],
             self.topic,
             self._receive,
             qos,
-            event_callbacks=SubscriptionEventCallbacks(message_lost=self._lost),
+            event_callbacks=SubscriptionEventCallbacks(message_lost=partial(self._lost, durability)),
         )
-        self._subscribed = (name, reliability, durability)
-        self._node.get_logger().info(
-            f"subscribed to {self.topic}: {name}, {reliability.name.lower().replace('_', ' ')}"
-        )
+        kind = f"{reliability.name}, {durability.name}".lower().replace("_", " ")
+        self._node.get_logger().info(f"subscribed to {self.topic}: {self._type}, {kind}")
+
+    def _unsubscribe(self, durability: DurabilityPolicy) -> None:
+        subscription = self._subscriptions.pop(durability, None)
+        if subscription is not None:
+            self._node.destroy_subscription(subscription)
+
+    def _came_before(self, msg: Any) -> bool:
+        """Whether the other subscription has brought the message. One without a header may come twice: a transform
+        that is set again stays what it is."""
+        if not hasattr(msg, "header"):
+            return False
+        key = (msg.header.stamp.sec, msg.header.stamp.nanosec, msg.header.frame_id)
+        known = len(self._subscriptions) > 1 and key in self._headers
+        self._headers.append(key)
+        return known
 
     def _receive(self, msg: Any) -> None:
+        if self._came_before(msg):
+            return
         self.received += 1
         try:
             self._callback(msg)
         except Exception as error:
             self._statistics.message_unusable(self.topic, error)
 
-    def _lost(self, event: Any) -> None:
+    def _lost(self, durability: DurabilityPolicy, event: Any) -> None:
+        if durability != DurabilityPolicy.VOLATILE and len(self._subscriptions) > 1:
+            return  # the volatile one counts what is lost of all publishers
         if self._on_lost is not None:
             self._on_lost(event.total_count_change)
         else:
