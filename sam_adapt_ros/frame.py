@@ -24,6 +24,7 @@ class CameraView:
     T_camera_lidar: (4, 4) float64, LiDAR frame at the sweep's stamp -> camera optical frame at the image's stamp,
         so that the vehicle's motion between the two is undone.
     instances: (H, W) uint16 instance ids where a simulator knows them (0 = none), for evaluation only.
+    frame_id: the camera's optical frame, where messages name it.
     """
 
     name: str
@@ -32,6 +33,7 @@ class CameraView:
     camera: CameraModel
     T_camera_lidar: NDArray[np.float64]
     instances: NDArray[np.uint16] | None = None
+    frame_id: str = ""
 
 
 @dataclass(frozen=True, eq=False)

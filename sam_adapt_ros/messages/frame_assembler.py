@@ -175,7 +175,7 @@ class FrameAssembler:
                 ids = _check_size(decode_instances(instances), camera, "instance image")
             except MessageError as error:
                 issues.warn(name, "instances", str(error))
-        return CameraView(name, stamp, image, camera, T_camera_lidar, ids)
+        return CameraView(name, stamp, image, camera, T_camera_lidar, ids, frame)
 
     def _extrinsics(self, name: str, frame: str, stamp: int, lidar: str, sweep_ns: int, issues: _Issues) -> Transform:
         """``T_frame_lidar`` with the motion between the two stamps compensated; without odometry, as if there were no

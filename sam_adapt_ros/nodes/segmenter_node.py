@@ -73,7 +73,7 @@ class SegmenterNode(LifecycleNode):
         start = time.monotonic()
         try:
             self._slot = SegmenterSlot(self.config)
-            self._outputs = SegmenterPublishers(self, list(self.config.cameras))
+            self._outputs = SegmenterPublishers(self, self.config.cameras)
             if self.config.adaptation.store.folder:
                 self._follow_store(self._slot)
         except SamAdaptError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -13,8 +14,10 @@ from sensor_msgs.msg import CompressedImage, PointCloud2, PointField
 from std_msgs.msg import Header
 
 from sam_adapt_ros.branch import Branch
+from sam_adapt_ros.config import CameraConfig
 from sam_adapt_ros.frame import CameraView, Frame
 from sam_adapt_ros.geometry import project
+from sam_adapt_ros.geometry.poses import SECOND
 from sam_adapt_ros.messages import encode_labels
 from sam_adapt_ros.nodes import topics
 from sam_adapt_ros.taxonomy import Taxonomy
@@ -32,8 +35,8 @@ JPEG_QUALITY = 85
 class SegmenterPublishers:
     """``segmentation/labels`` in the node's namespace, ``~/labels_2d``, ``~/labels_3d`` and ``~/overlay/<camera>``."""
 
-    def __init__(self, node: Node, cameras: list[str]) -> None:
-        self._node = node
+    def __init__(self, node: Node, cameras: Mapping[str, CameraConfig]) -> None:
+        self._node, self._cameras = node, cameras
         self._labels = node.create_publisher(PointCloud2, topics.LABELS, DEPTH)
         self._branches = {
             Branch.IMAGE: node.create_publisher(PointCloud2, "~/labels_2d", DEPTH),
@@ -60,7 +63,8 @@ class SegmenterPublishers:
         for view in frame.views:
             publisher = self._overlays[view.name]
             if publisher.get_subscription_count():
-                publisher.publish(overlay_image(frame, view, prediction.labels, taxonomy))
+                offset = self._cameras[view.name].time_offset
+                publisher.publish(overlay_image(frame, view, prediction.labels, taxonomy, offset))
 
     def close(self) -> None:
         for publisher in (self._labels, *self._branches.values(), *self._overlays.values()):
@@ -91,12 +95,18 @@ def label_cloud(
     )
 
 
-def overlay_image(frame: Frame, view: CameraView, labels: NDArray[np.uint8], taxonomy: Taxonomy) -> CompressedImage:
-    """The camera's image with the points it sees, as JPEG."""
+def overlay_image(
+    frame: Frame, view: CameraView, labels: NDArray[np.uint8], taxonomy: Taxonomy, time_offset: float = 0.0
+) -> CompressedImage:
+    """The camera's image with the points it sees, as JPEG, with the frame and the stamp that the image came with.
+
+    time_offset: seconds that were added to the camera's stamps.
+    """
     seen = project(frame.points, view)
     drawn = draw_overlay(view.image, seen.uv[seen.valid], seen.depth[seen.valid], taxonomy.colors[labels[seen.valid]])
     _, jpeg = cv2.imencode(".jpg", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    return CompressedImage(header=header(view.stamp_ns, view.name), format="jpeg", data=byte_array(jpeg))
+    stamp = view.stamp_ns - round(time_offset * SECOND)
+    return CompressedImage(header=header(stamp, view.frame_id), format="jpeg", data=byte_array(jpeg))
 
 
 def header(stamp_ns: int, frame_id: str) -> Header:

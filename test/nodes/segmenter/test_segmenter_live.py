@@ -339,6 +339,8 @@ def test_branches_and_overlays_are_published_for_subscribers(rig: Rig) -> None:
     assert (by_points < CLASSES).all()
     overlay = seen["/segmenter/overlay/front/compressed"]
     assert bytes(overlay.data[:2]) == b"\xff\xd8"  # type: ignore[attr-defined]
+    assert overlay.header.frame_id == "front_optical"  # type: ignore[attr-defined]
+    assert stamp_ns(overlay.header) in rig.labels  # type: ignore[attr-defined]
 
 
 def _change(rig: Rig, transition: int) -> bool:
