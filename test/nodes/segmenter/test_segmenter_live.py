@@ -27,7 +27,7 @@ from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
 from sensor_msgs.msg import CompressedImage, PointCloud2, PointField
 
-from sam_adapt_ros.messages import read_labels, read_points
+from sam_adapt_ros.messages import read_labels, read_points, stamp_ns
 from sam_adapt_ros.nodes.tools.node_process import NodeProcess
 from sam_adapt_ros.taxonomy import Taxonomy
 
