@@ -31,14 +31,11 @@ def camera_from_info(msg: Any, rectified: bool) -> CameraModel:
     Both region and binning refer to the full-resolution image. Binning joins whole neighbourhoods of pixels, so their
     centres move by half a pixel. Raises CalibrationError, reason ``camera_info``, that names the field.
     """
-    K, P = _matrix(msg, "k", (3, 3)), _matrix(msg, "p", (3, 4))
+    K = _rectified_intrinsics(msg) if rectified else _matrix(msg, "k", (3, 3))
     if not K.any():
-        raise CalibrationError("CameraInfo k: all zero, the camera is not calibrated", reason="camera_info")
+        hint = "; p is not: set rectified where the image is" if any(msg.p) else ", the camera is not calibrated"
+        raise CalibrationError(f"CameraInfo k: all zero{hint}", reason="camera_info")
     distortion, D = (Distortion.NONE, ()) if rectified else _distortion(msg)
-    if rectified and P[:, :3].any():
-        K = P[:, :3]
-    elif rectified and any(msg.d):
-        raise CalibrationError("CameraInfo p: all zero, but the image is rectified", reason="camera_info")
     try:
         return _as_sent(CameraModel(int(msg.width), int(msg.height), K, distortion, D), msg)
     except CalibrationError as error:
@@ -59,7 +56,7 @@ def optical_from_info(msg: Any, rectified: bool) -> Transform:
         if P[:, 3].any() and P[:, :3].any():
             T[:3, 3] = np.linalg.solve(P[:, :3], P[:, 3])
         return T
-    R = _matrix(msg, "r", (3, 3))
+    R = np.array(msg.r, np.float64).reshape(3, 3)
     if not R.any():  # left empty
         return T
     if is_rotation(R):
@@ -84,6 +81,19 @@ def info_content(msg: Any) -> tuple:
         *(int(getattr(roi, name)) for name in ("x_offset", "y_offset", "width", "height")),
         *(np.array(getattr(msg, name), np.float64).tobytes() for name in "kdrp"),
     )
+
+
+def _rectified_intrinsics(msg: Any) -> NDArray[np.float64]:
+    """P without its fourth column. Where it is all zero, K holds, if there was no distortion to take away."""
+    P = _matrix(msg, "p", (3, 4))
+    if P[:, :3].any():
+        return P[:, :3]
+    K = _matrix(msg, "k", (3, 3))
+    if not K.any():
+        raise CalibrationError("CameraInfo k and p: all zero, the camera is not calibrated", reason="camera_info")
+    if any(msg.d):
+        raise CalibrationError("CameraInfo p: all zero, but the image is rectified", reason="camera_info")
+    return K
 
 
 def _distortion(msg: Any) -> tuple[Distortion, tuple[float, ...]]:

@@ -46,6 +46,26 @@ def test_a_rectified_image_goes_by_p(ros):
     assert camera_from_info(unknown, rectified=True).distortion is Distortion.NONE  # not needed, so not looked at
 
 
+@pytest.mark.parametrize("k", [[0.0] * 9, [float("nan")] * 9])
+def test_a_rectified_image_does_not_need_k(ros, k):
+    """As drivers of stereo cameras send it, which publish rectified images only."""
+    p = [40.0, 0, 30, -4.0, 0, 41, 20, 0, 0, 0, 1, 0]
+    msg = ros.info(k=k, p=p)
+    camera = camera_from_info(msg, rectified=True)
+    assert_array_equal(camera.K, [[40, 0, 30], [0, 41, 20], [0, 0, 1]])
+    assert_allclose(optical_from_info(msg, rectified=True)[:3, 3], (-0.1, 0, 0))
+    with pytest.raises(CalibrationError, match="CameraInfo k: .*rectified" if not any(k) else "CameraInfo k: .*finite"):
+        camera_from_info(msg, rectified=False)
+    with pytest.raises(CalibrationError, match="k and p: all zero"):
+        camera_from_info(ros.info(k=[0.0] * 9, p=[0] * 12), rectified=True)
+
+
+def test_a_raw_image_does_not_need_p(ros):
+    msg = ros.info(p=[float("nan")] * 12, r=[float("nan")] * 9)
+    assert_array_equal(camera_from_info(msg, rectified=False).K, K)
+    assert_array_equal(optical_from_info(msg, rectified=False), np.eye(4))
+
+
 def test_a_rectified_image_without_p_goes_by_k_if_undistorted(ros):
     assert_array_equal(camera_from_info(ros.info(p=[0] * 12), rectified=True).K, K)
     with pytest.raises(CalibrationError, match="p: all zero"):

@@ -135,8 +135,8 @@ def test_a_bad_cloud_is_refused_and_the_next_one_is_not(ros, changes, reason):
 @pytest.mark.parametrize(
     ("changes", "reason", "text"),
     [
-        ({"encoding": "rgb16"}, "image_encoding", "rgb16"),
-        ({"step": 3}, "image_layout", "step"),
+        ({"encoding": "32FC3"}, "image_encoding", "32FC3"),
+        ({"step": 3, "data": bytes(9217)}, "image_layout", "step"),
         ({"width": 32, "height": 96, "step": 96}, "image_size", "64 x 48 expected"),
         ({"data": b""}, "image_layout", "data"),
     ],
