@@ -41,6 +41,13 @@ class Notices:
         with self._lock:
             self._holding.pop(key, None)
 
+    def set(self, key: str, text: str) -> None:
+        """``add``, or with "" ``withdraw``."""
+        if text:
+            self.add(key, text)
+        else:
+            self.withdraw(key)
+
     def update(self, other: Notices) -> None:
         """Takes over what holds in ``other``, which has logged it."""
         with self._lock:

@@ -13,7 +13,9 @@ from typing import Any
 
 from sam_adapt_ros.config import SyncConfig
 from sam_adapt_ros.geometry.poses import SECOND
+from sam_adapt_ros.messages.camera_timing import CameraTiming
 from sam_adapt_ros.messages.image_queue import CameraLiveness, ImageQueue, StampedImage
+from sam_adapt_ros.notices import Notices
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +61,7 @@ class TimeSynchronizer:
     ``counts`` has ``sweeps``, ``matched``, the drops by reason, ``clock_jump``, and what happened to images by camera:
     ``image_stamp_zero.<camera>``, ``image_duplicate.…``, ``image_clock_jump.…``, ``image_late.…`` (after its sweep was
     matched), ``image_missing.…`` (a sweep was matched without), ``camera_silent.…`` (how often it became silent).
+    ``notices`` names each camera most of whose images belong to no sweep, with the reason.
 
     Arrival times (``now_ns``) are of one steady clock. Callbacks run inside the call that caused them, one at a time,
     in order; an exception in one reaches the caller and loses nothing but that sweep. Thread-safe.
@@ -70,17 +73,18 @@ class TimeSynchronizer:
         config: SyncConfig,
         on_match: Callable[[Match], None],
         on_drop: Callable[[str, int], None],
+        notices: Notices | None = None,
     ) -> None:
         """cameras: name -> seconds added to the camera's stamps to bring them to the LiDAR's clock."""
         self._offsets = {name: round(offset * SECOND) for name, offset in cameras.items()}
         self._timeout = round(config.camera_timeout * SECOND)
         self._max_backward = round(config.max_backward_jump * SECOND)
         self._queue_size = config.queue_size
-        self._queues = {
-            name: ImageQueue(round(config.camera_tolerance * SECOND), self._max_backward, 4 * config.queue_size)
-            for name in cameras
-        }
+        tolerance = round(config.camera_tolerance * SECOND)
+        self._queues = {name: ImageQueue(tolerance, self._max_backward, 4 * config.queue_size) for name in cameras}
         self._liveness = {name: CameraLiveness() for name in cameras}
+        self._timing = {name: CameraTiming(name, tolerance, offset) for name, offset in cameras.items()}
+        self._notices = notices if notices is not None else Notices()
         self._pending: deque[_Sweep] = deque()
         # Stamp, arrival and missing cameras of the latest matches.
         self._matched: deque[tuple[int, int, tuple[str, ...]]] = deque(maxlen=config.queue_size)
@@ -113,8 +117,10 @@ class TimeSynchronizer:
             queue = self._queues[camera]
             if stamp_ns == 0:
                 self.counts[f"image_stamp_zero.{camera}"] += 1
+                self._timing[camera].add_image(0, now_ns)
                 return
             stamp_ns += self._offsets[camera]
+            self._timing[camera].add_image(stamp_ns, now_ns)
             if queue.is_clock_jump(stamp_ns):
                 self.counts[f"image_clock_jump.{camera}"] += 1
                 for sweep in self._pending:  # only the images before the jump can belong to the waiting sweeps
@@ -141,6 +147,14 @@ class TimeSynchronizer:
         with self._lock:
             while self._pending:
                 self._release(None)
+
+    def conclude(self) -> None:
+        """No more messages will come: the notices become those of the whole stream, however short it was."""
+        with self._lock:
+            self.flush()
+            for name, timing in self._timing.items():
+                if text := timing.conclusion():
+                    self._notices.add(f"camera_sync:{name}", text)
 
     def _match(self, now_ns: int) -> None:
         while self._pending:
@@ -171,11 +185,13 @@ class TimeSynchronizer:
             if image is not None:
                 images[name] = (image.stamp_ns, image.payload)
                 liveness.matched()
-                continue
-            missing.append(name)
-            self.counts[f"image_missing.{name}"] += 1
-            if undecided and timed_out_ns is not None and liveness.timed_out(timed_out_ns, queue.silence_ns()):
-                self.counts[f"camera_silent.{name}"] += 1
+            else:
+                missing.append(name)
+                self.counts[f"image_missing.{name}"] += 1
+                if undecided and timed_out_ns is not None and liveness.timed_out(timed_out_ns, queue.silence_ns()):
+                    self.counts[f"camera_silent.{name}"] += 1
+            self._timing[name].add_sweep(sweep.stamp_ns, sweep.arrival_ns, matched=image is not None)
+            self._notices.set(f"camera_sync:{name}", self._timing[name].problem(queue.silence_ns()))
         self._matched.append((sweep.stamp_ns, sweep.arrival_ns, tuple(missing)))
         for queue in self._queues.values():
             queue.remove_before(sweep.stamp_ns)
@@ -198,6 +214,8 @@ class TimeSynchronizer:
         self.counts["clock_jump"] += 1
         self.flush()
         self._matched.clear()
+        for timing in self._timing.values():
+            timing.start_anew()
         for queue in self._queues.values():
             queue.remove_after(stamp_ns + self._max_backward)
 
