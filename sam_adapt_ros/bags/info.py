@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -14,7 +15,7 @@ from sam_adapt_ros.bags.reader import BagReader
 from sam_adapt_ros.bags.topic_roles import find_topic_roles
 from sam_adapt_ros.config import Config
 
-_FRAMES_TRIED = 3
+_FRAMES_TRIED = 12
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,8 @@ class BagInfo:
 
     kind: ``rosbag2 mcap, version 9``, ``ROS 1``, ... size: bytes. duration: seconds. messages: of all topics.
     found: (role, topic, type) of the topics that are used. missing: inputs that are not there, and what the first
-    frames lack, one line each. frames: sweeps in the bag, one frame each. usable: whether the first frames could be
-    made.
+    frames lack, one line each. notices: what is degraded in the first frames. frames: sweeps in the bag, one frame
+    each. usable: whether the first frames could be made.
     """
 
     path: Path
@@ -35,6 +36,7 @@ class BagInfo:
     topics: list[Topic]
     found: list[tuple[str, str, str]]
     missing: list[str]
+    notices: list[str]
     frames: int
     usable: bool
 
@@ -49,7 +51,7 @@ def bag_info(path: str | Path, config: Config) -> BagInfo:
     with MessageReader(path) as reader:
         topics, duration = reader.topics, (reader.end_ns - reader.start_ns) / 1e9
     roles = find_topic_roles(topics, config)
-    lacking, usable = ([], False) if roles.errors else _try_frames(path, config)
+    lacking, notices, usable = ([], [], False) if roles.errors else _try_frames(path, config)
     files = [file for file in path.iterdir() if file.is_file()] if path.is_dir() else [path]
     return BagInfo(
         path=path,
@@ -60,17 +62,19 @@ def bag_info(path: str | Path, config: Config) -> BagInfo:
         topics=list(topics.values()),
         found=roles.found,
         missing=[*roles.missing, *lacking],
+        notices=notices,
         frames=topics[roles.lidar].count if roles.lidar in topics else 0,
         usable=usable,
     )
 
 
-def _try_frames(path: Path, config: Config) -> tuple[list[str], bool]:
-    """What the first frames lack, one line each, and whether there was a frame."""
-    with BagReader(path, config) as reader:
-        assembled = list(islice(reader.assembled(), _FRAMES_TRIED))
+def _try_frames(path: Path, config: Config) -> tuple[list[str], list[str], bool]:
+    """What the first frames lack and what is degraded in them, one line each, and whether there was a frame."""
+    with BagReader(path, config, log=lambda _: None) as reader:
+        with closing(reader.assembled()) as frames:
+            assembled = list(islice(frames, _FRAMES_TRIED))
         lines = [f"sweeps dropped: {reason} ({count})" for reason, count in reader.counts.dropped.items()]
-        lines += reader.notices
+        notices = list(reader.notices)
     details: dict[str, str] = {}
     for one in assembled:
         for name, reason in one.warnings.items():
@@ -78,7 +82,7 @@ def _try_frames(path: Path, config: Config) -> tuple[list[str], bool]:
         for name, reason in one.dropped.items():
             details.setdefault(f"{name}: left out, {reason}", one.details[name])
     lines += [f"{what} ({detail})" for what, detail in details.items()]
-    return lines, bool(assembled)
+    return lines, notices, bool(assembled)
 
 
 def _kind(path: Path) -> str:

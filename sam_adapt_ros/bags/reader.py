@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import logging
 from collections import Counter, OrderedDict, deque
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -53,8 +54,8 @@ class Counts:
 class BagReader(MessageReader):
     """A ``MessageReader`` that also makes the bag's frames.
 
-    path: see ``MessageReader``. config: names the topics. Ground truth is not read without a taxonomy, or with one that
-    lacks the configured mapping.
+    path: see ``MessageReader``. config: names the topics. log: takes each notice once. Ground truth is not read without
+    a taxonomy, or with one that lacks the configured mapping.
 
     Raises BagError when the bag cannot be read, has no usable LiDAR topic, or has images of other topics only;
     ``frames`` warns of what else is missing.
@@ -62,11 +63,12 @@ class BagReader(MessageReader):
     counts, notices: what became of the messages, and what is degraded, in words; both are of the latest call.
     """
 
-    def __init__(self, path: str | Path, config: Config) -> None:
+    def __init__(self, path: str | Path, config: Config, log: Callable[[str], object] = logger.warning) -> None:
         super().__init__(path)
         self.config = config
         self.counts = Counts()
-        self.notices = Notices()
+        self.notices = Notices(log)
+        self._log = log
         self._taxonomy = self._load_taxonomy()
 
     @cached_property
@@ -93,9 +95,9 @@ class BagReader(MessageReader):
             logger.warning("%s: %s", self.path, line)
         return (assembled.frame for assembled in self.assembled(only))
 
-    def assembled(self, only: Collection[int] | None = None) -> Iterator[AssembledFrame]:
+    def assembled(self, only: Collection[int] | None = None) -> Generator[AssembledFrame]:
         """As ``frames``, with what each one lacks. Every call starts at the bag's beginning and counts anew."""
-        self.counts, self.notices = Counts(), Notices()
+        self.counts, self.notices = Counts(), Notices(self._log)
         counts = self.counts
         roles = self.roles
         matches: deque[Match] = deque()
@@ -110,9 +112,11 @@ class BagReader(MessageReader):
             self.config.sync,
             matched,
             lambda reason, _: counts.dropped.update([reason]),
+            self.notices,
         )
         # Two readers, each with its own position in the file, opened by the thread that iterates (SQLite requires it).
-        with MessageReader(self.path) as main, MessageReader(self.path) as ahead:
+        with MessageReader(self.path) as main, MessageReader(self.path) as ahead, ExitStack() as at_end:
+            at_end.callback(synchronizer.conclude)  # also where the caller has seen enough
             context = _LookAhead(ahead, roles, self._assembler(), counts)
             for message in main.messages({roles.lidar, *roles.images}):
                 now = message.log_time_ns

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from sam_adapt_ros.cli.app import Bag, ConfigName, Force, Overrides, app, console, print_written
@@ -106,6 +107,8 @@ def info(bag: Bag, config: ConfigName = AUTO, set: Overrides = []) -> None:
     console.print(table)
     for line in found.missing:
         console.print(f"[yellow]missing:[/] {line}", highlight=False, soft_wrap=True)
+    for line in found.notices:
+        console.print(f"[yellow]warning:[/] {escape(line)}", highlight=False, soft_wrap=True)
     if mismatch := ground_truth_mismatch(settings, {topic.name for topic in found.topics}):
         console.print(f"[yellow]warning:[/] {mismatch}", highlight=False, soft_wrap=True)
     if not found.usable:

@@ -104,8 +104,8 @@ class CameraTiming:
             gap_ns = sweeps[-1].arrival_ns - self._last_image_ns
             if gap_ns > silence_ns and not any(sweep.images or sweep.matched for sweep in sweeps):
                 return (
-                    f"camera {self._camera}: its images have stopped, none came with the last {WINDOW} sweeps; they are "
-                    "labelled without it: check the driver"
+                    f"camera {self._camera}: its images have stopped, none came with the last {WINDOW} sweeps, which "
+                    "are labelled without it: check the driver"
                 )
         totals = _Totals()
         for sweep in sweeps:

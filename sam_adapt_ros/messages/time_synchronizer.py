@@ -151,7 +151,6 @@ class TimeSynchronizer:
     def conclude(self) -> None:
         """No more messages will come: the notices become those of the whole stream, however short it was."""
         with self._lock:
-            self.flush()
             for name, timing in self._timing.items():
                 if text := timing.conclusion():
                     self._notices.add(f"camera_sync:{name}", text)

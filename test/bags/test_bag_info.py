@@ -8,6 +8,7 @@ import pytest
 from bag_factory import Drive, config
 
 from sam_adapt_ros.bags import BagReader, BagWriter, bag_info
+from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import BagError
 
 
@@ -78,3 +79,32 @@ def test_file_of_a_bag_and_what_is_none(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(BagError, match=r"metadata\.yaml is missing"):
         bag_info(tmp_path / "empty", config())
+
+
+def test_a_camera_of_another_clock_is_told_with_what_to_set(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The same in ``info``, once, and at the end of reading; what is said to be set mends it."""
+    with BagWriter(tmp_path / "bag") as writer:
+        Drive(sweeps=11, camera_clock_ns={"CAM_BACK": 37_000_000_000}).write(writer)
+    (notice,) = bag_info(tmp_path / "bag", config()).notices
+    assert notice.startswith("camera CAM_BACK: none of 11 sweeps ") and "TAI" in notice
+    assert "cameras.CAM_BACK.time_offset to 37.0" in notice
+    assert caplog.records == []
+    with BagReader(tmp_path / "bag", config()) as reader:
+        assert [len(frame.views) for frame in reader.frames()] == [1] * 11
+        assert list(reader.notices) == [notice]
+    assert len(caplog.records) == 1 and "camera CAM_BACK: none of " in caplog.records[0].message
+    with BagReader(tmp_path / "bag", config(cameras__CAM_BACK__time_offset=37.0)) as reader:
+        assert [len(frame.views) for frame in reader.frames()] == [2] * 11 and not list(reader.notices)
+
+
+def test_a_real_camera_just_outside_the_tolerance_is_told(real_data: Path) -> None:
+    """PandaSet's left camera is 60.6 ms from the sweep where 60 are tolerated: no image of it is used."""
+    names = {"front", "front_left", "front_right"}
+    flat = {f"cameras.{name}.image": f"/camera/{name}/image_raw/compressed" for name in names}
+    flat |= {f"cameras.{name}.info": f"/camera/{name}/camera_info" for name in names}
+    pandaset = Config.from_flat({"taxonomy": "", "lidar.topic": "/pandar64/points", **flat})
+    (notice,) = bag_info(real_data / "pandaset_002", pandaset).notices
+    assert notice.startswith("camera front_left: none of 12 sweeps ")
+    assert "60.7 ms (median) behind them" in notice and "raise it to 0.07" in notice
+    mended = pandaset.updated({"sync.camera_tolerance": 0.07})
+    assert bag_info(real_data / "pandaset_002", mended).notices == []

@@ -21,9 +21,7 @@ class Run:
         self.logged: list[str] = []
         self.notices = Notices(self.logged.append)
         self.matched = 0
-        self.synchronizer = TimeSynchronizer(
-            {"left": time_offset}, config, self._count, lambda *_: None, self.notices
-        )
+        self.synchronizer = TimeSynchronizer({"left": time_offset}, config, self._count, lambda *_: None, self.notices)
 
     def _count(self, match) -> None:
         self.matched += bool(match.images)

@@ -66,11 +66,15 @@ def jpeg(seed: int = 0, width: int = WIDTH, height: int = HEIGHT) -> bytes:
 
 @dataclass
 class Drive:
-    """Sweeps at 10 Hz; each camera's images a fixed time before the sweep."""
+    """Sweeps at 10 Hz; each camera's images a fixed time before the sweep.
+
+    camera_clock_ns: what the clocks of cameras show less than the others', in the stamps of their images.
+    """
 
     sweeps: int = 5
     points: int = 50
     camera_lag_ns: dict[str, int] = field(default_factory=lambda: {"CAM_FRONT": 30_000_000, "CAM_BACK": 10_000_000})
+    camera_clock_ns: dict[str, int] = field(default_factory=dict)
 
     def sweep_ns(self, index: int) -> int:
         return START + index * SECOND // 10
@@ -109,8 +113,11 @@ class Drive:
                         f"/{name}/camera_info", sweep_ns - lag, name, CameraModel(WIDTH, HEIGHT, K)
                     )
                 if images:
-                    topic = f"/{name}/image_rect_compressed"
-                    writer.write_image_bytes(topic, sweep_ns - lag, name, jpeg(index), "jpeg")
+                    header = writer.header(sweep_ns - lag - self.camera_clock_ns.get(name, 0), name)
+                    image = writer.types["sensor_msgs/msg/CompressedImage"](
+                        header, "jpeg", np.frombuffer(jpeg(index), np.uint8)
+                    )
+                    writer.write(f"/{name}/image_rect_compressed", image, sweep_ns - lag)
             self.write_sweep(writer, index)
             if labels:
                 ones = np.ones(self.points, np.float32)

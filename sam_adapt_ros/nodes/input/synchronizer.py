@@ -103,7 +103,7 @@ class SensorSynchronizer:
             self._statistics.drop("stopped", match.stamp_ns)
 
     def _image_synchronizer(self, config: SyncConfig) -> TimeSynchronizer:
-        return TimeSynchronizer(self._offsets, config, self._matched, self._statistics.drop)
+        return TimeSynchronizer(self._offsets, config, self._matched, self._statistics.drop, self._statistics.notices)
 
     def _matched(self, match: Match) -> None:
         self._calibration.add(match, time.monotonic_ns())

@@ -4,9 +4,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from diagnostic_msgs.msg import DiagnosticStatus
 from node_support import SECOND, START_NS, cloud_message, make_config, make_statistics, random_points
 from rclpy.node import Node
 
+from sam_adapt_ros.nodes.diagnostics.segmenter_status import stream_status
 from sam_adapt_ros.nodes.input.synchronizer import SensorSynchronizer, SynchronizedSweep
 
 POINTS = random_points(3)
@@ -59,3 +61,20 @@ def test_sweeps_then_wait_for_calibration_and_poses(node: Node, spin: Any) -> No
     synchronizer.close()
     assert len(sweeps) == 2
     assert statistics.dropped == {"stopped": 1}
+
+
+def test_a_camera_that_never_matches_stands_in_diagnostics(node: Node, spin: Any) -> None:
+    config = make_config(Path("w"), Path("c"), ("front", "side"))
+    statistics = make_statistics()
+    synchronizer = SensorSynchronizer(node, config, lambda match: False, lambda sweep: None, statistics)
+    for number in range(10):
+        stamp = START_NS + number * SECOND // 10
+        assert not statistics.notices
+        synchronizer.add_image("front", message(stamp))
+        synchronizer.add_image("side", message(stamp + 37 * SECOND))
+        synchronizer.add_sweep(message(stamp))
+    status = stream_status("segmenter", statistics, [], {}, synchronizer.counts)
+    assert status.level == DiagnosticStatus.WARN
+    assert "camera side: none of 10 sweeps" in status.message and "TAI" in status.message
+    assert "front" not in status.message
+    synchronizer.close()
