@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import errno
-import logging
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.console import Console
-from rich.logging import RichHandler
-from rich.markup import escape
 
 from sam_adapt_ros import __version__
-from sam_adapt_ros.cli.progress_bar import console
+from sam_adapt_ros.cli.console import say, say_error, set_up_output
 from sam_adapt_ros.errors import SamAdaptError
+from sam_adapt_ros.resources import expand_home
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -25,7 +22,16 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 
-Bag = Annotated[Path, typer.Argument(help="A rosbag2 folder, or a ROS 1 .bag file.", show_default=False)]
+
+def path(text: str | Path) -> Path:
+    """The path that a user gives; ``~`` is the home folder, quoted or after an equals sign, too. Raises ConfigError."""
+    return Path(expand_home(str(text)))
+
+
+PATH: dict[str, Any] = {"parser": path}
+"""Of every argument and option that is a path."""
+
+Bag = Annotated[Path, typer.Argument(help="A rosbag2 folder, or a ROS 1 .bag file.", show_default=False, **PATH)]
 ConfigName = Annotated[
     str,
     typer.Option(
@@ -53,16 +59,13 @@ Mode = Annotated[
         show_default=False,
     ),
 ]
-Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.", **PATH)]
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing output.")]
 
 
 def main() -> None:
     """Console entry point: an error that the user can fix is one line, not a traceback."""
-    terminal = RichHandler(console=console, show_path=False, show_time=False)
-    handler = terminal if console.is_interactive else logging.StreamHandler(sys.stdout)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
-    logging.getLogger("sam_adapt_ros").setLevel(logging.INFO)
+    set_up_output()
     try:
         app()
     except SamAdaptError as error:
@@ -74,29 +77,27 @@ def main() -> None:
 
 
 def _fail(message: str) -> None:
-    Console(stderr=True).print(f"[bold red]error:[/] {escape(message)}", highlight=False, soft_wrap=True)
+    say_error(message)
     sys.exit(1)
 
 
 @app.callback(invoke_without_command=True)
 def _version(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
     if version:
-        console.print(__version__)
+        say(__version__)
         raise typer.Exit
 
 
 def print_written(*paths: Path) -> None:
     for path in paths:
-        console.print(f"written: {path}", highlight=False, soft_wrap=True)
+        say(str(path), "written")
 
 
 def print_summary(summary: Any, output: Path) -> None:
     facts = summary.as_dict()
-    console.print(
-        f"{facts['frames_labelled']} of {facts['frames_in']} frames labelled, dropped: {facts['dropped'] or 'none'}"
-    )
+    say(f"{facts['frames_labelled']} of {facts['frames_in']} frames labelled, dropped: {facts['dropped'] or 'none'}")
     for notice in facts["notices"].values():
-        console.print(f"warning: {notice}", markup=False, highlight=False, soft_wrap=True)
+        say(notice, "warning", "yellow")
     if "miou" in facts:
-        console.print("mean IoU: " + ", ".join(f"{name} {value:.3f}" for name, value in facts["miou"].items()))
+        say("mean IoU: " + ", ".join(f"{name} {value:.3f}" for name, value in facts["miou"].items()))
     print_written(*(output / name for name in ("labels", "summary.json", "pictures", "report.html")))

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
-from sam_adapt_ros.cli.app import Bag, ConfigName, Force, Overrides, app, console, print_written
+from sam_adapt_ros.cli.app import PATH, Bag, ConfigName, Force, Overrides, app, print_written
 from sam_adapt_ros.cli.configuration import AUTO, choose_preset, ground_truth_mismatch, load_config
+from sam_adapt_ros.cli.console import console, make_table, say
 from sam_adapt_ros.cli.progress_bar import progress_bar
 
 if TYPE_CHECKING:
@@ -27,8 +26,10 @@ StorageVersion = Annotated[
 
 @convert_app.command("nuscenes")
 def convert_nuscenes(
-    root: Annotated[Path, typer.Argument(help="The data set's folder, with v1.0-*, samples, sweeps, lidarseg.")],
-    output: Annotated[Path, typer.Argument(help="The bag; a folder of bags for several scenes.")],
+    root: Annotated[
+        Path, typer.Argument(help="The data set: the folder of v1.0-*, samples, sweeps, lidarseg.", **PATH)
+    ],
+    output: Annotated[Path, typer.Argument(help="The bag; a folder of bags for several scenes.", **PATH)],
     scene: Annotated[list[str], typer.Option(help="Scene names or patterns; all by default.", show_default=False)] = [],
     sweeps: Annotated[
         bool, typer.Option("--sweeps", help="Also the sweeps and images between the keyframes: 20 Hz and 12 Hz.")
@@ -63,8 +64,8 @@ def convert_nuscenes(
 
 @convert_app.command("kitti-raw")
 def convert_kitti_raw(
-    drive: Annotated[Path, typer.Argument(help="A drive, .../2011_09_26/2011_09_26_drive_0001_sync.")],
-    output: Annotated[Path, typer.Argument(help="The bag.")],
+    drive: Annotated[Path, typer.Argument(help="A drive, .../2011_09_26/2011_09_26_drive_0001_sync.", **PATH)],
+    output: Annotated[Path, typer.Argument(help="The bag.", **PATH)],
     storage: Storage = "mcap",
     bag_version: StorageVersion = 9,
     force: Force = False,
@@ -89,12 +90,12 @@ def info(bag: Bag, config: ConfigName = AUTO, set: Overrides = []) -> None:
 
     settings = load_config(choose_preset([bag]) if config == AUTO else config, set)
     found = bag_info(bag, settings)
-    console.print(
-        f"[bold]{found.path}[/]  {found.kind}, {found.size / 1e6:.1f} MB, {found.duration:.1f} s, "
+    say(
+        f"{found.path}  {found.kind}, {found.size / 1e6:.1f} MB, {found.duration:.1f} s, "
         f"{found.messages} messages, {found.frames} frames"
     )
     inputs = {topic: part for part, topic, _ in found.found}
-    table = Table("topic", "type", "messages", "Hz", "used as")
+    table = make_table("topic", "type", "messages", "Hz", "used as")
     for topic in found.topics:
         latched = " (latched)" if topic.transient_local else ""
         table.add_row(
@@ -106,18 +107,18 @@ def info(bag: Bag, config: ConfigName = AUTO, set: Overrides = []) -> None:
         )
     console.print(table)
     for line in found.missing:
-        console.print(f"[yellow]missing:[/] {line}", highlight=False, soft_wrap=True)
+        say(line, "missing", "yellow")
     for line in found.notices:
-        console.print(f"[yellow]warning:[/] {escape(line)}", highlight=False, soft_wrap=True)
+        say(line, "warning", "yellow")
     if mismatch := ground_truth_mismatch(settings, {topic.name for topic in found.topics}):
-        console.print(f"[yellow]warning:[/] {mismatch}", highlight=False, soft_wrap=True)
+        say(mismatch, "warning", "yellow")
     if not found.usable:
         raise typer.Exit(1)
 
 
 @app.command(rich_help_panel="Bags")
 def town(
-    output: Annotated[Path, typer.Argument(help="The bag.")],
+    output: Annotated[Path, typer.Argument(help="The bag.", **PATH)],
     domain: Annotated[str, typer.Option(help="day, night, new_city, other_lidar, or several joined by +.")] = "day",
     seed: Annotated[int, typer.Option(help="Another seed is another town.")] = 0,
     frames: Annotated[int, typer.Option(min=1, help="Length of the drive.")] = 100,

@@ -10,19 +10,19 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from sam_adapt_ros.cli.app import (
+    PATH,
     ConfigName,
     Mode,
     Output,
     Overrides,
     Recipe,
     app,
-    console,
     print_written,
 )
 from sam_adapt_ros.cli.configuration import AUTO, load_config
+from sam_adapt_ros.cli.console import console, make_table
 from sam_adapt_ros.cli.progress_bar import progress_bar
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import ConfigError
@@ -32,7 +32,7 @@ from sam_adapt_ros.errors import ConfigError
 def bench(
     names: Annotated[list[str], typer.Argument(help="Of benchmarks; all when none is named.", show_default=False)] = [],
     quick: Annotated[bool, typer.Option("--quick", help="Fewer repetitions.")] = False,
-    output: Annotated[Path, typer.Option("--output", "-o", help="JSON file.")] = Path("out/bench.json"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="JSON file.", **PATH)] = Path("out/bench.json"),
 ) -> None:
     """Measure the figures of docs/results.md.
 
@@ -51,7 +51,7 @@ def bench(
     for name in names or known:
         with progress_bar(f"measuring {name}"):
             figures = known[name].run(quick=quick)
-        table = Table("figure", "value", "unit", "target", "note", title=name, title_justify="left")
+        table = make_table("figure", "value", "unit", "target", "note", title=name)
         for figure in figures:
             table.add_row(figure.name, f"{figure.value:.4g}", figure.unit, figure.target, figure.note)
         console.print(table)
@@ -74,7 +74,8 @@ def bench_adaptation(
         typer.Option(help="Instead: what happens in the long run; some of long,return,memory.", show_default=False),
     ] = "",
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="JSON file; out/bench_adaptation.json, out/bench_stream.json.")
+        Path | None,
+        typer.Option("--output", "-o", help="JSON file; out/bench_adaptation.json, out/bench_stream.json.", **PATH),
     ] = None,
 ) -> None:
     """Measure what adaptation recovers of domain shifts, on unseen simulated drives.
@@ -92,7 +93,7 @@ def bench_adaptation(
     results = adaptation.bench_adaptation(settings, _names(shifts), parse_seeds(seeds), chosen, output, progress_bar)
     names = ("miou_source", "miou_batchnorm_only", "miou_final", "miou_oracle", "recovered")
     worst = ("worst_change", "worst_change_all_points")
-    table = Table("shift", *names, "of the means", "worst change", "of all points")
+    table = make_table("shift", *names, "of the means", "worst change", "of all points")
     for shift, row in adaptation.summarize(results).items():
         cells = (f"{row[name]:.3f} ± {row[f'{name}_spread']:.3f}" for name in names)
         others = (f"{row['recovered_of_means']:.2f}", *(f"{row[name]:+.3f}" for name in worst))
@@ -110,7 +111,7 @@ def bench_recipes(
     ),
     shifts: Annotated[str, typer.Option(help="Domains of the simulated town.")] = "night,new_city,other_lidar",
     seeds: Annotated[str, typer.Option(help="Of the drives; unseen ones are 5 higher.")] = "110-112",
-    output: Annotated[Path, typer.Option("--output", "-o", help="JSON file.")] = Path("out/bench_recipes.json"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="JSON file.", **PATH)] = Path("out/bench_recipes.json"),
 ) -> None:
     """Compare what recipes make of the same frames, without a gate, on unseen simulated drives."""
     from sam_adapt_ros.benchmarks import recipes as comparison
@@ -120,7 +121,7 @@ def bench_recipes(
         load_config(config, set), chosen, _names(shifts), parse_seeds(seeds), output=output, stages=progress_bar
     )
     names = ("fused_seen", "gain", "gain_spread", "fused", "2d", "3d", "coverage", "precision")
-    table = Table("recipe", "shift", *names)
+    table = make_table("recipe", "shift", *names)
     for recipe, by_shift in comparison.summarize(rows).items():
         for shift, row in by_shift.items():
             table.add_row(recipe, shift, *(f"{row[name]:.3f}" for name in names))
@@ -135,7 +136,7 @@ def _bench_streams(config: Config, names: str, shifts: str, seeds: str, frames: 
     found = stream.bench_streams(
         config, _names(names), _names(shifts), parse_seeds(seeds), protocol, output, progress_bar
     )
-    table = Table("measured", "value", "target")
+    table = make_table("measured", "value", "target")
     for row in stream.figures(found):
         table.add_row(*row)
     console.print(table)
@@ -144,7 +145,9 @@ def _bench_streams(config: Config, names: str, shifts: str, seeds: str, frames: 
 
 @app.command(rich_help_panel="Benchmarks")
 def ablate(
-    bags: Annotated[list[Path], typer.Argument(help="Independent drives of one domain.", show_default=False)] = [],
+    bags: Annotated[
+        list[Path], typer.Argument(help="Independent drives of one domain.", show_default=False, **PATH)
+    ] = [],
     config: ConfigName = AUTO,
     output: Output = Path("out/ablation"),
     set: Overrides = [],
@@ -177,7 +180,7 @@ def ablate(
             drives = town_drives(_names(domain), parse_seeds(seeds), frames, progress)
     result = ablation.ablate(drives, settings, masks, swept=swept, stages=progress_bar)
     for group, results in result.groups.items():
-        table = Table(*ablation.HEADER, title=f"{group}, %")
+        table = make_table(*ablation.HEADER, title=f"{group}, %")
         for row in ablation.table(results):
             table.add_row(*row)
         console.print(table)

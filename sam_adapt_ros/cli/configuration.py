@@ -6,11 +6,10 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-import typer
 import yaml
 
-from sam_adapt_ros.cli.progress_bar import console
-from sam_adapt_ros.config import PRESETS, Config, find_preset, load_recipe
+from sam_adapt_ros.cli.console import say
+from sam_adapt_ros.config import PRESETS, Config, find_preset, flatten, load_recipe
 from sam_adapt_ros.errors import ConfigError
 from sam_adapt_ros.taxonomy import Taxonomy
 
@@ -50,13 +49,22 @@ def load_config(
 
 
 def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
-    """``name=value`` -> dotted names and YAML values."""
+    """``name=value`` -> dotted names and YAML values; nothing after ``=`` is the empty text. Raises ConfigError that
+    names the option."""
     values: dict[str, Any] = {}
     for override in overrides:
-        parameter, separator, value = override.partition("=")
-        if not separator:
-            raise typer.BadParameter(f"--set {override}: name=value expected")
-        values[parameter] = yaml.safe_load(value)
+        parameter, separator, text = override.partition("=")
+        if not separator or not parameter:
+            raise ConfigError(f"--set {override}: name=value expected")
+        try:
+            value = yaml.safe_load(text) if text else ""
+        except yaml.YAMLError as error:
+            reason = getattr(error, "problem", None) or str(error).splitlines()[0]
+            raise ConfigError(
+                f"--set {override}: the value is not YAML ({reason}); text with such characters is quoted twice: "
+                f"-s '{parameter}=\"...\"'"
+            ) from None
+        values |= flatten({parameter: value}) or {parameter: value}  # a section as a whole is merged
     return values
 
 
@@ -76,7 +84,7 @@ def choose_preset(bags: Sequence[Path]) -> str:
         fits = ", ".join(f"{bag}: {preset}" for bag, preset in found.items())
         raise ConfigError(f"the bags fit different presets ({fits}); name one by -c, or give bags of one kind")
     preset = next(iter(found.values()))
-    console.print(f"preset {preset}: found from the bag's topics; -c chooses another", highlight=False)
+    say(f"preset {preset}: found from the bag's topics; -c chooses another")
     return preset
 
 

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from sam_adapt_ros.branch import NETWORK_BRANCHES
-from sam_adapt_ros.cli.app import Bag, ConfigName, Output, Overrides, app, console, print_summary
+from sam_adapt_ros.cli.app import Bag, ConfigName, Output, Overrides, app, print_summary
 from sam_adapt_ros.cli.configuration import AUTO, SIMULATED, choose_preset, load_config, parse_overrides
+from sam_adapt_ros.cli.console import console, make_table, say
 from sam_adapt_ros.cli.progress_bar import progress_bar
 from sam_adapt_ros.nodes.launch_arguments import LaunchArguments, LogLevel, Mode, UseSimTime
+from sam_adapt_ros.resources import expand_home
 
 
 def launch_option(name: str) -> Any:
@@ -50,7 +51,7 @@ def run(
     if config == AUTO:
         if not bag:
             raise typer.BadParameter("name a preset or a YAML file: there is no bag to find it from", param_hint="-c")
-        config = choose_preset([Path(bag)])
+        config = choose_preset([Path(expand_home(bag))])
     arguments = LaunchArguments(
         params_file=config,
         mode=mode,
@@ -80,7 +81,7 @@ def play(
     from sam_adapt_ros.nodes.tools.player import play
 
     played = play(bag, rate=rate, loop=loop, clock=clock, topics=topics or None, wait_for=wait_for)
-    console.print(f"{sum(played.published.values())} messages in {played.seconds:.1f} s")
+    say(f"{sum(played.published.values())} messages in {played.seconds:.1f} s")
 
 
 @app.command(rich_help_panel="Live")
@@ -114,11 +115,11 @@ def demo(
 
 
 def _print_adaptation(facts: Mapping[str, Any]) -> None:
-    table = Table("mean IoU", "points that a camera sees", "all points", "2d alone", "3d alone")
+    table = make_table("mean IoU", "points that a camera sees", "all points", "2d alone", "3d alone")
     for name, branches in facts["by_branch"].items():
         cells = (facts[name], facts["all_points"][name], *(branches[branch] for branch in NETWORK_BRANCHES))
         table.add_row(name.removeprefix("miou_"), *(f"{cell:.3f}" for cell in cells))
     console.print(table)
     share = "the domain costs no IoU" if facts["recovered"] is None else f"{facts['recovered']:.2f}"
     counts = ("promotions", "rejections", "rollbacks", "frames_dropped_by_swaps", "swap_ms")
-    console.print(f"recovered: {share}, " + ", ".join(f"{name.replace('_', ' ')}: {facts[name]}" for name in counts))
+    say(f"recovered: {share}, " + ", ".join(f"{name.replace('_', ' ')}: {facts[name]}" for name in counts))

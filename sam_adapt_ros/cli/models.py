@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from sam_adapt_ros.cli.app import ConfigName, Overrides, app, console, print_written
+from sam_adapt_ros.cli.app import PATH, ConfigName, Overrides, app, print_written
 from sam_adapt_ros.cli.configuration import AUTO, load_config
+from sam_adapt_ros.cli.console import console, make_table
 from sam_adapt_ros.cli.progress_bar import progress_bar
 
 
@@ -32,7 +32,7 @@ def train(
 
 @app.command(rich_help_panel="Models")
 def evaluate(
-    bags: Annotated[list[Path], typer.Argument(help="Bags with ground truth.", show_default=False)],
+    bags: Annotated[list[Path], typer.Argument(help="Bags with ground truth.", show_default=False, **PATH)],
     config: ConfigName = AUTO,
     set: Overrides = [],
 ) -> None:
@@ -43,7 +43,7 @@ def evaluate(
     from sam_adapt_ros.pipelines.evaluate import evaluate_bags
 
     result = evaluate_bags(bags, load_config(config, set, bags=bags), progress_bar)
-    table = Table("IoU", *result.confusion)
+    table = make_table("IoU", *result.confusion)
     for place, name in enumerate(result.taxonomy.classes):
         table.add_row(name, *(f"{confusion.iou()[place]:.3f}" for confusion in result.confusion.values()))
     table.add_section()

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from sam_adapt_ros.cli.app import (
     Bag,
@@ -17,11 +16,11 @@ from sam_adapt_ros.cli.app import (
     Overrides,
     Recipe,
     app,
-    console,
     print_summary,
     print_written,
 )
 from sam_adapt_ros.cli.configuration import AUTO, load_config
+from sam_adapt_ros.cli.console import console, make_table, say
 from sam_adapt_ros.cli.progress_bar import progress_bar
 
 
@@ -51,14 +50,13 @@ def replay(
         summary = replay(bag, settings, output, force=force, stages=progress_bar)
     decisions = summary.facts.get("adaptation", {}).get("decisions", ())
     for decision in decisions:
-        console.print(f"round: {decision['promoted'] or 'nothing'} promoted ({decision['reason']})", highlight=False)
+        say(f"round: {decision['promoted'] or 'nothing'} promoted ({decision['reason']})")
     if adapt and not decisions:
         rounds = settings.adaptation.rounds
-        console.print(
+        say(
             f"nothing was learned: no round ended. A round needs {rounds.min_frames} frames to learn from and "
             f"{rounds.min_held_out} held-out ones (adaptation.rounds.min_frames, min_held_out) "
-            "among the frames that "
-            "are kept; --passes drives through it several times"
+            "among the frames that are kept; --passes drives through it several times"
         )
     print_summary(summary, output)
 
@@ -79,7 +77,7 @@ def pseudo_label(
     from sam_adapt_ros.visualization.pseudo_label_report import stage_rows
 
     summary = pseudo_label(bag, load_config(config, set, bags=[bag]), output, force=force, stages=progress_bar)
-    table = Table("of the points that a camera sees, %", "coverage", "precision", "recall")
+    table = make_table("of the points that a camera sees, %", "coverage", "precision", "recall")
     for row in stage_rows(summary.as_dict(), "seen"):
         table.add_row(*row)
     console.print(table)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sam_adapt_ros.cli.app import app, print_written
+from sam_adapt_ros.cli.app import PATH, app, print_written
 
 REFERENCE = Path("docs/parameters.md")
 
@@ -15,7 +15,7 @@ REFERENCE = Path("docs/parameters.md")
 @app.command(rich_help_panel="Models")
 def parameters(
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write it to this file instead.", show_default=False)
+        Path | None, typer.Option("--output", "-o", help="Write it to this file instead.", show_default=False, **PATH)
     ] = None,
     check: Annotated[
         bool, typer.Option("--check", help=f"Only compare it with that file, by default {REFERENCE}; 1 if they differ.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,16 +20,10 @@ from rich.progress import (
 )
 from rich.progress import Progress as RichProgress
 
+from sam_adapt_ros.cli.console import console
 from sam_adapt_ros.progress import Progress
 
 LINE_EVERY_S = 5.0
-
-PIPE_WIDTH = 160
-"""Columns where there is no terminal: topic names in tables are not to be cut."""
-
-console = Console()
-if not console.is_terminal and "COLUMNS" not in os.environ:
-    console.width = PIPE_WIDTH
 
 
 @contextmanager
@@ -41,7 +34,7 @@ def progress_bar(title: str) -> Iterator[Progress]:
             yield lines.update
         return
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TaskProgressColumn(),

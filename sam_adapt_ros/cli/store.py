@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from sam_adapt_ros.cli.app import app, console
+from sam_adapt_ros.cli.app import PATH, app
+from sam_adapt_ros.cli.console import console, make_table, say
 
 weights_app = typer.Typer(no_args_is_help=True, help="Look into a weight store, and choose what is in use.")
 app.add_typer(weights_app, name="weights", rich_help_panel="Models")
 
-Store = Annotated[Path, typer.Argument(help="The weight store's folder.", show_default=False)]
+Store = Annotated[Path, typer.Argument(help="The weight store's folder.", show_default=False, **PATH)]
 
 
 @weights_app.command("list")
@@ -23,7 +23,7 @@ def weights_list(store: Store) -> None:
 
     reader = StoreReader(store)
     pointer = reader.pointer()
-    table = Table("version", "", "made", "from", "frames learned", "MB")
+    table = make_table("version", "", "made", "from", "frames learned", "MB")
     for version in reader.versions():
         roles = [role for role in ("source", "previous", "current") if getattr(pointer, role) == version.name]
         record = version.record
@@ -31,7 +31,7 @@ def weights_list(store: Store) -> None:
         table.add_row(version.name, ", ".join(roles), record.created, record.parent, str(record.frames), size)
     console.print(table)
     for kept in reader.rejected:
-        console.print(f"[yellow]rejected:[/] {kept.path.name}: {kept.reason}", highlight=False)
+        say(f"{kept.path.name}: {kept.reason}", "rejected", "yellow")
 
 
 @weights_app.command("show")
@@ -41,7 +41,7 @@ def weights_show(store: Store, version: Annotated[str, typer.Argument(help="v000
 
     reader = StoreReader(store)
     shown = reader.get(version) if version else reader.current()
-    console.print(f"[bold]{shown.name}[/]")
+    say(shown.name)
     console.print_json(data=vars(shown.record))
 
 
@@ -50,7 +50,7 @@ def weights_rollback(store: Store) -> None:
     """Put the previous version in use again; running segmenters follow."""
     from sam_adapt_ros.adaptation import WeightStore
 
-    console.print(f"in use: {WeightStore(store).rollback('rolled back on the command line').name}", highlight=False)
+    say(WeightStore(store).rollback("rolled back on the command line").name, "in use")
 
 
 @weights_app.command("prune")
@@ -61,7 +61,7 @@ def weights_prune(
     from sam_adapt_ros.adaptation import WeightStore
 
     for name in WeightStore(store).prune(keep):
-        console.print(f"removed: {name}", highlight=False)
+        say(name, "removed")
 
 
 @weights_app.command("verify")
@@ -71,7 +71,7 @@ def weights_verify(store: Store) -> None:
 
     problems = StoreReader(store).verify()
     for problem in problems:
-        console.print(f"[red]{problem}[/]", highlight=False, soft_wrap=True)
+        say(problem, "damaged", "red")
     if problems:
         raise typer.Exit(1)
-    console.print("every file is intact")
+    say("every file is intact")

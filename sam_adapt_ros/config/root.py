@@ -43,10 +43,16 @@ class Config(Section):
         """Reads a preset's name (``town``, ``nuscenes``, ``kitti``) or a YAML file, ROS 2 parameter files included.
 
         overrides: dotted name -> value, taking precedence.
-        Raises ConfigError that names the file and every field that does not fit.
+        Raises ConfigError that names the file, or the overrides where these are at fault, and every field that does not
+        fit.
         """
         path = find_configuration(name)
-        return cls.from_flat({**_parameters(_read(path), path), **(overrides or {})}, source=str(path))
+        values = _parameters(_read(path), path)
+        try:
+            return cls.from_flat({**values, **(overrides or {})}, source=str(path))
+        except ConfigError:
+            cls.from_flat(values, source=str(path)).updated(overrides or {}, source="overrides (--set)")
+            raise
 
     @classmethod
     def from_flat(cls, values: dict[str, Any], source: str = "parameters") -> Config:

@@ -120,3 +120,14 @@ def test_benchmarks_are_found() -> None:
     found = benchmarks.all_benchmarks()
     assert {"messages", "masks", "segmentation"} <= set(found)
     assert all(callable(module.run) for module in found.values())
+
+
+def test_paths_know_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert CliRunner().invoke(cli.app, ["parameters", "--output=~/docs/parameters.md"]).exit_code == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["docs"]
+    bag = CliRunner().invoke(cli.app, ["info", "~/drive"])
+    assert str(bag.exception) == f"{tmp_path}/drive: no such bag"
+    run = CliRunner().invoke(cli.app, ["run", "--bag", "~/drive"])
+    assert str(run.exception) == f"{tmp_path}/drive: no such bag"

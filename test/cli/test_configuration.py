@@ -1,9 +1,9 @@
 """The configuration that a command line names, or that the bag's topics do."""
 
+import re
 from pathlib import Path
 
 import pytest
-import typer
 from typer.testing import CliRunner
 
 from sam_adapt_ros import cli
@@ -32,9 +32,33 @@ def odd_bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_overrides_are_yaml_values() -> None:
-    assert parse_overrides(["a.b=3", "c=[1, 2]", "d=x=y", "e="]) == {"a.b": 3, "c": [1, 2], "d": "x=y", "e": None}
-    with pytest.raises(typer.BadParameter, match="name=value"):
-        parse_overrides(["a.b"])
+    assert parse_overrides(["a.b=3", "c=[1, 2]", "d=x=y", "e="]) == {"a.b": 3, "c": [1, 2], "d": "x=y", "e": ""}
+    assert parse_overrides(["a={b: 1, c.d: x}", "e={}"]) == {"a.b": 1, "a.c.d": "x", "e": {}}
+
+
+@pytest.mark.parametrize(
+    "override", ["a.b", "=3", "", "a=@x", "a=[", "a={b", "a=*x", "a=!!python/object:os.x", "a='", "a=%"]
+)
+def test_what_is_no_override_is_named(override: str) -> None:
+    with pytest.raises(ConfigError, match=f"^--set {re.escape(override)}: (name=value expected|the value is not YAML)"):
+        parse_overrides([override])
+
+
+def test_a_section_in_an_override_keeps_the_files_other_values() -> None:
+    config = load_config("town", ["cameras={CAM_FRONT: {time_offset: 0.5}}"])
+    assert config.cameras["CAM_FRONT"] == Config.load("town").cameras["CAM_FRONT"].model_copy(
+        update={"time_offset": 0.5}
+    )
+
+
+def test_what_is_wrong_is_named_the_file_or_the_option(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("segmenter: {weights: x}\n")
+    with pytest.raises(ConfigError, match=r"^overrides \(--set\): segmenter\.devic: "):
+        load_config(str(file), ["segmenter.devic=cpu"])
+    file.write_text("segmenter: {wights: x}\n")
+    with pytest.raises(ConfigError, match=rf"^{file}: segmenter\.wights: "):
+        load_config(str(file), ["segmenter.device=cpu"])
 
 
 def test_mode_and_overrides_take_precedence_over_the_recipe() -> None:
