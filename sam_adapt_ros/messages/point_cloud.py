@@ -43,51 +43,62 @@ class Cloud:
 
     points: NDArray[np.float32]
     _columns: Mapping[str, NDArray[Any]] = field(repr=False)
+    _unreadable: Mapping[str, str] = field(repr=False)
 
     def __len__(self) -> int:
         return len(self.points)
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """Names of all fields."""
+        """Names of all fields that can be read."""
         return tuple(self._columns)
 
     def field(self, name: str) -> NDArray[Any]:
-        """A field's values, (N,) or (N, count), in the machine's byte order. Raises MessageError when there is none."""
-        if name not in self._columns:
-            raise MessageError("cloud_fields", f"point cloud: no field {name!r} (fields: {', '.join(self._columns)})")
-        column = self._columns[name]
+        """A field's values, (N,) or (N, count), in the machine's byte order.
+
+        Raises MessageError when there is none (``cloud_fields``), or its description is none of bytes that the points
+        have (``cloud_layout``).
+        """
+        column = _find(name, self._columns, self._unreadable)
         return np.ascontiguousarray(column, column.dtype.newbyteorder("="))
+
+    def exact_points(self) -> NDArray[np.float64]:
+        """(N, 3) as ``points``, with the digits that float64 fields have: in a map's frame, float32 rounds by metres."""
+        return np.stack([self._columns[name].astype(np.float64) for name in "xyz"], axis=1)
 
 
 def read_points(msg: Any) -> Cloud:
     """Decodes a PointCloud2.
 
-    Raises MessageError with reason ``cloud_layout`` (steps, sizes or field offsets that contradict each other) or
-    ``cloud_fields`` (x, y or z missing or not a floating-point number).
+    Raises MessageError with reason ``cloud_layout`` (sizes that contradict each other, coordinates beyond the points'
+    bytes) or ``cloud_fields`` (x, y or z missing or not a floating-point number).
     """
-    columns = _columns(msg)
-    missing = [name for name in "xyz" if name not in columns]
-    if missing:
-        names = ", ".join(columns) or "none"
-        raise MessageError("cloud_fields", f"point cloud: no field {', '.join(missing)} (fields: {names})")
-    axes = [columns[name] for name in "xyz"]
+    columns, unreadable = _columns(msg)
+    axes = [_find(name, columns, unreadable) for name in "xyz"]
     for name, axis in zip("xyz", axes, strict=True):
         if axis.dtype.kind != "f" or axis.ndim != 1:
             raise MessageError("cloud_fields", f"point cloud: {name}: one float expected, got {_describe(axis)}")
-    return Cloud(_points(axes), columns)
+    return Cloud(_points(axes), columns, unreadable)
 
 
 def read_labels(msg: Any) -> tuple[NDArray[np.float32], NDArray[Any], NDArray[np.float32] | None]:
-    """Decodes a label cloud.
+    """Decodes a label cloud, whose classes are in the field ``class_id`` or, as other data sets have it, ``label``.
 
-    Returns points (N, 3) float32, class_id (N,) of the integer type that it has, and the probability (N,) float32, None
-    where there is none. Raises MessageError as ``read_points``.
+    Returns points (N, 3) float32, class ids (N,) of the integer type that they have, and the probability (N,) float32,
+    None where there is none. Whole numbers as floats become int64, non-finite ones -1. Raises MessageError as
+    ``read_points``.
     """
     cloud = read_points(msg)
-    class_id = cloud.field("class_id")
-    if class_id.dtype.kind not in "iu" or class_id.ndim != 1:
-        raise MessageError("cloud_fields", f"label cloud: class_id: one integer expected, got {_describe(class_id)}")
+    name = "label" if "class_id" not in cloud.fields and "label" in cloud.fields else "class_id"
+    class_id = cloud.field(name)
+    if class_id.ndim != 1:
+        raise MessageError("cloud_fields", f"label cloud: {name}: one number expected, got {_describe(class_id)}")
+    if class_id.dtype.kind == "f":
+        finite = np.isfinite(class_id)
+        whole = np.where(finite, class_id, -1).astype(np.int64)
+        if (broken := finite & (whole != class_id)).any():
+            raise MessageError("cloud_fields", f"label cloud: {name}: whole numbers expected, got {class_id[broken][0]}")
+        class_id = whole
     probability = cloud.field("probability").astype(np.float32) if "probability" in cloud.fields else None
     return cloud.points, class_id, probability
 
@@ -138,41 +149,59 @@ def encode_cloud(fields: Mapping[str, ArrayLike]) -> CloudData:
     return CloudData(rows.view(np.uint8), layout.itemsize, specs, count)
 
 
-def _columns(msg: Any) -> dict[str, NDArray[Any]]:
-    """Every field by name, flattened row by row: a view of the message's memory, or a copy where rows are padded."""
-    width, height, step, row_step = int(msg.width), int(msg.height), int(msg.point_step), int(msg.row_step)
-    count = width * height
-    data = np.frombuffer(msg.data, np.uint8)
+def _find(name: str, columns: Mapping[str, NDArray[Any]], unreadable: Mapping[str, str]) -> NDArray[Any]:
+    if name in unreadable:
+        raise MessageError("cloud_layout", f"point cloud: field {name}: {unreadable[name]}")
+    if name not in columns:
+        names = ", ".join(columns) or "none"
+        raise MessageError("cloud_fields", f"point cloud: no field {name} (fields: {names})")
+    return columns[name]
+
+
+def _columns(msg: Any) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+    """Every field by name, flattened row by row: a view of the message's memory, or a copy where rows are padded.
+
+    Also the fields that cannot be read, with the reason: an error for who needs them only, since drivers leave
+    descriptions of fields behind that are not sent any more.
+    """
+    width, height, step = int(msg.width), int(msg.height), int(msg.point_step)
+    count, data = width * height, np.frombuffer(msg.data, np.uint8)
     if count and step < 1:
         raise MessageError("cloud_layout", f"point cloud: point_step: a positive size expected, got {step}")
-    if row_step < width * step:
-        raise MessageError(
-            "cloud_layout",
-            f"point cloud: row_step: at least width x point_step = {width * step} expected, got {row_step}",
-        )
-    if len(data) != row_step * height:
-        raise MessageError(
-            "cloud_layout",
-            f"point cloud: data: row_step x height = {row_step * height} bytes expected, got {len(data)}",
-        )
+    row_step = _row_step(width, height, step, int(msg.row_step), len(data))
     order = ">" if msg.is_bigendian else "<"
     columns: dict[str, NDArray[Any]] = {}
+    unreadable: dict[str, str] = {}
     for spec in msg.fields:
         name, offset, repeat = str(spec.name), int(spec.offset), max(int(spec.count), 1)
         kind = _KINDS.get(int(spec.datatype))
         if kind is None:
-            raise MessageError("cloud_layout", f"point cloud: field {name}: unknown datatype {spec.datatype}")
+            unreadable[name] = f"unknown datatype {spec.datatype}"
+            continue
         dtype = np.dtype(order + kind)
-        if offset + repeat * dtype.itemsize > max(step, 0) and count:
-            raise MessageError(
-                "cloud_layout", f"point cloud: field {name}: bytes beyond point_step = {step} (offset {offset})"
-            )
         if count == 0:
             columns[name] = np.empty(0, dtype)
-            continue
-        column = np.ndarray((height, width, repeat), dtype, data, offset, (row_step, step, dtype.itemsize))
-        columns[name] = column.reshape(count, repeat) if repeat > 1 else column[:, :, 0].reshape(count)
-    return columns
+        elif offset + repeat * dtype.itemsize > step:
+            unreadable[name] = f"bytes beyond point_step = {step} (offset {offset})"
+        else:
+            column = np.ndarray((height, width, repeat), dtype, data, offset, (row_step, step, dtype.itemsize))
+            columns[name] = column.reshape(count, repeat) if repeat > 1 else column[:, :, 0].reshape(count)
+    return columns, unreadable
+
+
+def _row_step(width: int, height: int, step: int, row_step: int, size: int) -> int:
+    """The bytes from row to row. Without padding these follow from the other sizes, whatever the message says: drivers
+    leave 0 in ``row_step``, the size of the whole cloud, or that before they cropped it."""
+    row = width * step
+    if size == row * height:
+        return row
+    if row_step >= row and size in (row_step * height, row_step * (height - 1) + row):
+        return row_step
+    raise MessageError(
+        "cloud_layout",
+        f"point cloud: data: {row * height} bytes (width x height x point_step) expected, or rows of row_step = "
+        f"{row_step}, got {size}",
+    )
 
 
 def _points(axes: list[NDArray[Any]]) -> NDArray[np.float32]:

@@ -119,7 +119,7 @@ def test_non_finite_points_stay(ros):
     ("changes", "reason"),
     [
         ({"width": 0, "row_step": 0, "data": b""}, "cloud_empty"),
-        ({"row_step": 1}, "cloud_layout"),
+        ({"height": 2}, "cloud_layout"),
         ({"data": b"123"}, "cloud_layout"),
         ({"fields": [("x", 0, 7, 1)]}, "cloud_fields"),
     ],
