@@ -15,6 +15,9 @@ from sam_adapt_ros.errors import TaxonomyError
 from sam_adapt_ros.frame import IGNORE
 
 IGNORE_COLOR = (90, 90, 90)
+IGNORED_IDS = "ignored"
+"""Key of a mapping in a YAML file: the raw ids that belong to no class. With it the mapping is complete."""
+_RAW_IDS = 1 << 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +26,8 @@ class Taxonomy:
 
     classes: names; a class's id is its place.
     palette: (C, 3) uint8 RGB.
-    mappings: by data set, raw id -> class id; raw ids that are not named are ignored (255).
+    mappings: by data set, raw id -> class id, 255 for those that are ignored. A mapping that names ignored ids is
+        complete: other ids are of another data set. Without any, all ids that are not named are ignored.
     """
 
     name: str
@@ -46,7 +50,7 @@ class Taxonomy:
 
         Raises TaxonomyError when the class set has no such mapping.
         """
-        table = np.full(1 << 16, IGNORE, np.uint8)
+        table = np.full(_RAW_IDS, IGNORE, np.uint8)
         if not mapping:
             table[: len(self)] = np.arange(len(self), dtype=np.uint8)
             return table
@@ -55,6 +59,40 @@ class Taxonomy:
             raise TaxonomyError(f"taxonomy {self.name}: no mapping {mapping!r} (known: {known})")
         for raw, class_id in self.mappings[mapping].items():
             table[raw] = class_id
+        return table
+
+    def classes_of(self, raw: NDArray[np.integer], mapping: str) -> NDArray[np.uint8]:
+        """(N,) class ids, 255 = none, of a label cloud's raw ids by the named mapping; "" is the identity.
+
+        -1, and 255 where the mapping does not name it, stand for no label. Of ids beyond 16 bits the lower 16 are the
+        class; SemanticKITTI has the instance in the upper ones.
+        Raises TaxonomyError that names the ids which the mapping does not explain, and mappings that do.
+        """
+        low = raw.astype(np.int64) & (_RAW_IDS - 1)
+        labelled = raw != -1
+        unknown = labelled & ~self._explained(mapping)[low]
+        if unknown.any():
+            ids, foreign = (np.unique(low[which]) for which in (labelled, unknown))
+            fitting = [name for name in self.mappings if self._explained(name, strict=True)[ids].all()]
+            listed = ", ".join(map(str, foreign[:8])) + (", ..." if len(foreign) > 8 else "")
+            hint = (
+                f"set ground_truth.mapping to {' or '.join(fitting)}"
+                if fitting
+                else (
+                    f"none of the mappings of {self.name} explains them ({', '.join(self.mappings) or 'it has none'})"
+                )
+            )
+            are = f"not in the mapping {mapping} of taxonomy {self.name}"
+            if not mapping:
+                are = f"no classes of taxonomy {self.name} (0 to {len(self) - 1})"
+            raise TaxonomyError(f"class ids {listed} are {are}; {hint}")
+        return np.where(labelled, self.lookup(mapping)[low], np.uint8(IGNORE))
+
+    def _explained(self, mapping: str, strict: bool = False) -> NDArray[np.bool_]:
+        """(65536,) bool: the raw ids that a mapping says something of. strict: that it names, complete or not."""
+        named = self.mappings[mapping] if mapping else dict.fromkeys(range(len(self)), 0)
+        table = np.full(_RAW_IDS, not strict and bool(mapping) and IGNORE not in named.values())
+        table[[*named, IGNORE]] = True
         return table
 
     @classmethod
@@ -82,8 +120,12 @@ class Taxonomy:
             raise TaxonomyError(f"{path}: classes: color: three integers from 0 to 255 expected a class")
         mappings: dict[str, dict[int, int]] = {}
         for dataset, by_class in data.get("mappings", {}).items():
-            unknown = set(by_class) - set(names)
+            unknown = set(by_class) - {*names, IGNORED_IDS}
             if unknown:
                 raise TaxonomyError(f"{path}: mappings.{dataset}: unknown class {sorted(unknown)}")
-            mappings[dataset] = {int(raw): names.index(name) for name, raws in by_class.items() for raw in raws}
+            class_ids = {IGNORED_IDS: IGNORE} | {name: place for place, name in enumerate(names)}
+            mapping = {int(raw): class_ids[name] for name, raws in by_class.items() for raw in raws}
+            if len(mapping) != sum(map(len, by_class.values())) or not all(0 <= raw < _RAW_IDS for raw in mapping):
+                raise TaxonomyError(f"{path}: mappings.{dataset}: ids from 0 to {_RAW_IDS - 1}, each once, expected")
+            mappings[dataset] = mapping
         return cls(str(data["name"]), names, palette.astype(np.uint8), mappings)

@@ -65,7 +65,23 @@ VKITTI = [
     "DontCare",
 ]
 
+PANDASET = [
+    "unlabelled", "smoke", "exhaust", "spray", "reflection", "vegetation", "ground", "road", "lane-line", "stop-line",
+    "other-marking", "sidewalk", "driveway", "car", "pickup", "medium-truck", "semi-truck", "towed-object",
+    "motorcycle", "construction", "uncommon", "pedicab", "emergency", "bus", "mobility-device", "scooter", "bicycle",
+    "train", "trolley", "tram", "pedestrian", "pedestrian-with-object", "bird", "animal", "pylon", "road-barrier",
+    "sign", "cone", "construction-sign", "temporary-barrier", "rolling-container", "building", "other-static",
+]  # fmt: skip
+
 CASES = {
+    ("town", "semantickitti"): "unlabeled outlier bicycle motorcycle bicyclist motorcyclist moving-bicyclist "
+    "moving-motorcyclist other-ground fence other-structure traffic-sign other-object",
+    (
+        "town",
+        "pandaset",
+    ): "unlabelled smoke exhaust spray reflection motorcycle pedicab mobility-device scooter bicycle "
+    "train trolley tram bird animal pylon road-barrier sign cone construction-sign temporary-barrier rolling-container "
+    "other-static",
     ("nuscenes6", "nuscenes_lidarseg"): "noise animal adult child construction_worker personal_mobility police_officer "
     "stroller wheelchair barrier debris pushable_pullable trafficcone bicycle_rack ambulance police flat.other "
     "static.other ego",
@@ -82,8 +98,12 @@ NAMES = {
     "nuscenes_lidarseg": dict(enumerate(LIDARSEG)),
     "semantickitti": SEMANTICKITTI,
     "vkitti": dict(enumerate(VKITTI)),
+    "pandaset": dict(enumerate(PANDASET)),
 }
+LACKING = {("town", "pandaset"): {"pole"}}
+"""Classes that a data set has nothing of."""
 RENAMED = {
+    "town": {"parking": "road", "trunk": "vegetation", "on-rails": "vehicle", "lane-line": "road", "ground": "terrain"},
     "nuscenes6": {"car": "vehicle", "truck": "vehicle", "bus.rigid": "vehicle", "trailer": "vehicle"},
     "nuscenes16": {
         "adult": "pedestrian",
@@ -113,4 +133,11 @@ def test_ids_keep_their_names(name: str, mapping: str) -> None:
         expected = RENAMED[name].get(text, plain if plain in taxonomy.classes else None)
         if expected is not None:
             assert taxonomy.classes[table[raw]] == expected, text
-    assert set(table[list(NAMES[mapping])]) - {IGNORE} == set(range(len(taxonomy)))
+    lacking = {taxonomy.classes.index(each) for each in LACKING.get((name, mapping), ())}
+    assert set(table[list(NAMES[mapping])]) - {IGNORE} == set(range(len(taxonomy))) - lacking
+
+
+@pytest.mark.parametrize("name", ["town", "nuscenes6", "nuscenes16", "vkitti_semantickitti6", "a2d2_semantickitti10"])
+def test_mappings_name_every_id_of_their_data_set_and_no_other(name: str) -> None:
+    for mapping, named in Taxonomy.load(name).mappings.items():
+        assert set(named) == set(NAMES[mapping]), mapping

@@ -13,9 +13,8 @@ import torch
 from sam_adapt_ros.bags import BagReader
 from sam_adapt_ros.cancellation import NEVER, CancellationToken
 from sam_adapt_ros.config import ArchitectureConfig, Config
-from sam_adapt_ros.errors import BagError, ConfigError, MessageError
+from sam_adapt_ros.errors import BagError, ConfigError, MessageError, TaxonomyError
 from sam_adapt_ros.evaluation.confusion import Confusion
-from sam_adapt_ros.frame import IGNORE
 from sam_adapt_ros.messages.point_cloud import read_labels
 from sam_adapt_ros.segmentation.batch import Sample
 from sam_adapt_ros.segmentation.fusion import Fusion, fuse
@@ -64,6 +63,7 @@ class LabelledSource:
 
         Raises:
             BagError: the mode needs training frames, and the bags have none.
+            TaxonomyError: labels further on are of another data set.
             Cancelled: by the token.
         """
         if self._samples is None:
@@ -82,17 +82,10 @@ class LabelledSource:
             if not reader.roles.ground_truth:
                 raise BagError(f"adaptation.source: {bag}: no ground truth on {truth.topic or '(no topic is named)'}")
             try:
-                ids = np.unique(read_labels(next(reader.messages({truth.topic})).decode())[1])
-            except (MessageError, StopIteration) as error:
+                first = next(reader.messages({truth.topic})).decode()
+                taxonomy.classes_of(read_labels(first)[1], truth.mapping)
+            except (MessageError, TaxonomyError, StopIteration) as error:
                 raise BagError(f"adaptation.source: {bag}: no ground truth on {truth.topic}: {error}") from None
-            known_ids = np.flatnonzero(taxonomy.lookup(truth.mapping) != IGNORE)
-            foreign = np.setdiff1d(ids, [*known_ids, IGNORE])
-            # Data sets have classes that a mapping leaves out on purpose.
-            if len(foreign) == len(ids) or (len(foreign) and not truth.mapping):
-                raise BagError(
-                    f"adaptation.source: {bag}: {truth.topic}: class ids of taxonomy {taxonomy.name}"
-                    f"{f' by {truth.mapping}' if truth.mapping else ''} expected, got {foreign[:5].tolist()}"
-                )
             return reader.sweeps
 
     def _read(self, token: CancellationToken) -> SourceSamples:

@@ -14,6 +14,7 @@ from sam_adapt_ros.bags.message_reader import MessageReader, Topic
 from sam_adapt_ros.bags.reader import BagReader
 from sam_adapt_ros.bags.topic_roles import find_topic_roles
 from sam_adapt_ros.config import Config
+from sam_adapt_ros.errors import TaxonomyError
 
 _FRAMES_TRIED = 12
 
@@ -71,8 +72,11 @@ def bag_info(path: str | Path, config: Config) -> BagInfo:
 def _try_frames(path: Path, config: Config) -> tuple[list[str], list[str], bool]:
     """What the first frames lack and what is degraded in them, one line each, and whether there was a frame."""
     with BagReader(path, config, log=lambda _: None) as reader:
-        with closing(reader.assembled()) as frames:
-            assembled = list(islice(frames, _FRAMES_TRIED))
+        try:
+            with closing(reader.assembled()) as frames:
+                assembled = list(islice(frames, _FRAMES_TRIED))
+        except TaxonomyError as error:
+            return [str(error).removeprefix(f"{path}: ")], list(reader.notices), False
         lines = [f"sweeps dropped: {reason} ({count})" for reason, count in reader.counts.dropped.items()]
         notices = list(reader.notices)
     details: dict[str, str] = {}

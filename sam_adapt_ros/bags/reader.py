@@ -12,10 +12,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from sam_adapt_ros.bags.label_clouds import LabelClouds
 from sam_adapt_ros.bags.message_reader import MessageReader, RawMessage
 from sam_adapt_ros.bags.topic_roles import TopicRoles, find_topic_roles
 from sam_adapt_ros.config import Config
-from sam_adapt_ros.errors import BagError, MessageError
+from sam_adapt_ros.errors import BagError, MessageError, TaxonomyError
 from sam_adapt_ros.frame import Frame
 from sam_adapt_ros.messages import (
     AssembledFrame,
@@ -36,7 +37,7 @@ logger = logging.getLogger(__name__)
 _LEAD_NS = 2_000_000_000
 """Transforms, CameraInfo and labels are read this far ahead of sweeps and images, so that those recorded late (TF at
 2 Hz, labels behind their sweep) are there when they are needed."""
-_KEPT = 128  # labels and instance images that may wait for their sweep or image
+_KEPT = 128  # instance images that may wait for their image
 
 
 @dataclass
@@ -57,8 +58,8 @@ class BagReader(MessageReader):
     path: see ``MessageReader``. config: names the topics. log: takes each notice once. Ground truth is not read without
     a taxonomy, or with one that lacks the configured mapping.
 
-    Raises BagError when the bag cannot be read, has no usable LiDAR topic, or has images of other topics only;
-    ``frames`` warns of what else is missing.
+    Raises BagError when the bag cannot be read, has no usable LiDAR topic, or has images of other topics only, and
+    TaxonomyError at labels whose ids are of another data set; ``frames`` warns of what else is missing.
 
     counts, notices: what became of the messages, and what is degraded, in words; both are of the latest call.
     """
@@ -117,7 +118,8 @@ class BagReader(MessageReader):
         # Two readers, each with its own position in the file, opened by the thread that iterates (SQLite requires it).
         with MessageReader(self.path) as main, MessageReader(self.path) as ahead, ExitStack() as at_end:
             at_end.callback(synchronizer.conclude)  # also where the caller has seen enough
-            context = _LookAhead(ahead, roles, self._assembler(), counts)
+            at_end.callback(self._check_labels, labels := LabelClouds(), all_sweeps=only is None)
+            context = _LookAhead(ahead, roles, self._assembler(), counts, labels)
             for message in main.messages({roles.lidar, *roles.images}):
                 now = message.log_time_ns
                 context.read_until(now + _LEAD_NS)
@@ -141,14 +143,20 @@ class BagReader(MessageReader):
                 "%s: %d sweeps expected, got %d: the bag may be cut short", self.path, self.sweeps, counts.frames_in
             )
 
+    def _check_labels(self, labels: LabelClouds, all_sweeps: bool) -> None:
+        """Says whether the bag's true labels are of no use."""
+        topic, mapping = self.roles.ground_truth, self.config.ground_truth.mapping
+        complaint = labels.complaint() if all_sweeps else ""
+        if self.config.taxonomy and self._taxonomy is None:
+            complaint = f"true labels are not read: taxonomy {self.config.taxonomy} has no mapping {mapping!r}"
+        if topic and complaint:
+            self.notices.add("ground_truth", f"{topic}: {complaint}")
+
     def _load_taxonomy(self) -> Taxonomy | None:
         if not self.config.taxonomy:
             return None
         taxonomy, mapping = Taxonomy.load(self.config.taxonomy), self.config.ground_truth.mapping
-        if mapping and mapping not in taxonomy.mappings:
-            logger.warning("taxonomy %s has no mapping %s: ground truth is not read", taxonomy.name, mapping)
-            return None
-        return taxonomy
+        return None if mapping and mapping not in taxonomy.mappings else taxonomy
 
     def _assembler(self) -> FrameAssembler:
         assembler = FrameAssembler(self.config, self._taxonomy, self.notices)
@@ -164,6 +172,8 @@ class BagReader(MessageReader):
             self.counts.cameras.update(f"image_missing.{name}" for name in match.missing)
             try:
                 assembled = context.assemble(match)
+            except TaxonomyError as error:
+                raise TaxonomyError(f"{self.path}: {error}") from None
             except MessageError as error:
                 logger.warning("%s: sweep at %d dropped: %s", self.path, match.stamp_ns, error)
                 self.counts.dropped[error.reason] += 1
@@ -185,11 +195,18 @@ class BagReader(MessageReader):
 class _LookAhead:
     """What frames need besides sweeps and images (transforms, CameraInfo, labels), read ahead of them."""
 
-    def __init__(self, source: MessageReader, roles: TopicRoles, assembler: FrameAssembler, counts: Counts) -> None:
+    def __init__(
+        self,
+        source: MessageReader,
+        roles: TopicRoles,
+        assembler: FrameAssembler,
+        counts: Counts,
+        labels: LabelClouds,
+    ) -> None:
         self._roles = roles
         self._assembler = assembler
         self._counts = counts
-        self._labels: OrderedDict[int, Any] = OrderedDict()
+        self._labels = labels
         self._instances: OrderedDict[tuple[str, int], Any] = OrderedDict()
         self._tf_children: set[str] = set()
         self._messages = source.messages(roles.context_topics)
@@ -214,7 +231,7 @@ class _LookAhead:
             match.sweep.header.frame_id,
             match.sweep,
             images,
-            self._labels.pop(match.stamp_ns, None),
+            self._labels.take(match.stamp_ns),
             {name: msg for name, msg in instances.items() if msg is not None},
         )
 
@@ -232,7 +249,7 @@ class _LookAhead:
             for camera in roles.infos[topic]:
                 self._assembler.set_camera_info(camera, msg)
         elif topic == roles.ground_truth:
-            _keep(self._labels, stamp_ns(msg.header), msg)
+            self._labels.add(stamp_ns(msg.header), msg)
         elif topic in roles.instances:
             _keep(self._instances, (roles.instances[topic], stamp_ns(msg.header)), msg)
 

@@ -57,7 +57,9 @@ class SyncConfig(Section):
 class GroundTruthConfig(Section):
     """Labels to compare with; read by replay, evaluation and training only."""
 
-    topic: str = Field("/ground_truth/labels", description="PointCloud2 topic with a class_id field; empty: none")
+    topic: str = Field(
+        "/ground_truth/labels", description="PointCloud2 topic with a field class_id or label; empty: none"
+    )
     mapping: str = Field(
-        "", description="Mapping of the taxonomy that class_id goes through; empty: it is of the taxonomy already"
+        "", description="Mapping of the taxonomy that the ids go through; empty: they are of the taxonomy already"
     )

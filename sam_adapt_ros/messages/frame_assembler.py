@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam_adapt_ros.config import Config
-from sam_adapt_ros.errors import CalibrationError, MessageError, SamAdaptError
-from sam_adapt_ros.frame import IGNORE, CameraView, Frame
+from sam_adapt_ros.errors import CalibrationError, MessageError, SamAdaptError, TaxonomyError
+from sam_adapt_ros.frame import CameraView, Frame
 from sam_adapt_ros.geometry.camera import CameraModel
 from sam_adapt_ros.geometry.poses import TransformTree
 from sam_adapt_ros.geometry.transforms import Transform
@@ -67,7 +67,7 @@ class FrameAssembler:
         self._config = config
         transforms = config.transforms
         self._mounting = Mounting(transforms.base_frame, transforms.max_extrapolation, self.notices)
-        self._ground_truth = taxonomy.lookup(config.ground_truth.mapping) if taxonomy else None
+        self._taxonomy = taxonomy
         self._intrinsics: dict[str, _Intrinsics | CalibrationError] = {}  # of each camera's last CameraInfo
         self._info_seen: dict[str, tuple] = {}
         self._calibrated: Mapping[str, CameraCalibration] = {}
@@ -133,7 +133,8 @@ class FrameAssembler:
         ground_truth_msg: label cloud of the same sweep. instances: camera -> image of instance ids.
 
         A camera whose image, CameraInfo or transform is unusable is left out, with the reason.
-        Raises MessageError when the cloud is unusable: ``cloud_layout``, ``cloud_fields`` or ``cloud_empty``.
+        Raises MessageError when the cloud is unusable: ``cloud_layout``, ``cloud_fields`` or ``cloud_empty``, and
+        TaxonomyError when the labels' ids are of another data set than configured.
         """
         cloud = read_points(cloud_msg)
         if len(cloud) == 0:
@@ -206,17 +207,21 @@ class FrameAssembler:
         return next((str(name) for name in names if name), "")
 
     def _labels(self, msg: Any, count: int, issues: _Issues) -> NDArray[np.uint8] | None:
-        if msg is None or self._ground_truth is None:
+        if msg is None or self._taxonomy is None:
             return None
+        topic, mapping = self._config.ground_truth.topic, self._config.ground_truth.mapping
         try:
             _, raw, _ = read_labels(msg)
             if len(raw) != count:
                 raise MessageError("ground_truth_size", f"label cloud: {count} points expected, got {len(raw)}")
         except MessageError as error:
             issues.warn("ground_truth", error.reason, str(error))
+            self.notices.add("ground_truth", f"{topic}: labels are left unread: {error}")
             return None
-        known = (raw >= 0) & (raw < len(self._ground_truth))
-        return np.where(known, self._ground_truth[np.where(known, raw, 0)], np.uint8(IGNORE))
+        try:
+            return self._taxonomy.classes_of(raw, mapping)
+        except TaxonomyError as error:
+            raise TaxonomyError(f"{topic}: {error}, or ground_truth.topic to '' to leave the labels unread") from None
 
     def _fixed_frame(self) -> str:
         """The configured odometry frame; where it is not known, the one that the base frame moves in, whatever its name

@@ -63,7 +63,7 @@ class Cloud:
         return np.ascontiguousarray(column, column.dtype.newbyteorder("="))
 
     def exact_points(self) -> NDArray[np.float64]:
-        """(N, 3) as ``points``, with the digits that float64 fields have: in a map's frame, float32 rounds by metres."""
+        """(N, 3) as ``points``, with the digits of float64 fields: float32 rounds coordinates in UTM by decimetres."""
         return np.stack([self._columns[name].astype(np.float64) for name in "xyz"], axis=1)
 
 
@@ -97,7 +97,9 @@ def read_labels(msg: Any) -> tuple[NDArray[np.float32], NDArray[Any], NDArray[np
         finite = np.isfinite(class_id)
         whole = np.where(finite, class_id, -1).astype(np.int64)
         if (broken := finite & (whole != class_id)).any():
-            raise MessageError("cloud_fields", f"label cloud: {name}: whole numbers expected, got {class_id[broken][0]}")
+            raise MessageError(
+                "cloud_fields", f"label cloud: {name}: whole numbers expected, got {class_id[broken][0]}"
+            )
         class_id = whole
     probability = cloud.field("probability").astype(np.float32) if "probability" in cloud.fields else None
     return cloud.points, class_id, probability

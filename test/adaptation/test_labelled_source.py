@@ -96,7 +96,9 @@ def test_bags_that_do_not_fit_are_named(bags: list[str], tmp_path: Path) -> None
     with pytest.raises(BagError, match=r"day-1: no ground truth on \(no topic is named\)"):
         LabelledSource(unlabelled, TOWN, SMALL)
     few = Taxonomy("few", TOWN.classes[:2], TOWN.palette[:2])
-    with pytest.raises(BagError, match="day-1: /ground_truth/labels: class ids of taxonomy few expected, got"):
+    with pytest.raises(
+        BagError, match=r"day-1: no ground truth on /ground_truth/labels: class ids 2, .* of taxonomy few"
+    ):
         LabelledSource(source_config(bags), few, SMALL)
     other = Config.load("town", source_config(bags).to_flat() | {"ground_truth.mapping": "moon"})
     with pytest.raises(ConfigError, match="taxonomy town has no mapping 'moon'"):
@@ -117,7 +119,7 @@ def test_a_bag_whose_labels_belong_to_no_sweep_is_refused(tmp_path: Path) -> Non
         writer.write_cloud("/LIDAR_TOP", 10**18, "LIDAR_TOP", encode_cloud({"x": x, "y": y, "z": z}))
         sure = np.ones(len(x), np.float32)
         labels = (frame.points, frame.ground_truth, sure, TOWN.colors)
-        writer.write_labels("/ground_truth/labels", 10**18 + 5, "LIDAR_TOP", *labels)
+        writer.write_labels("/ground_truth/labels", 10**18 + 5_000_000, "LIDAR_TOP", *labels)
     frames = LabelledSource(source_config([str(tmp_path / "bag")]), TOWN, SMALL)
     with pytest.raises(BagError, match="no labelled frame to learn from"):
         frames.load()

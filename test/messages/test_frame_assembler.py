@@ -6,7 +6,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sam_adapt_ros.config import Config
-from sam_adapt_ros.errors import MessageError
+from sam_adapt_ros.errors import MessageError, TaxonomyError
 from sam_adapt_ros.frame import IGNORE
 from sam_adapt_ros.geometry import CameraModel, assign_cameras, invert, make_transform, project_all
 from sam_adapt_ros.messages import (
@@ -272,9 +272,15 @@ def test_ground_truth_goes_through_the_mapping(ros):
     raw = np.array([17, -1, 10**6, 300, 2] * 4, np.int32)
     got = made.assemble(T0, "lidar", cloud(ros), {}, truth(ros, raw))
     assert_array_equal(got.frame.ground_truth, [2, IGNORE, IGNORE, 3, IGNORE] * 4)
-    ids = np.array([0, 7, 8, 255] * 5, np.uint8)
+    ids = np.array([0, 7, 6, 255] * 5, np.uint8)
     got = assembler(ros).assemble(T0, "lidar", cloud(ros), {}, truth(ros, ids))
-    assert_array_equal(got.frame.ground_truth, [0, 7, IGNORE, IGNORE] * 5)
+    assert_array_equal(got.frame.ground_truth, [0, 7, 6, IGNORE] * 5)
+
+
+def test_ground_truth_in_foreign_ids_is_an_error_that_names_topic_and_ids(ros):
+    ids = np.array([0, 7, 8, 255] * 5, np.uint8)
+    with pytest.raises(TaxonomyError, match=r"^/ground_truth/labels: class ids 8 are .*ground_truth\.topic to ''"):
+        assembler(ros).assemble(T0, "lidar", cloud(ros), {}, truth(ros, ids))
 
 
 def test_ground_truth_that_does_not_fit_is_left_out_and_said_so(ros):
@@ -282,6 +288,9 @@ def test_ground_truth_that_does_not_fit_is_left_out_and_said_so(ros):
     got = made.assemble(T0, "lidar", cloud(ros), both(ros), truth(ros, np.zeros(19, np.uint8)))
     assert got.frame.ground_truth is None and got.warnings == {"ground_truth": "ground_truth_size"}
     assert len(got.frame.views) == 2
+    assert list(made.notices) == [
+        "/ground_truth/labels: labels are left unread: label cloud: 20 points expected, got 19"
+    ]
     got = made.assemble(T0, "lidar", cloud(ros), {}, cloud(ros))
     assert got.warnings == {"ground_truth": "cloud_fields"}
 

@@ -186,7 +186,7 @@ def test_an_unused_field_may_be_anything(ros, field, text):
 
 
 def test_coordinates_keep_their_precision_where_they_have_it(ros):
-    p = points().astype(np.float64) + (500_000.0, 5_400_000.0, 100.0)
+    p = points().astype(np.float64) + np.array([500_000.0, 5_400_000.0, 100.0])
     data = encode_cloud({"x": p[:, 0], "y": p[:, 1], "z": p[:, 2]})
     assert_array_equal(read_points(ros.cloud(data)).exact_points(), p)
     assert_array_equal(read_points(ros.cloud(xyz())).exact_points(), points())

@@ -4,10 +4,14 @@ from pathlib import Path
 
 import pytest
 
+from sam_adapt_ros.bags import BagReader
+from sam_adapt_ros.branch import Branch
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import BagError
+from sam_adapt_ros.evaluation.segmentation_metrics import FUSED_SEEN, evaluate
 from sam_adapt_ros.pipelines.evaluate import evaluate_bags
 from sam_adapt_ros.progress import Progress
+from sam_adapt_ros.segmentation import load_segmenter
 
 
 def test_bags_count_together_and_each_is_a_stage(night_bag: Path) -> None:
@@ -27,3 +31,21 @@ def test_bags_count_together_and_each_is_a_stage(night_bag: Path) -> None:
 def test_bags_without_ground_truth_are_refused(night_bag: Path) -> None:
     with pytest.raises(BagError, match=r"night: no ground truth on /nothing"):
         evaluate_bags([night_bag], Config.load("town", {"ground_truth.topic": "/nothing"}))
+
+
+def test_a_real_street_by_the_mapping_of_its_data_set(real_data: Path) -> None:
+    """San Francisco, every sixth sweep of PandaSet's sequence 002, by the shipped model. All sweeps, measured once:
+    2d 0.370, 3d 0.336, fused 0.345, where a camera sees 0.414."""
+    settings = {
+        "taxonomy": "town",
+        "lidar.topic": "/pandar64/points",
+        "cameras.front.image": "/camera/front/image_raw/compressed",
+        "cameras.front.info": "/camera/front/camera_info",
+        "cameras.front.rectified": True,
+        "ground_truth.mapping": "pandaset",
+    }
+    segmenter, config = load_segmenter(Config.from_flat(settings))
+    with BagReader(real_data / "pandaset_002", config) as reader:
+        scores = evaluate(reader.frames(set(range(0, 38, 6))), segmenter)
+    found = [scores.miou(key) for key in (Branch.IMAGE, Branch.POINTS, Branch.FUSED, FUSED_SEEN)]
+    assert found == pytest.approx([0.370, 0.336, 0.345, 0.414], abs=0.015)

@@ -1,0 +1,50 @@
+"""The true labels of a bag's sweeps, found by their stamps."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any
+
+_KEPT = 128  # label clouds that may wait for their sweep
+_TOLERANCE_NS = 1_000_000
+"""Between the stamps of a sweep and its labels: seconds kept as float64 are rounded. Sweeps are far further apart."""
+
+
+class LabelClouds:
+    """Label clouds that were read and wait for their sweep."""
+
+    def __init__(self) -> None:
+        self._waiting: OrderedDict[int, Any] = OrderedDict()  # by stamp
+        self._read = self._sweeps = self._matched = 0
+        self._nearest_ns: int | None = None  # of the stamps' differences that did not match
+
+    def add(self, stamp_ns: int, msg: Any) -> None:
+        self._read += 1
+        self._waiting[stamp_ns] = msg
+        self._waiting.move_to_end(stamp_ns)
+        if len(self._waiting) > _KEPT:
+            self._waiting.popitem(last=False)
+
+    def take(self, sweep_ns: int) -> Any | None:
+        """The labels of the sweep with this stamp; None when there are none."""
+        self._sweeps += 1
+        nearest = min(self._waiting, key=lambda stamp: abs(stamp - sweep_ns), default=None)
+        if nearest is None:
+            return None
+        apart = nearest - sweep_ns
+        if abs(apart) <= _TOLERANCE_NS:
+            self._matched += 1
+            return self._waiting.pop(nearest)
+        if self._nearest_ns is None or abs(apart) < abs(self._nearest_ns):
+            self._nearest_ns = apart
+        return None
+
+    def complaint(self) -> str:
+        """A sentence when there are labels, and none of them was a sweep's so far; else ""."""
+        if self._matched or self._nearest_ns is None:
+            return ""
+        return (
+            f"no label cloud has a sweep's stamp ({self._read} and {self._sweeps} were read): the nearest is "
+            f"{self._nearest_ns / 1e9:+.6f} s off, at most {_TOLERANCE_NS / 1e9:g} s expected; the true labels are "
+            "unused. Give label clouds the stamps of their sweeps"
+        )
