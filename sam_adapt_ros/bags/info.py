@@ -15,6 +15,7 @@ from sam_adapt_ros.bags.reader import BagReader
 from sam_adapt_ros.bags.topic_roles import find_topic_roles
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import TaxonomyError
+from sam_adapt_ros.notices import Notices
 
 _FRAMES_TRIED = 12
 
@@ -49,10 +50,10 @@ class BagInfo:
 def bag_info(path: str | Path, config: Config) -> BagInfo:
     """Reads the bag's index, and tries its first frames. Raises BagError when the bag cannot be read."""
     path = Path(path)
-    with MessageReader(path) as reader:
+    with MessageReader(path, Notices(lambda _: None)) as reader:
         topics, duration = reader.topics, (reader.end_ns - reader.start_ns) / 1e9
     roles = find_topic_roles(topics, config)
-    lacking, notices, usable = ([], [], False) if roles.errors else _try_frames(path, config)
+    lacking, notices, usable = ([], list(reader.notices), False) if roles.errors else _try_frames(path, config)
     files = [file for file in path.iterdir() if file.is_file()] if path.is_dir() else [path]
     return BagInfo(
         path=path,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import struct
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -13,15 +14,20 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
-from rosbags import rosbag1, rosbag2
+from rosbags import rosbag1
 from rosbags.convert.converter import is_same_wireformat, migrate_bytes
 from rosbags.interfaces import Connection, ConnectionExtRosbag2, Qos, QosDurability
 from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, TypesysError, get_types_from_msg, get_typestore
 
+from sam_adapt_ros.bags.rosbag2_folder import METADATA, Rosbag2File, Rosbag2Folder, describe
 from sam_adapt_ros.errors import BagError, MessageError
+from sam_adapt_ros.notices import Notices
 
 _DECODE_ERRORS = (SerdeError, struct.error, ValueError, IndexError, TypeError)
+
+CDR_HEADER = 4
+"""Bytes before a message's content, which say how it is serialized."""
 
 Bytes = bytes | memoryview
 R = TypeVar("R", bound="MessageReader")
@@ -31,7 +37,7 @@ R = TypeVar("R", bound="MessageReader")
 class Topic:
     """One topic of a bag.
 
-    msgtype: ROS 2's name of the type, ``sensor_msgs/msg/Image``, also in ROS 1 bags. count: messages.
+    msgtype: ROS 2's name of the type, ``sensor_msgs/msg/Image``, also in ROS 1 bags. count: messages of this type.
     transient_local: whether a recorded publisher offered transient-local durability (ROS 1: latched).
     offered_qos: the recorded publishers' profiles; empty where the bag has none, as in ROS 1.
     """
@@ -61,9 +67,12 @@ class RawMessage:
         """The message as ROS 2 serializes it: as recorded, or converted from ROS 1.
 
         Raises MessageError, reason ``unknown_type`` (ROS 2 has no such type) or ``undecodable`` (the bytes do not fit
-        their type). Of a ROS 2 message nothing is checked.
+        their type). Of a ROS 2 message it is only checked that it is not empty.
         """
         if isinstance(self.connection.ext, ConnectionExtRosbag2):
+            if len(self.data) < CDR_HEADER:
+                text = f"{self.topic}: not a {self.msgtype}: {len(self.data)} bytes, {CDR_HEADER} at least expected"
+                raise MessageError("undecodable", text)
             return self.data
         with self._errors():
             return _ros1_converter(self.connection.msgtype, self.connection.msgdef.data)(self.data)
@@ -88,17 +97,23 @@ class MessageReader:
     """Reads the messages of one bag; a context manager.
 
     path: a rosbag2 folder, one ``.mcap`` or ``.db3`` file of it, or a ROS 1 ``.bag``.
+    notices: takes what is left out, in words; by default a list of the reader's own.
     Raises BagError that names the bag when it is missing or damaged; every method may raise it.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, notices: Notices | None = None) -> None:
         self.path = Path(path)
+        self.notices = notices if notices is not None else Notices()
         if not self.path.exists():
             raise BagError(f"{self.path}: no such bag")
-        if self.path.is_dir() and not (self.path / "metadata.yaml").is_file():
-            raise BagError(f"{self.path}: metadata.yaml is missing; not a bag, or `ros2 bag reindex` can rebuild it")
+        if self.path.is_dir() and not (self.path / METADATA).is_file():
+            raise BagError(f"{self.path}: {METADATA} is missing; not a bag, or `ros2 bag reindex` can rebuild it")
+        self._reader: rosbag1.Reader | Rosbag2Folder | Rosbag2File
         with self._errors():
-            self._reader = rosbag1.Reader(path) if self.path.suffix == ".bag" else rosbag2.Reader(path)
+            if self.path.is_dir():
+                self._reader = Rosbag2Folder(self.path, self.notices)
+            else:
+                self._reader = rosbag1.Reader(path) if self.path.suffix == ".bag" else Rosbag2File(path)
 
     def __enter__(self: R) -> R:
         with self._errors():
@@ -111,11 +126,9 @@ class MessageReader:
 
     @cached_property
     def topics(self) -> dict[str, Topic]:
-        """By name, in alphabetical order. A topic that was recorded with several types has that of the first."""
-        by_topic = attrgetter("topic")
+        """By name, in alphabetical order: those that can be read."""
         topics = {}
-        for name, group in groupby(sorted(self._reader.connections, key=by_topic), key=by_topic):
-            connections = list(group)
+        for name, connections in self._connections.items():
             offered = tuple(qos for c in connections for qos in getattr(c.ext, "offered_qos_profiles", ()))  # ROS 2
             latched = any(getattr(c.ext, "latching", False) for c in connections)  # ROS 1
             topics[name] = Topic(
@@ -138,26 +151,70 @@ class MessageReader:
         return self._reader.end_time - 1 if self._reader.message_count else 0
 
     def messages(self, topics: Collection[str] | None = None) -> Iterator[RawMessage]:
-        """The messages in the order of their log times. topics: only these; None: all."""
-        connections = [c for c in self._reader.connections if topics is None or c.topic in topics]
+        """The messages in the order of their log times. topics: only these; None: all.
+
+        A topic that yields fewer messages than the bag's index has for it is told to ``notices``.
+        """
+        names = [name for name in self._connections if topics is None or name in topics]
+        connections = [c for name in names for c in self._connections[name]]
         if not connections:
             return
+        read: Counter[str] = Counter()
         stream = self._reader.messages(connections=connections)
         while True:
             with self._errors():
                 try:
                     connection, log_time_ns, data = next(stream)
                 except StopIteration:
-                    return
+                    break
+            read[connection.topic] += 1
             yield RawMessage(connection.topic, _ros2_name(connection.msgtype), log_time_ns, data, connection)
+        for name in names:
+            if read[name] < (count := self.topics[name].count):
+                text = f"{self.path}: {name} has {read[name]} messages, {count} by the file's index"
+                self.notices.add(f"messages_missing:{name.replace('.', '_')}", text)
+
+    @cached_property
+    def _connections(self) -> dict[str, list[Connection]]:
+        """By topic: those of its most frequent type, serialized as ROS does it."""
+        by_topic = attrgetter("topic")
+        found: dict[str, list[Connection]] = {}
+        foreign: dict[str, str] = {}
+        for name, group in groupby(sorted(self._reader.connections, key=by_topic), key=by_topic):
+            connections = []
+            for connection in group:
+                encoding = getattr(connection.ext, "serialization_format", "")  # ROS 2
+                if encoding in ("cdr", ""):
+                    connections.append(connection)
+                else:
+                    foreign[name] = encoding
+            if connections:
+                found[name] = self._of_one_type(name, connections)
+        if foreign:
+            listed = ", ".join(f"{name} ({encoding})" for name, encoding in foreign.items())
+            self.notices.add("serialization", f"{self.path}: left out, since they are not serialized as cdr: {listed}")
+        return found
+
+    def _of_one_type(self, topic: str, connections: list[Connection]) -> list[Connection]:
+        counts: Counter[str] = Counter()
+        for connection in connections:
+            counts[connection.msgtype] += connection.msgcount
+        (msgtype, _), *others = counts.most_common()
+        if others:
+            listed = ", ".join(f"{count} of {other}" for other, count in others)
+            text = f"{self.path}: {topic} was recorded with several types: {msgtype} is read, left out are {listed}"
+            self.notices.add(f"types:{topic.replace('.', '_')}", text)
+        return [connection for connection in connections if connection.msgtype == msgtype]
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
         """Around calls of rosbags, and nothing else."""
         try:
             yield
+        except BagError:
+            raise
         except Exception as error:  # damaged files make rosbags raise whatever its parsing runs into
-            raise BagError(f"{self.path}: cannot be read: {error or type(error).__name__}") from None
+            raise BagError(f"{self.path}: cannot be read: {describe(error)}") from None
 
 
 @cache

@@ -65,11 +65,10 @@ class BagReader(MessageReader):
     """
 
     def __init__(self, path: str | Path, config: Config, log: Callable[[str], object] = logger.warning) -> None:
-        super().__init__(path)
+        super().__init__(path, Notices(log))
         self.config = config
         self.counts = Counts()
-        self.notices = Notices(log)
-        self._log = log
+        self._log, self._of_bag = log, self.notices
         self._taxonomy = self._load_taxonomy()
 
     @cached_property
@@ -98,9 +97,10 @@ class BagReader(MessageReader):
 
     def assembled(self, only: Collection[int] | None = None) -> Generator[AssembledFrame]:
         """As ``frames``, with what each one lacks. Every call starts at the bag's beginning and counts anew."""
-        self.counts, self.notices = Counts(), Notices(self._log)
-        counts = self.counts
         roles = self.roles
+        self.counts, self.notices = Counts(), Notices(self._log)
+        self.notices.update(self._of_bag)
+        counts, notices = self.counts, self.notices
         matches: deque[Match] = deque()
         numbers = itertools.count()
 
@@ -113,10 +113,14 @@ class BagReader(MessageReader):
             self.config.sync,
             matched,
             lambda reason, _: counts.dropped.update([reason]),
-            self.notices,
+            notices,
         )
         # Two readers, each with its own position in the file, opened by the thread that iterates (SQLite requires it).
-        with MessageReader(self.path) as main, MessageReader(self.path) as ahead, ExitStack() as at_end:
+        with (
+            MessageReader(self.path, notices) as main,
+            MessageReader(self.path, notices) as ahead,
+            ExitStack() as at_end,
+        ):
             at_end.callback(synchronizer.conclude)  # also where the caller has seen enough
             at_end.callback(self._check_labels, labels := LabelClouds(), all_sweeps=only is None)
             context = _LookAhead(ahead, roles, self._assembler(), counts, labels)
@@ -138,10 +142,6 @@ class BagReader(MessageReader):
                 yield from self._assemble(matches, context)
             synchronizer.flush()
             yield from self._assemble(matches, context)
-        if counts.frames_in < self.sweeps:
-            logger.warning(
-                "%s: %d sweeps expected, got %d: the bag may be cut short", self.path, self.sweeps, counts.frames_in
-            )
 
     def _check_labels(self, labels: LabelClouds, all_sweeps: bool) -> None:
         """Says whether the bag's true labels are of no use."""
@@ -203,6 +203,7 @@ class _LookAhead:
         counts: Counts,
         labels: LabelClouds,
     ) -> None:
+        self._path, self._notices = source.path, source.notices
         self._roles = roles
         self._assembler = assembler
         self._counts = counts
@@ -254,7 +255,10 @@ class _LookAhead:
             _keep(self._instances, (roles.instances[topic], stamp_ns(msg.header)), msg)
 
     def _refuse(self, reason: str, topic: str) -> None:
-        self._counts.messages[f"{reason}.{topic}"] += 1
+        key = f"{reason}.{topic}"
+        self._counts.messages[key] += 1
+        text = f"{self._path}: {topic}: {self._counts.messages[key]} messages left out ({reason})"
+        self._notices.add(f"left_out:{reason}:{topic.replace('.', '_')}", text)
 
 
 def _keep(messages: OrderedDict[Any, Any], key: Any, msg: Any) -> None:
