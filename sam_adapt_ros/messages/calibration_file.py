@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from sam_adapt_ros.errors import CalibrationError, describe_validation
 from sam_adapt_ros.geometry.camera import CameraModel, Distortion
-from sam_adapt_ros.geometry.poses import TransformTree
+from sam_adapt_ros.geometry.transform_tree import TransformTree
 from sam_adapt_ros.geometry.transforms import Transform, make_transform, quaternion_from_matrix
 from sam_adapt_ros.io.atomic_write import write_atomically
 

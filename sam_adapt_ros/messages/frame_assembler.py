@@ -14,7 +14,7 @@ from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import CalibrationError, MessageError, SamAdaptError, TaxonomyError
 from sam_adapt_ros.frame import CameraView, Frame
 from sam_adapt_ros.geometry.camera import CameraModel
-from sam_adapt_ros.geometry.poses import TransformTree
+from sam_adapt_ros.geometry.transform_tree import TransformTree
 from sam_adapt_ros.geometry.transforms import Transform
 from sam_adapt_ros.messages.calibration_file import Calibration, CameraCalibration
 from sam_adapt_ros.messages.camera_info import camera_from_info, info_content, optical_from_info

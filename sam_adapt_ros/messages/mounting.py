@@ -7,7 +7,7 @@ import contextlib
 import numpy as np
 
 from sam_adapt_ros.errors import CalibrationError
-from sam_adapt_ros.geometry.poses import TransformTree
+from sam_adapt_ros.geometry.transform_tree import TransformTree
 from sam_adapt_ros.geometry.transforms import Transform
 from sam_adapt_ros.notices import Notices
 

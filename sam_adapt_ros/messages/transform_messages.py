@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 from sam_adapt_ros.errors import CalibrationError
-from sam_adapt_ros.geometry.poses import TransformTree
+from sam_adapt_ros.geometry.transform_tree import TransformTree
 from sam_adapt_ros.geometry.transforms import make_transform
 from sam_adapt_ros.messages.stamps import stamp_ns
 

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from sam_adapt_ros.geometry.poses import TransformTree
+from sam_adapt_ros.geometry.transform_tree import TransformTree
 from sam_adapt_ros.geometry.transforms import Transform
 from sam_adapt_ros.messages.mounting import TILTED_SWEEPS, Mounting
 from sam_adapt_ros.notices import Notices
