@@ -18,6 +18,7 @@ $(VENV)/.ready-%: setup.py
 	@rm -f $(VENV)/.ready-*
 	@$(BIN)/python -m pip freeze 2>/dev/null | grep -iE '^(spconv|cumm)' | cut -d= -f1 | xargs -r $(BIN)/python -m pip uninstall -q -y
 	$(BIN)/python -m pip install --quiet --editable '.[$*,ros,dev]'
+	SAM2_BUILD_CUDA=0 $(BIN)/python -m pip install --quiet --no-build-isolation --editable '.[sam2]'
 	@touch $@
 
 demo: setup

@@ -75,9 +75,14 @@ setup(
             "ros-std-srvs",
             "ros-diagnostic-msgs",
         ],
+        # Models of masks.sam.model beyond SAM's own. sam2 comes as source, which pip would fetch a second PyTorch to
+        # build: SAM2_BUILD_CUDA=0 pip install --no-build-isolation builds it with the installed one.
+        "sam2": ["sam2==1.1.0"],
+        "mobile-sam": ["timm>=1"],
         "dev": [
             "colcon-common-extensions",
             "hypothesis",
+            "mobilesam-mirror==1.0.0",  # the published code of MobileSAM, to compare with
             "mypy",
             "pytest",
             "pytest-timeout",

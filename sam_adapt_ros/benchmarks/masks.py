@@ -176,7 +176,7 @@ def _decoding(quick: bool) -> list[Figure]:
     side, prompts = (12, 18) if quick else (32, 128)
     config = SamConfig(points_per_side=side)
     sam, embedding = _calibrated_sam(view, config)
-    automatic = AutomaticSam(sam, config)
+    automatic = AutomaticSam(SegmentAnything(sam), config)
     lidar = LidarPromptedSam(SegmentAnything(sam), config, SamLidarConfig(prompts=prompts))
     size = view.image.shape[:2]
     lidar_seconds, lidar_bytes = _measured(lambda: lidar.prompt(embedding, size, seen))

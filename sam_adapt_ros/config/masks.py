@@ -28,13 +28,18 @@ class RegionsConfig(Section):
 
 
 class SamConfig(Section):
-    """Segment Anything: the model, and the published settings of its automatic grid."""
+    """Segment Anything, MobileSAM or SAM 2: the model, and the published settings of its automatic grid."""
 
-    model: str = Field("vit_h", description="Model of segment_anything's registry: vit_h, vit_l or vit_b")
+    model: str = Field(
+        "vit_h",
+        description="vit_h, vit_l, vit_b; mobile_sam; sam2_hiera_ or sam2.1_hiera_ with tiny, small, base_plus, large",
+    )
     checkpoint: FilePath = Field("", description="The model's checkpoint file, as published")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the model runs; auto: CUDA if there is")
     points_per_side: Count = Field(32, description="The automatic grid has this squared prompts")
-    points_per_batch: Count = Field(64, description="Prompts of the automatic grid at a time, which memory limits")
+    points_per_batch: Count = Field(
+        64, description="Prompts of the automatic grid at a time, fewer where memory is short"
+    )
     pred_iou_thresh: float = Field(0.88, description="Masks of lower predicted IoU are dropped; also by sam_lidar")
     stability_score_thresh: float = Field(
         0.95, description="Masks that change more with the logits' threshold are dropped; also by sam_lidar"
@@ -48,7 +53,7 @@ class SamLidarConfig(Section):
     """Segment Anything prompted by LiDAR points; model and thresholds are those of ``masks.sam``."""
 
     prompts: Count = Field(128, description="Points that prompt the model, per image")
-    prompts_per_batch: int = Field(0, ge=0, description="Prompts at a time; 0: 16 on a CPU, 64 on a GPU")
+    prompts_per_batch: int = Field(0, ge=0, description="Prompts chosen at a time; 0: 16 on a CPU, 64 on a GPU")
 
 
 class MaskConfig(Section):

@@ -21,11 +21,18 @@ _WRAPPERS = ("model", "state_dict", "model_state_dict")  # where training script
 _FORBIDDEN = re.compile(r"GLOBAL (\S+)")
 
 
-def load_checkpoint(build: Callable[[], Model], path: Path, parameter: str, fitting: str) -> Model:
+def load_checkpoint(
+    build: Callable[[], Model],
+    path: Path,
+    parameter: str,
+    fitting: str,
+    kind: Callable[[Mapping[str, Tensor]], str | None] = lambda weights: None,
+) -> Model:
     """The model that ``build`` makes, with the weights of a file, in the model's own precision.
 
     build: is called once the file is known to be readable, since large models take seconds. parameter: the one that
     names the file, for errors. fitting: what the user chose the model with, as in ``masks.sam.model vit_b``.
+    kind: the name of the model that weights belong to, if they tell, for the error when it is another one.
     Raises MaskError as ``read_state_dict``, and when the weights are another model's.
     """
     weights = read_state_dict(path, parameter)
@@ -34,9 +41,8 @@ def load_checkpoint(build: Callable[[], Model], path: Path, parameter: str, fitt
         model.load_state_dict(weights)
     except RuntimeError as error:
         first = " ".join(" ".join(error.args[0].splitlines()[1:3]).split())
-        raise MaskError(
-            f"{parameter}: {path} does not fit {fitting}; set the model that the file belongs to ({first[:100]})"
-        ) from None
+        belongs = f"it holds weights of {found}" if (found := kind(weights)) else "set the model that it belongs to"
+        raise MaskError(f"{parameter}: {path} does not fit {fitting}; {belongs} ({first[:100]})") from None
     return model
 
 

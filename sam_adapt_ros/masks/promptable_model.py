@@ -1,25 +1,7 @@
 """The interface of promptable segmentation models, so that LiDAR points can prompt SAM and its successors.
 
-To use another model than SAM, write a class with the two methods of ``PromptableModel`` and give it to
-``LidarPromptedSam``. MobileSAM (Zhang et al., arXiv 2306.14289) has segment_anything's interface, so
-``SegmentAnything(mobile_sam.sam_model_registry["vit_t"](checkpoint))`` works as it is. SAM 2 (Ravi et al., arXiv
-2408.00714) resizes images to a square without padding, and needs this class:
-
-    class Sam2:
-        def __init__(self, predictor):  # sam2.sam2_image_predictor.SAM2ImagePredictor
-            self.predictor, self.device = predictor, predictor.device
-
-        def embed(self, image):
-            self.predictor.set_image(image)
-            return image.shape[:2]
-
-        def decode(self, embedding, prompts):
-            height, width = embedding
-            coords = torch.as_tensor(prompts, device=self.device)[:, None]
-            ones = torch.ones(len(prompts), 1, dtype=torch.int, device=self.device)
-            _, coords, ones, _ = self.predictor._prep_prompts(coords, ones, None, None, True)
-            _, quality, logits = self.predictor._predict(coords, ones, return_logits=True)
-            return Decoded(logits, quality, LogitFrame(logits.shape[-2:], logits.shape[-2:], (height, width)))
+``sam_family`` has the models by name. To use another one, write a class with the methods of ``PromptableModel`` and
+give it to ``LidarPromptedSam``; with those of ``GridModel``, to ``AutomaticSam`` also.
 """
 
 from __future__ import annotations
@@ -87,6 +69,22 @@ class PromptableModel(Protocol):
 
     def decode(self, embedding: Any, prompts: NDArray[np.float32]) -> Decoded:
         """Candidate masks of P prompts: (P, 2) float32 foreground points, pixels (u, v) of the image."""
+        ...
+
+
+class GridGenerator(Protocol):
+    """segment_anything's ``SamAutomaticMaskGenerator``, which SAM 2's has the interface of."""
+
+    points_per_batch: int
+
+    def generate(self, image: NDArray[np.uint8]) -> list[dict[str, Any]]: ...
+
+
+class GridModel(PromptableModel, Protocol):
+    """A promptable model whose authors published an automatic mask generator."""
+
+    def grid(self, **settings: Any) -> GridGenerator:
+        """The published generator of this model. settings: its keyword arguments."""
         ...
 
 

@@ -46,19 +46,19 @@ def _instances(config: MaskConfig) -> MaskGenerator:
 
 def _sam(config: MaskConfig) -> MaskGenerator:
     from sam_adapt_ros.masks.sam_automatic import AutomaticSam
-    from sam_adapt_ros.masks.sam_model import load_sam
+    from sam_adapt_ros.masks.sam_family import load_sam
 
     return AutomaticSam(load_sam(config.sam), config.sam, config.min_points)
 
 
 def _sam_lidar(config: MaskConfig) -> MaskGenerator:
+    from sam_adapt_ros.masks.sam_family import load_sam
     from sam_adapt_ros.masks.sam_lidar_prompts import LidarPromptedSam
-    from sam_adapt_ros.masks.sam_model import SegmentAnything, load_sam
 
-    return LidarPromptedSam(SegmentAnything(load_sam(config.sam)), config.sam, config.sam_lidar, config.min_points)
+    return LidarPromptedSam(load_sam(config.sam), config.sam, config.sam_lidar, config.min_points)
 
 
-# Each imports its module only when it is built, since segment_anything is slow to import and needs a checkpoint.
+# Each imports its module only when it is built, since Segment Anything is slow to import and needs a checkpoint.
 GENERATORS: dict[str, Callable[[MaskConfig], MaskGenerator]] = {
     "segments": _segments,
     "regions": _regions,

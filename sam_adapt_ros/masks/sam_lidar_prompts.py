@@ -20,11 +20,12 @@ from torchvision.ops import nms
 from sam_adapt_ros.config import SamConfig, SamLidarConfig
 from sam_adapt_ros.frame import IGNORE, CameraView
 from sam_adapt_ros.masks.mask_set import MaskSet, SeenPoints
+from sam_adapt_ros.masks.prompt_batches import DECODER_BYTES, PromptBatches
 from sam_adapt_ros.masks.prompt_sampling import PromptSpread
 from sam_adapt_ros.masks.promptable_model import STABILITY_SCORE_OFFSET, Decoded, PointSampler, PromptableModel
 
-BATCH_CPU = 16  # prompts decoded at a time, which bounds the memory
-BATCH_CUDA = 64  # prompts decoded at a time, which keeps the GPU busy
+BATCH_CPU = 16  # prompts at a time, which bounds the memory
+BATCH_CUDA = 64  # prompts at a time, which keeps the GPU busy
 # How prompts spread over the points that a camera sees; see PromptSpread.
 DEPTH_WEIGHT = 0.5  # distance, in image widths, of two depths that differ by a factor of e
 COVERED_WEIGHT = 0.25  # factor on the distance of points that are on a mask already
@@ -60,11 +61,13 @@ class LidarPromptedSam:
         self._thresholds = thresholds
         self._config = config
         self._min_points = min_points
+        self._batches = PromptBatches(thresholds.model, model.device)
 
     def __call__(self, view: CameraView, seen: SeenPoints, labels: NDArray[np.uint8] | None = None) -> MaskSet:
         if len(seen) == 0:
             return MaskSet.empty(0)
-        return self.prompt(self._model.embed(view.image), view.image.shape[:2], seen, labels)
+        embedding = self._batches.fitting(lambda _: self._model.embed(view.image), 1, DECODER_BYTES)
+        return self.prompt(embedding, view.image.shape[:2], seen, labels)
 
     @torch.inference_mode()
     def prompt(
@@ -87,19 +90,25 @@ class LidarPromptedSam:
         batch_size = config.prompts_per_batch or (BATCH_CUDA if self._model.device.type == "cuda" else BATCH_CPU)
         found: list[_Candidates] = []
         sampler: PointSampler | None = None
+
+        def candidates(prompts: NDArray[np.float32]) -> _Candidates:
+            nonlocal sampler
+            decoded = self._model.decode(embedding, prompts)
+            if sampler is None:
+                shape = (int(decoded.logits.shape[-2]), int(decoded.logits.shape[-1]))
+                sampler = PointSampler(decoded.frame, rows, columns, shape, self._model.device)
+            return self._filter(decoded, sampler)
+
         covered = np.zeros(len(seen), bool)
         for start in range(0, config.prompts, batch_size):
             weight = np.where(covered, np.float32(COVERED_WEIGHT), np.float32(1)) * need
             picked = spread.next(min(batch_size, config.prompts - start), weight)
             if len(picked) == 0:
                 break
-            decoded = self._model.decode(embedding, seen.uv[picked])
-            if sampler is None:
-                shape = (int(decoded.logits.shape[-2]), int(decoded.logits.shape[-1]))
-                sampler = PointSampler(decoded.frame, rows, columns, shape, self._model.device)
-            candidates = self._filter(decoded, sampler)
-            covered |= candidates.membership.any(dim=0).cpu().numpy()
-            found.append(candidates)
+            # What is picked depends on what is covered, so the batches that memory allows must not change the picking.
+            for part in self._batches.run(candidates, seen.uv[picked], batch_size, DECODER_BYTES):
+                covered |= part.membership.any(dim=0).cpu().numpy()
+                found.append(part)
         return self._best(found, len(seen))
 
     def _filter(self, decoded: Decoded, sampler: PointSampler) -> _Candidates:

@@ -12,6 +12,7 @@ from sam_adapt_ros.config import SamConfig
 from sam_adapt_ros.frame import CameraView
 from sam_adapt_ros.geometry import CameraModel, project
 from sam_adapt_ros.masks import SeenPoints
+from sam_adapt_ros.masks.sam_family import MEMBERS
 
 SIDE, PATCH, WIDTH = 256, 16, 32
 
@@ -63,6 +64,7 @@ def sam_config(tmp_path_factory):
             values.mul_(3)
     torch.save(weights, path)
     sam_model_registry["tiny"] = build_tiny_sam
+    MEMBERS["tiny"] = MEMBERS["vit_b"]
     yield SamConfig(
         model="tiny",
         checkpoint=str(path),
@@ -73,7 +75,7 @@ def sam_config(tmp_path_factory):
         stability_score_thresh=0.0,
         box_nms_thresh=1.0,  # all masks of random weights have the same box
     )
-    del sam_model_registry["tiny"]
+    del sam_model_registry["tiny"], MEMBERS["tiny"]
 
 
 @pytest.fixture(scope="session")

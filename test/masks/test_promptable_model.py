@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch.nn.functional import interpolate
 
 from sam_adapt_ros.masks.promptable_model import LogitFrame, PointSampler
-from sam_adapt_ros.masks.sam_model import SegmentAnything, load_sam
+from sam_adapt_ros.masks.sam_family import load_sam
 
 
 def upsampled(logits, frame):
@@ -36,8 +36,8 @@ def test_sampling_equals_upsampling(data):
 
 def test_sampling_equals_segment_anythings_own_postprocessing(sam_config, scene):
     view, seen = scene
-    sam = load_sam(sam_config)
-    model = SegmentAnything(sam)
+    model = load_sam(sam_config)
+    sam = model.model
     embedding = model.embed(view.image)
     decoded = model.decode(embedding, seen.uv[:5])
     full = sam.postprocess_masks(decoded.logits, embedding.valid, embedding.image).flatten(0, 1)

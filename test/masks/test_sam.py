@@ -12,20 +12,21 @@ from sam_adapt_ros.errors import MaskError
 from sam_adapt_ros.masks import SeenPoints, build, sam_lidar_prompts
 from sam_adapt_ros.masks.promptable_model import STABILITY_SCORE_OFFSET, Decoded, LogitFrame
 from sam_adapt_ros.masks.sam_automatic import AutomaticSam
+from sam_adapt_ros.masks.sam_family import load_sam
 from sam_adapt_ros.masks.sam_lidar_prompts import LidarPromptedSam
-from sam_adapt_ros.masks.sam_model import SegmentAnything, load_sam
+from sam_adapt_ros.masks.sam_model import SegmentAnything
 
 LIDAR = SamLidarConfig(prompts=24, prompts_per_batch=10)
 
 
 @pytest.fixture(scope="module")
 def sam(sam_config):
-    return load_sam(sam_config)
+    return load_sam(sam_config).model
 
 
 def test_the_automatic_grid_is_segment_anythings_own(sam, sam_config, scene):
     view, seen = scene
-    masks = AutomaticSam(sam, sam_config)(view, seen)
+    masks = AutomaticSam(SegmentAnything(sam), sam_config)(view, seen)
     published = SamAutomaticMaskGenerator(
         sam,
         points_per_side=3,
@@ -191,8 +192,8 @@ def test_no_points_and_no_surviving_masks(sam, sam_config, scene):
     strict = sam_config.model_copy(update={"stability_score_thresh": 2.0})
     assert LidarPromptedSam(SegmentAnything(sam), sam_config, LIDAR)(view, unseen).membership.shape == (0, 0)
     assert LidarPromptedSam(SegmentAnything(sam), strict, LIDAR)(view, seen).membership.shape == (0, len(seen))
-    assert AutomaticSam(sam, strict)(view, seen).membership.shape == (0, len(seen))
-    assert AutomaticSam(sam, sam_config)(view, unseen).membership.shape == (0, 0)
+    assert AutomaticSam(SegmentAnything(sam), strict)(view, seen).membership.shape == (0, len(seen))
+    assert AutomaticSam(SegmentAnything(sam), sam_config)(view, unseen).membership.shape == (0, 0)
 
 
 def test_built_from_the_configuration_and_combined(sam_config, scene):
@@ -219,7 +220,7 @@ def test_weights_are_found_in_whatever_they_are_wrapped_in(sam, sam_config, tmp_
         torch.save(content, tmp_path / f"{name}.pth")
     save_file(parallel, tmp_path / "sam.safetensors")
     for path in sorted(tmp_path.iterdir()):
-        loaded = load_sam(sam_config.model_copy(update={"checkpoint": str(path)})).state_dict()
+        loaded = load_sam(sam_config.model_copy(update={"checkpoint": str(path)})).model.state_dict()
         tolerance = 1e-3 if path.stem == "compiled" else 0.0
         for name, tensor in sam.state_dict().items():
             torch.testing.assert_close(loaded[name], tensor, rtol=tolerance, atol=tolerance, msg=f"{path} {name}")
