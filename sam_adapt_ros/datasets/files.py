@@ -4,40 +4,80 @@ from __future__ import annotations
 
 import io
 import shutil
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from PIL import Image
 
 from sam_adapt_ros.errors import BagError
+from sam_adapt_ros.io.foreign_content import HEAD, placeholder
+from sam_adapt_ros.notices import Notices
 
 _SPACE_FACTOR = 1.1  # messages are larger than the files they come from: headers, label clouds, the index
 _SPACE_SPARE = 64 << 20
 
 
 def read_file(path: Path) -> bytes:
-    """The content of a file. Raises BagError that names it when it is missing, unreadable or empty."""
+    """The content of a file. Raises BagError that names it when it is missing, unreadable, empty or a placeholder."""
     try:
         data = path.read_bytes()
     except OSError as error:
         raise BagError(f"{path}: cannot be read: {error.strerror}") from None
     if not data:
         raise BagError(f"{path}: is empty")
+    if found := placeholder(data[:HEAD]):
+        raise BagError(f"{path}: is {found}")
     return data
+
+
+def read_text(path: Path) -> str:
+    """As ``read_file``, of a text, without a byte order mark; bytes that are not UTF-8 are replaced."""
+    return read_file(path).decode("utf-8-sig", "replace")
+
+
+def numbered_files(folder: Path, suffixes: Sequence[str], notices: Notices) -> dict[int, Path]:
+    """The files of a folder that are named by their number, such as ``0000000012.png``, in its order.
+
+    suffixes: in lower case; where several files have a number, the one with the first suffix is taken. Hidden files,
+    such as the ``._0000000012.png`` of macOS, are passed over; ``notices`` is told of any other file that is not used.
+    Raises BagError that names the folder, and what is there instead, when there is no such file.
+    """
+    try:
+        visible = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError:
+        visible = []
+    found: dict[int, Path] = {}
+    for suffix in suffixes:
+        for path in visible:
+            if path.suffix.lower() == suffix and path.stem.isascii() and path.stem.isdecimal():
+                found.setdefault(int(path.stem), path)
+    expected = f"files named by their number ({', '.join(f'0000000000{suffix}' for suffix in suffixes)})"
+    unused = [path.name for path in visible if path not in set(found.values())]
+    if not found:
+        instead = f"; it has {len(unused)} others, such as {unused[0]}" if unused else ""
+        raise BagError(f"{folder}: no files: {expected} expected{instead}; is this a KITTI raw drive (…_sync)?")
+    if unused:
+        notices.add(
+            f"unused_files:{folder.parent.name}",
+            f"{folder}: {len(unused)} files are not used, such as {unused[0]}: {expected} expected, one a number",
+        )
+    return dict(sorted(found.items()))
+
+
+def missing_files(paths: Iterable[Path]) -> str:
+    """Names the first files that are missing, and how many are; "" where all are there."""
+    missing = [str(path) for path in paths if not path.is_file()]
+    more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+    return f"missing files: {', '.join(missing[:3])}{more}" if missing else ""
 
 
 def total_size(paths: Iterable[Path]) -> int:
     """Bytes of all files. Raises BagError that names the first ones that are missing, and how many are."""
-    size, missing = 0, []
-    for path in paths:
-        try:
-            size += path.stat().st_size
-        except OSError:
-            missing.append(path)
-    if missing:
-        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-        raise BagError(f"missing files: {', '.join(map(str, missing[:3]))}{more}")
-    return size
+    paths = list(paths)
+    if missing := missing_files(paths):
+        raise BagError(missing)
+    return sum(path.stat().st_size for path in paths)
 
 
 def check_space(output: Path, size: int) -> None:
@@ -57,7 +97,9 @@ def image_size(data: bytes, name: Path | str) -> tuple[int, int, str]:
     Raises BagError that names the file when its header is neither a JPEG's nor a PNG's, or is cut short.
     """
     try:
-        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
-            return image.width, image.height, str(image.format).lower()
-    except (OSError, SyntaxError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # sizes are compared with the calibration's
+            with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
+                return image.width, image.height, str(image.format).lower()
+    except Exception as error:  # Pillow raises errors of many types on damaged headers
         raise BagError(f"{name}: the header of a JPEG or PNG file expected: {error}") from None

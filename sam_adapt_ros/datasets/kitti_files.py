@@ -7,14 +7,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sam_adapt_ros.datasets.files import read_file
+from sam_adapt_ros.datasets.files import read_text
 from sam_adapt_ros.errors import BagError
+from sam_adapt_ros.geometry.transforms import is_rotation
+
+_LAST_STAMP_NS = 2**31 * 10**9  # ROS counts seconds in 32 bits
 
 
 def read_calibration_file(path: Path) -> dict[str, NDArray[np.float64]]:
     """The numbers by name of the lines ``name: numbers``; other lines (``calib_time``) are left out."""
     values = {}
-    for line in read_file(path).decode("utf-8", "replace").splitlines():
+    for line in read_text(path).splitlines():
         name, _, text = line.partition(":")
         try:
             values[name.strip()] = np.array([float(word) for word in text.split()])
@@ -26,26 +29,57 @@ def read_calibration_file(path: Path) -> dict[str, NDArray[np.float64]]:
 def field(values: dict[str, NDArray[np.float64]], name: str, shape: tuple[int, ...], path: Path) -> NDArray[np.float64]:
     """One field in its shape. Raises BagError that names file and field."""
     if name not in values:
-        raise BagError(f"{path}: field {name} is missing")
+        raise BagError(f"{path}: field {name} is missing, or not all numbers")
     if values[name].size != np.prod(shape):
         raise BagError(f"{path}: field {name}: {np.prod(shape)} numbers expected, got {values[name].size}")
+    if not np.isfinite(values[name]).all():
+        raise BagError(f"{path}: field {name}: finite numbers expected, got {values[name].tolist()}")
     return values[name].reshape(shape)
+
+
+def rotation(values: dict[str, NDArray[np.float64]], name: str, path: Path) -> NDArray[np.float64]:
+    """A field of 3 x 3 numbers that are a rotation. Raises BagError as ``field``."""
+    R = field(values, name, (3, 3), path)
+    if not is_rotation(R):
+        raise BagError(f"{path}: field {name}: a rotation expected, got {R.tolist()}")
+    return R
 
 
 def rigid(values: dict[str, NDArray[np.float64]], path: Path) -> NDArray[np.float64]:
     """The (4, 4) transform of the fields R (3 x 3) and T [m]. Raises BagError as ``field``."""
     T = np.eye(4)
-    T[:3, :3], T[:3, 3] = field(values, "R", (3, 3), path), field(values, "T", (3,), path)
+    T[:3, :3], T[:3, 3] = rotation(values, "R", path), field(values, "T", (3,), path)
     return T
 
 
-def read_timestamps(path: Path) -> list[int]:
-    """The stamps [ns] of a ``timestamps.txt``, one per line (UTC): the line's number is that of the file."""
-    stamps = []
-    for number, line in enumerate(read_file(path).decode("ascii", "replace").splitlines(), 1):
-        if line.strip():
-            try:
-                stamps.append(int(np.datetime64(line.strip().replace(" ", "T"), "ns").astype(np.int64)))
-            except ValueError:
-                raise BagError(f"{path}:{number}: a time stamp expected, got {line!r}") from None
-    return stamps
+class Timestamps:
+    """The stamps [ns] of a ``timestamps.txt`` (UTC): its n-th line is that of file n - 1.
+
+    Where a file is missing, as the four scans of drive 0009, its line is blank. Raises BagError that names the line
+    when it is not a time.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        lines = read_text(path).splitlines()
+        self._count = len(lines)
+        self._stamps = {
+            number: self._parse(number, line.strip()) for number, line in enumerate(lines) if line.strip("\0 \t\r")
+        }
+
+    def of(self, number: int, file: Path) -> int:
+        """The stamp of a file by its number. Raises BagError that names both files when there is none."""
+        if number not in self._stamps:
+            at = f"line {number + 1} is blank" if number < self._count else f"{self._count} lines"
+            raise BagError(f"{self._path}: no time stamp for {file.name} ({at})")
+        return self._stamps[number]
+
+    def _parse(self, number: int, line: str) -> int:
+        try:
+            time = np.datetime64(line.replace(" ", "T"), "ns")
+            stamp = int(time.astype(np.int64))
+            if not 0 <= stamp < _LAST_STAMP_NS or np.datetime64(line[:10], "D") != time.astype("M8[D]"):
+                raise ValueError
+        except ValueError:
+            raise BagError(f"{self._path}:{number + 1}: a time stamp expected, got {line[:60]!r}") from None
+        return stamp

@@ -12,14 +12,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sam_adapt_ros.errors import BagError
+from sam_adapt_ros.io.foreign_content import HEAD, placeholder
 
 _CHUNK = 1 << 20
+_LARGEST_ROW = 16 << 20  # characters; a table that is not JSON is not read to its end in search of a row's
 _SEPARATORS = re.compile(r"[\s,]*")
+_LAST_STAMP_US = 2**31 * 10**6  # ROS counts seconds in 32 bits
+_SHOWN = 60
 
 
 class Row(dict[str, Any]):
-    """A row of a table. Reading a field that it does not have raises BagError that names table and field."""
+    """A row of a table. Its fields are read by type: a value of another one raises BagError that names table, row and
+    field, what was expected and what came; so does reading a field that it does not have."""
 
     def __init__(self, values: dict[str, Any], path: Path) -> None:
         super().__init__(values)
@@ -27,6 +35,51 @@ class Row(dict[str, Any]):
 
     def __missing__(self, key: str) -> Any:
         raise BagError(f"{self.path}: a row has no field {key!r}")
+
+    def text(self, key: str) -> str:
+        """A text of printable characters that is not empty: a token, a name, a path."""
+        value = self[key]
+        if not isinstance(value, str) or not value or not value.isprintable():
+            raise self.error(key, "a text")
+        return value
+
+    def integer(self, key: str, limit: int) -> int:
+        """A whole number from 0 up to, not including, ``limit``."""
+        value = self[key]
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < limit or value % 1:
+            raise self.error(key, f"a whole number from 0 to {limit - 1}")
+        return int(value)
+
+    def stamp_ns(self, key: str) -> int:
+        """A time [ns]; the tables count microseconds."""
+        return self.integer(key, _LAST_STAMP_US) * 1000
+
+    def flag(self, key: str) -> bool:
+        value = self[key]
+        if value not in (True, False):  # 0 and 1 as well
+            raise self.error(key, "true or false")
+        return bool(value)
+
+    def numbers(self, key: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
+        """Finite numbers in nested lists of the shape."""
+        try:
+            values = np.array(self[key], np.float64)
+        except (ValueError, TypeError, OverflowError):  # ragged, no numbers, beyond float64
+            raise self.error(key, f"{_times(shape)} numbers") from None
+        if values.shape != shape or not np.isfinite(values).all():
+            raise self.error(key, f"{_times(shape)} finite numbers")
+        return values
+
+    def error(self, key: str, expected: str) -> BagError:
+        """Says that a field does not hold what is expected."""
+        got = repr(self[key])
+        shown = got if len(got) <= _SHOWN else f"{got[:_SHOWN]}..."
+        token = str(self.get("token"))[:_SHOWN]
+        return BagError(f"{self.path}: row {token!r}: {key}: {expected} expected, got {shown}")
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))
 
 
 def iterate_rows(path: Path) -> Iterator[Row]:
@@ -36,8 +89,10 @@ def iterate_rows(path: Path) -> Iterator[Row]:
     """
     decoder = json.JSONDecoder()
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8-sig") as file:
             text = file.read(_CHUNK).lstrip()
+            if found := placeholder(text[:HEAD].encode()):
+                raise BagError(f"{path}: is {found}")
             if not text.startswith("["):
                 raise BagError(f"{path}: a list of objects expected")
             position = 1
@@ -50,7 +105,7 @@ def iterate_rows(path: Path) -> Iterator[Row]:
                     row, position = decoder.raw_decode(text, position)
                 except json.JSONDecodeError:  # the rest of this row comes with the next chunk
                     chunk = file.read(_CHUNK)
-                    if not chunk:
+                    if not chunk or len(text) - position > _LARGEST_ROW:
                         raise BagError(f"{path}: not JSON, or cut short") from None
                     text, position = text[position:] + chunk, 0
                     continue
@@ -59,8 +114,10 @@ def iterate_rows(path: Path) -> Iterator[Row]:
                 yield Row(row, path)
     except FileNotFoundError:
         raise BagError(f"{path}: table is missing") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise BagError(f"{path}: cannot be read: {error}") from None
+    except OSError as error:
+        raise BagError(f"{path}: cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:  # not UTF-8, numbers of thousands of digits, nested too deeply
+        raise BagError(f"{path}: not JSON: {str(error)[:_SHOWN]}") from None
 
 
 def find_tables(root: Path, version: str) -> Path:

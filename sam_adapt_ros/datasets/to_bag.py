@@ -16,23 +16,26 @@ import numpy as np
 from sam_adapt_ros.bags import BagWriter, Storage, Version
 from sam_adapt_ros.datasets.files import check_space, image_size, read_file, total_size
 from sam_adapt_ros.datasets.recording import BASE, LIDAR, MAP, ODOMETRY, Recording, SensorFile
+from sam_adapt_ros.datasets.scan_rows import PointFields, columns, scan_fields
 from sam_adapt_ros.errors import BagError
 from sam_adapt_ros.messages.calibration_file import CALIBRATION_FILE
 from sam_adapt_ros.messages.point_cloud import encode_cloud
-from sam_adapt_ros.progress import Progress, no_progress
+from sam_adapt_ros.notices import Notices
+from sam_adapt_ros.progress import Progress
 
 LABELS_TOPIC = "/ground_truth/labels"
 
 
 def write_bags(
     recordings: Sequence[Recording],
-    output: Path,
-    storage: Storage = "mcap",
-    bag_version: Version = 9,
-    force: bool = False,
-    progress: Progress = no_progress,
-) -> list[Path]:
-    """Writes one bag per recording: ``output`` itself for one, ``output/<name>`` for several. Returns the bags.
+    bags: Sequence[Path],
+    storage: Storage,
+    bag_version: Version,
+    force: bool,
+    progress: Progress,
+    notices: Notices,
+) -> None:
+    """Writes each recording to its bag.
 
     storage, bag_version, force: as for ``BagWriter``. progress: of the bytes read.
 
@@ -40,24 +43,23 @@ def write_bags(
     and fit is found out before anything is written.
     """
     size = total_size(path for recording in recordings for path in recording.paths)
-    check_space(output, size)
-    bags = [output] if len(recordings) == 1 else [output / recording.name for recording in recordings]
+    check_space(bags[0], size)
+    fields = [scan_fields(recording.sweeps, recording.point_fields, notices) for recording in recordings]
     writers = [BagWriter(bag, storage, bag_version, force) for bag in bags]  # refuses taken names before it writes any
     done = 0
-    for recording, writer in zip(recordings, writers, strict=True):
+    for recording, point_fields, writer in zip(recordings, fields, writers, strict=True):
         with writer:
-            export = _Export(recording, writer)
+            export = _Export(recording, point_fields, writer)
             for file in recording.files:
                 done += export.add(file)
                 progress(done, size)
-    return bags
 
 
 class _Export:
     """Writes a recording into a bag, file by file."""
 
-    def __init__(self, recording: Recording, writer: BagWriter) -> None:
-        self._recording, self._writer = recording, writer
+    def __init__(self, recording: Recording, point_fields: PointFields, writer: BagWriter) -> None:
+        self._recording, self._point_fields, self._writer = recording, point_fields, writer
         self._calibration = recording.calibration
         self._pose_stamp_ns: int | None = None
         transforms = [(BASE, LIDAR, self._calibration.T_base_lidar)]
@@ -81,21 +83,17 @@ class _Export:
 
     def _write_sweep(self, file: SensorFile, data: bytes) -> int:
         """Returns the bytes of labels."""
-        fields = self._recording.point_fields
-        if len(data) % (4 * len(fields)):
-            raise BagError(f"{file.path}: rows of {len(fields)} float32 expected, got {len(data)} bytes")
-        rows = np.frombuffer(data, np.float32).reshape(-1, len(fields))
-        columns = {name: column.astype(dtype) for (name, dtype), column in zip(fields.items(), rows.T, strict=True)}
-        self._writer.write_cloud(f"/{LIDAR}", file.stamp_ns, LIDAR, encode_cloud(columns))
+        points = columns(data, self._point_fields, file.path)
+        self._writer.write_cloud(f"/{LIDAR}", file.stamp_ns, LIDAR, encode_cloud(points))
         if file.labels is None:
             return 0
-        class_id = np.frombuffer(read_file(file.labels), np.uint8)
-        if len(class_id) != len(rows):
-            raise BagError(f"{file.labels}: {len(rows)} labels expected, got {len(class_id)}")
-        points = np.stack([columns[axis] for axis in "xyz"], axis=1)
-        colors = self._recording.label_colors
-        self._writer.write_labels(LABELS_TOPIC, file.stamp_ns, LIDAR, points, class_id, 1.0, colors)
-        return len(class_id)
+        raw = np.frombuffer(read_file(file.labels), np.uint8)
+        if len(raw) != len(points["x"]):
+            raise BagError(f"{file.labels}: {len(points['x'])} labels expected, got {len(raw)}")
+        positions = np.stack([points[axis] for axis in "xyz"], axis=1)
+        class_id, colors = self._recording.label_ids[raw], self._recording.label_colors
+        self._writer.write_labels(LABELS_TOPIC, file.stamp_ns, LIDAR, positions, class_id, 1.0, colors)
+        return len(raw)
 
     def _write_image(self, file: SensorFile, data: bytes) -> None:
         camera = self._calibration.cameras[file.sensor]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import cv2
@@ -11,10 +12,11 @@ import pytest
 from sam_adapt_ros.bags import BagReader, MessageReader
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.datasets import kitti_raw
-from sam_adapt_ros.datasets.kitti_files import read_timestamps
+from sam_adapt_ros.datasets.kitti_files import Timestamps
 from sam_adapt_ros.datasets.kitti_oxts import imu_poses
 from sam_adapt_ros.errors import BagError
 from sam_adapt_ros.messages import read_points, stamp_ns
+from sam_adapt_ros.notices import Notices
 
 KITTI = Config.load("kitti")
 CAM_TO_CAM = """calib_time: 09-Jan-2012 13:57:47
@@ -78,7 +80,9 @@ def test_clip_is_passed_on_untouched(clip) -> None:
     assert np.array_equal(clouds[3].field("intensity"), points[:, 3])
 
 
-def write_drive(root: Path, frames: int = 4, oxts: bool = False, missing_scan: int | None = None) -> Path:
+def write_drive(
+    root: Path, frames: int = 4, oxts: bool = False, missing_scan: int | None = None, points: int = 30
+) -> Path:
     """A car that drives east at 10 m/s from KITTI's latitude; camera 10 ms, GPS 3 ms behind the LiDAR."""
     drive = root / "2011_09_26" / "2011_09_26_drive_0001_sync"
     lags = {"velodyne_points": 0, "image_02": 10, **({"oxts": 3} if oxts else {})}
@@ -93,7 +97,7 @@ def write_drive(root: Path, frames: int = 4, oxts: bool = False, missing_scan: i
         (drive / sensor / "timestamps.txt").write_text("".join(stamps))
         for i in range(frames):
             if sensor == "velodyne_points" and i != missing_scan:
-                cloud = np.random.default_rng(i).uniform(1, 20, (30, 4)).astype(np.float32)
+                cloud = np.random.default_rng(i).uniform(1, 20, (points, 4)).astype(np.float32)
                 (drive / sensor / "data" / f"{i:010d}.bin").write_bytes(cloud.tobytes())
             elif sensor == "image_02":
                 (drive / sensor / "data" / f"{i:010d}.png").write_bytes(image)
@@ -148,12 +152,211 @@ def test_missing_scan_leaves_a_gap(tmp_path: Path) -> None:
     assert np.diff(stamps).tolist() == [200_000_000, 100_000_000]
 
 
+def test_blank_lines_stand_for_missing_scans(tmp_path: Path) -> None:
+    """As in the time stamps of drive 0009: without them, every later scan would have the stamp of one before it."""
+    drive = write_drive(tmp_path, missing_scan=1)
+    path = drive / "velodyne_points" / "timestamps.txt"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([lines[0], "", *lines[2:], ""]))
+    with BagReader(kitti_raw.convert(drive, tmp_path / "bag"), KITTI) as reader:
+        frames = list(reader.frames())
+    scans = [np.fromfile(drive / "velodyne_points" / "data" / f"{i:010d}.bin", np.float32) for i in (0, 2, 3)]
+    assert all(np.array_equal(f.points, s.reshape(-1, 4)[:, :3]) for f, s in zip(frames, scans, strict=True))
+    start = 1317042000 * 10**9 + 1
+    assert [frame.stamp_ns for frame in frames] == [start, start + 200_000_000, start + 300_000_000]
+    path.write_text("\n".join(["", *lines[1:]]))
+    with pytest.raises(BagError, match=r"no time stamp for 0000000000\.bin \(line 1 is blank\)"):
+        kitti_raw.convert(drive, tmp_path / "other")
+
+
 def test_time_stamps(tmp_path: Path) -> None:
-    (tmp_path / "t.txt").write_text("2011-09-26 13:02:25.967790592\n2011-09-26 13:02:26\n\n")
-    assert read_timestamps(tmp_path / "t.txt") == [1317042145_967790592, 1317042146_000000000]
-    (tmp_path / "t.txt").write_text("yesterday\n")
-    with pytest.raises(BagError, match=r"t\.txt:1: a time stamp expected, got 'yesterday'"):
-        read_timestamps(tmp_path / "t.txt")
+    path, file = tmp_path / "t.txt", Path("x.bin")
+    path.write_bytes(b"\xef\xbb\xbf2011-09-26 13:02:25.967790592\r\n \r\n2011-09-26 13:02:26\r\n\r\n")
+    stamps = Timestamps(path)
+    assert [stamps.of(number, file) for number in (0, 2)] == [1317042145_967790592, 1317042146_000000000]
+    for number in (1, 3, 4):
+        with pytest.raises(BagError, match=r"t\.txt: no time stamp for x\.bin"):
+            stamps.of(number, file)
+    for text in ("yesterday", "NaT", "1066-10-14 09:00:00", "9999-01-01 00:00:00", "2011-09-26 13:02:99"):
+        path.write_text(f"2011-09-26 13:02:26\n{text}\n")
+        with pytest.raises(BagError, match=rf"t\.txt:2: a time stamp expected, got '{text}'"):
+            Timestamps(path)
+
+
+def convert(drive: Path, bag: Path) -> tuple[list, dict[str, str]]:
+    """The frames of the bag, and the notices."""
+    notices = Notices()
+    with BagReader(kitti_raw.convert(drive, bag, notices=notices), KITTI) as reader:
+        return list(reader.frames()), notices.as_dict()
+
+
+def test_files_that_are_there_twice_are_taken_once(tmp_path: Path) -> None:
+    drive = write_drive(tmp_path, oxts=True)
+    for folder in ("velodyne_points", "image_02", "oxts"):
+        for path in list((drive / folder / "data").iterdir()):
+            path.with_name(f"._{path.name}").write_bytes(b"Mac OS X")
+        (drive / folder / "data" / ".DS_Store").write_bytes(b"x")
+    images = drive / "image_02" / "data"
+    for path in list(images.glob("0*.png")):
+        path.with_suffix(".jpg").write_bytes(cv2.imencode(".jpg", np.full((37, 124, 3), 255, np.uint8))[1].tobytes())
+    frames, notices = convert(drive, tmp_path / "bag")
+    assert len(frames) == 4 and all(not frame.views[0].image.any() for frame in frames)  # the black PNG
+    with MessageReader(tmp_path / "bag") as source:
+        assert source.topics["/CAM_FRONT/image_rect_compressed"].count == 4
+        assert source.topics["/LIDAR_TOP"].count == 4
+    assert list(notices) == ["unused_files:image_02"]
+    assert "4 files are not used, such as 0000000000.jpg" in notices["unused_files:image_02"]
+
+
+def test_jpegs_alone_are_taken(tmp_path: Path) -> None:
+    drive = write_drive(tmp_path, oxts=True)
+    for path in (drive / "image_02" / "data").glob("*.png"):
+        path.write_bytes(cv2.imencode(".jpg", np.zeros((37, 124, 3), np.uint8))[1].tobytes())
+        path.rename(path.with_suffix(".JPG"))
+    frames, notices = convert(drive, tmp_path / "bag")
+    assert [len(frame.views) for frame in frames] == [1, 1, 1, 1] and not notices
+
+
+def test_scans_of_other_names(tmp_path: Path) -> None:
+    drive = write_drive(tmp_path / "data", oxts=True)
+    scans = drive / "velodyne_points" / "data"
+    (scans / "0000000003.bin").rename(scans / "scan3.bin")
+    frames, notices = convert(drive, tmp_path / "bag")
+    assert len(frames) == 3 and "1 files are not used, such as scan3.bin" in notices["unused_files:velodyne_points"]
+    for path in list(scans.glob("0*")):
+        path.rename(path.with_suffix(".txt"))
+    with pytest.raises(
+        BagError, match=r"velodyne_points/data: no files: .*\.bin.* it has 4 others, such as 0000000000\.txt"
+    ):
+        kitti_raw.convert(drive, tmp_path / "other")
+
+
+def test_a_drive_within_itself(tmp_path: Path, monkeypatch) -> None:
+    drive = write_drive(tmp_path, oxts=True)
+    monkeypatch.chdir(drive)
+    assert kitti_raw.convert(".", tmp_path / "bag") == tmp_path / "bag"
+
+
+def rewrite_scans(drive: Path, change) -> list[np.ndarray]:
+    """Each scan's rows of four numbers become what ``change`` makes of them."""
+    written = []
+    for path in sorted((drive / "velodyne_points" / "data").glob("*.bin")):
+        rows = change(np.fromfile(path, np.float32).reshape(-1, 4)).astype(np.float32)
+        path.write_bytes(rows.tobytes())
+        written.append(rows)
+    return written
+
+
+def scan(rows: np.ndarray) -> np.ndarray:
+    """As many points as rows, in the order in which a LiDAR turns."""
+    angle = np.linspace(0, 20 * np.pi, len(rows))
+    far = 20 + 5 * np.sin(angle * 7)
+    return np.column_stack([far * np.cos(angle), far * np.sin(angle), angle / 40 - 1.7, np.cos(angle) ** 2])
+
+
+def with_ring(rows: np.ndarray) -> np.ndarray:
+    return np.column_stack([rows, np.arange(len(rows)) % 64])
+
+
+def with_time(rows: np.ndarray) -> np.ndarray:
+    return np.column_stack([rows, np.linspace(0, 0.1, len(rows))])
+
+
+@pytest.mark.parametrize(("change", "fifth"), [(with_ring, "ring"), (with_time, "extra")])
+@pytest.mark.parametrize("points", [40, 400])  # sizes that are rows of four numbers, too
+def test_rows_of_five_numbers_are_recognized(tmp_path: Path, change, fifth: str, points: int) -> None:
+    drive = write_drive(tmp_path, points=points)
+    rows = rewrite_scans(drive, lambda rows: change(scan(rows)))
+    frames, notices = convert(drive, tmp_path / "bag")
+    for frame, written in zip(frames, rows, strict=True):
+        assert np.array_equal(frame.points, written[:, :3])
+    with MessageReader(tmp_path / "bag") as source:
+        cloud = read_points(next(source.messages(["/LIDAR_TOP"])).decode())
+    assert cloud.fields == ("x", "y", "z", "intensity", fifth)
+    assert np.allclose(cloud.field(fifth), rows[0][:, 4])
+    assert f"taken as rows of 5 (x y z intensity {fifth})" in notices["point_fields:data"]
+
+
+def test_the_files_sizes_decide_where_the_content_does_not(tmp_path: Path) -> None:
+    """Points in no order, whose fields are all alike."""
+    drive = write_drive(tmp_path, points=201)
+    rows = rewrite_scans(drive, lambda rows: np.column_stack([rows, rows[::-1, 0]]))
+    frames, notices = convert(drive, tmp_path / "bag")
+    assert np.array_equal(frames[0].points, rows[0][:, :3]) and "rows of 5" in notices["point_fields:data"]
+
+
+def test_real_scans_with_other_rows(real_data, tmp_path: Path) -> None:
+    source = real_data / "kitti_raw" / "2011_09_26"
+    shutil.copytree(
+        source,
+        tmp_path / "day",
+        ignore=lambda folder, names: [n for n in names if n[:10].isdecimal() and int(n[:10]) > 0],
+    )
+    (drive,) = (tmp_path / "day").glob("*_sync")
+    (scan,) = (drive / "velodyne_points" / "data").iterdir()
+    points = np.fromfile(scan, np.float32).reshape(-1, 4)[:100_000]
+    for name, rows, width in (
+        ("as it is", points, 4),
+        ("shuffled", np.random.default_rng(0).permutation(points), 4),
+        ("without intensity", points * (1, 1, 1, 0), 4),
+        ("ring", with_ring(points), 5),
+        ("time", with_time(points), 5),
+        ("zero", np.column_stack([points, np.zeros(len(points))]), 5),
+    ):
+        scan.write_bytes(rows.astype(np.float32).tobytes())
+        frames, notices = convert(drive, tmp_path / name)
+        assert np.array_equal(frames[0].points, rows[:, :3].astype(np.float32)), name
+        assert ("point_fields:data" in notices) == (width == 5), name
+    for rows in (
+        points[:, :3],
+        np.column_stack([points, points[:, :2]]),
+        np.column_stack([with_time(points), points[:, :3]]),
+    ):
+        scan.write_bytes(rows.astype(np.float32).tobytes())
+        with pytest.raises(
+            BagError, match=rf"rows of 4 float32 expected, but its numbers repeat in rows of {rows.shape[1]}"
+        ):
+            kitti_raw.convert(drive, tmp_path / "never")
+
+
+def test_gaps_between_packets_are_said(tmp_path: Path) -> None:
+    drive = write_drive(tmp_path, oxts=True, frames=10)
+    for number in (4, 5):
+        (drive / "oxts" / "data" / f"{number:010d}.txt").unlink()
+    frames, notices = convert(drive, tmp_path / "bag")
+    assert len(frames) == 10
+    assert list(notices) == ["oxts_gaps"]
+    assert "1 gaps between packets, the longest of 0.30 s, 0.30 s after the first packet" in notices["oxts_gaps"]
+
+
+def test_files_beyond_the_packets_are_said(tmp_path: Path) -> None:
+    drive = write_drive(tmp_path, oxts=True, frames=10)
+    for number in range(5, 10):
+        (drive / "oxts" / "data" / f"{number:010d}.txt").unlink()
+    _, notices = convert(drive, tmp_path / "bag")
+    assert "9 of 20 files lie outside its packets" in notices["no_poses"]  # the last within 0.1 s are extrapolated
+    shutil.rmtree(drive / "oxts")
+    _, notices = convert(drive, tmp_path / "other")
+    assert "no oxts" in notices["no_poses"]
+
+
+def test_byte_order_marks_are_no_damage(tmp_path: Path) -> None:
+    drive = write_drive(tmp_path, oxts=True)
+    before, _ = convert(drive, tmp_path / "before")
+    for path in drive.parent.rglob("*.txt"):
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    after, notices = convert(drive, tmp_path / "after")
+    assert [f.stamp_ns for f in after] == [f.stamp_ns for f in before] and not notices
+    assert np.array_equal(after[2].views[0].T_camera_lidar, before[2].views[0].T_camera_lidar)
+
+
+def replaced(name: str, old: str, new: str):
+    def damage(drive: Path) -> None:
+        text = (drive / name).read_text()
+        assert old in text
+        (drive / name).write_text(text.replace(old, new, 1))
+
+    return damage
 
 
 @pytest.mark.parametrize(
@@ -176,9 +379,22 @@ def test_time_stamps(tmp_path: Path) -> None:
         (lambda d: (d / "oxts" / "data" / "0000000002.txt").write_text("1 2 3"), "30 numbers expected, got 3"),
         (
             lambda d: (d / "oxts" / "timestamps.txt").write_text("2011-09-26 13:00:00\n"),
-            r"oxts/timestamps\.txt: no time stamp for 0000000003\.txt",
+            r"oxts/timestamps\.txt: no time stamp for 0000000001\.txt",
         ),
         (lambda d: (d.parent / "calib_imu_to_velo.txt").unlink(), r"calib_imu_to_velo\.txt: cannot be read"),
+        (replaced("oxts/data/0000000002.txt", "49.0", "nan"), r"0000000002\.txt: field lat: a number .* got 'nan'"),
+        (replaced("oxts/data/0000000002.txt", "112.0", "null"), r"0000000002\.txt: field alt: a number .* got 'null'"),
+        (replaced("../calib_velo_to_cam.txt", "-0.27", "nan"), r"calib_velo_to_cam\.txt: field T: finite numbers"),
+        (replaced("../calib_velo_to_cam.txt", "-0.27", "null"), r"calib_velo_to_cam\.txt: field T is missing"),
+        (replaced("../calib_velo_to_cam.txt", "R: 0", "R: 5"), r"calib_velo_to_cam\.txt: field R: a rotation expected"),
+        (replaced("../calib_cam_to_cam.txt", "P_rect_02: 7.2e+01", "P_rect_02: 0"), "P_rect_02.*positive focal"),
+        (replaced("../calib_cam_to_cam.txt", "1.240000e+02", "inf"), r"calib_cam_to_cam\.txt: field S_rect_02: finite"),
+        (
+            lambda d: (d / "velodyne_points" / "data" / "0000000001.bin").write_text(
+                f"version https://git-lfs.github.com/spec/v1\noid sha256:{'a' * 64}\nsize 1234567\n"
+            ),
+            r"0000000001\.bin: is a Git LFS pointer",
+        ),
     ],
 )  # fmt: skip
 def test_damage_is_named_and_leaves_nothing(tmp_path: Path, damage, message: str) -> None:

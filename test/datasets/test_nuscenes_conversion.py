@@ -18,9 +18,10 @@ from PIL import Image
 
 from sam_adapt_ros.bags import BagReader, BagWriter, MessageReader
 from sam_adapt_ros.config import Config
-from sam_adapt_ros.datasets import files, nuscenes, nuscenes_tables
+from sam_adapt_ros.datasets import files, nuscenes, nuscenes_categories, nuscenes_tables
 from sam_adapt_ros.errors import BagError
 from sam_adapt_ros.messages import Calibration, read_labels, read_points, stamp_ns
+from sam_adapt_ros.notices import Notices
 from sam_adapt_ros.taxonomy import Taxonomy
 
 NUSCENES = Config.load("nuscenes", {"taxonomy": "nuscenes6"})
@@ -237,10 +238,14 @@ def test_missing_table_is_named(tmp_path: Path, table: str) -> None:
     ("table", "change", "message"),
     [
         ("ego_pose", lambda rows: rows.clear(), r"ego_pose\.json: row p-.* is missing"),
-        ("ego_pose", lambda rows: rows[0].update(rotation=[0, 0, 0, 0]), r"ego_pose\.json: row p-.*: not a pose"),
+        (
+            "ego_pose",
+            lambda rows: rows[0].update(rotation=[0, 0, 0, 0]),
+            r"ego_pose\.json: row 'p-.*': rotation: a quaternion .* got \[0, 0, 0, 0\]",
+        ),
         ("ego_pose", lambda rows: rows[0].pop("rotation"), r"ego_pose\.json: a row has no field 'rotation'"),
         ("sample_data", lambda rows: rows[0].pop("timestamp"), r"sample_data\.json: a row has no field 'timestamp'"),
-        ("calibrated_sensor", lambda rows: rows[1].update(camera_intrinsic=[]), "CAM_FRONT: camera_intrinsic"),
+        ("calibrated_sensor", lambda rows: rows[1].update(camera_intrinsic=[]), "CAM_FRONT': camera_intrinsic"),
         (
             "sample_data",
             lambda rows: rows.__setitem__(slice(None), [r for r in rows if "LIDAR" not in r["token"]]),
@@ -257,15 +262,209 @@ def test_table_that_is_no_list_of_objects(tmp_path: Path, text: str) -> None:
     def damage(root: Path) -> None:
         (root / "v1.0-mini" / "sample.json").write_text(text)
 
-    convert_damaged(tmp_path, damage, r"sample\.json: (not JSON|a list)")
+    convert_damaged(tmp_path, damage, r"sample\.json: (not JSON|a list|is an empty file)")
 
 
 def test_missing_files_are_named_before_anything_is_written(tmp_path: Path) -> None:
     def damage(root: Path) -> None:
-        for file in sorted((root / "samples" / "CAM_BACK").iterdir())[:4]:
+        for file in sorted((root / "samples" / "CAM_BACK").iterdir())[:2]:
+            file.unlink()
+        for file in sorted((root / "samples" / "CAM_FRONT").iterdir()):
             file.unlink()
 
-    convert_damaged(tmp_path, damage, r"missing files: .*CAM_BACK-.*\.jpg.* and 1 more")
+    convert_damaged(tmp_path, damage, r"missing files: .*CAM_BACK-.*\.jpg.* and 2 more")
+
+
+def test_scenes_that_are_whole_are_converted_and_the_others_named(tmp_path: Path) -> None:
+    """One blob of the data set's ten: the tables are those of all scenes."""
+    root = tmp_path / "data"
+    write_nuscenes(root, scenes=3)
+    for row in json.loads((root / "v1.0-mini" / "sample_data.json").read_text()):
+        if row["sample_token"].startswith("scene1-"):
+            (root / row["filename"]).unlink()
+    notices = Notices()
+    bags = nuscenes.convert(root, tmp_path / "out", notices=notices)
+    assert bags == [tmp_path / "out" / "scene-0000", tmp_path / "out" / "scene-0002"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["scene-0000", "scene-0002"]
+    text = notices.as_dict()["scenes"]
+    assert text.startswith("1 of 3 scenes are left out: scene-0001 (scene-0001: missing files: ") and "more" in text
+    assert nuscenes.convert(root, tmp_path / "two", ["scene-000[12]"]) == [tmp_path / "two" / "scene-0002"]
+    for scenes in (["scene-0001"], ["scene-0000", "scene-0001"], ["*1"]):
+        with pytest.raises(BagError, match="missing files: "):
+            nuscenes.convert(root, tmp_path / "never", scenes)
+    shutil.rmtree(root / "sweeps")
+    with pytest.raises(BagError, match=r"missing files: .*; without --sweeps the keyframes alone are converted"):
+        nuscenes.convert(root, tmp_path / "never", sweeps=True)
+    assert not (tmp_path / "never").exists()
+
+
+@pytest.mark.parametrize(
+    ("table", "field", "value"),
+    [
+        ("scene", "name", None),
+        ("scene", "name", "../scene"),
+        ("scene", "token", ["a"]),
+        ("sample", "scene_token", None),
+        ("sensor", "modality", None),
+        ("calibrated_sensor", "translation", [1.0, None, 2.0]),
+        ("calibrated_sensor", "translation", None),
+        ("calibrated_sensor", "rotation", [[1.0, 0.0], [0.0]]),
+        ("calibrated_sensor", "rotation", [1.0, 0.0, 0.0]),
+        ("calibrated_sensor", "camera_intrinsic", [[1.0, 2.0], [3.0]]),
+        ("calibrated_sensor", "camera_intrinsic", [["a"] * 3] * 3),
+        ("calibrated_sensor", "camera_intrinsic", None),
+        ("calibrated_sensor", "sensor_token", 7),
+        ("ego_pose", "translation", [1.0, float("nan"), 2.0]),
+        ("ego_pose", "rotation", "1 0 0 0"),
+        ("ego_pose", "token", None),
+        ("sample_data", "timestamp", None),
+        ("sample_data", "timestamp", "1533151603547590"),
+        ("sample_data", "timestamp", -5),
+        ("sample_data", "timestamp", 1e300),
+        ("sample_data", "filename", None),
+        ("sample_data", "filename", "samples/a\0b"),
+        ("sample_data", "filename", "\ud800"),
+        ("sample_data", "is_key_frame", None),
+        ("sample_data", "width", None),
+        ("sample_data", "height", 48.5),
+        ("lidarseg", "filename", {}),
+        ("category", "index", 300),
+        ("category", "name", None),
+    ],
+)
+def test_ragged_null_and_foreign_values_are_named(tmp_path: Path, table: str, field: str, value: object) -> None:
+    def change(rows: list[dict]) -> None:
+        row = rows[1] if table in ("calibrated_sensor", "sample_data") else rows[0]  # the first are LiDARs
+        assert field in row
+        row[field] = value
+
+    convert_damaged(tmp_path, edit(table, change), rf"/{table}\.json: row .*: {field}: .* expected, got ")
+
+
+def test_byte_order_marks_are_no_damage(tmp_path: Path) -> None:
+    write_nuscenes(tmp_path / "data", scenes=1)
+    for path in (tmp_path / "data" / "v1.0-mini").iterdir():
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert nuscenes.convert(tmp_path / "data", tmp_path / "bag") == [tmp_path / "bag"]
+
+
+def test_placeholders_are_named(tmp_path: Path) -> None:
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'a' * 64}\nsize 1234567\n"
+    for name in ("v1.0-mini/sample.json", "samples/LIDAR_TOP", "samples/CAM_FRONT", "lidarseg/v1.0-mini"):
+        shutil.rmtree(tmp_path, ignore_errors=True)
+        write_nuscenes(tmp_path / "data", scenes=1)
+        path = tmp_path / "data" / name
+        path = path if path.is_file() else sorted(path.iterdir())[1]
+        path.write_text(pointer)
+        with pytest.raises(BagError, match=rf"{path.name}: is a Git LFS pointer"):
+            nuscenes.convert(tmp_path / "data", tmp_path / "out")
+    path.write_text("<html><body>Please sign in</body></html>")
+    with pytest.raises(BagError, match=rf"{path.name}: is a web page"):
+        nuscenes.convert(tmp_path / "data", tmp_path / "out")
+
+
+def raw_labels(bag: Path) -> np.ndarray:
+    with MessageReader(bag) as source:
+        return read_labels(next(source.messages(["/ground_truth/labels"])).decode())[1]
+
+
+OFFICIAL = nuscenes_categories.NUSCENES_LIDARSEG
+
+
+@pytest.mark.parametrize("indices", ["official", "none", "reversed", "fewer", "own"])
+def test_labels_mean_what_the_category_table_says(tmp_path: Path, indices: str) -> None:
+    """The label files hold 0 to 31."""
+    write_nuscenes(tmp_path / "data", scenes=1, points=32)
+    names = {
+        "official": OFFICIAL,
+        "none": OFFICIAL,
+        "reversed": OFFICIAL[::-1],
+        "fewer": ("noise", "vehicle.car", "vehicle.spaceship", "flat.sidewalk"),
+        "own": ("void", "tarmac", "hangar"),
+    }[indices]
+    rows = [{"token": name, "name": name, "index": index} for index, name in enumerate(names)]
+    if indices == "none":
+        rows = [{"token": name, "name": name} for name in names]
+    (tmp_path / "data" / "v1.0-mini" / "category.json").write_text(json.dumps(rows))
+    notices = Notices()
+    (bag,) = nuscenes.convert(tmp_path / "data", tmp_path / "bag", notices=notices)
+    expected = {
+        "official": np.arange(32),
+        "none": np.arange(32),
+        "reversed": np.arange(32)[::-1],
+        "fewer": np.array([0, 17, 0, 26] + [0] * 28),
+        "own": np.arange(32),
+    }[indices]
+    assert np.array_equal(raw_labels(bag), expected)
+    text = notices.as_dict().get("categories", "")
+    assert ("2 vehicle.spaceship" in text) == (indices == "fewer")
+    assert ("0 void, 1 tarmac, 2 hangar" in text and "ground_truth.mapping" in text) == (indices == "own")
+    assert bool(text) == (indices in ("fewer", "own"))
+
+
+def test_the_class_sets_know_the_categories_by_these_ids(keyframe) -> None:
+    tables, _ = keyframe
+    rows = json.loads((tables.root / "v1.0-mini" / "category.json").read_text())
+    assert {row["index"]: row["name"] for row in rows} == dict(enumerate(OFFICIAL))
+
+
+def test_an_index_of_two_categories_is_refused(tmp_path: Path) -> None:
+    rows = [{"token": name, "name": name, "index": 3} for name in ("animal", "noise")]
+
+    def damage(root: Path) -> None:
+        (root / "v1.0-mini" / "category.json").write_text(json.dumps(rows))
+
+    convert_damaged(tmp_path, damage, r"category\.json: index 3: one name expected, got 'animal' and 'noise'")
+
+
+@pytest.mark.parametrize("kept", [4, 5])
+def test_rows_of_other_widths(real_data, tmp_path: Path, kept: int) -> None:
+    """KITTI's rows of four, and a fifth number that is a time."""
+    root = tmp_path / "data"
+    shutil.copytree(real_data / "nuscenes_keyframe", root)
+    (path,) = (root / "samples" / "LIDAR_TOP").iterdir()
+    rows = np.fromfile(path, np.float32).reshape(-1, 5)
+    rows[:, 4] = np.linspace(0, 0.05, len(rows))
+    path.write_bytes(np.ascontiguousarray(rows[:, :kept]).tobytes())
+    notices = Notices()
+    (bag,) = nuscenes.convert(root, tmp_path / "bag", notices=notices)
+    with MessageReader(bag) as source:
+        cloud = read_points(next(source.messages(["/LIDAR_TOP"])).decode())
+    assert np.array_equal(cloud.points, rows[:, :3])
+    assert cloud.fields == ("x", "y", "z", "intensity", "extra")[:kept]
+    assert f"taken as rows of {kept}" in notices.as_dict()["point_fields:LIDAR_TOP"]
+    path.write_bytes(np.ascontiguousarray(rows[:, :3]).tobytes())
+    with pytest.raises(BagError, match="its numbers repeat in rows of 3"):
+        nuscenes.convert(root, tmp_path / "other")
+
+
+def test_a_lidar_of_another_name(tmp_path: Path) -> None:
+    write_nuscenes(tmp_path / "data", scenes=1)
+    edit("sensor", lambda rows: rows[0].update(channel="LIDAR_ROOF"))(tmp_path / "data")
+    (bag,) = nuscenes.convert(tmp_path / "data", tmp_path / "bag")
+    with BagReader(bag, PAIR) as reader:
+        assert len(list(reader.frames())) == 3
+    edit("sensor", lambda rows: rows.append({**rows[0], "token": "x", "channel": "LIDAR_REAR"}))(tmp_path / "data")
+    with pytest.raises(
+        BagError, match=r"sensor\.json: a LiDAR expected, LIDAR_TOP where .* got LIDAR_ROOF, LIDAR_REAR"
+    ):
+        nuscenes.convert(tmp_path / "data", tmp_path / "other")
+
+
+def test_rows_that_are_there_twice_are_one_file(tmp_path: Path) -> None:
+    write_nuscenes(tmp_path / "data", scenes=1)
+    edit("sample_data", lambda rows: rows.extend(rows[:]))(tmp_path / "data")
+    (bag,) = nuscenes.convert(tmp_path / "data", tmp_path / "bag")
+    with MessageReader(bag) as source:
+        assert source.topics["/LIDAR_TOP"].count == source.topics["/CAM_FRONT/camera_info"].count == 3
+
+
+def test_no_scenes(tmp_path: Path) -> None:
+    convert_damaged(tmp_path, edit("scene", lambda rows: rows.clear()), r"scene\.json: .*got 0 of 0 names")
+    shutil.rmtree(tmp_path / "data")
+    convert_damaged(
+        tmp_path, edit("scene", lambda rows: rows[1].update(name="scene-0000")), r"scene\.json: .*2 of 1 names"
+    )
 
 
 @pytest.mark.parametrize(
@@ -301,7 +500,7 @@ def test_two_calibrations_in_one_scene_are_refused(tmp_path: Path) -> None:
         edit("calibrated_sensor", lambda rows: rows.append({**rows[1], "token": "other"}))(root)
         edit("sample_data", lambda rows: rows[1].update(calibrated_sensor_token="other"))(root)
 
-    convert_damaged(tmp_path, damage, "two calibrations of CAM_FRONT")
+    convert_damaged(tmp_path, damage, "two calibrations of CAM_FRONT", scenes=["scene-0000"])
 
 
 def test_taken_output_is_refused_unless_forced(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from scipy.spatial.transform import Rotation
 
 from sam_adapt_ros.bags import BagWriter
 from sam_adapt_ros.config import Config
+from sam_adapt_ros.datasets.nuscenes_categories import NUSCENES_LIDARSEG
 from sam_adapt_ros.geometry import CameraModel
 from sam_adapt_ros.messages import encode_cloud
 
@@ -140,6 +141,7 @@ def write_nuscenes(
         name: []
         for name in "scene sample sample_data ego_pose calibrated_sensor sensor log lidarseg category".split()  # noqa: SIM905
     }
+    tables["category"] = [{"token": n, "name": n, "index": i} for i, n in enumerate(NUSCENES_LIDARSEG)]
     sensors = {"LIDAR_TOP": "lidar", "CAM_FRONT": "camera", "CAM_BACK": "camera", "RADAR_FRONT": "radar"}
     for channel, modality in sensors.items():
         T = T_BASE_CAMERA.get(channel, T_BASE_LIDAR)
