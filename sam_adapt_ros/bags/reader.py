@@ -24,8 +24,6 @@ from sam_adapt_ros.messages import (
     FrameAssembler,
     Match,
     TimeSynchronizer,
-    feed_odometry,
-    feed_tf,
     stamp_ns,
 )
 from sam_adapt_ros.messages.calibration_file import CALIBRATION_FILE
@@ -123,7 +121,8 @@ class BagReader(MessageReader):
         ):
             at_end.callback(synchronizer.conclude)  # also where the caller has seen enough
             at_end.callback(self._check_labels, labels := LabelClouds(), all_sweeps=only is None)
-            context = _LookAhead(ahead, roles, self._assembler(), counts, labels)
+            context = _LookAhead(ahead, roles, assembler := self._assembler(), counts, labels)
+            at_end.callback(assembler.conclude)
             for message in main.messages({roles.lidar, *roles.images}):
                 now = message.log_time_ns
                 context.read_until(now + _LEAD_NS)
@@ -209,7 +208,6 @@ class _LookAhead:
         self._counts = counts
         self._labels = labels
         self._instances: OrderedDict[tuple[str, int], Any] = OrderedDict()
-        self._tf_children: set[str] = set()
         self._messages = source.messages(roles.context_topics)
         self._next = next(self._messages, None)
 
@@ -239,13 +237,10 @@ class _LookAhead:
     def _take(self, topic: str, msg: Any) -> None:
         roles = self._roles
         if topic in roles.transforms:
-            self._tf_children.update(transform.child_frame_id.lstrip("/") for transform in msg.transforms)
-            if feed_tf(self._assembler.tree, msg, static=roles.transforms[topic]):
-                self._refuse("transform", topic)
+            unusable = self._assembler.transforms.tf(msg, roles.transforms[topic], topic)
+            self._counts.messages.update([f"transform.{topic}"] * unusable)
         elif topic == roles.odometry:
-            # TF is the authority on a frame that it knows: odometry may be of another origin.
-            if msg.child_frame_id.lstrip("/") not in self._tf_children and feed_odometry(self._assembler.tree, msg):
-                self._refuse("transform", topic)
+            self._counts.messages.update([f"transform.{topic}"] * self._assembler.transforms.odometry(msg, topic))
         elif topic in roles.infos:
             for camera in roles.infos[topic]:
                 self._assembler.set_camera_info(camera, msg)

@@ -14,7 +14,7 @@ from sam_adapt_ros.messages.point_cloud import (
 )
 from sam_adapt_ros.messages.stamps import serialized_stamp_ns, stamp_ns
 from sam_adapt_ros.messages.time_synchronizer import Match, TimeSynchronizer
-from sam_adapt_ros.messages.transform_messages import feed_odometry, feed_tf
+from sam_adapt_ros.messages.transform_messages import TransformFeed
 
 __all__ = [
     "AssembledFrame",
@@ -25,13 +25,12 @@ __all__ = [
     "FrameAssembler",
     "Match",
     "TimeSynchronizer",
+    "TransformFeed",
     "camera_from_info",
     "decode_image",
     "decode_instances",
     "encode_cloud",
     "encode_labels",
-    "feed_odometry",
-    "feed_tf",
     "optical_from_info",
     "read_labels",
     "read_points",

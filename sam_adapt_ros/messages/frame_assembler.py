@@ -21,6 +21,8 @@ from sam_adapt_ros.messages.camera_info import camera_from_info, info_content, o
 from sam_adapt_ros.messages.image import decode_image, decode_instances
 from sam_adapt_ros.messages.mounting import Mounting
 from sam_adapt_ros.messages.point_cloud import Cloud, read_labels, read_points
+from sam_adapt_ros.messages.transform_messages import TransformFeed
+from sam_adapt_ros.messages.vehicle_motion import Motion, VehicleMotion
 from sam_adapt_ros.notices import Notices
 from sam_adapt_ros.taxonomy import Taxonomy
 
@@ -35,7 +37,8 @@ class AssembledFrame:
 
     cloud: the decoded cloud, for its other fields.
     dropped: cameras that are left out -> reason (``image_…``, ``camera_info``, ``transform_…``).
-    warnings: reason by camera (or by "ground_truth") where an input is used although something about it is wrong.
+    warnings: reason by camera (or by "ground_truth" or "pose") where an input is used although something about it is
+    wrong.
     details: a full sentence for each entry of the two.
     """
 
@@ -58,14 +61,16 @@ class FrameAssembler:
 
     taxonomy: the class set that ground truth is converted to; None: ground truth is not read.
     notices: takes what is degraded from now on, in words; by default a list of the assembler's own.
-    tree: the poses of the sensors; ``feed_tf`` and ``feed_odometry`` fill it.
+    tree: the poses of the sensors. transforms: takes the messages that fill it.
     """
 
     def __init__(self, config: Config, taxonomy: Taxonomy | None = None, notices: Notices | None = None) -> None:
         self.tree = TransformTree()
         self.notices = notices if notices is not None else Notices()
         self._config = config
+        self.transforms = TransformFeed(self.tree, self.notices)
         transforms = config.transforms
+        self._motion = VehicleMotion(self.tree, transforms, self.notices)
         self._mounting = Mounting(transforms.base_frame, transforms.max_extrapolation, self.notices)
         self._taxonomy = taxonomy
         self._intrinsics: dict[str, _Intrinsics | CalibrationError] = {}  # of each camera's last CameraInfo
@@ -94,29 +99,22 @@ class FrameAssembler:
         self._calibrated = calibration.cameras
         calibration.feed(self.tree)
 
-    def transforms_ready(self, stamp_ns: int, frame_id: str, images: Mapping[str, tuple[int, Any]]) -> bool:
-        """False when a pose at one of the stamps may yet come, so that the sweep should wait for it (at most
-        ``transforms.timeout``); True when all are known, or when waiting will not help.
+    def awaited(self, stamp_ns: int, frame_id: str, images: Mapping[str, tuple[int, Any]]) -> set[str]:
+        """The poses that a sweep lacks and may yet get when it waits (at most ``transforms.timeout``), a name each.
 
         The arguments are those of ``assemble``.
         """
         frames = [(self._frame_of(name, msg), stamp) for name, (stamp, msg) in images.items()]
-        fixed = self._fixed_frame()
-        for frame, stamp in [(frame_id, stamp_ns), *frames]:
-            try:
-                self.tree.lookup(fixed, frame, stamp)
-            except CalibrationError as error:
-                if error.reason == "transform_late":
-                    return False
-        return True
+        return self._motion.awaited(frame_id, stamp_ns, frames)
 
     def pose(self, frame_id: str, stamp_ns: int) -> Transform | None:
         """``T_odom_frame`` (4, 4) at the stamp; None where it is not known."""
-        limit = self._config.transforms.max_extrapolation
-        try:
-            return self.tree.lookup(self._fixed_frame(), frame_id, stamp_ns, limit)
-        except CalibrationError:
-            return None
+        return self._motion.pose(frame_id, stamp_ns)[0]
+
+    def conclude(self) -> None:
+        """No more frames will come: the notices become those of all of them, however few they were."""
+        self.transforms.conclude()
+        self._motion.conclude()
 
     def assemble(
         self,
@@ -150,15 +148,19 @@ class FrameAssembler:
             except (MessageError, CalibrationError) as error:
                 issues.drop(name, error)
         ground_truth = self._labels(ground_truth_msg, len(cloud), issues)
+        T_odom_lidar, extrapolated = self._motion.pose(frame_id, stamp_ns)
+        if extrapolated:
+            issues.warn("pose", "extrapolated", f"by {extrapolated:.3f} s")
+        self._motion.note(issues.motion)
         frame = Frame(
             stamp_ns=stamp_ns,
             frame_id=frame_id,
             points=cloud.points,
             views=tuple(views),
             ground_truth=ground_truth,
-            T_odom_lidar=self.pose(frame_id, stamp_ns),
+            T_odom_lidar=T_odom_lidar,
             instances=None if ground_truth is None else _point_instances(ground_truth_msg),
-            T_base_lidar=self._mounting.at(self.tree, frame_id, stamp_ns, self._fixed_frame()),
+            T_base_lidar=self._mounting.at(self.tree, frame_id, stamp_ns, self._motion.fixed_frame(frame_id)),
         )
         return AssembledFrame(frame, cloud, issues.dropped, issues.warnings, issues.details)
 
@@ -181,14 +183,13 @@ class FrameAssembler:
     def _extrinsics(self, name: str, frame: str, stamp: int, lidar: str, sweep_ns: int, issues: _Issues) -> Transform:
         """``T_frame_lidar`` with the motion between the two stamps compensated; without odometry, as if there were no
         motion."""
-        limit = self._config.transforms.max_extrapolation
-        fixed = self._fixed_frame()
-        try:
-            return self.tree.lookup_full(frame, stamp, lidar, sweep_ns, fixed, limit)
-        except CalibrationError as motion:
-            T = self.tree.lookup(frame, lidar, sweep_ns, limit)
-            issues.warn(name, "no_motion", str(motion))
-            return T
+        T, motion = self._motion.between(frame, stamp, lidar, sweep_ns)
+        issues.motion = issues.motion.worse(motion)
+        if motion.error is not None:
+            issues.warn(name, "no_motion", str(motion.error))
+        elif motion.extrapolated:
+            issues.warn(name, "pose_extrapolated", f"by {motion.extrapolated:.3f} s")
+        return T
 
     def _intrinsics_of(self, name: str) -> _Intrinsics:
         known = self._intrinsics.get(name)
@@ -223,14 +224,6 @@ class FrameAssembler:
         except TaxonomyError as error:
             raise TaxonomyError(f"{topic}: {error}, or ground_truth.topic to '' to leave the labels unread") from None
 
-    def _fixed_frame(self) -> str:
-        """The configured odometry frame; where it is not known, the one that the base frame moves in, whatever its name
-        (``map``, ``world``)."""
-        transforms = self._config.transforms
-        if transforms.odometry_frame.lstrip("/") in self.tree.frames():
-            return transforms.odometry_frame
-        return self.tree.fixed_above(transforms.base_frame) or transforms.odometry_frame
-
 
 @dataclass(eq=False)
 class _Issues:
@@ -239,6 +232,7 @@ class _Issues:
     dropped: dict[str, str] = field(default_factory=dict)
     warnings: dict[str, str] = field(default_factory=dict)
     details: dict[str, str] = field(default_factory=dict)
+    motion: Motion = field(default_factory=Motion)
 
     def drop(self, name: str, error: SamAdaptError) -> None:
         self.warnings.pop(name, None)

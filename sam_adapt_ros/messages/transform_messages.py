@@ -2,43 +2,91 @@
 
 from __future__ import annotations
 
-import logging
+from dataclasses import dataclass
 from typing import Any
 
 from sam_adapt_ros.errors import CalibrationError
 from sam_adapt_ros.geometry.transform_tree import TransformTree
 from sam_adapt_ros.geometry.transforms import make_transform
 from sam_adapt_ros.messages.stamps import stamp_ns
+from sam_adapt_ros.notices import Notices
 
-logger = logging.getLogger(__name__)
+
+@dataclass
+class _LeftOut:
+    """Transforms of one topic to one frame that were not usable: how many, and what is wrong with the last one."""
+
+    count: int = 0
+    text: str = ""
 
 
-def feed_tf(tree: TransformTree, msg: Any, static: bool) -> int:
-    """Adds every usable transform of a ``tf2_msgs/TFMessage`` to the tree; returns how many were not usable.
+class TransformFeed:
+    """Adds the usable transforms of messages to a tree, and says which are not.
 
     Left out are zero quaternions, numbers that are not finite, empty frame names, and moving transforms without a
-    stamp: one broken publisher must not disturb the others' transforms.
+    stamp: one broken publisher must not disturb the others' transforms. TF is the authority on a frame that it knows:
+    odometry of the same frame may be of another origin.
     """
-    unusable = 0
-    for stamped in msg.transforms:
-        t, q = stamped.transform.translation, stamped.transform.rotation
-        unusable += not _feed(tree, stamped.header, stamped.child_frame_id, t, q, static)
-    return unusable
+
+    def __init__(self, tree: TransformTree, notices: Notices) -> None:
+        self._tree, self._notices = tree, notices
+        self._of_tf: set[str] = set()  # frames whose parent TF tells
+        self._of_odometry: dict[str, str] = {}  # child -> parent
+        self._left_out: dict[tuple[str, str], _LeftOut] = {}  # by topic and child
+
+    def tf(self, msg: Any, static: bool, topic: str = "/tf") -> int:
+        """Takes a ``tf2_msgs/TFMessage``; returns how many of its transforms were not usable."""
+        unusable = 0
+        for stamped in msg.transforms:
+            child = stamped.child_frame_id.lstrip("/")
+            if child in self._of_odometry:
+                self._tree.remove(self._of_odometry.pop(child), child)
+            t, q = stamped.transform.translation, stamped.transform.rotation
+            if self._add(topic, stamped.header, child, t, q, static):
+                self._of_tf.add(child)
+            else:
+                unusable += 1
+        return unusable
+
+    def odometry(self, msg: Any, topic: str = "/odom") -> int:
+        """Takes a ``nav_msgs/Odometry``'s pose as ``header.frame_id -> child_frame_id``; 1 if it is unusable."""
+        child = msg.child_frame_id.lstrip("/")
+        if child in self._of_tf:
+            return 0
+        pose = msg.pose.pose
+        if not self._add(topic, msg.header, child, pose.position, pose.orientation, static=False):
+            return 1
+        self._of_odometry[child] = msg.header.frame_id.lstrip("/")
+        return 0
+
+    def conclude(self) -> None:
+        """No more messages will come: the notices name all that was left out, also where usable ones came later."""
+        for topic, child in self._left_out:
+            self._say(topic, child)
+
+    def _add(self, topic: str, header: Any, child: str, t: Any, q: Any, static: bool) -> bool:
+        stamp = stamp_ns(header)
+        try:
+            if stamp == 0 and not static:
+                raise ValueError("a stamp expected, got 0")
+            self._tree.add(header.frame_id, child, stamp, make_transform((t.x, t.y, t.z), (q.x, q.y, q.z, q.w)), static)
+        except (ValueError, CalibrationError) as error:
+            left_out = self._left_out.setdefault((topic, child), _LeftOut())
+            left_out.count += 1
+            left_out.text = (
+                str(error) if isinstance(error, CalibrationError) else f"{header.frame_id} -> {child}: {error}"
+            )
+            self._say(topic, child)
+            return False
+        if (topic, child) in self._left_out:
+            self._notices.withdraw(_key(topic, child))
+        return True
+
+    def _say(self, topic: str, child: str) -> None:
+        left_out = self._left_out[topic, child]
+        name = "child_frame_id is empty; " if not child else ""
+        self._notices.add(_key(topic, child), f"{topic}: {left_out.count} messages left out: {name}{left_out.text}")
 
 
-def feed_odometry(tree: TransformTree, msg: Any) -> int:
-    """Adds a ``nav_msgs/Odometry``'s pose as ``header.frame_id -> child_frame_id``; returns 1 if it is not usable."""
-    pose = msg.pose.pose
-    return int(not _feed(tree, msg.header, msg.child_frame_id, pose.position, pose.orientation, static=False))
-
-
-def _feed(tree: TransformTree, header: Any, child: str, t: Any, q: Any, static: bool) -> bool:
-    stamp = stamp_ns(header)
-    try:
-        if stamp == 0 and not static:
-            raise ValueError("stamp 0")
-        tree.add(header.frame_id, child, stamp, make_transform((t.x, t.y, t.z), (q.x, q.y, q.z, q.w)), static)
-    except (ValueError, CalibrationError) as error:
-        logger.debug("transform %s -> %s left out: %s", header.frame_id, child, error)
-        return False
-    return True
+def _key(topic: str, child: str) -> str:
+    return f"transform:{topic}:{child}".replace(".", "_")

@@ -5,7 +5,7 @@ from numpy.testing import assert_allclose
 
 from sam_adapt_ros.errors import CalibrationError
 from sam_adapt_ros.geometry import CameraModel, Distortion, TransformTree, invert, make_transform
-from sam_adapt_ros.messages import Calibration, CameraCalibration, feed_odometry, feed_tf
+from sam_adapt_ros.messages import Calibration, CameraCalibration
 
 LIDAR = make_transform((0.9, 0, 1.8), (0, 0, 0.01, 1))
 CAMERA = make_transform((1.7, 0.1, 1.5), (-0.5, 0.5, -0.5, 0.5))
@@ -111,34 +111,3 @@ def test_what_is_no_calibration_file(tmp_path, content):
 def test_a_missing_file(tmp_path):
     with pytest.raises(CalibrationError, match="nowhere"):
         Calibration.load(tmp_path / "nowhere.yaml")
-
-
-STAMP = 1_532_402_927_647_951_234
-TURN = (0.0, 0.0, 0.1, 0.995)
-
-
-def test_tf_and_odometry_feed_the_same_tree(ros):
-    tree = TransformTree()
-    assert feed_tf(tree, ros.tf(("base_link", "/lidar", 0, (1, 2, 3), TURN)), static=True) == 0
-    assert feed_tf(tree, ros.tf(("map", "base_link", STAMP, (4, 5, 6), TURN)), static=False) == 0
-    assert feed_odometry(tree, ros.odometry("odom", "base_link", STAMP, (7, 8, 9), TURN)) == 0
-    lidar = make_transform((1, 2, 3), TURN)
-    assert_allclose(tree.lookup("map", "lidar", STAMP), make_transform((4, 5, 6), TURN) @ lidar)
-    assert_allclose(tree.lookup("odom", "lidar", STAMP), make_transform((7, 8, 9), TURN) @ lidar)
-
-
-def test_one_broken_transform_does_not_take_the_others_along(ros):
-    tree = TransformTree()
-    good = ("base_link", "lidar", STAMP, (1, 2, 3), TURN)
-    broken = [
-        ("base_link", "a", STAMP, (1, 2, 3), (0, 0, 0, 0)),
-        ("base_link", "b", STAMP, (float("nan"), 2, 3), TURN),
-        ("", "c", STAMP, (1, 2, 3), TURN),
-        ("base_link", "", STAMP, (1, 2, 3), TURN),
-        ("base_link", "/base_link", STAMP, (1, 2, 3), TURN),
-        ("base_link", "d", 0, (1, 2, 3), TURN),
-    ]
-    assert feed_tf(tree, ros.tf(*broken[:3], good, *broken[3:]), static=False) == 6
-    assert tree.frames() == ("base_link", "lidar")
-    assert feed_odometry(tree, ros.odometry("odom", "base_link", STAMP, (0, 0, 0), (0, 0, 0, 0))) == 1
-    assert feed_odometry(tree, ros.odometry("odom", "base_link", 0, (0, 0, 0), TURN)) == 1

@@ -15,8 +15,6 @@ from sam_adapt_ros.messages import (
     FrameAssembler,
     encode_cloud,
     encode_labels,
-    feed_odometry,
-    feed_tf,
 )
 from sam_adapt_ros.taxonomy import Taxonomy
 
@@ -58,15 +56,14 @@ def assembler(ros, info=True, tf=True, odometry=True, **changes) -> FrameAssembl
             made.set_camera_info(name, ros.info(frame_id=name))
     if tf:
         mounts = [(name, (1, 0, 1), OPTICAL) for name in CAMERAS]
-        feed_tf(
-            made.tree,
+        made.transforms.tf(
             ros.tf(*[("base_link", name, 0, t, q) for name, t, q in [*mounts, ("lidar", (0, 0, 2), IDENTITY)]]),
             static=True,
         )
     if odometry:
         for k in range(-5, 6):
             stamp = T0 + k * SECOND // 50
-            feed_odometry(made.tree, ros.odometry("odom", "base_link", stamp, *pose(stamp)))
+            made.transforms.odometry(ros.odometry("odom", "base_link", stamp, *pose(stamp)))
     return made
 
 
@@ -189,22 +186,43 @@ def test_tf_missing(ros):
     got = made.assemble(T0, "lidar", cloud(ros), both(ros))
     assert got.dropped == {"front": "transform_missing", "rear": "transform_missing"}
     assert got.frame.T_odom_lidar is None
-    assert made.transforms_ready(T0, "lidar", both(ros))  # nothing to wait for
+    assert made.awaited(T0, "lidar", both(ros)) == {"transform_missing of lidar"}
 
 
 def test_tf_late(ros):
     made = assembler(ros)
-    far = T0 + SECOND
-    images = {"front": image(ros, "front", far)}
-    assert made.transforms_ready(T0, "lidar", both(ros))
-    assert not made.transforms_ready(far, "lidar", {}) and not made.transforms_ready(T0, "lidar", images)
+    far, farther = T0 + SECOND, T0 + SECOND + SECOND // 50
+    images = {"front": image(ros, "front", farther)}
+    assert not made.awaited(T0, "lidar", both(ros))
+    assert made.awaited(far, "lidar", {}) == {"transform_late of lidar"}
+    assert made.awaited(T0, "lidar", images) == {"transform_late of front"}
     got = made.assemble(far, "lidar", cloud(ros), images)
     assert got.warnings == {"front": "no_motion"} and "after the last" in got.details["front"]
     for k in range(6, 60):
         stamp = T0 + k * SECOND // 50
-        feed_odometry(made.tree, ros.odometry("odom", "base_link", stamp, *pose(stamp)))
-    assert made.transforms_ready(far, "lidar", images)
+        made.transforms.odometry(ros.odometry("odom", "base_link", stamp, *pose(stamp)))
+    assert not made.awaited(far, "lidar", images)
     assert made.assemble(far, "lidar", cloud(ros), images).warnings == {}
+
+
+def test_a_pose_that_is_extrapolated_is_told(ros):
+    made = assembler(ros)  # poses until 0.1 s after T0
+    late = T0 + SECOND * 15 // 100
+    got = made.assemble(late, "lidar", cloud(ros), {"front": image(ros, "front", T0)})
+    assert got.warnings == {"front": "pose_extrapolated", "pose": "extrapolated"}
+    assert "0.050 s" in got.details["front"] and "0.050 s" in got.details["pose"]
+    assert_allclose(got.frame.T_odom_lidar[:3, 3], (1.5, 0, 2), atol=1e-6)
+    made.conclude()
+    (notice,) = made.notices
+    assert "the poses of 1 of 1 sweeps or their images are extrapolated, by 50 ms (median)" in notice
+
+
+def test_equal_stamps_need_no_odometry(ros):
+    made = assembler(ros, odometry=False)
+    got = made.assemble(T0, "lidar", cloud(ros), {"front": image(ros, "front", T0)})
+    assert got.warnings == {} and len(got.frame.views) == 1
+    made.conclude()
+    assert not made.notices
 
 
 def test_moving_tf_only_as_nuscenes_bags_have(ros):
@@ -213,7 +231,7 @@ def test_moving_tf_only_as_nuscenes_bags_have(ros):
     for stamp in (T0 - SECOND // 4, T0 + SECOND // 4):
         mounts = [("base_link", name, stamp, (1, 0, 1), OPTICAL) for name in CAMERAS]
         lidar = ("base_link", "lidar", stamp, (0, 0, 2), IDENTITY)
-        feed_tf(made.tree, ros.tf(*mounts, lidar, ("map", "base_link", stamp, *pose(stamp))), static=False)
+        made.transforms.tf(ros.tf(*mounts, lidar, ("map", "base_link", stamp, *pose(stamp))), static=False)
     got = made.assemble(T0, "lidar", cloud(ros), both(ros))
     expected = assembler(ros).assemble(T0, "lidar", cloud(ros), both(ros))
     for view, other in zip(got.frame.views, expected.frame.views, strict=True):
@@ -341,8 +359,8 @@ def test_a_real_keyframe_projects_where_it_should(real_data, ros):
     lidar_row, lidar_mount, lidar_ego = rows["LIDAR_TOP"]
     for name, (row, mount, ego) in rows.items():
         stamp = row["timestamp"] * 1000
-        feed_tf(made.tree, ros.tf(entry("map", "base_link", stamp, ego)), static=False)
-        feed_tf(made.tree, ros.tf(entry("base_link", name, 0, mount)), static=True)
+        made.transforms.tf(ros.tf(entry("map", "base_link", stamp, ego)), static=False)
+        made.transforms.tf(ros.tf(entry("base_link", name, 0, mount)), static=True)
         if name in cameras:
             k = np.array(mount["camera_intrinsic"]).reshape(-1).tolist()
             made.set_camera_info(name, ros.info(row["width"], row["height"], k, model="", frame_id=name))

@@ -85,13 +85,13 @@ class StreamStatistics:
     def message_unusable(self, topic: str, error: Exception) -> None:
         """A message is ignored because handling it raised ``error``."""
         reason = getattr(error, "reason", type(error).__name__)
-        self.warn(f"{_token(topic)}_{reason}")
+        self.warn(f"{token(topic)}_{reason}")
         self._log.warning(f"{topic}: message ignored ({reason})", f": {error}")
 
     def messages_lost(self, topic: str, count: int) -> None:
         """The middleware lost messages: they came faster than they were read, or incomplete."""
         for _ in range(count):
-            self.warn(f"{_token(topic)}_message_lost")
+            self.warn(f"{token(topic)}_message_lost")
         self._log.warning(f"{topic}: messages lost", f" ({count}): {EXPLANATIONS['message_lost']}")
 
     def labelled(self, points: int, seen: int, seconds_by_stage: Mapping[str, float]) -> None:
@@ -134,7 +134,8 @@ def _explained(reason: str, details: str) -> str:
     return details or EXPLANATIONS.get(reason, "no details known")
 
 
-def _token(topic: str) -> str:
+def token(topic: str) -> str:
+    """The topic as a part of the name of a count."""
     return topic.strip("/").replace("/", "_")
 
 

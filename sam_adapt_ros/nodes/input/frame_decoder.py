@@ -5,7 +5,6 @@ from __future__ import annotations
 from sensor_msgs.msg import CameraInfo
 
 from sam_adapt_ros.config import Config
-from sam_adapt_ros.errors import CalibrationError
 from sam_adapt_ros.frame import Frame
 from sam_adapt_ros.geometry.transforms import Transform
 from sam_adapt_ros.messages import FrameAssembler, Match
@@ -23,25 +22,16 @@ class FrameDecoder:
     def __init__(self, config: Config, statistics: StreamStatistics) -> None:
         self.assembler = FrameAssembler(config, notices=statistics.notices)
         self._statistics = statistics
-        self._odometry_frame = config.transforms.odometry_frame
         self._lacking_infos = {name for name, camera in config.cameras.items() if camera.info}
 
     def set_camera_info(self, camera: str, msg: CameraInfo) -> None:
         self.assembler.set_camera_info(camera, msg)
         self._lacking_infos.discard(camera)
 
-    def incomplete(self, match: Match) -> bool:
-        """Whether a CameraInfo or a pose that the match needs may yet come."""
-        lidar_frame = match.sweep.cloud.header.frame_id
-        if not self._lacking_infos.isdisjoint(match.images):
-            return True
-        if not self.assembler.transforms_ready(match.stamp_ns, lidar_frame, match.images):
-            return True
-        try:
-            self.assembler.tree.lookup(self._odometry_frame, lidar_frame, match.stamp_ns)
-        except CalibrationError as error:
-            return error.reason == "transform_missing"
-        return False
+    def lacking(self, match: Match) -> set[str]:
+        """Names of what the match needs, a CameraInfo or a pose, and that may yet come."""
+        infos = {f"CameraInfo of {camera}" for camera in self._lacking_infos.intersection(match.images)}
+        return infos | self.assembler.awaited(match.stamp_ns, match.sweep.cloud.header.frame_id, match.images)
 
     def pose(self, sweep: SynchronizedSweep) -> Transform | None:
         """``T_odom_lidar`` at the sweep's stamp, as the frame will have it, without decoding anything."""
@@ -57,6 +47,9 @@ class FrameDecoder:
             self._statistics.drop_image(camera, "no_image")
         for camera, reason in assembled.dropped.items():
             self._statistics.drop_image(camera, reason, assembled.details.get(camera, ""))
-        for camera, reason in assembled.warnings.items():
-            self._statistics.warn_image(camera, reason, assembled.details.get(camera, ""))
+        for name, reason in assembled.warnings.items():
+            if name in sweep.images:
+                self._statistics.warn_image(name, reason, assembled.details.get(name, ""))
+            else:
+                self._statistics.warn(f"{name}.{reason}")
         return assembled.frame

@@ -43,7 +43,7 @@ class FrameStream:
         self._node, self._decoder, self._statistics = node, decoder, statistics
         self._log = ThrottledLogger(node.get_logger())
         self._was_waiting = True
-        self._synchronizer = SensorSynchronizer(node, config, decoder.incomplete, output, statistics)
+        self._synchronizer = SensorSynchronizer(node, config, decoder.lacking, output, statistics)
         self._transforms = TransformListener(
             node, config, decoder.assembler, statistics, self._synchronizer.calibration_changed
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -44,7 +44,7 @@ class _Arrival(NamedTuple):
 class SensorSynchronizer:
     """Calls ``output`` with a ``SynchronizedSweep`` for each LiDAR message, in order; drops are counted.
 
-    incomplete: whether a CameraInfo or a transform that a match needs may yet come.
+    lacking: names of what a match needs, a CameraInfo or a pose, and that may yet come.
     Time-outs run on the steady clock, so that simulated time, a paused bag or a clock jump do not affect them. A bag
     that loops is noticed by its stamps, with and without ``/clock``. All methods are called in the executor's thread.
     """
@@ -53,7 +53,7 @@ class SensorSynchronizer:
         self,
         node: Node,
         config: Config,
-        incomplete: Callable[[Match], bool],
+        lacking: Callable[[Match], Collection[str]],
         output: Callable[[SynchronizedSweep], None],
         statistics: StreamStatistics,
     ) -> None:
@@ -61,7 +61,7 @@ class SensorSynchronizer:
         self._config, self._output, self._statistics = config.sync, output, statistics
         self._earlier_counts: Counter[str] = Counter()
         self._images = self._image_synchronizer(config.sync)
-        self._calibration = CalibrationWait(incomplete, config.transforms.timeout, self._emit)
+        self._calibration = CalibrationWait(lacking, config.transforms.timeout, self._emit)
         self._timer = DeadlineTimer(node, self._on_deadline)
 
     def add_sweep(self, msg: PointCloud2) -> None:

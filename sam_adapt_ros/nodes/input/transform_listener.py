@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from nav_msgs.msg import Odometry
 
 from sam_adapt_ros.config import Config
-from sam_adapt_ros.messages import Calibration, FrameAssembler, feed_odometry, feed_tf
-from sam_adapt_ros.nodes.diagnostics.stream_statistics import StreamStatistics
+from sam_adapt_ros.messages import Calibration, FrameAssembler
+from sam_adapt_ros.nodes.diagnostics.stream_statistics import StreamStatistics, token
 from sam_adapt_ros.nodes.input.subscriptions import TopicSubscription
 
 if TYPE_CHECKING:
@@ -21,14 +21,16 @@ try:
 except ImportError:  # it is not on PyPI: calibration file and odometry stand in
     TFMessage = None
 
+TF, TF_STATIC = "/tf", "/tf_static"
+TF_TYPE = "tf2_msgs/msg/TFMessage"
 TF_DEPTH = 200
 
 
 class TransformListener:
     """Feeds the assembler's transform tree.
 
-    With ``tf2_msgs``: ``/tf`` and ``/tf_static``. Without, or when ``transforms.calibration_file`` is given: that file,
-    and the odometry topic. on_transform: called after each message.
+    With ``tf2_msgs``: ``/tf`` and ``/tf_static``. A calibration file, where ``transforms.calibration_file`` names one.
+    Odometry, of which is used what TF does not tell. on_transform: called after each message.
     Raises CalibrationError when the file does not fit.
     """
 
@@ -40,41 +42,61 @@ class TransformListener:
         statistics: StreamStatistics,
         on_transform: Callable[[], None],
     ) -> None:
-        self._tree, self._on_transform = assembler.tree, on_transform
+        self._node, self._feed, self._on_transform = node, assembler.transforms, on_transform
+        self._statistics = statistics
         transforms = config.transforms
-        self.topics: list[TopicSubscription] = []
         self._calibrated = bool(transforms.calibration_file)
+        self._tf: list[TopicSubscription] = []
         if TFMessage is not None:
-            for topic, take in (("/tf", self._take_tf), ("/tf_static", self._take_tf_static)):
-                self.topics.append(TopicSubscription(node, topic, [TFMessage], take, statistics, depth=TF_DEPTH))
+            for topic, take in ((TF, self._take_tf), (TF_STATIC, self._take_tf_static)):
+                self._tf.append(TopicSubscription(node, topic, [TFMessage], take, statistics, depth=TF_DEPTH))
         if self._calibrated:
             path = Path(transforms.calibration_file)
             assembler.set_calibration(Calibration.load(path))
             node.get_logger().info(f"the sensors' calibration is read from {path}")
-        if transforms.odometry_topic and (TFMessage is None or self._calibrated):
-            topic, parameter = transforms.odometry_topic, "transforms.odometry_topic"
-            self.topics.append(
-                TopicSubscription(node, topic, [Odometry], self._take_odometry, statistics, parameter, depth=TF_DEPTH)
-            )
+        self._odometry: list[TopicSubscription] = []
         self._odometry_topic = transforms.odometry_topic
+        if self._odometry_topic:
+            parameter = "transforms.odometry_topic"
+            self._odometry.append(
+                TopicSubscription(
+                    node, self._odometry_topic, [Odometry], self._take_odometry, statistics, parameter, depth=TF_DEPTH
+                )
+            )
+
+    @property
+    def topics(self) -> list[TopicSubscription]:
+        return [*self._tf, *self._odometry]
 
     @property
     def waiting_for(self) -> list[str]:
         """What is still missing, in words."""
         if self._calibrated:
-            return [t.waiting_for for t in self.topics if t.topic == self._odometry_topic and t.waiting_for]
+            return [topic.waiting_for for topic in self._odometry if topic.waiting_for]
         if TFMessage is None:
             return ["calibration (tf2_msgs is not installed: set transforms.calibration_file)"]
-        return [] if any(topic.received for topic in self.topics) else ["the first transform on /tf or /tf_static"]
+        if any(topic.received for topic in self._tf):
+            return []
+        others = self._other_tf_topics()
+        hint = f"; there is {', '.join(others)}: remap {TF} and {TF_STATIC}" if others else ""
+        return [f"the first transform on {TF} or {TF_STATIC}{hint}"]
+
+    def _other_tf_topics(self) -> list[str]:
+        """Topics with transforms that are not listened to, such as ``/robot1/tf``."""
+        listened = {topic.topic for topic in self._tf}
+        topics = self._node.get_topic_names_and_types()
+        return sorted(name for name, types in topics if TF_TYPE in types and name not in listened)
 
     def _take_tf(self, msg: Any) -> None:
-        feed_tf(self._tree, msg, static=False)
-        self._on_transform()
+        self._taken(TF, self._feed.tf(msg, static=False, topic=TF))
 
     def _take_tf_static(self, msg: Any) -> None:
-        feed_tf(self._tree, msg, static=True)
-        self._on_transform()
+        self._taken(TF_STATIC, self._feed.tf(msg, static=True, topic=TF_STATIC))
 
     def _take_odometry(self, msg: Odometry) -> None:
-        feed_odometry(self._tree, msg)
+        self._taken(self._odometry_topic, self._feed.odometry(msg, self._odometry_topic))
+
+    def _taken(self, topic: str, unusable: int) -> None:
+        for _ in range(unusable):
+            self._statistics.warn(f"{token(topic)}_transform")
         self._on_transform()

@@ -23,7 +23,7 @@ def test_sweeps_get_their_images_and_wait_for_them_on_the_steady_clock(node: Nod
     config = make_config(Path("w"), Path("c"), ("front",), **{"cameras.front.time_offset": 0.01})
     sweeps: list[SynchronizedSweep] = []
     statistics = make_statistics()
-    synchronizer = SensorSynchronizer(node, config, lambda match: False, sweeps.append, statistics)
+    synchronizer = SensorSynchronizer(node, config, lambda match: (), sweeps.append, statistics)
     synchronizer.add_sweep(message(START_NS))
     synchronizer.add_image("front", message(START_NS - 10_000_000))
     assert sweeps[0].images["front"][0] == START_NS
@@ -47,14 +47,14 @@ def test_sweeps_then_wait_for_calibration_and_poses(node: Node, spin: Any) -> No
     config = make_config(Path("w"), Path("c"), (), **{"transforms.timeout": 0.1})
     sweeps: list[SynchronizedSweep] = []
     statistics = make_statistics()
-    incomplete = [True]
-    synchronizer = SensorSynchronizer(node, config, lambda match: incomplete[0], sweeps.append, statistics)
+    lacking = [{"pose"}]
+    synchronizer = SensorSynchronizer(node, config, lambda match: lacking[0], sweeps.append, statistics)
     synchronizer.add_sweep(message(START_NS))
     assert not sweeps
-    incomplete[0] = False
+    lacking[0] = set()
     synchronizer.calibration_changed()
     assert len(sweeps) == 1
-    incomplete[0] = True
+    lacking[0] = {"pose"}
     synchronizer.add_sweep(message(START_NS + SECOND))
     spin(lambda: len(sweeps) == 2)  # the timer ends this wait, too
     synchronizer.add_sweep(message(START_NS + 2 * SECOND))
@@ -66,7 +66,7 @@ def test_sweeps_then_wait_for_calibration_and_poses(node: Node, spin: Any) -> No
 def test_a_camera_that_never_matches_stands_in_diagnostics(node: Node, spin: Any) -> None:
     config = make_config(Path("w"), Path("c"), ("front", "side"))
     statistics = make_statistics()
-    synchronizer = SensorSynchronizer(node, config, lambda match: False, lambda sweep: None, statistics)
+    synchronizer = SensorSynchronizer(node, config, lambda match: (), lambda sweep: None, statistics)
     for number in range(10):
         stamp = START_NS + number * SECOND // 10
         assert not statistics.notices

@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from node_support import make_config, make_statistics
+from node_support import START_NS, make_config, make_statistics, odometry_message, until
 from rclpy.node import Node
 from sensor_msgs.msg import PointCloud2
 
@@ -31,7 +31,32 @@ def test_tf_is_used_where_its_messages_exist(
     # Stands in for tf2_msgs/TFMessage, which is not on PyPI.
     monkeypatch.setattr(transform_listener, "TFMessage", PointCloud2)
     with_tf, _ = make(**{"transforms.calibration_file": ""})
-    assert [t.topic for t in with_tf.topics] == ["/tf", "/tf_static"]
+    assert [t.topic for t in with_tf.topics] == ["/tf", "/tf_static", "/odom"]
     assert with_tf.waiting_for == ["the first transform on /tf or /tf_static"]
     both, _ = make()
     assert [t.topic for t in both.topics] == ["/tf", "/tf_static", "/odom"]
+
+
+def test_unusable_odometry_is_counted_and_said_once(node: Node, calibration: Path, weights: Path) -> None:
+    config = make_config(weights, calibration, ("front",))
+    statistics, changes = make_statistics(), []
+    assembler = FrameAssembler(config, notices=statistics.notices)
+    listener = TransformListener(node, config, assembler, statistics, lambda: changes.append(1))
+    for number in range(5):
+        message = odometry_message(START_NS + number)
+        message.child_frame_id = ""
+        listener._take_odometry(message)
+    assert statistics.warnings == {"odom_transform": 5} and len(changes) == 5
+    (notice,) = statistics.notices
+    assert notice.startswith("/odom: 5 messages left out: child_frame_id is empty")
+
+
+def test_transforms_of_a_namespace_are_mentioned(
+    node: Node, calibration: Path, weights: Path, drivers: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transform_listener, "TFMessage", PointCloud2)
+    monkeypatch.setattr(transform_listener, "TF_TYPE", "sensor_msgs/msg/PointCloud2")
+    config = make_config(weights, calibration, ("front",), **{"transforms.calibration_file": ""})
+    listener = TransformListener(node, config, FrameAssembler(config), make_statistics(), lambda: None)
+    drivers.create_publisher(PointCloud2, "/robot1/tf", 1)
+    until(lambda: "there is /robot1/tf: remap /tf and /tf_static" in listener.waiting_for[0])
