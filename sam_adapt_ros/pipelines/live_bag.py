@@ -207,6 +207,7 @@ def summarize(
                 if place in pictured:
                     shown.append(ReportFrame(frame, by_branch[Branch.FUSED]))
         summary.frames_in = reader.sweeps
+        summary.notices.update(reader.notices)
     last = recording.segmenter[-1][1] if recording.segmenter else {}
     summary.dropped.update(last.get("dropped", {}))
     if unaccounted := summary.frames_in - summary.frames_labelled - sum(summary.dropped.values()):

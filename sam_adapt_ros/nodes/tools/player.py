@@ -1,8 +1,13 @@
-"""Publishes a bag over DDS, where there is no ``ros2 bag play``: the recorded bytes, at the recorded pace."""
+"""Publishes a bag over DDS, where there is no ``ros2 bag play``: the recorded bytes, at the recorded pace.
+
+Unlike rosbag2's player it publishes no second ``/clock``, does not wait out a leap of the recorder's clock, and offers
+the strongest of the recorded profiles where they differ.
+"""
 
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections import Counter
@@ -11,18 +16,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rclpy.duration import Duration
+from rclpy.exceptions import NameValidationException
 from rclpy.node import Node
 from rclpy.publisher import Publisher
-from rosgraph_msgs.msg import Clock
+from rclpy.type_support import NoTypeSupportImportedException
 
 from sam_adapt_ros.bags import MessageReader, RawMessage
 from sam_adapt_ros.errors import BagError, MessageError
 from sam_adapt_ros.nodes.tools.background_node import BackgroundNode
+from sam_adapt_ros.nodes.tools.clock_source import CLOCK, ClockSource
 from sam_adapt_ros.nodes.tools.message_types import message_class, qos_of
 
 logger = logging.getLogger(__name__)
 
 CLOCK_HZ = 100.0
+LOOP_PAUSE_S = 0.1
+"""Between the end of the bag and its next start: a bag of one message is not a flood. rosbag2 takes as long."""
+LEAP_NS = 24 * 3600 * 1_000_000_000
+"""A longer pause is no pause: the recorder's clock was set, or a message was logged at time 0."""
+ACKNOWLEDGED_S = 2.0
+"""How long the last messages are waited for to arrive."""
 SETTLE_S = 0.3
 """From the discovery of the last subscriber to the first message: the subscriber has to discover this node, too."""
 
@@ -57,10 +70,13 @@ def play(
     wait_for: topics that must have a subscriber before the bag starts, for at most ``wait_timeout`` seconds.
     subscribers: names of the nodes that must each have subscribed to them; (): any one will do.
     ready: called then; the bag starts when it returns.
+    clock gives way to a ``/clock`` that the bag holds or that somebody else publishes.
     Raises BagError when the bag cannot be read, holds nothing to publish, or has no subscriber in time.
     """
-    if rate <= 0:
+    if not (rate > 0 and math.isfinite(rate)):
         raise BagError(f"rate: a positive number expected, got {rate}")
+    if loop < 0:
+        raise BagError(f"loop: a number of times, or 0 for ever, expected, got {loop}")
     with MessageReader(bag) as reader, _Player(reader, rate, clock, stop or threading.Event()) as player:
         player.advertise(topics)
         player.wait_for_subscribers(wait_for, subscribers, wait_timeout)
@@ -73,13 +89,12 @@ class _Player(BackgroundNode):
 
     def __init__(self, reader: MessageReader, rate: float, clock: bool, stop: threading.Event) -> None:
         self._reader, self._rate, self._has_clock, self._stop = reader, rate, clock, stop
-        self._clock: Publisher | None = None
+        self._leap_told = False
         self._played = Played()
         self._publishers: dict[str, Publisher] = {}
 
     def _connect(self, node: Node) -> None:
-        if self._has_clock:
-            self._clock = node.create_publisher(Clock, "/clock", 10)
+        self._clock = ClockSource(node, self._has_clock)
 
     def advertise(self, topics: Sequence[str] | None) -> None:
         """Creates the publishers. Raises BagError when there is nothing to publish."""
@@ -88,23 +103,30 @@ class _Player(BackgroundNode):
                 continue
             message_type = message_class(topic.msgtype)
             if message_type is None:
-                reason = f"no message package for {topic.msgtype} is installed"
-                logger.warning("%s is not played: %s", topic.name, reason)
-                self._played.skipped[topic.name] = reason
-            else:
+                self._skip(topic.name, f"no message package for {topic.msgtype} is installed")
+                continue
+            try:
                 self._publishers[topic.name] = self._node.create_publisher(message_type, topic.name, qos_of(topic))
+            except (NameValidationException, NoTypeSupportImportedException, RuntimeError) as error:
+                self._skip(topic.name, " ".join(str(error).split()))
         if not self._publishers:
             names = ", ".join(self._reader.topics) or "none"
             raise BagError(f"{self._reader.path}: nothing to publish (topics: {names})")
 
     def play(self, loop: int) -> Played:
+        self._clock.settle(bag_has_one=CLOCK in self._publishers)
         start = time.monotonic()
         rounds = 0
         while not self._stop.is_set() and (loop == 0 or rounds < loop):
+            if rounds:
+                self._stop.wait(LOOP_PAUSE_S)
             self._play_once()
             rounds += 1
+            if not self._played.published and not self._stop.is_set():
+                raise BagError(f"{self._reader.path}: no message of {', '.join(self._publishers)} can be published")
+        deadline = time.monotonic() + ACKNOWLEDGED_S
         for publisher in self._publishers.values():
-            publisher.wait_for_all_acked(Duration(seconds=2.0))
+            publisher.wait_for_all_acked(Duration(seconds=max(0.0, deadline - time.monotonic())))
         self._played.seconds = time.monotonic() - start
         self._played.stopped = self._stop.is_set()
         return self._played
@@ -133,12 +155,25 @@ class _Player(BackgroundNode):
             return self._publishers[topic].get_subscription_count() > 0
         return {info.node_name for info in self._node.get_subscriptions_info_by_topic(topic)}.issuperset(nodes)
 
+    def _skip(self, topic: str, reason: str) -> None:
+        if topic not in self._played.skipped:
+            logger.warning("%s is not played: %s", topic, reason)
+        self._played.skipped[topic] = reason
+
     def _play_once(self) -> None:
-        start: tuple[float, int] | None = None
+        start = newest = 0
+        began = 0.0
         for message in self._reader.messages(self._publishers):
-            if start is None:
-                start = (time.monotonic(), message.log_time_ns)
-            self._sleep_until(message.log_time_ns, *start)
+            log_time = message.log_time_ns
+            leap = log_time - newest
+            if began == 0.0 or leap > LEAP_NS:
+                if began and not self._leap_told:
+                    self._leap_told = True
+                    days = leap / LEAP_NS
+                    logger.warning("%s: its time leaps by %.0f days: played on at once", self._reader.path, days)
+                began, start = time.monotonic(), log_time
+            newest = max(newest, log_time)
+            self._sleep_until(newest, began, start)
             if self._stop.is_set():
                 return
             self._publish(message)
@@ -146,8 +181,12 @@ class _Player(BackgroundNode):
     def _publish(self, message: RawMessage) -> None:
         topic = message.topic
         try:
-            self._publishers[topic].publish(bytes(message.cdr()))
-        except MessageError as error:
+            data = bytes(message.cdr())
+            if topic == CLOCK and not self._clock.admits(data):
+                self._played.skipped[topic] = "somebody else publishes it"
+                return
+            self._publishers[topic].publish(data)
+        except (MessageError, RuntimeError) as error:  # the latter: what the middleware refuses
             if topic not in self._played.skipped:
                 logger.warning("messages of %s are left out: %s", topic, error)
             self._played.skipped[topic] = str(error)
@@ -158,15 +197,9 @@ class _Player(BackgroundNode):
         """Sleeps until the message's turn; the clock ticks meanwhile, and once more at the turn itself."""
         due = start + (timestamp - start_timestamp) * 1e-9 / self._rate
         while not self._stop.is_set() and (left := due - time.monotonic()) > 0:
-            if self._clock is None:
+            if not self._clock.ticks:
                 self._stop.wait(left)
                 continue
-            self._tick(start_timestamp + round((time.monotonic() - start) * self._rate * 1e9))
+            self._clock.tick(start_timestamp + round((time.monotonic() - start) * self._rate * 1e9))
             self._stop.wait(min(left, 1.0 / CLOCK_HZ))
-        self._tick(timestamp)
-
-    def _tick(self, now_ns: int) -> None:
-        if self._clock is not None:
-            message = Clock()
-            message.clock.sec, message.clock.nanosec = divmod(now_ns, 1_000_000_000)
-            self._clock.publish(message)
+        self._clock.tick(timestamp)

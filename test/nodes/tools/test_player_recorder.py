@@ -5,24 +5,30 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from node_support import SECOND, START_NS, Rig, as_bytes, cloud_message, until
+from rclpy.context import Context
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
 from rosbags.highlevel import AnyReader
+from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
 from rosbags.rosbag1 import Writer
 from rosbags.typesys import Stores, get_typestore
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, CompressedImage, PointCloud2
+from std_msgs.msg import String
 
 from sam_adapt_ros.bags import BagWriter, MessageReader, Topic
 from sam_adapt_ros.errors import BagError
 from sam_adapt_ros.messages import encode_cloud, stamp_ns
 from sam_adapt_ros.nodes.tools.background_node import BackgroundNode
+from sam_adapt_ros.nodes.tools.clock_source import ClockSource
 from sam_adapt_ros.nodes.tools.message_types import message_class, qos_of
 from sam_adapt_ros.nodes.tools.player import play
 from sam_adapt_ros.nodes.tools.recorder import Recorder
@@ -142,8 +148,11 @@ def test_it_says_who_did_not_subscribe_and_what_it_cannot_play(bag: Path, tmp_pa
         play(bag, topics=["/nothing"])
     with pytest.raises(BagError, match="no such bag"):
         play(tmp_path / "none")
-    with pytest.raises(BagError, match="rate"):
-        play(bag, rate=0.0)
+    for rate in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(BagError, match="rate"):
+            play(bag, rate=rate)
+    with pytest.raises(BagError, match="loop"):
+        play(bag, loop=-1)
     (tmp_path / "broken").mkdir()
     with pytest.raises(BagError, match="broken"):
         play(tmp_path / "broken")
@@ -170,6 +179,171 @@ def test_quality_of_service_is_the_recorded_one(bag: Path) -> None:
     assert message_class("sensor_msgs/msg/PointCloud2") is PointCloud2
     assert message_class("no_such_msgs/msg/Thing") is None
     assert message_class("sensor_msgs/msg/NoSuchThing") is None
+
+
+def offered(**policies: Any) -> Qos:
+    known = {"reliability": QosReliability.RELIABLE, "durability": QosDurability.VOLATILE, "depth": 1} | policies
+    zero = QosTime(0, 0)
+    return Qos(
+        QosHistory.KEEP_LAST, known["depth"], known["reliability"], known["durability"], zero, zero,
+        QosLiveliness.AUTOMATIC, zero, False,
+    )  # fmt: skip
+
+
+def test_where_profiles_differ_the_strongest_is_offered() -> None:
+    """It matches every subscription that one of the recorded publishers matched."""
+    best_effort = offered(reliability=QosReliability.BEST_EFFORT, depth=5)
+    mixed = qos_of(Topic("/image", "sensor_msgs/msg/Image", 9, False, (best_effort, offered(depth=50))))
+    assert (mixed.reliability, mixed.depth) == (ReliabilityPolicy.RELIABLE, 50)
+    sensor = qos_of(Topic("/image", "sensor_msgs/msg/Image", 9, False, (best_effort, best_effort)))
+    assert sensor.reliability == ReliabilityPolicy.BEST_EFFORT
+    # Thirty latched broadcasters with one message each: a late subscriber gets all of them.
+    latched = offered(durability=QosDurability.TRANSIENT_LOCAL)
+    assert qos_of(Topic("/tf_static", "tf2_msgs/msg/TFMessage", 30, True, 30 * (latched,))).depth == 30
+    endless = qos_of(Topic("/map", "nav_msgs/msg/OccupancyGrid", 10**6, True, (offered(depth=2**40),)))
+    assert endless.depth == 1000
+
+
+def test_latched_messages_reach_late_subscribers(tmp_path: Path) -> None:
+    count = 30
+    with BagWriter(tmp_path / "bag") as writer:
+        text = writer.types["std_msgs/msg/String"]
+        for place in range(count):
+            writer.write("/notes", text(str(place)), START_NS + place, transient_local=True)
+        writer.write("/end", text(""), START_NS + 6 * SECOND)
+    stop = threading.Event()
+    seen: list[str] = []
+    with ThreadPoolExecutor(1) as pool, BackgroundSubscriber(seen) as subscriber:
+        playing = pool.submit(play, tmp_path / "bag", stop=stop)
+        time.sleep(1.5)
+        subscriber.subscribe("/notes")
+        until(lambda: len(seen) >= count)
+        stop.set()
+        assert playing.result().stopped
+    assert seen == [str(place) for place in range(count)]
+
+
+class BackgroundSubscriber(BackgroundNode):
+    """Subscribes to latched text when it is told to."""
+
+    name = "late"
+
+    def __init__(self, seen: list[str]) -> None:
+        self._seen = seen
+
+    def _connect(self, node: Node) -> None:
+        pass
+
+    def subscribe(self, topic: str) -> None:
+        latched = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self._node.create_subscription(String, topic, lambda message: self._seen.append(message.data), latched)
+
+
+class ForeignClock(BackgroundNode):
+    """A simulator's clock."""
+
+    name = "simulator"
+
+    def _connect(self, node: Node) -> None:
+        self.publisher = node.create_publisher(Clock, "/clock", 10)
+        message = Clock()
+        message.clock.sec = 5
+        node.create_timer(0.02, lambda: self.publisher.publish(message))
+
+
+def clock_seconds(messages: list[bytes]) -> set[int]:
+    return {deserialize_message(message, Clock).clock.sec for message in messages}
+
+
+@pytest.fixture(scope="module")
+def bag_with_clock(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("bags") / "simulated"
+    with BagWriter(path) as writer:
+        time_of, clock = writer.types["builtin_interfaces/msg/Time"], writer.types["rosgraph_msgs/msg/Clock"]
+        for frame in range(FRAMES):
+            stamp = START_NS + frame * PERIOD_NS
+            writer.write("/clock", clock(time_of(77, frame)), stamp)
+            points = np.zeros((3, 3), np.float32)
+            writer.write_cloud("/points", stamp, "lidar", encode_cloud(dict(zip("xyz", points.T, strict=True))))
+    return path
+
+
+def test_the_bags_own_clock_is_the_only_one(bag_with_clock: Path) -> None:
+    with Subscriber({"/points": PointCloud2, "/clock": Clock}) as subscriber:
+        play(bag_with_clock, clock=True, wait_for=["/points", "/clock"])
+        until(lambda: len(subscriber.messages["/points"]) == FRAMES and len(subscriber.messages["/clock"]) >= FRAMES)
+    assert subscriber.messages["/clock"] == recorded(bag_with_clock)["/clock"]
+
+
+@pytest.mark.parametrize("has_clock", [False, True])
+def test_somebody_elses_clock_is_the_only_one(bag: Path, bag_with_clock: Path, has_clock: bool) -> None:
+
+    def discovered() -> None:
+        until(lambda: simulator.publisher.get_subscription_count() == 2)  # the player's and the subscriber's
+        time.sleep(1.0)
+
+    with ForeignClock() as simulator, Subscriber({"/points": PointCloud2, "/clock": Clock}) as subscriber:
+        until(lambda: subscriber.messages["/clock"])
+        played = play(bag_with_clock if has_clock else bag, clock=True, wait_for=["/points"], ready=discovered)
+        until(lambda: len(subscriber.messages["/points"]) == FRAMES)
+    assert clock_seconds(subscriber.messages["/clock"]) == {5}
+    if has_clock:
+        assert played.skipped["/clock"] == "somebody else publishes it"
+
+
+def test_a_clock_that_comes_later_ends_the_players(context: Context, node: Node, drivers: Node, spin: Any) -> None:
+    source = ClockSource(node, own=True)
+    source.settle(bag_has_one=False)
+    subscription = drivers.create_publisher(Clock, "/clock", 10)
+    for step in range(5):
+        source.tick(START_NS + step)
+        spin(lambda: subscription.get_subscription_count())
+    assert source.ticks  # its own time is not another's
+    foreign = Clock()
+    foreign.clock.sec = 5
+    spin(lambda: subscription.publish(foreign) or not source.ticks)
+    source.tick(START_NS)
+
+
+def test_a_message_logged_at_time_zero_is_not_waited_for(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with BagWriter(tmp_path / "bag") as writer:
+        text = writer.types["std_msgs/msg/String"]
+        for place, stamp in enumerate([0, START_NS, START_NS + SECOND // 2, 2**62]):
+            writer.write("/notes", text(str(place)), stamp)
+    played = play(tmp_path / "bag", clock=True)
+    assert played.published == {"/notes": 4}
+    assert 0.5 <= played.seconds < 5.0
+    (line,) = (record.message for record in caplog.records if "leaps" in record.message)
+    assert f"its time leaps by {START_NS / SECOND / 86400:.0f} days" in line
+
+
+def test_a_bag_of_one_message_that_loops_is_no_flood(tmp_path: Path) -> None:
+    with BagWriter(tmp_path / "bag") as writer:
+        writer.write("/notes", writer.types["std_msgs/msg/String"]("once"), START_NS)
+    stop = threading.Event()
+    threading.Timer(1.5, stop.set).start()
+    played = play(tmp_path / "bag", loop=0, stop=stop)
+    assert played.stopped
+    assert 1 < played.published["/notes"] < 16
+
+
+def test_what_cannot_be_published_does_not_end_the_rest(tmp_path: Path) -> None:
+    with BagWriter(tmp_path / "bag") as writer:
+        text = writer.types["std_msgs/msg/String"]
+        writer.write("/notes", text("before"), START_NS)
+        writer.write("/notes", b"", START_NS + 1, msgtype="std_msgs/msg/String")
+        writer.write("/notes", text("after"), START_NS + 2)
+        writer.write("/camera/1/notes", text("a name that ROS 2 does not allow"), START_NS)
+    played = play(tmp_path / "bag")
+    assert played.published == {"/notes": 2}
+    assert "0 bytes" in played.skipped["/notes"]
+    assert "/camera/1/notes" in played.skipped
+    with BagWriter(tmp_path / "empty") as writer:
+        writer.write("/notes", b"", START_NS, msgtype="std_msgs/msg/String")
+    with pytest.raises(BagError, match="no message of /notes can be published"):
+        play(tmp_path / "empty", loop=0)
+    for name in ("foxglove.Log", "", "../x/msg/Y", "std_msgs/msg/_string", "std_msgs/msg/"):
+        assert message_class(name) is None
 
 
 def test_the_recorder_keeps_what_it_hears_and_ends_by_itself(tmp_path: Path) -> None:
