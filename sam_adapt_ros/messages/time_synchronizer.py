@@ -17,6 +17,8 @@ from sam_adapt_ros.messages.camera_timing import CameraTiming
 from sam_adapt_ros.messages.image_queue import CameraLiveness, ImageQueue, StampedImage
 from sam_adapt_ros.notices import Notices
 
+_BEHIND_UNTIL_JUMP = 3  # sweeps that go back a little: a stray one is out of order, the third is a jump
+
 
 @dataclass(frozen=True, eq=False)
 class Match:
@@ -56,7 +58,8 @@ class TimeSynchronizer:
     Every sweep ends in exactly one of ``on_match(match)`` and ``on_drop(reason, stamp_ns)``, reasons:
     ``stamp_zero``; ``out_of_order`` (not newer than the sweep before it, but less than ``max_backward_jump`` older);
     ``sync_queue_full`` (the oldest of more than ``queue_size`` waiting sweeps). A stamp that goes back further is a
-    looping bag or a clock jump: the waiting sweeps are matched with what came, and matching starts anew.
+    looping bag or a clock jump: the waiting sweeps are matched with what came, and matching starts anew. So it does
+    where several sweeps in a row go back by less, as in a bag that loops within ``max_backward_jump``.
 
     ``counts`` has ``sweeps``, ``matched``, the drops by reason, ``clock_jump``, and what happened to images by camera:
     ``image_stamp_zero.<camera>``, ``image_duplicate.…``, ``image_clock_jump.…``, ``image_late.…`` (after its sweep was
@@ -89,6 +92,7 @@ class TimeSynchronizer:
         # Stamp, arrival and missing cameras of the latest matches.
         self._matched: deque[tuple[int, int, tuple[str, ...]]] = deque(maxlen=config.queue_size)
         self._newest: int | None = None  # newest sweep's stamp
+        self._behind = 0  # sweeps older than that since it came
         self._on_match = on_match
         self._on_drop = on_drop
         self._lock = threading.RLock()
@@ -100,12 +104,12 @@ class TimeSynchronizer:
             self.counts["sweeps"] += 1
             if stamp_ns == 0:
                 self._drop("stamp_zero", stamp_ns)
-            elif self._newest is not None and self._newest - self._max_backward <= stamp_ns <= self._newest:
+            elif self._out_of_order(stamp_ns):
                 self._drop("out_of_order", stamp_ns)
             else:
                 if self._newest is not None and stamp_ns < self._newest:
                     self._start_anew(stamp_ns)
-                self._newest = stamp_ns
+                self._newest, self._behind = stamp_ns, 0
                 self._pending.append(_Sweep(stamp_ns, payload, now_ns))
                 if len(self._pending) > self._queue_size:
                     self._drop("sync_queue_full", self._pending.popleft().stamp_ns)
@@ -209,14 +213,21 @@ class TimeSynchronizer:
         if self._newest is None or stamp_ns >= self._newest or queue.matches(stamp_ns, self._newest):
             self._liveness[camera].image_in_time(now_ns)
 
+    def _out_of_order(self, stamp_ns: int) -> bool:
+        if self._newest is None or not self._newest - self._max_backward <= stamp_ns <= self._newest:
+            return False
+        self._behind += stamp_ns < self._newest
+        return self._behind < _BEHIND_UNTIL_JUMP
+
     def _start_anew(self, stamp_ns: int) -> None:
         self.counts["clock_jump"] += 1
         self.flush()
         self._matched.clear()
         for timing in self._timing.values():
             timing.start_anew()
+        far = self._newest is not None and stamp_ns < self._newest - self._max_backward
         for queue in self._queues.values():
-            queue.remove_after(stamp_ns + self._max_backward)
+            queue.remove_after(stamp_ns + self._max_backward if far else stamp_ns)
 
     def _drop(self, reason: str, stamp_ns: int) -> None:
         self.counts[reason] += 1

@@ -312,6 +312,27 @@ def test_sweeps_that_go_back_a_little():
     assert run.drops == [("out_of_order", T0 + 50 * MS), ("out_of_order", T0 + 100 * MS)]
 
 
+@pytest.mark.parametrize("sweeps", [2, 4, 9])
+def test_a_bag_that_loops_within_the_largest_backward_jump(sweeps):
+    """Two sweeps a round are lost until the loop is noticed; before, all of the later rounds were."""
+    rounds, length = 12, (sweeps + 1) * 100 * MS
+    events = []
+    for k in range(rounds):
+        events += stream("", every(100, sweeps), latency=20, start=k * length)
+        events += stream("a", every(100, sweeps, 10), start=k * length)
+    run = Run("a").play(events)
+    assert len(run.matches) + len(run.drops) == rounds * sweeps
+    assert {reason for reason, _ in run.drops} == {"out_of_order"}
+    assert len(run.matches) >= (rounds - 1) * max(sweeps - 2, 0) + sweeps
+    later = [match for when, match in run.matches if when > 2 * length]
+    assert later and run.counts["clock_jump"] >= rounds // 4
+    for match in later:
+        if "a" in match.images:
+            assert match.images["a"][1][1] == match.sweep[1]  # of the same moment
+    if sweeps > 4:
+        assert sum("a" in match.images for match in later) >= 0.8 * len(later)
+
+
 def test_images_out_of_order_and_twice():
     run = Run("a")
     for k, offset in enumerate((100, 40, 40)):
