@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from sam_adapt_ros.errors import ConfigError
-from sam_adapt_ros.segmentation.sparse_convolution import HAS_CUDA
+HAS_CUDA = torch.cuda.is_available()
 
 
 def choose_device(name: str) -> torch.device:

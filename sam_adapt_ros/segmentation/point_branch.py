@@ -9,67 +9,68 @@ import torch
 from torch import Tensor, nn
 
 from sam_adapt_ros.segmentation.heads import BranchOutput, DualHeads
-from sam_adapt_ros.segmentation.sparse_convolution import NATIVE, set_algorithm, spconv
+from sam_adapt_ros.segmentation.sparse_convolution import Backend, Grid, SparseConvolution, torch_backend
 
 
 def _normalized(channels: int) -> list[nn.Module]:
     return [nn.BatchNorm1d(channels, eps=1e-4), nn.ReLU(inplace=True)]
 
 
-def _block(inputs: int, outputs: int, key: str) -> nn.Module:
-    """BatchNorm, ReLU, submanifold convolution."""
-    convolution = spconv.SubMConv3d(inputs, outputs, 3, bias=False, indice_key=key, algo=NATIVE)
-    return spconv.SparseSequential(*_normalized(inputs), convolution)
+class _Block(nn.Sequential):
+    """BatchNorm, ReLU, sparse convolution."""
+
+    def __init__(self, kind: str, inputs: int, outputs: int) -> None:
+        super().__init__(*_normalized(inputs), SparseConvolution(kind, inputs, outputs))
+
+    def forward(self, features: Tensor, grid: Grid) -> Tensor:
+        normalize, activate, convolve = self
+        convolved: Tensor = convolve(activate(normalize(features)), grid)
+        return convolved
 
 
 class _Level(nn.Module):
     """One level of the U-Net; it contains the coarser levels."""
 
-    def __init__(self, widths: list[int], depth: int = 0) -> None:
+    def __init__(self, widths: list[int]) -> None:
         super().__init__()
         width, coarser = widths[0], widths[1:]
-        self.encode = _block(width, width, f"level{depth}")
+        self.encode = _Block("submanifold", width, width)
         if not coarser:
             return
-        key = f"down{depth}"
-        self.down = spconv.SparseSequential(
-            *_normalized(width),
-            spconv.SparseConv3d(width, coarser[0], 2, stride=2, bias=False, indice_key=key, algo=NATIVE),
-        )
-        self.inner = _Level(coarser, depth + 1)
-        self.up = spconv.SparseSequential(
-            *_normalized(coarser[0]),
-            spconv.SparseInverseConv3d(coarser[0], width, 2, indice_key=key, bias=False, algo=NATIVE),
-        )
-        self.decode = _block(2 * width, width, f"level{depth}")
+        self.down = _Block("down", width, coarser[0])
+        self.inner = _Level(coarser)
+        self.up = _Block("up", coarser[0], width)
+        self.decode = _Block("submanifold", 2 * width, width)
 
-    def forward(self, x: spconv.SparseConvTensor) -> spconv.SparseConvTensor:
-        x = self.encode(x)
+    def forward(self, features: Tensor, grid: Grid) -> Tensor:
+        features = self.encode(features, grid)
         if not hasattr(self, "inner"):
-            return x
-        coarse = self.up(self.inner(self.down(x)))
-        return self.decode(x.replace_feature(torch.cat([x.features, coarse.features], 1)))
+            return features
+        coarse = self.inner(self.down(features, grid), grid.coarser)
+        decoded: Tensor = self.decode(torch.cat([features, self.up(coarse, grid)], 1), grid)
+        return decoded
 
 
 class PointBranch(nn.Module):
     """Occupied voxels -> logits of the points in them.
 
     width: m, the channels of the finest level; level l has (l + 1) m. features: channels of the voxels.
+    backend: what computes the sparse convolutions; the weights do not depend on it.
     """
 
     def __init__(self, classes: int, width: int, levels: int, features: int = 1) -> None:
         super().__init__()
         self.levels = levels
-        self.algorithm_of = torch.device("cpu")  # the device that spconv's algorithm is set for
-        self.stem = spconv.SubMConv3d(features, width, 3, bias=False, indice_key="level0", algo=NATIVE)
+        self.backend: Backend = torch_backend
+        self.stem = SparseConvolution("submanifold", features, width)
         self.unet = _Level([(level + 1) * width for level in range(levels)])
-        self.head = spconv.SparseSequential(*_normalized(width))
+        self.head = nn.Sequential(*_normalized(width))
         self.heads = DualHeads(width, classes)
 
     def forward(self, voxels: Tensor, features: Tensor, voxel_of_point: Tensor, frames: int) -> BranchOutput:
         """Predictions of P points, each that of its voxel.
 
-        voxels: (V, 4) int32 frame, x, y, z; not negative, each once.
+        voxels: (V, 4) int32 frame, x, y, z; not negative, in ascending order, each once.
         features: (V, F) float32.
         voxel_of_point: (P,) int64 rows of ``voxels``.
         frames: how many frames the batch holds.
@@ -77,12 +78,7 @@ class PointBranch(nn.Module):
         if not len(voxels):
             empty = self.heads.classify.weight.new_zeros(len(voxel_of_point), self.heads.classify.in_features)
             return self.heads(empty)
-        if voxels.device != self.algorithm_of:
-            set_algorithm(self, voxels.device)
-            self.algorithm_of = voxels.device
         with torch.no_grad():
-            unit = 1 << (self.levels - 1)  # a grid of whole coarsest cells covers the finer levels' grids
-            shape = [-(-(side + 1) // unit) * unit for side in voxels[:, 1:].amax(0).tolist()]
-        x = spconv.SparseConvTensor(features, voxels, shape, frames)
-        output = self.heads(self.head(self.unet(self.stem(x))).features)
+            grid = self.backend(voxels, frames, self.levels)
+        output = self.heads(self.head(self.unet(self.stem(features, grid), grid)))
         return output.rows(voxel_of_point)

@@ -1,109 +1,146 @@
-"""Sparse convolutions by spconv, on CUDA and on the CPU."""
+"""Sparse convolutions in plain PyTorch: on any device, with gradients, the same result to the last bit every time."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any, Protocol
 
-import spconv.pytorch as spconv
 import torch
-from spconv.core import ConvAlgo
-from spconv.cppconstants import CPU_ONLY_BUILD
-from spconv.pytorch import ops as _ops
-from spconv.pytorch.conv import SparseConvolution
 from torch import Tensor, nn
+from torch.nn import functional
 
-__all__ = ["HAS_CUDA", "NATIVE", "set_algorithm", "spconv"]
-
-NATIVE = ConvAlgo.Native
-"""The only algorithm of the CPU; CUDA has faster ones. The layout of the weights is the same for all."""
-
-HAS_CUDA = torch.cuda.is_available() and not CPU_ONLY_BUILD
-"""Both torch and this build of spconv can use CUDA."""
-
-_spconv_forward, _spconv_backward = _ops.indice_conv, _ops.indice_conv_backward
+from sam_adapt_ros.segmentation.sparse_maps import SparseMap, Voxels, coarsen, join_neighbours
 
 
-def _forward(
-    features: Tensor,
-    filters: Tensor,
-    pairs: Tensor,
-    pair_counts: Tensor,
-    outputs: int,
-    inverse: bool = False,
-    subm: bool = False,
-    **options: Any,
-) -> Tensor:
-    """``spconv.pytorch.ops.indice_conv``, on the CPU by PyTorch alone.
+class Grid(Protocol):
+    """One level of occupied voxels. Features are (V, I) rows by voxel; kernels are (O, k, k, k, I), as spconv's."""
 
-    The threads of spconv 2.3.8 race when they scatter on the CPU (``SpconvOps.scatter_add_cpu``): with two threads or
-    more, the features of some voxels are wrong, and differ from call to call.
-    features: (N, I). filters: (O, ..., I). pairs: (2, K, P) input and output rows for each of K kernel elements.
-    """
-    if features.is_cuda:
-        return _spconv_forward(features, filters, pairs, pair_counts, outputs, inverse, subm, **options)
-    weights = filters.flatten(1, -2)
-    result = features.new_zeros(outputs, len(filters))
-    for k, rows, targets in _kernel_elements(pairs, pair_counts, inverse, subm):
-        result.index_add_(0, targets, features[rows] @ weights[:, k].T)
-    if subm:
-        result += features @ weights[:, weights.shape[1] // 2].T
-    return result
+    @property
+    def coarser(self) -> Grid:
+        """The level of cells twice as large; to be asked for after ``down``."""
+        ...
+
+    def submanifold(self, features: Tensor, kernel: Tensor) -> Tensor:
+        """Convolution with 3 x 3 x 3 elements; outputs where there are inputs. (V, I) -> (V, O)."""
+        ...
+
+    def down(self, features: Tensor, kernel: Tensor) -> Tensor:
+        """Convolution with 2 x 2 x 2 elements and stride 2: (V, I) -> (C, O) features of the coarser level."""
+        ...
+
+    def up(self, features: Tensor, kernel: Tensor) -> Tensor:
+        """The transposed convolution of ``down``: (C, I) features of the coarser level -> (V, O)."""
+        ...
 
 
-def _backward(
-    features: Tensor,
-    filters: Tensor,
-    gradient: Tensor,
-    pairs: Tensor,
-    pair_counts: Tensor,
-    inverse: bool = False,
-    subm: bool = False,
-    **options: Any,
-) -> tuple[Tensor, Tensor]:
-    """``spconv.pytorch.ops.indice_conv_backward``, on the CPU by PyTorch alone; see ``_forward``."""
-    if features.is_cuda:
-        return _spconv_backward(features, filters, gradient, pairs, pair_counts, inverse, subm, **options)
-    weights = filters.flatten(1, -2)
-    of_features, of_weights = torch.zeros_like(features), torch.zeros_like(weights)
-    for k, rows, targets in _kernel_elements(pairs, pair_counts, inverse, subm):
-        gathered = gradient[targets]
-        of_features.index_add_(0, rows, gathered @ weights[:, k])
-        of_weights[:, k] = gathered.T @ features[rows]
-    if subm:
-        center = weights.shape[1] // 2
-        of_features += gradient @ weights[:, center]
-        of_weights[:, center] = gradient.T @ features
-    return of_features, of_weights.reshape(filters.shape)
+Backend = Callable[[Tensor, int, int], Grid]
+"""(V, 4) int32 voxels (frame, x, y, z; ascending, not negative), how many frames and levels -> the finest level."""
 
 
-def _kernel_elements(
-    pairs: Tensor, pair_counts: Tensor, inverse: bool, subm: bool
-) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """Yields each kernel element that has pairs, its input rows and its output rows.
-
-    Submanifold convolutions have no pairs for the center, and counts for the elements before it only: an element and
-    the one opposite have equally many.
-    """
-    counts = pair_counts.tolist()
-    if subm:
-        before = counts[: len(counts) // 2]
-        counts = [*before, 0, *reversed(before)]
-    for k, count in enumerate(counts):
-        if count:
-            yield k, pairs[int(inverse), k, :count], pairs[int(not inverse), k, :count]
+def torch_backend(voxels: Tensor, frames: int, levels: int) -> TorchGrid:
+    """The backend in plain PyTorch. Raises ValueError for voxels in another order."""
+    return TorchGrid(Voxels.from_coordinates(voxels))
 
 
-_ops.indice_conv, _ops.indice_conv_backward = _forward, _backward
+class TorchGrid:
+    """Neighbours by sorted keys; then for each kernel element gather and matrix product, and one sum over all."""
 
-# spconv calls a function that torch has deprecated; the warning is of no use to a user.
-logging.getLogger("torch.fx._symbolic_trace").addFilter(lambda record: "is_fx_tracing" not in record.getMessage())
+    def __init__(self, voxels: Voxels) -> None:
+        self._voxels = voxels
+
+    @cached_property
+    def _neighbours(self) -> tuple[SparseMap, SparseMap]:
+        return join_neighbours(self._voxels)
+
+    @cached_property
+    def _coarsening(self) -> tuple[TorchGrid, SparseMap, SparseMap]:
+        coarser, down, up = coarsen(self._voxels)
+        return TorchGrid(coarser), down, up
+
+    @property
+    def coarser(self) -> TorchGrid:
+        return self._coarsening[0]
+
+    def submanifold(self, features: Tensor, kernel: Tensor) -> Tensor:
+        kernel = kernel.flatten(1, 3)
+        centre = functional.linear(features, kernel[:, 13])
+        return centre + _convolve(features, kernel, *self._neighbours)
+
+    def down(self, features: Tensor, kernel: Tensor) -> Tensor:
+        _, down, up = self._coarsening
+        return _convolve(features, kernel.flatten(1, 3), down, up)
+
+    def up(self, features: Tensor, kernel: Tensor) -> Tensor:
+        _, down, up = self._coarsening
+        return _convolve(features, kernel.flatten(1, 3), up, down)
 
 
-def set_algorithm(module: nn.Module, device: torch.device) -> None:
-    """Sets the fastest algorithm of the device in every sparse convolution of ``module``."""
-    algorithm = ConvAlgo.MaskImplicitGemm if device.type == "cuda" else NATIVE
-    for convolution in module.modules():
-        if isinstance(convolution, SparseConvolution):
-            convolution.algo = algorithm
+KERNEL_SIZES = {"submanifold": 3, "down": 2, "up": 2}
+"""Elements a side of the kernels of a grid's convolutions."""
+
+
+class SparseConvolution(nn.Module):
+    """The kernel of one of a grid's convolutions: ``submanifold``, ``down`` or ``up``."""
+
+    def __init__(self, kind: str, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.kind = kind
+        size = KERNEL_SIZES[kind]
+        bound = (inputs * size**3) ** -0.5  # as in torch's own convolutions
+        self.weight = nn.Parameter(torch.empty(outputs, size, size, size, inputs).uniform_(-bound, bound))
+
+    def forward(self, features: Tensor, grid: Grid) -> Tensor:
+        """features: (V, inputs) of ``grid``, or of its coarser level for ``up``."""
+        convolved: Tensor = getattr(grid, self.kind)(features, self.weight)
+        return convolved
+
+
+def _convolve(features: Tensor, kernel: Tensor, there: SparseMap, back: SparseMap) -> Tensor:
+    """(inputs, I) features, (O, K, I) kernel -> (outputs, O). back: ``there`` with input and output exchanged."""
+    device = features.device.type
+    if torch.is_autocast_enabled(device):
+        dtype = torch.get_autocast_dtype(device)
+        features, kernel = features.to(dtype), kernel.to(dtype)
+    convolved: Tensor = _Convolution.apply(features, kernel, there, back)
+    return convolved
+
+
+class _Convolution(torch.autograd.Function):
+    """Nothing of the size of the pairs is kept for the backward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, kernel: Tensor, there: SparseMap, back: SparseMap) -> Tensor:
+        ctx.save_for_backward(features, kernel)
+        ctx.maps = there, back
+        return _apply(features, kernel, there)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:  # type: ignore[override]
+        features, kernel = ctx.saved_tensors
+        there, back = ctx.maps
+        of_features = of_kernel = None
+        if ctx.needs_input_grad[0]:
+            of_features = _apply(gradient, kernel.transpose(0, 2), back)
+        if ctx.needs_input_grad[1]:
+            of_kernel = torch.zeros_like(kernel)
+            inputs = features.index_select(0, there.sources).split(there.counts)
+            outputs = gradient.index_select(0, back.sources).split(back.counts)
+            for element, (x, y) in enumerate(zip(inputs, outputs, strict=True)):
+                if len(x):
+                    of_kernel[:, element] = y.T @ x
+        return of_features, of_kernel, None, None
+
+
+def _apply(features: Tensor, kernel: Tensor, joined: SparseMap) -> Tensor:
+    """(inputs, I) features, (O, K, I) kernel -> (outputs, O)."""
+    inputs = features.index_select(0, joined.sources)
+    products = features.new_empty(len(inputs), len(kernel))
+    blocks = zip(inputs.split(joined.counts), products.split(joined.counts), kernel.unbind(1), strict=True)
+    for x, y, matrix in blocks:
+        if len(x):
+            torch.mm(x, matrix.T, out=y)
+    if joined.starts is None:
+        return products.index_select(0, joined.order)
+    # A sum by rows in a given order, on every device; index_add_ would add in any order on CUDA.
+    return functional.embedding_bag(joined.order, products, joined.starts, mode="sum", include_last_offset=True)

@@ -1,0 +1,118 @@
+"""Which voxels a sparse convolution joins: found once a level, by sorted keys, and used by every layer of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+_COLUMNS = ((0, 1), (1, -1), (1, 0), (1, 1))
+"""Steps (dx, dy) to the columns of neighbours along z that come after a voxel; those before it follow by symmetry."""
+
+
+@dataclass(frozen=True, eq=False)
+class SparseMap:
+    """P pairs of an input row and an output row, in blocks, one a kernel element.
+
+    sources: (P,) int64 input rows. counts: the length of each block.
+    order: (P,) int64 rows of ``sources`` in ascending order of the output rows: the order in which results are added
+        up, which never changes.
+    starts: (outputs + 1,) int64, where in ``order`` each output row's pairs begin and end; None where each has just
+        one.
+    """
+
+    sources: Tensor
+    counts: list[int]
+    order: Tensor
+    starts: Tensor | None
+
+
+@dataclass(frozen=True, eq=False)
+class Voxels:
+    """Occupied voxels, each once, in ascending order of frame, x, y, z.
+
+    coordinates: (V, 4) int64 frame, x, y, z.
+    keys: (V,) int64, ascending; those of neighbours along z differ by 1, along y by ``step_y``, along x by ``step_x``.
+    """
+
+    coordinates: Tensor
+    keys: Tensor
+    step_y: int
+    step_x: int
+
+    @classmethod
+    def from_coordinates(cls, coordinates: Tensor) -> Voxels:
+        """coordinates: (V, 4) integers, V > 0. Raises ValueError for another order and where int64 holds no keys."""
+        voxels = cls._any_order(coordinates.long())
+        if not bool((voxels.keys[1:] > voxels.keys[:-1]).all()):
+            raise ValueError("voxels: ascending order of frame, x, y, z expected, each once")
+        return voxels
+
+    @classmethod
+    def _any_order(cls, coordinates: Tensor) -> Voxels:
+        low, high = torch.aminmax(coordinates, dim=0)
+        # A margin on each side keeps the last voxels of a row apart from the first ones of the next.
+        frames, width, depth, height = (high - low + 3).tolist()
+        if frames * width * depth * height >= 2**63:
+            raise ValueError(f"voxels: fewer than 2^63 cells expected, got {frames} x {width} x {depth} x {height}")
+        step_x = depth * height
+        keys = ((coordinates - low) * coordinates.new_tensor([width * step_x, step_x, height, 1])).sum(1)
+        return cls(coordinates, keys, height, step_x)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+
+def join_neighbours(voxels: Voxels) -> tuple[SparseMap, SparseMap]:
+    """Pairs of voxels that touch, for a kernel of 3 x 3 x 3 elements; the block of its centre is left empty.
+
+    Returns the map, and the one back, whose pairs are the same, in the same order, with input and output exchanged.
+    """
+    keys = voxels.keys
+    rows = torch.arange(1, len(keys) + 1, device=keys.device)
+    padded = torch.cat([keys, keys.new_full((3,), torch.iinfo(keys.dtype).max)])
+    columns = keys.new_tensor([dx * voxels.step_x + dy * voxels.step_y for dx, dy in _COLUMNS])
+    wanted = keys + columns[:, None] - 1  # the lowest of the three neighbours in each column
+    at = torch.searchsorted(keys, wanted)
+    found, places = [], []
+    for dz in range(3):
+        hit = padded[at] == wanted + dz
+        found.append(hit)
+        places.append(at)
+        at = at + hit
+    above = padded[1 : len(padded) - 2] == keys + 1
+    hits = torch.cat([above[None], torch.stack(found, 1).flatten(0, 1)])  # (13, V), kernel elements 14 to 26
+    later = torch.cat([rows[None], torch.stack(places, 1).flatten(0, 1)])[hits]
+    earlier = hits.nonzero()[:, 1]
+    counts = hits.sum(1).tolist()
+    # Element k of a pair is element 26 - k of the exchanged pair.
+    sources, targets = torch.cat([earlier.flip(0), later]), torch.cat([later.flip(0), earlier])
+    counts = [*reversed(counts), 0, *counts]
+    order = targets.argsort(stable=True)
+    ends = torch.bincount(targets, minlength=len(keys)).cumsum(0)
+    starts = torch.cat([ends.new_zeros(1), ends])
+    # ``sources`` are the reversed ``targets``.
+    return SparseMap(sources, counts, order, starts), SparseMap(targets, counts, len(targets) - 1 - order, starts)
+
+
+def coarsen(voxels: Voxels) -> tuple[Voxels, SparseMap, SparseMap]:
+    """The cells twice as large, the map to them and the one back, for a kernel of 2 x 2 x 2 elements.
+
+    Both maps have one pair for each of the finer voxels, in the same order.
+    """
+    halved = voxels.coordinates.clone()
+    halved[:, 1:] >>= 1
+    unsorted = Voxels._any_order(halved)
+    keys, by_cell = unsorted.keys.sort(stable=True)
+    keys, cell_of_sorted, sizes = torch.unique_consecutive(keys, return_inverse=True, return_counts=True)
+    starts = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
+    cell = torch.empty_like(by_cell).index_copy_(0, by_cell, cell_of_sorted)
+    x, y, z = (voxels.coordinates[:, 1:] & 1).unbind(1)
+    element = 4 * x + 2 * y + z
+    by_element = element.argsort(stable=True)
+    place = torch.empty_like(by_element).index_copy_(0, by_element, torch.arange(len(voxels), device=cell.device))
+    counts = torch.bincount(element, minlength=8).tolist()
+    coarser = Voxels(halved[by_cell[starts[:-1]]], keys, unsorted.step_y, unsorted.step_x)
+    down = SparseMap(by_element, counts, place[by_cell], starts)
+    return coarser, down, SparseMap(cell[by_element], counts, place, None)
