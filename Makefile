@@ -2,8 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# CPU and CUDA builds of spconv share one module name: exactly one of them is installed.
+# CPU and CUDA builds of spconv share one module name: one of them is installed. The tests compare with the CPU's.
 BUILD := $(if $(filter 1,$(CUDA)),cuda,cpu)
+EXTRA_cpu := spconv
+EXTRA_cuda := cuda
 # The build that was set up last is used, unless CUDA=0 or CUDA=1 selects one.
 READY := $(if $(CUDA),$(VENV)/.ready-$(BUILD),$(firstword $(wildcard $(VENV)/.ready-*) $(VENV)/.ready-cpu))
 
@@ -17,7 +19,7 @@ $(VENV)/.ready-%: setup.py
 	$(PYTHON) -m venv $(VENV)
 	@rm -f $(VENV)/.ready-*
 	@$(BIN)/python -m pip freeze 2>/dev/null | grep -iE '^(spconv|cumm)' | cut -d= -f1 | xargs -r $(BIN)/python -m pip uninstall -q -y
-	$(BIN)/python -m pip install --quiet --editable '.[$*,ros,dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[$(EXTRA_$*),ros,dev]'
 	SAM2_BUILD_CUDA=0 $(BIN)/python -m pip install --quiet --no-build-isolation --editable '.[sam2]'
 	@touch $@
 

@@ -61,9 +61,12 @@ setup(
         "threadpoolctl",
     ],
     extras_require={
-        # CPU and CUDA builds of spconv share one module name: install exactly one.
-        "cpu": ["spconv==2.3.8"],
-        "cuda": ["spconv-cu120; python_version < '3.12'", "spconv-cu126; python_version >= '3.12'"],
+        # spconv is optional. Its CPU and CUDA builds share one module name: install at most one. Wheels are for x86 only.
+        "cuda": [
+            "spconv-cu120; platform_machine == 'x86_64' and python_version < '3.12'",
+            "spconv-cu126; platform_machine == 'x86_64' and python_version >= '3.12'",
+        ],
+        "spconv": ["spconv==2.3.8; platform_machine == 'x86_64'"],
         # ROS 2 Jazzy's client library as wheels, for machines without a ROS distribution.
         "ros": [
             "ros-rclpy==7.1.6",

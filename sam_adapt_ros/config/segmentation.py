@@ -17,6 +17,10 @@ class SegmenterConfig(Section):
     precision: Literal["auto", "float32", "float16", "bfloat16"] = Field(
         "auto", description="Number format of the model; auto: float16 on CUDA, float32 on a CPU"
     )
+    sparse_backend: Literal["auto", "torch", "spconv"] = Field(
+        "auto",
+        description="Computes the 3D branch, with the same results; auto: spconv on CUDA where it works, else torch",
+    )
     threads: int = Field(0, ge=0, description="CPU threads of the model; 0: the default of torch")
     fusion: Literal["product", "mean"] = Field(
         "product", description="How the probabilities of the 2D and the 3D branch are fused"
@@ -56,5 +60,5 @@ class ArchitectureConfig(Section):
     )
     voxel_size: Positive = Field(0.1, description="Side of a voxel [m]")
     voxel_extent: Count = Field(
-        4096, description="Voxels a side of the cube around the LiDAR; points outside are moved to its faces"
+        4096, le=2**18, description="Voxels a side of the cube around the LiDAR; points outside are moved to its faces"
     )

@@ -82,6 +82,7 @@ class SegmenterNode(LifecycleNode):
             return TransitionCallbackReturn.FAILURE
         self.parameters.fixed_by = "can only be set before the node is configured"
         segmenter = self._slot.current
+        self.statistics.notices.update(segmenter.notices)
         self.get_logger().info(
             f"configured in {time.monotonic() - start:.1f} s: weights {segmenter.version} "
             f"({segmenter.taxonomy.name}, {len(segmenter.taxonomy)} classes) on {segmenter.device}"

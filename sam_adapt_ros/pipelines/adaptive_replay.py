@@ -107,6 +107,7 @@ def replay_adapting(
     run = OnlineRun(config, fresh_folder(output / "store"))
     taxonomy = run.source.taxonomy
     summary, shown = RunSummary(taxonomy), list[ReportFrame]()
+    summary.notices.update(run.source.notices)
     start = time.perf_counter()
     with BagWriter(output / "labels", force=force) as writer, cancelled_by_interrupt() as token:
         for number in range(1, passes + 1):

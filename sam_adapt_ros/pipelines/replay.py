@@ -27,6 +27,7 @@ def replay(bag: Path, config: Config, output: Path, *, force: bool = False, stag
     segmenter.warm_up()
     taxonomy = segmenter.taxonomy
     summary, shown = RunSummary(taxonomy), list[ReportFrame]()
+    summary.notices.update(segmenter.notices)
     start = time.perf_counter()
     with (
         BagWriter(output / "labels", force=force) as writer,

@@ -5,18 +5,17 @@ from __future__ import annotations
 import torch
 
 from sam_adapt_ros.errors import ConfigError
-HAS_CUDA = torch.cuda.is_available()
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of a configuration's ``auto``, ``cpu`` or ``cuda``; ``auto`` is CUDA where torch and spconv have it.
+    """The device of a configuration's ``auto``, ``cpu`` or ``cuda``; ``auto`` is CUDA where torch has it.
 
-    Raises ConfigError for ``cuda`` where they do not.
+    Raises ConfigError for ``cuda`` where it does not.
     """
-    if name == "cuda" and not HAS_CUDA:
-        missing = "torch finds no CUDA device" if not torch.cuda.is_available() else "spconv is the CPU build"
-        raise ConfigError(f"device: cuda is configured, but {missing}; use cpu or auto")
-    return torch.device("cuda" if HAS_CUDA and name != "cpu" else "cpu")
+    has_cuda = torch.cuda.is_available()
+    if name == "cuda" and not has_cuda:
+        raise ConfigError("device: cuda is configured, but torch finds no CUDA device; use cpu or auto")
+    return torch.device("cuda" if has_cuda and name != "cpu" else "cpu")
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:

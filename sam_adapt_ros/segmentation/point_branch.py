@@ -16,11 +16,11 @@ def _normalized(channels: int) -> list[nn.Module]:
     return [nn.BatchNorm1d(channels, eps=1e-4), nn.ReLU(inplace=True)]
 
 
-class _Block(nn.Sequential):
+class _Block(nn.ModuleList):
     """BatchNorm, ReLU, sparse convolution."""
 
     def __init__(self, kind: str, inputs: int, outputs: int) -> None:
-        super().__init__(*_normalized(inputs), SparseConvolution(kind, inputs, outputs))
+        super().__init__([*_normalized(inputs), SparseConvolution(kind, inputs, outputs)])
 
     def forward(self, features: Tensor, grid: Grid) -> Tensor:
         normalize, activate, convolve = self

@@ -11,6 +11,8 @@ import torch
 from sam_adapt_ros.config import Config, SegmenterConfig, find_weights
 from sam_adapt_ros.frame import CameraView, Frame
 from sam_adapt_ros.geometry.camera import CameraModel
+from sam_adapt_ros.notices import Notices
+from sam_adapt_ros.segmentation import sparse_backend
 from sam_adapt_ros.segmentation import weights as weights_files
 from sam_adapt_ros.segmentation.batch import Sample, collate
 from sam_adapt_ros.segmentation.device import choose_device, choose_precision
@@ -38,6 +40,7 @@ class Segmenter:
         self.precision = choose_precision(config.precision, self.device)
         if config.threads:
             torch.set_num_threads(config.threads)
+        network.points.backend = sparse_backend.choose_backend(config.sparse_backend, self.device)
         self.network = network.eval().requires_grad_(False).to(self.device)
         if self.device.type == "cpu":
             # The image branch's convolutions are faster with channels last.
@@ -62,6 +65,11 @@ class Segmenter:
         taxonomy = taxonomy or Taxonomy.load(loaded.taxonomy)
         weights_files.check_taxonomy(path, loaded, taxonomy)
         return cls(weights_files.build_network(loaded, str(path)), taxonomy, config, loaded.version)
+
+    @property
+    def notices(self) -> Notices:
+        """What is degraded, in words."""
+        return sparse_backend.notices
 
     def __call__(self, frame: Frame) -> Prediction:
         """Labels every point of a frame; any number of cameras, none included, and zero points are fine."""

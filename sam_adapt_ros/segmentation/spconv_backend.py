@@ -24,6 +24,7 @@ def spconv_backend(voxels: Tensor, frames: int, levels: int) -> SpconvGrid:
     """The backend of spconv; see ``sparse_convolution.Backend``."""
     unit = 1 << (levels - 1)  # a grid of whole coarsest cells covers the finer levels' grids
     shape = [-(-(side + 1) // unit) * unit for side in voxels[:, 1:].amax(0).tolist()]
+    voxels = voxels.contiguous()  # spconv reads the memory, whatever the strides are
     return SpconvGrid(spconv.SparseConvTensor(voxels[:, :1].float(), voxels, shape, frames))
 
 

@@ -22,6 +22,7 @@ from sam_adapt_ros.segmentation.batch import Batch, Sample
 from sam_adapt_ros.segmentation.device import choose_device
 from sam_adapt_ros.segmentation.fusion import FUSIONS
 from sam_adapt_ros.segmentation.network import Network
+from sam_adapt_ros.segmentation.sparse_backend import choose_backend
 from sam_adapt_ros.segmentation.temperature_scaling import LogitScales, scale_classifiers
 from sam_adapt_ros.segmentation.weights import Weights
 from sam_adapt_ros.taxonomy import Taxonomy
@@ -111,6 +112,7 @@ class Trainer:
         self.device = choose_device(self.config.device)
         torch.manual_seed(self.config.seed)
         self.network = Network(len(self.taxonomy), architecture).to(self.device)
+        self.network.points.backend = choose_backend(config.segmenter.sparse_backend, self.device)
         self.optimizer = torch.optim.Adam(self.network.parameters(), self.config.learning_rate, foreach=True)
         self._class_weights = class_weights(counts).to(self.device)
         self._stream = BatchStream(

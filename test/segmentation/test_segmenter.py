@@ -3,6 +3,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import torch
 
 from sam_adapt_ros.config import ArchitectureConfig, SegmenterConfig, load_architecture
 from sam_adapt_ros.errors import ConfigError
@@ -10,7 +11,6 @@ from sam_adapt_ros.frame import Frame
 from sam_adapt_ros.geometry.projection import project_all
 from sam_adapt_ros.segmentation.network import Network
 from sam_adapt_ros.segmentation.segmenter import Segmenter
-from sam_adapt_ros.segmentation.sparse_convolution import HAS_CUDA
 from sam_adapt_ros.taxonomy import Taxonomy
 
 MakeFrame = Callable[..., Frame]
@@ -98,7 +98,7 @@ def test_fusion_follows_the_configuration(network: Network, shapes: Taxonomy, ma
 
 
 def test_cuda_is_refused_where_there_is_none(network: Network, shapes: Taxonomy) -> None:
-    if HAS_CUDA:
+    if torch.cuda.is_available():
         pytest.skip("there is a CUDA device")
     with pytest.raises(ConfigError, match="device: cuda"):
         Segmenter(network, shapes, SegmenterConfig(device="cuda"))

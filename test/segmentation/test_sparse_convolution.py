@@ -1,10 +1,13 @@
-"""Sparse convolutions on the CPU equal dense ones, whatever the number of threads."""
+"""Sparse convolutions on the CPU equal dense ones, by either backend and whatever the number of threads."""
 
 import pytest
 import torch
-from torch import nn
+from backend_support import BACKENDS, load_backend
+from torch.nn import functional
 
-from sam_adapt_ros.segmentation.sparse_convolution import NATIVE, spconv
+from sam_adapt_ros.segmentation import Segmenter
+from sam_adapt_ros.segmentation.point_branch import PointBranch
+from sam_adapt_ros.segmentation.sparse_convolution import SparseConvolution, torch_backend
 
 SIZE = 48  # 33,000 voxels: with few, threads do not share the work
 
@@ -16,61 +19,171 @@ def threads():
     torch.set_num_threads(before)
 
 
-def voxels(channels):
-    occupied = torch.rand(SIZE, SIZE, SIZE, generator=torch.manual_seed(0)) < 0.3
-    indices = torch.cat([torch.zeros(int(occupied.sum()), 1), occupied.nonzero()], 1).int()
-    return indices, torch.randn(len(indices), channels)
+@pytest.fixture(params=BACKENDS)
+def backend(request):
+    return load_backend(request.param)
 
 
-def dense(features, indices):
-    return spconv.SparseConvTensor(features, indices, [SIZE] * 3, 1).dense()
+def voxels(share=0.3, size=SIZE, frames=1, seed=0):
+    return (torch.rand(frames, size, size, size, generator=torch.manual_seed(seed)) < share).nonzero().int()
 
 
-def at(volume, indices):
-    batch, x, y, z = indices.long().T
-    return volume[batch, :, x, y, z]
+def dense(features, coordinates, size=SIZE):
+    frames = int(coordinates[:, 0].max()) + 1
+    volume = features.new_zeros(frames, size, size, size, features.shape[1])
+    return volume.index_put(tuple(coordinates.long().T), features).permute(0, 4, 1, 2, 3)
+
+
+def at(volume, coordinates):
+    frame, x, y, z = coordinates.long().T
+    return volume[frame, :, x, y, z]
+
+
+def halved(coordinates):
+    return torch.cat([coordinates[:, :1], coordinates[:, 1:] >> 1], 1)
+
+
+def check_gradients(output, expected, inputs, references):
+    slope = torch.randn_like(expected)
+    (output * slope).sum().backward()
+    (expected * slope).sum().backward()
+    for name, mine, reference in zip(("features", "kernel"), inputs, references, strict=True):
+        scale = reference.grad.abs().max()
+        torch.testing.assert_close(mine.grad / scale, reference.grad / scale, rtol=1e-4, atol=1e-5, msg=name)
+
+
+def operands(coordinates, inputs, outputs, size):
+    """Features and a kernel, for the sparse and for the dense convolution."""
+    generator = torch.manual_seed(1)
+    features = torch.randn(len(coordinates), inputs, generator=generator)
+    kernel = torch.randn(outputs, size, size, size, inputs, generator=generator)
+    return [[tensor.clone().requires_grad_() for tensor in (features, kernel)] for _ in range(2)]
 
 
 @pytest.mark.parametrize("count", [1, 4])
-@pytest.mark.parametrize("kind", ["submanifold", "strided"])
-def test_equals_the_dense_convolution(kind, count, threads):
+@pytest.mark.parametrize("share", [0.002, 0.3])
+def test_submanifold_equals_the_dense_convolution(backend, share, count, threads):
     threads(count)
-    indices, features = voxels(8)
-    if kind == "submanifold":
-        sparse, options = spconv.SubMConv3d(8, 12, 3, bias=False, algo=NATIVE), {"padding": 1}
-    else:
-        sparse, options = spconv.SparseConv3d(8, 12, 2, stride=2, bias=False, algo=NATIVE), {"stride": 2}
-    inputs, reference = features.clone().requires_grad_(), features.clone().requires_grad_()
-    weight = sparse.weight.detach().permute(0, 4, 1, 2, 3).clone().requires_grad_()
-
-    output = sparse(spconv.SparseConvTensor(inputs, indices, [SIZE] * 3, 1))
-    expected = at(nn.functional.conv3d(dense(reference, indices), weight, **options), output.indices)
-    torch.testing.assert_close(output.features, expected, rtol=1e-4, atol=1e-5)
-
-    slope = torch.randn_like(expected)
-    (output.features * slope).sum().backward()
-    (expected * slope).sum().backward()
-    torch.testing.assert_close(inputs.grad, reference.grad, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(sparse.weight.grad.permute(0, 4, 1, 2, 3), weight.grad, rtol=1e-3, atol=1e-3)
+    coordinates = voxels(share)
+    (features, kernel), (own_features, own_kernel) = operands(coordinates, 8, 12, 3)
+    output = backend(coordinates, 1, 1).submanifold(features, kernel)
+    volume = functional.conv3d(dense(own_features, coordinates), own_kernel.permute(0, 4, 1, 2, 3), padding=1)
+    expected = at(volume, coordinates)
+    torch.testing.assert_close(output, expected, rtol=1e-4, atol=1e-4)
+    check_gradients(output, expected, (features, kernel), (own_features, own_kernel))
 
 
-def test_inverse_convolution_equals_the_dense_transposed_one(threads):
-    threads(4)
-    indices, features = voxels(8)
-    down = spconv.SparseConv3d(8, 12, 2, stride=2, bias=False, algo=NATIVE, indice_key="key")
-    up = spconv.SparseInverseConv3d(12, 8, 2, bias=False, indice_key="key", algo=NATIVE)
+@pytest.mark.parametrize("count", [1, 4])
+def test_down_and_up_equal_the_dense_convolutions(backend, count, threads):
+    """One after the other: the order of the coarser voxels is the backend's own."""
+    threads(count)
+    coordinates = voxels(0.1)
+    (features, kernel), (own_features, own_kernel) = operands(coordinates, 8, 12, 2)
+    (_, back), (_, own_back) = operands(coordinates, 12, 6, 2)
+    grid = backend(coordinates, 1, 2)
+    output = grid.up(grid.down(features, kernel), back)
+    coarse = functional.conv3d(dense(own_features, coordinates), own_kernel.permute(0, 4, 1, 2, 3), stride=2)
+    volume = functional.conv_transpose3d(coarse, own_back.permute(4, 0, 1, 2, 3), stride=2)
+    expected = at(volume, coordinates)
+    torch.testing.assert_close(output, expected, rtol=1e-4, atol=1e-4)
+    check_gradients(output, expected, (features, kernel), (own_features, own_kernel))
+    torch.testing.assert_close(back.grad, own_back.grad, rtol=1e-3, atol=1e-2)
+
+
+def test_coarser_voxels_are_neighbours_of_each_other(backend):
+    coordinates = voxels(0.02)
+    (features, kernel), _ = operands(coordinates, 4, 4, 2)
+    (_, middle), _ = operands(coordinates, 4, 4, 3)
+    grid = backend(coordinates, 1, 2)
     with torch.no_grad():
-        coarse = down(spconv.SparseConvTensor(features, indices, [SIZE] * 3, 1))
-        output = up(coarse)
-        weight = up.weight.permute(4, 0, 1, 2, 3)
-        expected = at(nn.functional.conv_transpose3d(coarse.dense(), weight, stride=2), output.indices)
-    torch.testing.assert_close(output.features, expected, rtol=1e-4, atol=1e-5)
+        halves = grid.down(features, kernel)
+        output = grid.up(grid.coarser.submanifold(halves, middle), kernel)
+        coarse = functional.conv3d(dense(features, coordinates), kernel.permute(0, 4, 1, 2, 3), stride=2)
+        occupied = dense(torch.ones(len(coordinates), 1), halved(coordinates), SIZE // 2) > 0
+        volume = functional.conv3d(coarse, middle.permute(0, 4, 1, 2, 3), padding=1) * occupied
+        volume = functional.conv_transpose3d(volume, kernel.permute(4, 0, 1, 2, 3), stride=2)
+    torch.testing.assert_close(output, at(volume, coordinates), rtol=1e-4, atol=1e-3)
 
 
-def test_repeated_calls_are_equal_to_the_last_bit(threads):
-    threads(4)
-    indices, features = voxels(16)
-    convolution = spconv.SubMConv3d(16, 32, 3, bias=False, algo=NATIVE)
+def test_frames_do_not_touch(backend):
+    """The last voxels of a row, of a plane and of a frame are not neighbours of the first ones of the next."""
+    coordinates = voxels(0.9, size=3, frames=3)
+    (features, kernel), _ = operands(coordinates, 3, 3, 3)
     with torch.no_grad():
-        outputs = [convolution(spconv.SparseConvTensor(features, indices, [SIZE] * 3, 1)).features for _ in range(10)]
-    assert all(torch.equal(output, outputs[0]) for output in outputs)
+        output = backend(coordinates, 3, 1).submanifold(features, kernel)
+        volume = functional.conv3d(dense(features, coordinates, 3), kernel.permute(0, 4, 1, 2, 3), padding=1)
+    torch.testing.assert_close(output, at(volume, coordinates), rtol=1e-4, atol=1e-4)
+
+
+def test_one_voxel_alone(backend):
+    coordinates = torch.tensor([[0, 5, 6, 7]], dtype=torch.int32)
+    (features, kernel), _ = operands(coordinates, 3, 2, 3)
+    grid = backend(coordinates, 1, 2)
+    output = grid.submanifold(features, kernel)
+    torch.testing.assert_close(output, features @ kernel[:, 1, 1, 1].T)
+    output.sum().backward()
+    torch.testing.assert_close(features.grad, kernel[:, 1, 1, 1].sum(0, keepdim=True))
+
+
+@pytest.mark.parametrize(
+    "rows", [[[0, 0, 0, 1], [0, 0, 0, 0]], [[0, 0, 0, 1], [0, 0, 0, 1]], [[1, 0, 0, 0], [0, 1, 0, 0]]]
+)
+def test_voxels_in_another_order_are_refused(rows):
+    """Neighbours are found by order: a wrong one would make wrong features, not an error."""
+    with pytest.raises(ValueError, match="ascending order"):
+        torch_backend(torch.tensor(rows, dtype=torch.int32), 2, 1)
+
+
+def test_voxels_too_far_apart_for_the_keys_are_refused():
+    rows = [[0, 0, 0, 0], [0, 2**31 - 1, 2**31 - 1, 2**31 - 1]]
+    with pytest.raises(ValueError, match=r"2\^63"):
+        torch_backend(torch.tensor(rows, dtype=torch.int32), 1, 1)
+    grid = torch_backend(torch.tensor([[0, 0, 0, 0], [0, 10**6, 10**6, 10**6]], dtype=torch.int32), 1, 1)
+    assert grid.submanifold(torch.ones(2, 1), torch.ones(1, 3, 3, 3, 1)).tolist() == [[1], [1]]
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_repeated_calls_are_equal_to_the_last_bit(backend, count, threads):
+    threads(count)
+    coordinates = voxels()
+    (features, kernel), _ = operands(coordinates, 16, 32, 3)
+    results = []
+    for _ in range(5):
+        features.grad = kernel.grad = None
+        output = backend(coordinates, 1, 1).submanifold(features, kernel)
+        output.square().sum().backward()
+        results.append((output, features.grad, kernel.grad))
+    assert all(torch.equal(a, b) for result in results for a, b in zip(result, results[0], strict=True))
+
+
+def test_a_kernel_begins_as_one_of_torch_s():
+    torch.manual_seed(0)
+    mine = SparseConvolution("submanifold", 8, 16).weight
+    torch.manual_seed(0)
+    torchs = torch.nn.Conv3d(8, 16, 3, bias=False).weight
+    assert mine.shape == (16, 3, 3, 3, 8)
+    torch.testing.assert_close(mine.detach().flatten().sort()[0], torchs.detach().flatten().sort()[0])
+
+
+def test_both_backends_agree_on_the_shipped_network():
+    """Logits, and the gradients of every parameter."""
+    other = load_backend("spconv")
+    branch: PointBranch = Segmenter.load("town_small.safetensors").network.points.requires_grad_(True)
+    coordinates = voxels(0.05, frames=2)
+    features = torch.randn(len(coordinates), 4, generator=torch.manual_seed(0))
+    points = torch.arange(len(coordinates))
+    found = []
+    for branch.backend in (torch_backend, other):
+        branch.eval()
+        logits = branch(coordinates, features, points, 2).logits
+        branch.zero_grad()
+        logits.square().mean().backward()
+        parameters = {name: own for name, own in branch.named_parameters() if own.grad is not None}
+        found.append((logits.detach(), {name: own.grad.clone() for name, own in parameters.items()}))
+    (logits, gradients), (others, other_gradients) = found
+    assert logits.abs().max() > 1
+    torch.testing.assert_close(logits, others, rtol=0, atol=1e-4)
+    assert gradients.keys() == other_gradients.keys()
+    for name, gradient in gradients.items():
+        scale = gradient.abs().max()
+        torch.testing.assert_close(gradient / scale, other_gradients[name] / scale, rtol=0, atol=1e-3, msg=name)

@@ -7,7 +7,6 @@ or with the exit code, negative for a signal, ``running`` while there is none.
 import os
 import sys
 
-import spconv.pytorch  # noqa: F401
 import torch
 
 import sam_adapt_ros.adaptation.adapter  # noqa: F401

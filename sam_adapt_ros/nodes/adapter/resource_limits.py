@@ -37,7 +37,7 @@ def limit_training_thread(resources: ResourceConfig, device: str) -> None:
     from sam_adapt_ros.segmentation.device import choose_device
 
     torch.set_num_threads(resources.threads)
-    threadpool_limits(resources.threads, user_api="openmp")  # PyTorch and spconv bring a runtime each
+    threadpool_limits(resources.threads, user_api="openmp")
     if resources.nice == LOWEST:
         run_when_idle()
     chosen = choose_device(device)

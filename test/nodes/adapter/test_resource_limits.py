@@ -96,7 +96,7 @@ def test_libraries_that_are_loaded_already_get_no_more_threads_either() -> None:
     seen = run(
         """
 import json, threading
-import numpy, cv2, torch, spconv.pytorch, scipy.linalg
+import numpy, cv2, torch, scipy.linalg
 from threadpoolctl import threadpool_info, threadpool_limits
 from sam_adapt_ros.config import ResourceConfig
 from sam_adapt_ros.nodes.adapter.resource_limits import limit_process_resources, limit_training_thread

@@ -1,0 +1,95 @@
+"""Which backend computes the sparse convolutions: PyTorch everywhere, spconv on CUDA where it works."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from sam_adapt_ros.errors import ConfigError
+from sam_adapt_ros.notices import Notices
+from sam_adapt_ros.segmentation.sparse_convolution import Backend, torch_backend
+
+logger = logging.getLogger(__name__)
+
+SPCONV_DEVICES = ("cuda",)
+"""Where ``auto`` takes spconv. On a CPU, PyTorch's is the faster one."""
+
+notices = Notices()
+"""Of this process: a problem of spconv is said once, however many networks are made."""
+
+
+def choose_backend(name: str, device: torch.device) -> Backend:
+    """The backend of a configuration's ``auto``, ``torch`` or ``spconv``.
+
+    ``auto`` is spconv on CUDA where it works, PyTorch otherwise; that an installed spconv does not work is said in
+    ``notices``.
+
+    Raises ConfigError for ``spconv`` where it does not work.
+    """
+    if name == "torch" or (name == "auto" and device.type not in SPCONV_DEVICES):
+        return torch_backend
+    problem = find_spconv_problem(device.type)
+    if not problem:
+        from sam_adapt_ros.segmentation.spconv_backend import spconv_backend
+
+        return spconv_backend
+    if name == "spconv":
+        raise ConfigError(
+            f"segmenter.sparse_backend: spconv is configured, but it {problem}; use auto or torch, or install the "
+            f"build for {device.type}: pip install 'sam_adapt_ros[{'cuda' if device.type == 'cuda' else 'spconv'}]'"
+        )
+    if importlib.util.find_spec("spconv") is not None:
+        notices.add(
+            "sparse_backend",
+            f"segmenter.sparse_backend: spconv is installed, but it {problem}; sparse convolutions are PyTorch's, with "
+            f"the same results. Install the build for this {device.type}, or set segmenter.sparse_backend: torch",
+        )
+    return torch_backend
+
+
+@lru_cache
+def find_spconv_problem(device: str) -> str:
+    """Why spconv is of no use on a type of device: how a sentence that begins with "it" goes on; "" where it works.
+
+    It is tried forward and backward on a few voxels, and has to give PyTorch's result: builds for another CUDA or
+    another GPU import, and fail when they compute.
+    """
+    try:
+        if importlib.util.find_spec("spconv") is None:
+            return "is not installed"
+        from sam_adapt_ros.segmentation.spconv_backend import spconv_backend
+    except Exception as error:  # whatever a broken build raises
+        return f"cannot be imported: {_describe(error)}"
+    try:
+        expected, found = (_try(backend, device) for backend in (torch_backend, spconv_backend))
+    except Exception as error:
+        return f"fails at its first call: {_describe(error)}"
+    if not all(torch.allclose(a, b, rtol=1e-2, atol=1e-2) for a, b in zip(expected, found, strict=True)):
+        return "computes wrong results"
+    return ""
+
+
+def _try(backend: Backend, device: str) -> list[Tensor]:
+    """The features that each kind of convolution makes of eight voxels in a row, and the kernels' gradients."""
+    row = torch.arange(8, dtype=torch.int32, device=device)
+    voxels = torch.stack([row * 0, row * 0, row * 0, row], 1)
+    features = torch.linspace(-1, 1, 8 * 16, device=device).reshape(8, 16)
+    with torch.inference_mode(False), torch.enable_grad():
+        kernels = [
+            torch.linspace(-1, 1, 16 * side**3 * 16, device=device).reshape(16, side, side, side, 16).requires_grad_()
+            for side in (3, 2, 2)
+        ]
+        grid = backend(voxels, 1, 2)
+        fine = grid.submanifold(features, kernels[0])
+        output = grid.up(grid.down(fine, kernels[1]), kernels[2])
+        gradients = torch.autograd.grad(output.sum(), kernels)
+    scaled = [tensor / tensor.abs().max().clamp(min=1) for tensor in (output, *gradients)]
+    return [tensor.detach().cpu() for tensor in scaled]
+
+
+def _describe(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
