@@ -61,7 +61,7 @@ setup(
         "threadpoolctl",
     ],
     extras_require={
-        # spconv is optional. Its CPU and CUDA builds share one module name: install at most one. Wheels are for x86 only.
+        # spconv is optional, with wheels for x86. Its CPU and CUDA builds share a module name: install at most one.
         "cuda": [
             "spconv-cu120; platform_machine == 'x86_64' and python_version < '3.12'",
             "spconv-cu126; platform_machine == 'x86_64' and python_version >= '3.12'",

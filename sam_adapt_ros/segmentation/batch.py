@@ -97,7 +97,8 @@ class Batch:
     images: (K, 3, H, W) uint8 RGB.
     seen: (S,) int64 rows of the points that a camera sees. image_of_seen: (S,) int64, the image that each is in.
     uv: (S, 2) float32 pixels of that image, centres at integers.
-    voxels: (V, 4) int32 frame, x, y, z, in ascending order. features: (V, F) float32. voxel_of_point: (P,) int64 rows of ``voxels``.
+    voxels: (V, 4) int32 frame, x, y, z, in ascending order. features: (V, F) float32.
+    voxel_of_point: (P,) int64 rows of ``voxels``.
     labels: (P,) int64 class ids, 255 = ignore; None when a frame has none.
     frames: their number.
     """
