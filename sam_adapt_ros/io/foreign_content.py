@@ -17,7 +17,8 @@ def placeholder(head: bytes) -> str | None:
         return "an empty file; download it again"
     if head.startswith(_LFS_POINTER):
         return "a Git LFS pointer instead of the file; fetch the file with 'git lfs pull'"
-    if head.decode("utf-8", "ignore").lstrip(_WHITE)[:1] == "<":
+    # No text has NUL; the length that safetensors files begin with has, whatever its first byte.
+    if b"\0" not in head and head.decode("utf-8", "ignore").lstrip(_WHITE)[:1] == "<":
         return "a web page instead of the file; download the file itself"
     return None
 
