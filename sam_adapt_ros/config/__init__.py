@@ -19,9 +19,10 @@ from sam_adapt_ros.config.adaptation import (
     StoreConfig,
 )
 from sam_adapt_ros.config.masks import MaskConfig, RegionsConfig, SamConfig, SamLidarConfig, SegmentsConfig
+from sam_adapt_ros.config.parameter_file import ParameterFile, flatten
 from sam_adapt_ros.config.presets import PRESETS, find_preset
 from sam_adapt_ros.config.pseudo_labels import EnhancementConfig, PseudoLabelConfig, SelectionConfig, VisibilityConfig
-from sam_adapt_ros.config.root import Config, find_configuration, find_weights, flatten, load_architecture, load_recipe
+from sam_adapt_ros.config.root import Config, find_configuration, find_weights, load_architecture, load_recipe
 from sam_adapt_ros.config.section import FilePath, Section
 from sam_adapt_ros.config.segmentation import ArchitectureConfig, SegmenterConfig
 from sam_adapt_ros.config.sensors import CameraConfig, GroundTruthConfig, LidarConfig, SyncConfig, TransformConfig
@@ -43,6 +44,7 @@ __all__ = [
     "GroundTruthConfig",
     "LidarConfig",
     "MaskConfig",
+    "ParameterFile",
     "PseudoLabelConfig",
     "RegionsConfig",
     "ResourceConfig",

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import Field, ValidationError
 
 from sam_adapt_ros import resources
 from sam_adapt_ros.config.adaptation import AdaptationConfig
 from sam_adapt_ros.config.masks import MaskConfig
+from sam_adapt_ros.config.parameter_file import ParameterFile, flatten, is_of_ros
 from sam_adapt_ros.config.pseudo_labels import PseudoLabelConfig
+from sam_adapt_ros.config.ros_yaml import read_yaml
 from sam_adapt_ros.config.section import FilePath, Section
 from sam_adapt_ros.config.segmentation import ArchitectureConfig, SegmenterConfig
 from sam_adapt_ros.config.sensors import CameraConfig, GroundTruthConfig, LidarConfig, SyncConfig, TransformConfig
 from sam_adapt_ros.config.training import TrainingConfig
 from sam_adapt_ros.errors import ConfigError, describe_validation
-
-_NODES = ("segmenter", "adapter", "*", "**")
 
 
 class Config(Section):
@@ -39,15 +37,21 @@ class Config(Section):
     adaptation: AdaptationConfig = AdaptationConfig()
 
     @classmethod
-    def load(cls, name: str | Path, overrides: dict[str, Any] | None = None) -> Config:
+    def load(
+        cls, name: str | Path, overrides: Mapping[str, Any] | None = None, node: str = "", namespace: str = ""
+    ) -> Config:
         """Reads a preset's name (``town``, ``nuscenes``, ``kitti``) or a YAML file, ROS 2 parameter files included.
 
-        overrides: dotted name -> value, taking precedence.
-        Raises ConfigError that names the file, or the overrides where these are at fault, and every field that does not
-        fit.
+        Args:
+            overrides: dotted name -> value, taking precedence.
+            node: whose parameters are read, ``segmenter`` or ``adapter``; "": both nodes', see ``ParameterFile``.
+            namespace: of the nodes.
+        Raises:
+            ConfigError: names the file, or the overrides where these are at fault, and every field that does not fit.
         """
         path = find_configuration(name)
-        values = _parameters(_read(path), path)
+        given = ParameterFile.read(path).parameters(node, namespace)
+        values = {name: value for name, value in given.items() if not is_of_ros(name) and not _is_empty(name, value)}
         try:
             return cls.from_flat({**values, **(overrides or {})}, source=str(path))
         except ConfigError:
@@ -65,7 +69,7 @@ class Config(Section):
                 section = section.setdefault(parent, {})
                 if not isinstance(section, dict):
                     raise ConfigError(f"{source}: {name}: {parent} is a value, not a section")
-            section[leaf] = value
+            section[leaf] = [] if value == [""] else value  # ROS has no empty list; [""] stands for it
         try:
             return cls.model_validate(nested)
         except ValidationError as error:
@@ -78,6 +82,11 @@ class Config(Section):
     def updated(self, values: Mapping[str, Any], source: str = "parameters") -> Config:
         """With other values of the given dotted names. Raises ConfigError that names source and fields."""
         return Config.from_flat({**self.to_flat(), **values}, source)
+
+
+def _is_empty(name: str, value: Any) -> bool:
+    """Whether it is a section that gives nothing, such as ``adaptation:`` alone; its defaults hold."""
+    return value is None and (name == "cameras" or any(known.startswith(f"{name}.") for known in Config().to_flat()))
 
 
 def find_configuration(name: str | Path) -> Path:
@@ -98,7 +107,7 @@ def load_recipe(name: str | Path) -> dict[str, Any]:
 
     Raises ConfigError that names the file.
     """
-    return flatten(_read(_find(name, "config/recipes", "recipe")))
+    return flatten(read_yaml(_find(name, "config/recipes", "recipe")))
 
 
 def load_architecture(name: str | Path) -> ArchitectureConfig:
@@ -108,7 +117,7 @@ def load_architecture(name: str | Path) -> ArchitectureConfig:
     """
     path = _find(name, "config/architectures", "architecture")
     try:
-        return ArchitectureConfig.model_validate(_read(path))
+        return ArchitectureConfig.model_validate(read_yaml(path))
     except ValidationError as error:
         raise ConfigError(f"{path}: {describe_validation(error)}") from None
 
@@ -118,35 +127,3 @@ def _find(name: str | Path, folder: str, kind: str) -> Path:
         return resources.find(str(name), folder)
     except FileNotFoundError as error:
         raise ConfigError(f"{kind}: {error}") from None
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """The content of a YAML file that holds a mapping."""
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not YAML: {error}") from None
-    if not isinstance(data, dict):
-        raise ConfigError(f"{path}: a mapping expected, got {type(data).__name__}")
-    return data
-
-
-def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings -> dotted names."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        name = f"{prefix}{key}"
-        flat |= flatten(value, f"{name}.") if isinstance(value, dict) else {name: value}
-    return flat
-
-
-def _parameters(data: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Dotted names -> values of a mapping, or of those sections of a ROS 2 parameter file that are for our nodes."""
-    flat = flatten(data)
-    sections = {name: re.split(r"\.ros__parameters(?:\.|$)", name, maxsplit=1) for name in flat}
-    if all(len(parts) == 1 for parts in sections.values()):
-        return flat
-    ours = {name: parts[1] for name, parts in sections.items() if re.split("[./]", parts[0])[-1] in _NODES}
-    if not ours:
-        raise ConfigError(f"{path}: parameters of /**, segmenter or adapter expected, got {', '.join(data)}")
-    return {parameter: flat[name] for name, parameter in ours.items() if parameter not in ("", "use_sim_time")}

@@ -19,6 +19,7 @@ from rclpy.signals import SignalHandlerOptions
 
 from sam_adapt_ros.errors import SamAdaptError
 from sam_adapt_ros.nodes import fastdds
+from sam_adapt_ros.nodes.parameter_files import readable_parameter_files
 from sam_adapt_ros.nodes.tools.node_process import STOP_TIMEOUT_S, SUPERVISOR
 
 logger = logging.getLogger(__name__)
@@ -30,14 +31,20 @@ _SUPERVISOR_CHECK_PERIOD_S = 0.5
 def run_node(
     make: Callable[[], N], start: Callable[[N], None], stop: Callable[[N], None], args: Sequence[str] | None
 ) -> int:
-    """Returns the exit code: 0 after a signal or the end of its supervisor, 1 when starting or spinning failed.
+    """Returns the exit code: 0 after a signal or the end of its supervisor, EX_CONFIG when it could not start
+    with its parameters, 1 when spinning failed.
 
     make: makes the node. start: called before spinning, may raise SamAdaptError. stop: called with the node no longer
     spinning, its publishers still alive. The signals are handled here, because rclpy's own handlers shut the context
     down while the last frame is still being published.
     """
     fastdds.use_profile()
-    rclpy.init(args=None if args is None else list(args), signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        with readable_parameter_files(sys.argv if args is None else args) as arguments:
+            rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+    except SamAdaptError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return os.EX_CONFIG
     ended = threading.Event()
     before = {number: signal.signal(number, lambda *_: ended.set()) for number in (signal.SIGINT, signal.SIGTERM)}
     forward_logging()
@@ -58,7 +65,7 @@ def run_node(
             code = 1
     except SamAdaptError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
-        code = 1
+        code = os.EX_CONFIG
     finally:
         executor.shutdown(timeout_sec=5.0)
         if spinner.ident is not None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
 
 from sam_adapt_ros.config import Config, reference
+from sam_adapt_ros.config.parameter_file import is_of_ros
 from sam_adapt_ros.errors import ConfigError, SamAdaptError
 
 if TYPE_CHECKING:
@@ -31,8 +32,6 @@ CHANGEABLE = frozenset(
 )
 """Take effect while the node is configured; the others only before ``configure``."""
 
-_OF_ROS = ("use_sim_time", "start_type_description_service", "qos_overrides.")
-
 
 class Parameters:
     """The node's configuration as its parameters hold it.
@@ -43,7 +42,7 @@ class Parameters:
     """
 
     def __init__(self, node: Node) -> None:
-        names = [name for name in node.get_parameters_by_prefix("") if not name.startswith(_OF_ROS)]
+        names = [name for name in node.get_parameters_by_prefix("") if not is_of_ros(name)]
         given = {parameter.name: _plain(parameter.value) for parameter in node.get_parameters(names)}
         self.config = Config.from_flat(given, source="parameters")
         self.fixed_by: str = ""
@@ -53,7 +52,8 @@ class Parameters:
         for name, value in self.config.to_flat().items():
             if name in given:
                 node.undeclare_parameter(name)  # declared anew with the schema's type: 1 may mean 1.0
-            node.declare_parameter(name, value, _descriptor(name, value), ignore_override=True)
+            # [""] stands for [], which ROS cannot hold: a dumped parameter file would not load again.
+            node.declare_parameter(name, [""] if value == [] else value, _descriptor(name, value), ignore_override=True)
         node.add_on_set_parameters_callback(self._set)
 
     def _set(self, parameters: Iterable[Parameter]) -> SetParametersResult:

@@ -32,7 +32,7 @@ def test_parameters_are_the_schema_by_flat_names(context: Context) -> None:
         assert parameters.config.cameras["left"].image == "/left"
         assert parameters.config.sync.camera_timeout == 1.0  # 1 stands for 1.0
         for name, value in parameters.config.to_flat().items():
-            assert node.get_parameter(name).value == value, name
+            assert node.get_parameter(name).value == ([""] if value == [] else value), name
         assert set(parameters.config.to_flat()) >= CHANGEABLE
         applied: list[set[str]] = []
         parameters.apply = lambda config, changed: applied.append(changed)
@@ -59,6 +59,19 @@ def test_parameters_are_the_schema_by_flat_names(context: Context) -> None:
         assert put("segmenter.fusion", "mean") == "not today"
         assert parameters.config.segmenter.fusion == "product"
         assert node.get_parameter("segmenter.fusion").value == "product"
+    finally:
+        node.destroy_node()
+
+
+def test_an_empty_list_is_one_that_a_dumped_parameter_file_can_hold(context: Context) -> None:
+    """``ros2 param dump`` writes the values of ``get_parameter``; rclpy refuses to start with ``[]``."""
+    node, parameters = parameter_node(context, training__bags=[""])
+    try:
+        assert parameters.config.training.bags == []
+        for value, expected in ((["/a"], ["/a"]), ([""], []), ([], [])):
+            (result,) = node.set_parameters([Parameter("training.bags", value=value)])
+            assert result.successful, result.reason
+            assert parameters.config.training.bags == expected
     finally:
         node.destroy_node()
 

@@ -15,7 +15,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-import yaml
 from diagnostic_msgs.msg import DiagnosticArray
 from node_support import CAMERAS, HEIGHT, WIDTH, Rig, make_config, stamped, until
 from rclpy.qos import DurabilityPolicy, QoSProfile
@@ -26,8 +25,8 @@ from std_srvs.srv import SetBool, Trigger
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.messages import encode_labels
 from sam_adapt_ros.nodes.diagnostics.diagnostic_messages import read_diagnostics
+from sam_adapt_ros.nodes.parameter_files import parameter_text
 from sam_adapt_ros.nodes.segmenter.publishers import byte_array
-from sam_adapt_ros.nodes.tools.node_process import parameter_file
 from sam_adapt_ros.taxonomy import Taxonomy
 
 TOWN = Taxonomy.load("town")
@@ -187,7 +186,7 @@ class AdapterServer:
     def start(self, config: Config, folder: Path) -> AdapterChild:
         """folder: where its parameters and its log are written to."""
         parameters = folder / "adapter.yaml"
-        parameters.write_text(yaml.safe_dump(parameter_file(config)))
+        parameters.write_text(parameter_text(config))
         log = folder / "adapter.log"
         arguments = ["--ros-args", "--params-file", parameters, "-p", "use_sim_time:=true"]
         return AdapterChild(self._ask, int(self._ask("start", log, *arguments)), log)

@@ -9,13 +9,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from types import TracebackType
 from typing import IO, Any
 
-import yaml
-
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.nodes import fastdds
+from sam_adapt_ros.nodes.parameter_files import parameter_text
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,8 @@ supervisor cannot stop it. Not set for nodes that are started with ``ros2 run`` 
 class NodeProcess:
     """A child process that runs ``sam_adapt_ros.nodes.<node>_node``; a context manager that starts and stops it.
 
-    node: ``segmenter`` or ``adapter``. log: file for its output; None: it shares this process's.
+    node: ``segmenter`` or ``adapter``. of_ros: parameters of ROS's own, by name.
+    log: file for its output; None: it shares this process's.
     restarts: how often it was found to have ended by itself.
     """
 
@@ -41,6 +42,7 @@ class NodeProcess:
         config: Config,
         *,
         use_sim_time: bool = False,
+        of_ros: Mapping[str, Any] | None = None,
         namespace: str = "",
         log_level: str = "info",
         log: IO[str] | IO[bytes] | None = None,
@@ -48,7 +50,7 @@ class NodeProcess:
         self.node = node
         self.restarts = 0
         self.process: subprocess.Popen | None = None
-        self._config, self._log = config, log
+        self._config, self._of_ros, self._log = config, dict(of_ros or {}), log
         self._arguments = ["--log-level", log_level, "-p", f"use_sim_time:={str(use_sim_time).lower()}"]
         if namespace:
             self._arguments += ["-r", f"__ns:=/{namespace.strip('/')}"]
@@ -61,7 +63,7 @@ class NodeProcess:
         """Raises OSError when there is no memory, process or disk space for it."""
         # The file has no name: a supervisor that is killed leaves nothing behind.
         with tempfile.TemporaryFile("w+", encoding="utf-8") as file:
-            yaml.safe_dump(parameter_file(self._config), file)
+            file.write(parameter_text(self._config, self._of_ros))
             file.seek(0)
             command = [sys.executable, "-m", f"sam_adapt_ros.nodes.{self.node}_node", "--ros-args"]
             self.process = subprocess.Popen(
@@ -134,8 +136,3 @@ def describe_exit(code: int) -> str:
         return f"ended with code {code}"
     cause = " (as the kernel does when memory runs out)" if code == -signal.SIGKILL else ""
     return f"was ended by {signal.Signals(-code).name}{cause}"
-
-
-def parameter_file(config: Config) -> dict[str, Any]:
-    """The content of a ROS 2 parameter file for any node name; defaults are left out (``[]`` has no type in ROS)."""
-    return {"/**": {"ros__parameters": config.model_dump(exclude_defaults=True)}}

@@ -10,17 +10,16 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 from unittest.mock import Mock
 
 import pytest
-import yaml
 from node_support import CAMERAS, Rig, make_config, until
 
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.nodes import fastdds
+from sam_adapt_ros.nodes.parameter_files import parameter_text
 from sam_adapt_ros.nodes.tools import node_process
-from sam_adapt_ros.nodes.tools.node_process import NodeProcess, describe_exit, parameter_file
+from sam_adapt_ros.nodes.tools.node_process import NodeProcess, describe_exit
 
 NODE = [sys.executable, "-m", "sam_adapt_ros.nodes.segmenter_node", "--ros-args"]
 
@@ -102,8 +101,7 @@ def test_run_supervises_a_namespaced_segmenter_and_ends_on_ctrl_c(
     weights: Path, calibration: Path, tmp_path: Path
 ) -> None:
     parameters = tmp_path / "params.yaml"
-    content: dict[str, Any] = parameter_file(make_config(weights, calibration, CAMERAS))
-    parameters.write_text(yaml.safe_dump(content))
+    parameters.write_text(parameter_text(make_config(weights, calibration, CAMERAS)))
     code = "from sam_adapt_ros.nodes.tools import node_process; node_process.SETTLED_S = 0.0\n" + launch(
         parameters, mode="off", namespace="car"
     )
@@ -127,8 +125,7 @@ def test_run_supervises_a_namespaced_segmenter_and_ends_on_ctrl_c(
 def start_both(weights: Path, calibration: Path, folder: Path) -> tuple[subprocess.Popen[bytes], Path]:
     """Segmenter and adapter under a supervisor; returns it and its log."""
     parameters = folder / "params.yaml"
-    content: dict[str, Any] = parameter_file(make_config(weights, calibration, CAMERAS))
-    parameters.write_text(yaml.safe_dump(content))
+    parameters.write_text(parameter_text(make_config(weights, calibration, CAMERAS)))
     code = launch(parameters, store=str(folder / "store"))
     log_path = folder / "log"
     with log_path.open("w") as log:
