@@ -61,7 +61,7 @@ def end(ran: subprocess.Popen) -> None:
 
 def fails(*arguments: str) -> str:
     ran = subprocess.run([*NODE, *arguments], capture_output=True, text=True, timeout=120)
-    assert ran.returncode == 1, ran.stderr
+    assert ran.returncode == os.EX_CONFIG, ran.stderr
     assert "Traceback" not in ran.stderr
     return ran.stderr
 
