@@ -34,6 +34,7 @@ METADATA = "metadata.yaml"
 _NEWEST_VERSION = 9
 _SUFFIXES = {"mcap": ".mcap", "sqlite3": ".db3"}
 _SCHEMA_ENCODINGS = ("ros2msg", "ros2idl", "omgidl", "")
+_YamlLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the first is fast, and not everywhere
 
 
 class _Schemas(dict[int, Schema]):
@@ -164,7 +165,7 @@ class _Metadata:
 
     def __init__(self, path: Path) -> None:
         try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))["rosbag2_bagfile_information"]
+            content = yaml.load(path.read_text(encoding="utf-8"), Loader=_YamlLoader)["rosbag2_bagfile_information"]
             topics = [
                 (topic["topic_metadata"], topic["message_count"]) for topic in content["topics_with_message_count"]
             ]

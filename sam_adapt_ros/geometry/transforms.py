@@ -10,15 +10,18 @@ from scipy.spatial.transform import Rotation
 
 Transform = NDArray[np.float64]
 
+_LARGEST = 1e9
+"""What is beyond it is garbage, and would overflow in products."""
+
 
 def make_transform(translation: Sequence[float], quaternion_xyzw: Sequence[float]) -> Transform:
     """From a translation (3,) in metres and a quaternion x y z w, which need not have unit length.
 
-    Raises ValueError when a number is not finite or the quaternion is zero.
+    Raises ValueError when a number is not finite or of no vehicle on Earth, or the quaternion is zero.
     """
     x, y, z = translation
     numbers = np.array([x, y, z, *quaternion_xyzw], np.float64)
-    if not np.isfinite(numbers).all() or np.linalg.norm(numbers[3:]) < 1e-6:
+    if not np.abs(numbers).max() <= _LARGEST or np.linalg.norm(numbers[3:]) < 1e-6:
         raise ValueError(
             f"finite translation and non-zero quaternion expected, got {translation} and {quaternion_xyzw}"
         )
@@ -73,6 +76,8 @@ def quaternion_from_matrix(T: ArrayLike) -> list[float]:
 
 def is_rotation(R: NDArray, tolerance: float = 1e-3) -> bool:
     """Whether a (3, 3) matrix is a rotation, up to what rounding in text files does to one."""
+    if not np.abs(R).max() <= 1 + tolerance:
+        return False
     return bool(np.abs(R @ R.T - np.eye(3)).max() < tolerance and np.linalg.det(R) > 0)
 
 

@@ -124,9 +124,14 @@ class Recorder(BackgroundNode):
 
     def _take(self, topic: str, kind: type, data: bytes) -> None:
         stamped = kind is PointCloud2
+        try:
+            own_stamp = serialized_stamp_ns(data) if stamped else 0
+        except ValueError as error:  # somebody else's: it must not end the recording
+            logger.warning("a message of %s is not recorded: %s", topic, error)
+            return
         with self._changed:
             if stamped:
-                self._newest = max(self._newest, stamp := serialized_stamp_ns(data))
+                self._newest = max(self._newest, stamp := own_stamp)
                 self._last_message = time.monotonic()
             else:
                 stamp = self._newest

@@ -360,6 +360,8 @@ def test_the_recorder_keeps_what_it_hears_and_ends_by_itself(tmp_path: Path) -> 
             assert recorder.wait({"/points": 5}, timeout_s=20.0) == "complete"
             assert recorder.wait({"/points": 6}, idle_s=0.3, timeout_s=20.0) == "idle"
             assert recorder.wait({"/points": 6}, timeout_s=0.2) == "timeout"
+            recorder._take("/points", PointCloud2, b"cut")  # as a broken publisher sends it
+            assert recorder.counts["/points"] == 5
             assert not (tmp_path / "recording").exists()
         with AnyReader([tmp_path / "recording"]) as reader:
             found = list(reader.messages())
