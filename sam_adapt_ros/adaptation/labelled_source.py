@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from sam_adapt_ros.bags import BagReader
+from sam_adapt_ros.bags.clips import find_bags
 from sam_adapt_ros.cancellation import NEVER, CancellationToken
 from sam_adapt_ros.config import ArchitectureConfig, Config
 from sam_adapt_ros.errors import BagError, ConfigError, MessageError, TaxonomyError
@@ -48,7 +49,7 @@ class LabelledSource:
         self._architecture = architecture
         self._samples: SourceSamples | None = None
         self._mixed = config.adaptation.mode == "with_source"
-        bags = [Path(bag) for bag in self._settings.bags]
+        bags = find_bags(self._settings.bags)
         if not bags and self._mixed:
             raise ConfigError("adaptation.source.bags: mode with_source needs labelled bags of the source, got none")
         changes = {"taxonomy": config.taxonomy or taxonomy.name}

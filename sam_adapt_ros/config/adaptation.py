@@ -137,7 +137,7 @@ class SourceConfig(Section):
     """Labelled frames of the source domain: some evaluate candidates in every mode; with mode ``with_source`` the
     others are mixed into the batches."""
 
-    bags: list[FilePath] = Field([], description="Bags with ground truth; empty: none")
+    bags: list[FilePath] = Field([], description="Bags, or folders of bags, with ground truth; empty: none")
     config: FilePath = Field("", description="Preset or YAML file with the bags' topics; empty: the vehicle's")
     batch_share: float = Field(0.5, gt=0, le=0.9, description="Share of source frames in each batch, and of the loss")
     max_frames: Count = Field(100, description="Frames kept in memory, evenly spaced")

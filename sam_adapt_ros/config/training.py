@@ -27,8 +27,10 @@ class AugmentationConfig(Section):
 class TrainingConfig(Section):
     """Supervised training on source data."""
 
-    bags: list[FilePath] = Field([], description="Bags with ground truth to train on")
-    validation_bags: list[FilePath] = Field([], description="Bags with ground truth to validate on at every checkpoint")
+    bags: list[FilePath] = Field([], description="Bags, or folders of bags, with ground truth to train on")
+    validation_bags: list[FilePath] = Field(
+        [], description="Bags, or folders of bags, with ground truth to validate on at every checkpoint"
+    )
     architecture: FilePath = Field("small", description="config/architectures/<name>.yaml, or a YAML file")
     output: FilePath = Field("out/train", description="Folder for weights, checkpoint and validation")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to train; auto: CUDA if there is")

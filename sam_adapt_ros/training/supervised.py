@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from sam_adapt_ros.bags import BagReader
+from sam_adapt_ros.bags.clips import find_bags
 from sam_adapt_ros.branch import Branch
 from sam_adapt_ros.config import Config, load_architecture
 from sam_adapt_ros.errors import ConfigError, SamAdaptError
@@ -76,8 +77,8 @@ def train(
 
 
 def read_frames(bags: Sequence[str], config: Config) -> Iterator[Frame]:
-    """The frames of several bags, one bag after the other. Raises BagError."""
-    for bag in bags:
+    """The frames of several bags or folders of bags, one bag after the other. Raises BagError."""
+    for bag in find_bags(bags):
         logger.info("reading %s", bag)
         with BagReader(bag, config) as reader:
             yield from reader.frames()

@@ -141,7 +141,7 @@ def test_training_reads_bags_and_says_so(
     config: Config, night_bag: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    settings = {"bags": [str(night_bag)], "validation_bags": [str(night_bag)], "iterations": 2, "batch_size": 1}
+    settings = {"bags": [str(night_bag)], "validation_bags": [str(night_bag.parent)], "iterations": 2, "batch_size": 1}
     town = Config.load("town").model_copy(update={"training": changed(config, **settings).training})
     result = training.train(town)
     assert files.load(result.weights).history[0]["frames"] == 3

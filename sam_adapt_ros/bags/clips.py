@@ -1,0 +1,35 @@
+"""A drive in several bags: a list of bags, or folders of them, as one list."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from sam_adapt_ros.bags.rosbag2_folder import METADATA
+from sam_adapt_ros.errors import BagError
+
+_FILES = {".bag", ".mcap", ".db3"}
+
+
+def find_bags(paths: Iterable[str | Path]) -> list[Path]:
+    """Every bag of the paths, in their order. A folder that is no bag stands for the bags in it, by name, with numbers
+    in their order.
+
+    Raises BagError for a folder in which there is no bag; a path that does not exist is left to whoever reads it.
+    """
+    bags: list[Path] = []
+    for path in map(Path, paths):
+        if not path.is_dir() or (path / METADATA).is_file():
+            bags.append(path)
+            continue
+        inside = [each for each in path.iterdir() if (each / METADATA).is_file() or each.suffix in _FILES]
+        if not inside:
+            raise BagError(f"{path}: a bag or a folder of bags expected, it has neither {METADATA} nor a bag in it")
+        bags += sorted(inside, key=_natural)
+    return bags
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """Sorts ``drive-2`` before ``drive-10``."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name)]
