@@ -66,7 +66,7 @@ class AdapterNode(Node):
         self.training = TrainingThread(config)
         self._decoder = FrameDecoder(config, self.statistics)
         self._intake = FrameIntake(self._decoder, self.training, log)
-        self._sync = ExactTimeSync(self._intake.add)
+        self._sync = ExactTimeSync(self._intake.add, self.statistics.notices)
         self._stream: FrameStream | None = None
         self._watcher = StoreWatcher(store.folder)
         self._pointer: Pointer | None = None

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sam_adapt_ros.nodes.adapter.exact_time_sync import ExactTimeSync
+from sam_adapt_ros.notices import Notices
 
 
 def sweep(stamp: int, name: str = "") -> Any:
@@ -28,7 +29,7 @@ def test_nothing_is_lost_uncounted_and_what_waits_is_bounded(
 ) -> None:
     """Any order of stamps, repeated ones included: clocks that jump and bags that loop."""
     pairs: list[tuple[Any, Any]] = []
-    sync = ExactTimeSync(lambda *pair: pairs.append(pair), max_sweeps, max_labels)
+    sync = ExactTimeSync(lambda *pair: pairs.append(pair), Notices(), max_sweeps, max_labels)
     for is_sweep, stamp in events:
         if is_sweep:
             sync.add_sweep(sweep(stamp))
@@ -46,7 +47,7 @@ def test_nothing_is_lost_uncounted_and_what_waits_is_bounded(
 
 def test_the_newest_are_kept_whatever_their_stamps() -> None:
     pairs: list[str] = []
-    sync = ExactTimeSync(lambda sweep, labels: pairs.append(sweep.name), max_sweeps=3)  # type: ignore[attr-defined]
+    sync = ExactTimeSync(lambda sweep, labels: pairs.append(sweep.name), Notices(), max_sweeps=3)  # type: ignore[attr-defined]
     for stamp in (900, 901, 902):
         sync.add_sweep(sweep(stamp, f"before {stamp}"))
     for stamp in (1, 2, 3):  # the clock has jumped back
@@ -57,3 +58,29 @@ def test_the_newest_are_kept_whatever_their_stamps() -> None:
     sync.add_sweep(sweep(5, "second lap"))
     sync.add_labels(labels(5))
     assert pairs[-1] == "second lap"
+
+
+def test_labels_whose_stamps_never_match_are_said_once() -> None:
+    """The segmenter sees another LiDAR: its labels are 2 ms from this one's sweeps."""
+    logged: list[str] = []
+    notices = Notices(logged.append)
+    pairs: list[Any] = []
+    sync = ExactTimeSync(lambda *pair: pairs.append(pair), notices)
+    for number in range(100):
+        sync.add_sweep(sweep(100_000_000 * number))
+        sync.add_labels(labels(100_000_000 * number + 2_000_000))
+    assert not pairs and len(logged) == 1
+    assert "+0.002 s from the newest sweep" in next(iter(notices)) and "lidar.topic" in next(iter(notices))
+    sync.add_sweep(sweep(5))
+    sync.add_labels(labels(5))
+    assert pairs and not notices
+
+
+def test_sweeps_that_the_segmenter_drops_are_no_fault_of_stamps() -> None:
+    notices = Notices()
+    sync = ExactTimeSync(lambda *pair: None, notices)
+    for number in range(500):
+        sync.add_sweep(sweep(number))
+        if number % 100 == 0:
+            sync.add_labels(labels(number))
+    assert sync.counts["frame_without_labels"] > 400 and not notices
