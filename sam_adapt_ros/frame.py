@@ -40,7 +40,8 @@ class CameraView:
 class Frame:
     """One sweep and its images, at the sweep's stamp.
 
-    points: (N, 3) float32 metres in the LiDAR frame; rows may be non-finite (sensors mark missing returns so).
+    points: (N, 3) float32 metres in the LiDAR frame, or in the vehicle's where the sweep comes in a frame that the
+        vehicle moves in (a map's): the origin is about where the sensor is. Rows are NaN that are no measurement.
     views: the cameras that came, any number, in the configuration's order.
     ground_truth: (N,) uint8 class ids of the configured taxonomy, 255 = ignore, where the bag has labels.
     T_odom_lidar: (4, 4) float64 pose of the LiDAR at the stamp, where odometry is known.
@@ -49,6 +50,7 @@ class Frame:
     T_base_lidar: (4, 4) float64 where the LiDAR is mounted, LiDAR frame -> vehicle frame (REP-105: x forward, z up),
         where TF, a calibration file or a data set says so. The network sees the points along the vehicle's axes, so
         that a tilted mounting changes nothing.
+    message_points: (N, 3) float32 metres in ``frame_id``, as the message has them; None: ``points`` are the same.
     """
 
     stamp_ns: int
@@ -59,3 +61,9 @@ class Frame:
     T_odom_lidar: NDArray[np.float64] | None = None
     instances: NDArray[np.uint16] | None = None
     T_base_lidar: NDArray[np.float64] | None = None
+    message_points: NDArray[np.float32] | None = None
+
+    @property
+    def published_points(self) -> NDArray[np.float32]:
+        """(N, 3) for label clouds: where the sweep itself has its points, in ``frame_id``."""
+        return self.points if self.message_points is None else self.message_points

@@ -117,7 +117,7 @@ class Adapter:
         admission = admission or self.admit(frame.stamp_ns, frame.T_odom_lidar)
         if admission is None:
             return "passed_over"
-        fault = self.frame_checks.fault(frame)
+        fault = self.frame_checks.fault(frame, labels)
         if fault:
             return fault
         summary = summarize(frame, labels, len(self.taxonomy), probability)

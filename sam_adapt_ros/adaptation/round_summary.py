@@ -17,6 +17,7 @@ _PASSED_OVER = {
 }
 _REFUSED = {
     "no_points": "too few points",
+    "points_outside": "most points beyond the cube that the network sees",
     "frozen_lidar": "the same sweep again",
     "no_images": "no image",
     "dark_image": "an image without contrast",

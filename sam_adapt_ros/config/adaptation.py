@@ -30,7 +30,7 @@ class BufferConfig(Section):
     held_out: float = Field(
         0.2, ge=0, le=0.5, description="Share of the places, and of both limits, that is kept for the promotion gate"
     )
-    min_points: Count = Field(500, description="Sweeps with fewer finite points are not learned from")
+    min_points: Count = Field(500, description="Sweeps with fewer labelled points are not learned from")
     min_distance: NonNegative = Field(1.0, description="Distance driven between two frames that are kept [m]")
     split_block: Positive = Field(
         15.0, description="Side of the squares on the map that are learned from or held out as a whole [m]"

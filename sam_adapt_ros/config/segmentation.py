@@ -60,5 +60,5 @@ class ArchitectureConfig(Section):
     )
     voxel_size: Positive = Field(0.1, description="Side of a voxel [m]")
     voxel_extent: Count = Field(
-        4096, le=2**18, description="Voxels a side of the cube around the LiDAR; points outside are moved to its faces"
+        4096, le=2**18, description="Voxels a side of the cube around the LiDAR; points outside get no label"
     )

@@ -133,6 +133,21 @@ class TransformTree:
             moving = any(isinstance(self._edges[parent, child], PoseBuffer) for child, parent in pairwise(chain))
             return chain[-1] if moving else None
 
+    def moves_in(self, frame: str, other: str) -> bool:
+        """Whether ``other`` is an ancestor of ``frame``, and a transform on the way up to it is a moving one."""
+        other = _without_slash(other)
+        with self._lock:
+            above, seen = [(_without_slash(frame), False)], set[tuple[str, bool]]()
+            while above:
+                here, moving = above.pop()
+                if here == other and moving:
+                    return True
+                if (here, moving) not in seen:
+                    seen.add((here, moving))
+                    edges = [(parent, self._edges[parent, here]) for parent in self._parents.get(here, ())]
+                    above += [(parent, moving or isinstance(edge, PoseBuffer)) for parent, edge in edges]
+            return False
+
     def _way(self, source: str, target: str, stamp_ns: int) -> list[tuple[str, str, Transform | PoseBuffer, bool]]:
         """The edges from source to target, as (parent, child, edge, whether it is walked from child to parent)."""
         source, target = _without_slash(source), _without_slash(target)

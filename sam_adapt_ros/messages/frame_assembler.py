@@ -21,6 +21,7 @@ from sam_adapt_ros.messages.camera_info import camera_from_info, info_content, o
 from sam_adapt_ros.messages.image import decode_image, decode_instances
 from sam_adapt_ros.messages.mounting import Mounting
 from sam_adapt_ros.messages.point_cloud import Cloud, read_labels, read_points
+from sam_adapt_ros.messages.sensor_frame import SensorFrame, SensorPoints
 from sam_adapt_ros.messages.transform_messages import TransformFeed
 from sam_adapt_ros.messages.vehicle_motion import Motion, VehicleMotion
 from sam_adapt_ros.notices import Notices
@@ -70,6 +71,7 @@ class FrameAssembler:
         self._config = config
         self.transforms = TransformFeed(self.tree, self.notices)
         transforms = config.transforms
+        self._sensor_frame = SensorFrame(transforms.base_frame, transforms.max_extrapolation, self.notices)
         self._motion = VehicleMotion(self.tree, transforms, self.notices)
         self._mounting = Mounting(transforms.base_frame, transforms.max_extrapolation, self.notices)
         self._taxonomy = taxonomy
@@ -97,6 +99,7 @@ class FrameAssembler:
     def set_calibration(self, calibration: Calibration) -> None:
         """Takes a calibration file's extrinsics into the tree, and its intrinsics for cameras without CameraInfo."""
         self._calibrated = calibration.cameras
+        self._sensor_frame.lidar = calibration.lidar_frame
         calibration.feed(self.tree)
 
     def awaited(self, stamp_ns: int, frame_id: str, images: Mapping[str, tuple[int, Any]]) -> set[str]:
@@ -105,11 +108,11 @@ class FrameAssembler:
         The arguments are those of ``assemble``.
         """
         frames = [(self._frame_of(name, msg), stamp) for name, (stamp, msg) in images.items()]
-        return self._motion.awaited(frame_id, stamp_ns, frames)
+        return self._motion.awaited(self._sensor_frame.name(self.tree, frame_id), stamp_ns, frames)
 
     def pose(self, frame_id: str, stamp_ns: int) -> Transform | None:
-        """``T_odom_frame`` (4, 4) at the stamp; None where it is not known."""
-        return self._motion.pose(frame_id, stamp_ns)[0]
+        """``T_odom_lidar`` (4, 4) at the stamp, of sweeps with this ``frame_id``; None where it is not known."""
+        return self._motion.pose(self._sensor_frame.name(self.tree, frame_id), stamp_ns)[0]
 
     def conclude(self) -> None:
         """No more frames will come: the notices become those of all of them, however few they were."""
@@ -137,6 +140,7 @@ class FrameAssembler:
         cloud = read_points(cloud_msg)
         if len(cloud) == 0:
             raise MessageError("cloud_empty", "point cloud: no points")
+        sweep = self._sensor_frame.bring(self.tree, cloud, frame_id, stamp_ns)
         issues = _Issues()
         views = []
         for name in self._config.cameras:
@@ -144,33 +148,36 @@ class FrameAssembler:
                 continue
             stamp, msg = images[name]
             try:
-                views.append(self._view(name, stamp, msg, stamp_ns, frame_id, (instances or {}).get(name), issues))
+                views.append(self._view(name, stamp, msg, stamp_ns, sweep, (instances or {}).get(name), issues))
             except (MessageError, CalibrationError) as error:
                 issues.drop(name, error)
         ground_truth = self._labels(ground_truth_msg, len(cloud), issues)
-        T_odom_lidar, extrapolated = self._motion.pose(frame_id, stamp_ns)
+        T_odom_lidar, extrapolated = self._motion.pose(sweep.frame, stamp_ns)
         if extrapolated:
             issues.warn("pose", "extrapolated", f"by {extrapolated:.3f} s")
         self._motion.note(issues.motion)
         frame = Frame(
             stamp_ns=stamp_ns,
             frame_id=frame_id,
-            points=cloud.points,
+            points=sweep.points,
             views=tuple(views),
             ground_truth=ground_truth,
-            T_odom_lidar=T_odom_lidar,
+            T_odom_lidar=T_odom_lidar if sweep.origin is None else None,
             instances=None if ground_truth is None else _point_instances(ground_truth_msg),
-            T_base_lidar=self._mounting.at(self.tree, frame_id, stamp_ns, self._motion.fixed_frame(frame_id)),
+            T_base_lidar=self._mounting.at(self.tree, sweep.frame, stamp_ns, self._motion.fixed_frame(sweep.frame)),
+            message_points=None if sweep.points is cloud.points else cloud.points,
         )
         return AssembledFrame(frame, cloud, issues.dropped, issues.warnings, issues.details)
 
     def _view(
-        self, name: str, stamp: int, msg: Any, sweep_ns: int, lidar: str, instances: Any, issues: _Issues
+        self, name: str, stamp: int, msg: Any, sweep_ns: int, sweep: SensorPoints, instances: Any, issues: _Issues
     ) -> CameraView:
         intrinsics = self._intrinsics_of(name)
         camera = intrinsics.model
         frame = self._frame_of(name, msg)
-        T_camera_lidar = intrinsics.T_image_frame @ self._extrinsics(name, frame, stamp, lidar, sweep_ns, issues)
+        T_camera_lidar = intrinsics.T_image_frame @ self._extrinsics(name, frame, stamp, sweep.frame, sweep_ns, issues)
+        if sweep.origin is not None:
+            T_camera_lidar[:3, 3] += T_camera_lidar[:3, :3] @ sweep.origin
         image = _check_size(decode_image(msg), camera, "image")
         ids = None
         if instances is not None:

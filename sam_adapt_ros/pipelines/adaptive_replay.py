@@ -119,6 +119,7 @@ def replay_adapting(
                     if last:
                         write_labels(writer, LABELS, frame, prediction.labels, prediction.probability, taxonomy)
                         summary.add(prediction.by_branch(), frame.ground_truth)
+                        prediction.report(summary.notices)
                         if pictured:
                             shown.append(ReportFrame(frame, prediction.labels))
                     run.learn(token=token)

@@ -98,7 +98,9 @@ def write_labels(
     taxonomy: Taxonomy,
 ) -> None:
     """A label cloud of the frame's points. labels, probability: (N,)."""
-    writer.write_labels(topic, frame.stamp_ns, frame.frame_id, frame.points, labels, probability, taxonomy.colors)
+    writer.write_labels(
+        topic, frame.stamp_ns, frame.frame_id, frame.published_points, labels, probability, taxonomy.colors
+    )
 
 
 def read_ahead(items: Iterator[T], depth: int) -> Iterator[tuple[T, float]]:

@@ -43,6 +43,7 @@ def replay(bag: Path, config: Config, output: Path, *, force: bool = False, stag
             with summary.timed("write"):
                 write_labels(writer, LABELS, frame, prediction.labels, prediction.probability, taxonomy)
                 summary.add(prediction.by_branch(), frame.ground_truth)
+            prediction.report(summary.notices)
             if pictured:
                 shown.append(ReportFrame(frame, prediction.labels))
     summary.seconds = time.perf_counter() - start

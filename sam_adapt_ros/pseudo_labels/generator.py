@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -38,9 +38,9 @@ Labels = NDArray[np.uint8]
 class FramePrediction:
     """What the ensemble predicts of one frame's P finite points.
 
-    candidates: its winning classes and their probabilities, (P,) each. points_odom: (P, 3) metres in the odometry
-    frame, None where the pose is not known or sweeps do not vote. seen: (P,) bool, by a camera.
-    rows: (P,) int64 rows of the frame's N points. count: N.
+    candidates: its winning classes and their probabilities, (P,) each. points_odom: (P, 3) metres along the odometry
+    frame's axes from ``origin_odom``, None where the pose is not known or sweeps do not vote; that origin is nearby,
+    so that float32 will do. seen: (P,) bool, by a camera. rows: (P,) int64 rows of the frame's N points. count: N.
     """
 
     candidates: Candidates
@@ -48,6 +48,7 @@ class FramePrediction:
     seen: NDArray[np.bool_]
     rows: NDArray[np.int64]
     count: int
+    origin_odom: NDArray[np.float64] = field(default_factory=lambda: np.zeros(3))
 
     def to_frame(self, values: NDArray, fill: float) -> NDArray:
         """(P,) values of the finite points -> (N,) of all points, ``fill`` elsewhere."""
@@ -128,7 +129,11 @@ class PseudoLabelGenerator:
         by_point[seen] = image.cpu().numpy()
         found = candidates(fused.cpu().numpy(), by_point, points.cpu().numpy(), seen, self.config.selection)
         points_odom = frame.points_odom if self.config.voting_cell else None
-        return FramePrediction(found, points_odom, seen, sample.rows, frame.count)
+        if points_odom is None:
+            return FramePrediction(found, None, seen, sample.rows, frame.count)
+        origin = points_odom.mean(axis=0).round() if len(points_odom) else np.zeros(3)
+        nearby = (points_odom - origin).astype(np.float32)
+        return FramePrediction(found, nearby, seen, sample.rows, frame.count, origin)
 
     def select(
         self, training: Sequence[FramePrediction], held_out: Sequence[FramePrediction] = ()
@@ -149,7 +154,10 @@ class PseudoLabelGenerator:
     def voted(self, predictions: Sequence[FramePrediction]) -> list[Candidates]:
         """The candidates after the vote of all sweeps, where sweeps vote."""
         found, cell = [each.candidates for each in predictions], self.config.voting_cell
-        return vote([each.points_odom for each in predictions], found, self.classes, cell) if cell else found
+        if not cell:
+            return found
+        points = [None if each.points_odom is None else each.points_odom + each.origin_odom for each in predictions]
+        return vote(points, found, self.classes, cell)
 
     def thresholds(self, found: Sequence[Candidates], selection: SelectionConfig | None = None) -> NDArray[np.float32]:
         """(C,) thresholds of a selection, by default the configured one, over all frames together."""

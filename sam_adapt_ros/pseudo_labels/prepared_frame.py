@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sam_adapt_ros.config import ArchitectureConfig, VisibilityConfig
 from sam_adapt_ros.frame import Frame
 from sam_adapt_ros.geometry.projection import project_all
-from sam_adapt_ros.geometry.transforms import Transform, transform_points
+from sam_adapt_ros.geometry.transforms import Transform
 from sam_adapt_ros.geometry.visibility import visible
 from sam_adapt_ros.masks.mask_set import SeenPoints
 from sam_adapt_ros.segmentation.batch import Sample
@@ -42,11 +42,13 @@ class PreparedFrame:
         return cls(sample, seen, _pose_of_sample(frame), len(frame.points))
 
     @property
-    def points_odom(self) -> NDArray[np.float32] | None:
-        """(P, 3) metres, the sample's points in the odometry frame; None without a usable pose."""
-        if self.T_odom_sample is None or not np.isfinite(self.T_odom_sample).all():
+    def points_odom(self) -> NDArray[np.float64] | None:
+        """(P, 3) metres, the sample's points in the odometry frame, whose origin may be far; None without a usable
+        pose."""
+        T = self.T_odom_sample
+        if T is None or not np.isfinite(T).all():
             return None
-        return transform_points(self.T_odom_sample, self.sample.points)
+        return self.sample.points @ T[:3, :3].T + T[:3, 3]
 
 
 def _pose_of_sample(frame: Frame) -> Transform | None:

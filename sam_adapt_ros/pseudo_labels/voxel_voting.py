@@ -13,7 +13,7 @@ from sam_adapt_ros.pseudo_labels.selection import Candidates
 
 
 def vote(
-    points_odom: Sequence[NDArray[np.float32] | None], candidates: Sequence[Candidates], classes: int, cell: float
+    points_odom: Sequence[NDArray[np.floating] | None], candidates: Sequence[Candidates], classes: int, cell: float
 ) -> list[Candidates]:
     """Candidates of several sweeps -> the same points' candidates after a vote in each cubic cell of the map.
 

@@ -24,7 +24,8 @@ VOXEL_FEATURES = {"constant": 1, "offset": 4}
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One frame with its images at the network's size; P finite points of the frame's N, K images.
+    """One frame with its images at the network's size; K images, and those P of the frame's N points that are finite
+    and inside the network's cube: elsewhere they would be seen at places where they are not.
 
     points: (P, 3) float32 metres from the LiDAR, along the vehicle's axes (x forward, z up) where the mounting is
         known, else along the LiDAR's.
@@ -33,6 +34,7 @@ class Sample:
     images: (K, H, W, 3) uint8 RGB.
     rows: (P,) int64 rows of the frame's points.
     labels: (P,) uint8 class ids, 255 = ignore; None without ground truth.
+    outside: how many finite points are beyond the cube.
     """
 
     points: NDArray[np.float32]
@@ -41,13 +43,14 @@ class Sample:
     images: NDArray[np.uint8]
     rows: NDArray[np.int64]
     labels: NDArray[np.uint8] | None = None
+    outside: int = 0
 
     @classmethod
     def from_frame(
         cls, frame: Frame, architecture: ArchitectureConfig, projections: Sequence[Projection] | None = None
     ) -> Sample:
-        """Keeps the finite points, turns them into the vehicle's axes, assigns each to the camera that sees it best,
-        and resizes the images.
+        """Keeps the points that can be placed, turns them into the vehicle's axes, assigns each to the camera that sees
+        it best, and resizes the images.
 
         projections: of the frame's points into its views, where they have been computed already.
         """
@@ -67,8 +70,9 @@ class Sample:
         points = np.asarray(frame.points, np.float32)
         if frame.T_base_lidar is not None:
             points = rotate_points(frame.T_base_lidar, points)
-        sample = cls(points, camera, uv, images, rows, frame.ground_truth)
-        return sample if finite.all() else sample.only(np.asarray(finite))
+        inside = (np.abs(points) < reach(architecture)).all(axis=1)  # NaN is not
+        sample = cls(points, camera, uv, images, rows, frame.ground_truth, int(np.count_nonzero(finite & ~inside)))
+        return sample if inside.all() else sample.only(np.asarray(inside))
 
     def only(self, keep: NDArray[np.bool_]) -> Sample:
         """The sample with the points of ``keep`` only; (P,) bool."""
@@ -80,6 +84,11 @@ class Sample:
             rows=self.rows[keep],
             labels=None if self.labels is None else self.labels[keep],
         )
+
+
+def reach(architecture: ArchitectureConfig) -> float:
+    """Half the side of the cube around the sensor, in metres, that the network sees."""
+    return architecture.voxel_size * architecture.voxel_extent / 2
 
 
 def _resized(view: CameraView, width: int, height: int) -> NDArray[np.uint8]:
@@ -158,8 +167,6 @@ def _voxelize(
     voxel's points relative to its centre, scaled to about [-1, 1]: surfaces finer than a voxel (a kerb, a pole) remain
     visible.
     """
-    reach = architecture.voxel_size * architecture.voxel_extent / 2 * (1 - 1e-6)
-    points = np.clip(points, -reach, reach)
     voxels, inverse = voxelize(points, architecture.voxel_size)
     features = np.ones((len(voxels), VOXEL_FEATURES[architecture.point_features]), np.float32)
     if features.shape[1] > 1:

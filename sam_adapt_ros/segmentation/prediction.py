@@ -10,17 +10,20 @@ from torch import Tensor
 
 from sam_adapt_ros.branch import Branch, BranchLabels
 from sam_adapt_ros.frame import IGNORE
+from sam_adapt_ros.notices import Notices
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
     """Classes and probabilities of a frame's N points, C classes.
 
-    labels: (N,) uint8, 255 where the point is not finite. probability: (N,) float32 of that label, 0 where 255.
+    labels: (N,) uint8, 255 where the point is not finite or beyond the network's cube. probability: (N,) float32 of
+        that label, 0 where 255.
     fused, image, points: (N, C) float32 probabilities; rows of ``image`` are 0 where no camera sees the point, rows
-        of all three are 0 where the point is not finite.
+        of all three are 0 where the label is 255.
     seen: (N,) bool, a camera sees the point.
     timings: seconds by stage: ``project`` (and resize), ``voxelize`` (and batch), ``model``, ``fuse``.
+    outside: share of the finite points that are beyond the cube.
     """
 
     labels: NDArray[np.uint8]
@@ -30,6 +33,7 @@ class Prediction:
     points: NDArray[np.float32]
     seen: NDArray[np.bool_]
     timings: dict[str, float] = field(default_factory=dict)
+    outside: float = 0.0
 
     @classmethod
     def scatter(
@@ -40,10 +44,12 @@ class Prediction:
         fused: Tensor,
         image: Tensor,
         points: Tensor,
+        outside: int = 0,
     ) -> Prediction:
         """The prediction of ``count`` points from the probabilities of those that the network saw.
 
         rows: (P,) the points that ``fused`` and ``points`` are of. seen_rows: (S,) those that ``image`` is of.
+        outside: finite points that it did not see.
         """
 
         def to_rows(at: NDArray[np.int64], probabilities: Tensor) -> NDArray[np.float32]:
@@ -58,12 +64,25 @@ class Prediction:
         probability[rows] = best.values.numpy()
         seen = np.zeros(count, bool)
         seen[seen_rows] = True
-        return cls(labels, probability, to_rows(rows, fused), to_rows(seen_rows, image), to_rows(rows, points), seen)
+        branches = to_rows(rows, fused), to_rows(seen_rows, image), to_rows(rows, points)
+        return cls(labels, probability, *branches, seen, outside=outside / max(outside + len(rows), 1))
+
+    def report(self, notices: Notices) -> None:
+        """Says, as long as it holds, that most points are where the network does not look."""
+        if self.outside > 0.5:
+            notices.add(
+                "points_outside",
+                f"point cloud: {self.outside:.0%} of the points are beyond the cube around the sensor that the network "
+                "sees (voxel_size times half of voxel_extent): they get no label (255). Metres in the LiDAR's frame "
+                "expected, or in one that TF ties to transforms.base_frame",
+            )
+        else:
+            notices.withdraw("points_outside")
 
     def by_branch(self) -> BranchLabels:
         """(N,) uint8 class ids predicted by each branch alone and by their fusion.
 
-        255: the point is not finite or, for ``Branch.IMAGE``, no camera sees it.
+        255: the point has no label or, for ``Branch.IMAGE``, no camera sees it.
         """
         image = np.where(self.seen, self.image.argmax(1), IGNORE).astype(np.uint8)
         points = np.where(self.labels != IGNORE, self.points.argmax(1), IGNORE).astype(np.uint8)

@@ -88,7 +88,8 @@ class Segmenter:
             fused = fuse(self.fusion, logits).cpu()
             image, points = logits.image.softmax(1).cpu(), logits.points.softmax(1).cpu()
         seen_rows = sample.rows[batch.seen.numpy()]
-        prediction = Prediction.scatter(len(frame.points), sample.rows, seen_rows, fused, image, points)
+        found = fused, image, points
+        prediction = Prediction.scatter(len(frame.points), sample.rows, seen_rows, *found, sample.outside)
         clock.append(time.perf_counter())
         stages = ("project", "voxelize", "model", "fuse")
         prediction.timings.update(zip(stages, np.diff(clock).tolist(), strict=True))

@@ -210,6 +210,16 @@ def test_the_frame_that_something_moves_in():
     assert tree.fixed_above("map") is None
 
 
+def test_which_frames_something_moves_in():
+    tree = TransformTree()
+    tree.add("map", "odom", 0, np.eye(4), static=True)
+    tree.add("odom", "footprint", 10**9, np.eye(4))
+    tree.add("footprint", "base", 0, np.eye(4), static=True)
+    tree.add("base", "lidar", 10**9, np.eye(4))  # as bags have it that publish mountings over /tf
+    assert [name for name in (*tree.frames(), "nowhere") if tree.moves_in("/base", name)] == ["map", "odom"]
+    assert not tree.moves_in("nowhere", "map")
+
+
 def test_writing_and_reading_at_once():
     tree = TransformTree()
     tree.add("odom", "base_link", T0, drive(T0))

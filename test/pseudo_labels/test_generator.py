@@ -223,6 +223,26 @@ def test_without_voting_every_sweep_keeps_its_own():
         np.testing.assert_array_equal(selection.ensemble, prediction.candidates.labels)
 
 
+def test_sweeps_vote_alike_however_far_the_odometrys_origin_is(scene):
+    """In UTM float32 would put points of other places into one cell, and of one place into two."""
+    frame, _ = scene
+
+    def voted(shift):
+        generator, predictions = generator_of(classes=3, voting_cell=0.2), []
+        for seed, step in enumerate((0.0, 0.03, 0.06)):
+            pose = np.eye(4)
+            pose[:3, 3] = np.array([step, 0.01, 0]) + shift
+            torch.manual_seed(seed)
+            predictions.append(predict(generator, [Network(3, TINY).eval()], replace(frame, T_odom_lidar=pose)))
+        return predictions, generator.voted(predictions)
+
+    predictions, near = voted((0, 0, 0))
+    _, far = voted((500_000.0, 5_400_000.0, 100.0))
+    assert any((one.labels != each.candidates.labels).any() for one, each in zip(near, predictions, strict=True))
+    for one, other in zip(near, far, strict=True):
+        assert (one.labels == other.labels).mean() > 0.99
+
+
 def test_points_are_in_the_odometry_frame_where_the_pose_is_known(scene):
     frame, _ = scene
     moved = np.eye(4)

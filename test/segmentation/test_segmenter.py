@@ -7,8 +7,11 @@ import torch
 
 from sam_adapt_ros.config import ArchitectureConfig, SegmenterConfig, load_architecture
 from sam_adapt_ros.errors import ConfigError
-from sam_adapt_ros.frame import Frame
+from sam_adapt_ros.frame import IGNORE, Frame
 from sam_adapt_ros.geometry.projection import project_all
+from sam_adapt_ros.notices import Notices
+from sam_adapt_ros.segmentation.batch import Sample, reach
+from sam_adapt_ros.segmentation.logits import compute_logits
 from sam_adapt_ros.segmentation.network import Network
 from sam_adapt_ros.segmentation.segmenter import Segmenter
 from sam_adapt_ros.taxonomy import Taxonomy
@@ -55,10 +58,38 @@ def test_nothing_to_label_is_fine(segmenter: Segmenter, make_frame: MakeFrame, p
     assert (prediction.labels == 255).all()
 
 
-def test_one_point_and_points_beyond_the_grid(segmenter: Segmenter) -> None:
-    points = np.array([[1e7, -1e7, 3], [1, 2, 3], [-1e20, 0, 0]], np.float32)
-    assert (segmenter(Frame(0, "lidar", points)).labels < 3).all()
+def test_points_beyond_the_grid_have_no_label(segmenter: Segmenter) -> None:
+    """On its faces they would be given one, and change those of others."""
+    side = reach(segmenter.network.architecture)
+    inside = np.nextafter(np.float32(side), np.float32(0))
+    points = np.array([[1e7, -1e7, 3], [1, 2, 3], [-1e20, 0, 0], [0, side, 0], [-inside, 0, inside]], np.float32)
+    prediction = segmenter(Frame(0, "lidar", points))
+    assert (prediction.labels == IGNORE).tolist() == [True, False, True, True, False]
+    for probability in (prediction.probability, prediction.fused, prediction.points):
+        assert not probability[[0, 2, 3]].any()
     assert (segmenter(Frame(0, "lidar", points[1:2])).labels < 3).all()
+
+
+def test_what_augmentation_moves_beyond_the_grid_stays_where_it_is(segmenter: Segmenter, make_frame: MakeFrame) -> None:
+    network = segmenter.network
+    sample = Sample.from_frame(make_frame(cameras=0), network.architecture)
+    moved = sample.points.copy()
+    moved[:8] = reach(network.architecture) * np.array([1.4, -1.4, 1.4], np.float32) + moved[:8]
+    (together,) = compute_logits(network, [dataclasses.replace(sample, points=moved)])
+    kept = np.arange(len(moved)) >= 8
+    (alone,) = compute_logits(network, [sample.only(kept)])
+    np.testing.assert_allclose(together.points[kept], alone.points, atol=1e-5)
+
+
+def test_it_is_said_while_most_points_are_beyond_the_grid(segmenter: Segmenter) -> None:
+    points, notices = np.full((10, 3), 1e4, np.float32) + np.arange(10, dtype=np.float32)[:, None], Notices()
+    points[:4] = points[:4] - np.float32(1e4)
+    segmenter(Frame(0, "lidar", points)).report(notices)
+    assert "60% of the points are beyond the cube around the sensor" in next(iter(notices))
+    segmenter(Frame(0, "lidar", points[:7])).report(notices)
+    assert not notices
+    segmenter(Frame(0, "lidar", np.full((3, 3), np.nan, np.float32))).report(notices)
+    assert not notices
 
 
 def test_far_points_change_nothing_near(segmenter: Segmenter, make_frame: MakeFrame) -> None:

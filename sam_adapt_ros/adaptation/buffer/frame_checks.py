@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sam_adapt_ros.frame import Frame
+from sam_adapt_ros.frame import IGNORE, Frame
 
 MIN_CONTRAST = 2.0  # standard deviation of the grey values, of 255; less is a covered lens or an unlit night
 MIN_CORRELATION = 0.5  # of neighbouring pixels; noise and shuffled pixels have none, scenes nearly 1
@@ -22,18 +22,25 @@ class FrameChecks:
     """
 
     def __init__(self, min_points: int) -> None:
-        """min_points: finite points that a sweep needs."""
+        """min_points: labelled points that a sweep needs."""
         self._min_points = min_points
         self._last: NDArray[np.int32] | None = None
 
-    def fault(self, frame: Frame) -> str | None:
-        """Why a frame must not be learned from, None when it may: ``no_points``, ``frozen_lidar``, ``no_images``,
-        ``dark_image``, ``noisy_image``. One camera of several at fault is enough."""
-        bits = np.ascontiguousarray(frame.points, np.float32).view(np.int32)  # as integers, NaN equals NaN
+    def fault(self, frame: Frame, labels: NDArray[np.uint8]) -> str | None:
+        """Why a frame must not be learned from, None when it may: ``no_points``, ``points_outside`` (most of them, of
+        the network's cube), ``frozen_lidar``, ``no_images``, ``dark_image``, ``noisy_image``. One camera of several at
+        fault is enough.
+
+        labels: (N,) as predicted; 255 where the network does not see the point.
+        """
+        bits = np.ascontiguousarray(frame.published_points, np.float32).view(np.int32)  # as integers, NaN equals NaN
         frozen = self._last is not None and np.array_equal(self._last, bits)
         self._last = bits.copy()
-        if np.isfinite(frame.points).all(1).sum() < self._min_points:
+        labelled = np.count_nonzero(labels != IGNORE)
+        if labelled < self._min_points:
             return "no_points"
+        if 2 * labelled < np.count_nonzero(np.isfinite(frame.points).all(1)):
+            return "points_outside"
         if frozen:
             return "frozen_lidar"
         if not frame.views:

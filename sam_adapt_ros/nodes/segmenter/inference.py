@@ -63,6 +63,7 @@ class InferenceCallback:
         self._statistics.labelled(
             len(frame.points), int(prediction.seen.sum()), {name: ns * 1e-9 for name, ns in stages.items()}
         )
+        prediction.report(self._statistics.notices)
         self._publishers.publish_on_demand(frame, prediction, segmenter.taxonomy)
         if self._monitor is not None:
             try:

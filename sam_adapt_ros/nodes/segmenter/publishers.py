@@ -81,7 +81,7 @@ def label_cloud(
     frame: Frame, class_id: NDArray[np.uint8], probability: NDArray[np.float32], taxonomy: Taxonomy
 ) -> PointCloud2:
     """The frame's points with their classes as a message of one row."""
-    encoded = encode_labels(frame.points, class_id, probability, taxonomy.colors)
+    encoded = encode_labels(frame.published_points, class_id, probability, taxonomy.colors)
     return PointCloud2(
         header=header(frame.stamp_ns, frame.frame_id),
         height=1,
@@ -91,7 +91,7 @@ def label_cloud(
         point_step=encoded.point_step,
         row_step=encoded.point_step * encoded.width,
         data=byte_array(encoded.data),
-        is_dense=bool(np.isfinite(frame.points).all()),
+        is_dense=bool(np.isfinite(frame.published_points).all()),
     )
 
 
