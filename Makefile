@@ -24,7 +24,7 @@ $(VENV)/.ready-%: setup.py
 	@touch $@
 
 demo: setup
-	$(BIN)/sam-adapt demo --output out/demo
+	$(BIN)/sam-adapt demo --output out/demo --force
 
 test: setup
 	$(BIN)/python -m pytest -m "not soak"
@@ -48,7 +48,7 @@ bench: setup
 source-model: setup
 	for seed in $$(seq 1 16); do $(BIN)/sam-adapt town out/town/day-$$seed --seed $$seed --frames 25 --period 1.0 --force; done
 	for seed in 50 51; do $(BIN)/sam-adapt town out/town/day-$$seed --seed $$seed --frames 15 --period 1.0 --force; done
-	$(BIN)/sam-adapt train config/train_town.yaml
+	$(BIN)/sam-adapt train config/train_town.yaml --force
 	cp out/train/town_small/weights.safetensors resource/town_small.safetensors
 
 clean:

@@ -44,6 +44,10 @@ class BagError(SamAdaptError):
     """A bag or data-set folder cannot be read or written."""
 
 
+class OutputError(SamAdaptError):
+    """What a run is to leave cannot be written, or would replace what is there."""
+
+
 class WeightsError(SamAdaptError):
     """A weights file does not fit: damaged, another taxonomy, another architecture."""
 

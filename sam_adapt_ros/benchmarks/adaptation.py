@@ -19,6 +19,7 @@ from sam_adapt_ros.config import Config
 from sam_adapt_ros.evaluation.recovered_share import recovered
 from sam_adapt_ros.evaluation.segmentation_metrics import FUSED_SEEN, Evaluation, evaluate
 from sam_adapt_ros.io.json_values import json_values
+from sam_adapt_ros.io.outputs import write_text
 from sam_adapt_ros.pipelines import reference_models
 from sam_adapt_ros.pipelines.adaptive_replay import OnlineRun
 from sam_adapt_ros.pipelines.simulated_drives import town_bag
@@ -192,8 +193,7 @@ def write_results(results: Sequence[Result], config: Config, output: Path) -> No
     """Writes the results, their summary and the recipe as JSON."""
     rows = [{**asdict(result), "recovered": result.recovered} for result in results]
     facts = {"summary": summarize(results), "results": rows, "recipe": config.adaptation.model_dump(mode="json")}
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(json_values(facts), indent=1) + "\n", encoding="utf-8")
+    write_text(output, json.dumps(json_values(facts), indent=1) + "\n")
 
 
 def run(quick: bool = False) -> list[Figure]:

@@ -23,6 +23,7 @@ from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import ConfigError
 from sam_adapt_ros.evaluation.label_statistics import LabelStatistics
 from sam_adapt_ros.evaluation.segmentation_metrics import FUSED_SEEN, evaluate
+from sam_adapt_ros.io.outputs import write_text
 from sam_adapt_ros.masks import build
 from sam_adapt_ros.progress import Progress, Stages, no_stages, track
 from sam_adapt_ros.pseudo_labels import PreparedFrame, PseudoLabelGenerator
@@ -153,6 +154,5 @@ def summarize(rows: Sequence[Row]) -> dict[str, dict[str, dict[str, float]]]:
 
 
 def write_rows(rows: Sequence[Row], output: Path) -> None:
-    output.parent.mkdir(parents=True, exist_ok=True)
     facts = {"summary": summarize(rows), "rows": [asdict(row) for row in rows]}
-    output.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    write_text(output, json.dumps(facts, indent=1) + "\n")

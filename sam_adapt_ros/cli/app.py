@@ -5,14 +5,17 @@ from __future__ import annotations
 import errno
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from sam_adapt_ros import __version__
 from sam_adapt_ros.cli.console import say, say_error, set_up_output
-from sam_adapt_ros.errors import SamAdaptError
+from sam_adapt_ros.errors import BagError, SamAdaptError
 from sam_adapt_ros.resources import expand_home
+
+if TYPE_CHECKING:
+    from sam_adapt_ros.evaluation.run_summary import RunSummary
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -62,6 +65,9 @@ Mode = Annotated[
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.", **PATH)]
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing output.")]
 
+DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
+"""Of writing, where the operating system names no file."""
+
 
 def main() -> None:
     """Console entry point: an error that the user can fix is one line, not a traceback."""
@@ -71,7 +77,7 @@ def main() -> None:
     except SamAdaptError as error:
         _fail(str(error))
     except OSError as error:
-        if error.filename is None and error.errno != errno.ENOSPC:
+        if error.filename is None and error.errno not in DISK_ERRORS:
             raise
         _fail(f"{error.filename or 'output'}: {error.strerror}")
 
@@ -93,7 +99,7 @@ def print_written(*paths: Path) -> None:
         say(str(path), "written")
 
 
-def print_summary(summary: Any, output: Path) -> None:
+def print_summary(summary: RunSummary, output: Path) -> None:
     facts = summary.as_dict()
     say(f"{facts['frames_labelled']} of {facts['frames_in']} frames labelled, dropped: {facts['dropped'] or 'none'}")
     for notice in facts["notices"].values():
@@ -101,3 +107,10 @@ def print_summary(summary: Any, output: Path) -> None:
     if "miou" in facts:
         say("mean IoU: " + ", ".join(f"{name} {value:.3f}" for name, value in facts["miou"].items()))
     print_written(*(output / name for name in ("labels", "summary.json", "pictures", "report.html")))
+    check_result(summary)
+
+
+def check_result(summary: RunSummary) -> None:
+    """Raises BagError that says why, when a run has no result: its exit code is not 0."""
+    if summary.failure:
+        raise BagError(f"{summary.facts.get('bag', 'the bag')}: {summary.failure}")

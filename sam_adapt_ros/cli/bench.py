@@ -7,13 +7,14 @@ import os
 import platform
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from sam_adapt_ros.cli.app import (
     PATH,
     ConfigName,
+    Force,
     Mode,
     Output,
     Overrides,
@@ -25,7 +26,8 @@ from sam_adapt_ros.cli.configuration import AUTO, load_config
 from sam_adapt_ros.cli.console import console, make_table
 from sam_adapt_ros.cli.progress_bar import progress_bar
 from sam_adapt_ros.config import Config
-from sam_adapt_ros.errors import ConfigError
+from sam_adapt_ros.errors import ConfigError, OutputError
+from sam_adapt_ros.io.outputs import prepare_file, write_text
 
 
 @app.command(rich_help_panel="Benchmarks")
@@ -46,8 +48,8 @@ def bench(
     if unknown := sorted({*names} - {*known}):
         raise typer.BadParameter(f"{', '.join(unknown)}: not among {', '.join(known)}")
     machine = {"python": platform.python_version(), "machine": platform.machine(), "cores": os.cpu_count()}
-    results = json.loads(output.read_text(encoding="utf-8"))["figures"] if output.exists() else {}
-    output.parent.mkdir(parents=True, exist_ok=True)
+    prepare_file(output, force=True)
+    results = _earlier_figures(output)
     for name in names or known:
         with progress_bar(f"measuring {name}"):
             figures = known[name].run(quick=quick)
@@ -56,8 +58,18 @@ def bench(
             table.add_row(figure.name, f"{figure.value:.4g}", figure.unit, figure.target, figure.note)
         console.print(table)
         results[name] = [asdict(figure) for figure in figures]
-        output.write_text(json.dumps({"machine": machine, "figures": results}, indent=2) + "\n", encoding="utf-8")
+        write_text(output, json.dumps({"machine": machine, "figures": results}, indent=2) + "\n")
     print_written(output)
+
+
+def _earlier_figures(path: Path) -> dict[str, Any]:
+    """By benchmark. Raises OutputError when the file is not one of this command."""
+    if not path.is_file():
+        return {}
+    try:
+        return dict(json.loads(path.read_bytes())["figures"])
+    except (ValueError, KeyError, TypeError):
+        raise OutputError(f"{path}: a file of earlier figures expected, to keep them; choose another output") from None
 
 
 @app.command("bench-adaptation", rich_help_panel="Benchmarks")
@@ -77,6 +89,7 @@ def bench_adaptation(
         Path | None,
         typer.Option("--output", "-o", help="JSON file; out/bench_adaptation.json, out/bench_stream.json.", **PATH),
     ] = None,
+    force: Force = False,
 ) -> None:
     """Measure what adaptation recovers of domain shifts, on unseen simulated drives.
 
@@ -85,10 +98,11 @@ def bench_adaptation(
     from sam_adapt_ros.benchmarks import adaptation
 
     settings = load_config(config, set, recipe, mode)
+    output = output or Path("out/bench_stream.json" if stream else "out/bench_adaptation.json")
+    prepare_file(output, force=force)
     if stream:
-        _bench_streams(settings, stream, shifts, seeds, frames, output or Path("out/bench_stream.json"))
+        _bench_streams(settings, stream, shifts, seeds, frames, output)
         return
-    output = output or Path("out/bench_adaptation.json")
     chosen = adaptation.Protocol(frames=frames)
     results = adaptation.bench_adaptation(settings, _names(shifts), parse_seeds(seeds), chosen, output, progress_bar)
     names = ("miou_source", "miou_batchnorm_only", "miou_final", "miou_oracle", "recovered")
@@ -112,10 +126,12 @@ def bench_recipes(
     shifts: Annotated[str, typer.Option(help="Domains of the simulated town.")] = "night,new_city,other_lidar",
     seeds: Annotated[str, typer.Option(help="Of the drives; unseen ones are 5 higher.")] = "110-112",
     output: Annotated[Path, typer.Option("--output", "-o", help="JSON file.", **PATH)] = Path("out/bench_recipes.json"),
+    force: Force = False,
 ) -> None:
     """Compare what recipes make of the same frames, without a gate, on unseen simulated drives."""
     from sam_adapt_ros.benchmarks import recipes as comparison
 
+    prepare_file(output, force=force)
     chosen = {name: load_config(config, set, name) for name in _names(recipes)}
     rows = comparison.compare_recipes(
         load_config(config, set), chosen, _names(shifts), parse_seeds(seeds), output=output, stages=progress_bar
@@ -151,6 +167,7 @@ def ablate(
     config: ConfigName = AUTO,
     output: Output = Path("out/ablation"),
     set: Overrides = [],
+    force: Force = False,
     domain: Annotated[
         str,
         typer.Option(
@@ -173,6 +190,7 @@ def ablate(
 
     if bool(bags) == bool(domain):
         raise typer.BadParameter("give either bags or --domain")
+    ablation.prepare_report(output, force=force)
     settings = load_config(config, set, bags=bags)
     drives = {"drives": bags}
     if domain:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from sam_adapt_ros.branch import NETWORK_BRANCHES
-from sam_adapt_ros.cli.app import Bag, ConfigName, Output, Overrides, app, print_summary
+from sam_adapt_ros.cli.app import Bag, ConfigName, Force, Output, Overrides, app, print_summary
 from sam_adapt_ros.cli.configuration import AUTO, SIMULATED, choose_preset, load_config, parse_overrides
 from sam_adapt_ros.cli.console import console, make_table, say
 from sam_adapt_ros.cli.progress_bar import progress_bar
@@ -96,6 +96,7 @@ def demo(
             show_default=False,
         ),
     ] = "",
+    force: Force = False,
     adapt: Annotated[bool, typer.Option("--adapt/--no-adapt", help="Adapt on the way, or only label.")] = True,
 ) -> None:
     """Drive the source model, trained by day, through a simulated town by night, live over DDS, while it adapts.
@@ -107,10 +108,10 @@ def demo(
 
     config = load_config(SIMULATED, set)
     if adapt:
-        summary = adapt_live(DemoSettings(domain or "night"), config, output, progress_bar)
+        summary = adapt_live(DemoSettings(domain or "night"), config, output, progress_bar, force=force)
         _print_adaptation(summary.facts["adaptation"])
     else:
-        summary = label_live(domain or "day", config, output, progress_bar)
+        summary = label_live(domain or "day", config, output, progress_bar, force=force)
     print_summary(summary, output)
 
 

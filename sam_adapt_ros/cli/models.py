@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sam_adapt_ros.cli.app import PATH, ConfigName, Overrides, app, print_written
+from sam_adapt_ros.cli.app import PATH, ConfigName, Force, Overrides, app, print_written
 from sam_adapt_ros.cli.configuration import AUTO, load_config
 from sam_adapt_ros.cli.console import console, make_table
 from sam_adapt_ros.cli.progress_bar import progress_bar
@@ -18,6 +18,7 @@ def train(
     config: Annotated[str, typer.Argument(help="A YAML file with a training section; see config/train_town.yaml.")],
     set: Overrides = [],
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+    force: Force = False,
 ) -> None:
     """Train a segmenter on labelled bags of the source domain.
 
@@ -26,7 +27,7 @@ def train(
     from sam_adapt_ros.training.supervised import train
 
     with progress_bar("training") as progress:
-        result = train(load_config(config, set), resume, progress)
+        result = train(load_config(config, set), resume, progress, force=force)
     print_written(result.weights)
 
 

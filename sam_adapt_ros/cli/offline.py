@@ -16,6 +16,7 @@ from sam_adapt_ros.cli.app import (
     Overrides,
     Recipe,
     app,
+    check_result,
     print_summary,
     print_written,
 )
@@ -82,3 +83,4 @@ def pseudo_label(
         table.add_row(*row)
     console.print(table)
     print_written(*(output / name for name in ("pseudo_labels", "summary.json", "pictures", "report.html")))
+    check_result(summary)

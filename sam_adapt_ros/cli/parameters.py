@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from sam_adapt_ros.cli.app import PATH, app, print_written
+from sam_adapt_ros.io.outputs import prepare_file, write_text
 
 REFERENCE = Path("docs/parameters.md")
 
@@ -29,6 +30,6 @@ def parameters(
     elif output is None:
         typer.echo(reference.markdown(), nl=False)
     else:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(reference.markdown(), encoding="utf-8")
+        prepare_file(output, force=True)
+        write_text(output, reference.markdown())
         print_written(output)

@@ -67,6 +67,12 @@ class PseudoLabelSummary(RunSummary):
                 self.kept_out["known"] += int(np.count_nonzero(known))
                 self.kept_out["wrong"] += int(np.count_nonzero(known & (direct != truth)))
 
+    @property
+    def failure(self) -> str:
+        if super().failure or self.stages["labels"]["all"].labelled.any():
+            return super().failure
+        return f"no point of {self.frames_labelled} frames got a pseudo-label; cameras see {self.points_seen_by_camera}"
+
     def as_dict(self) -> dict[str, Any]:
         names = self.taxonomy.classes
         return {

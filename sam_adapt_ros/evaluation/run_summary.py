@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from sam_adapt_ros.branch import Branch, BranchLabels
 from sam_adapt_ros.evaluation.segmentation_metrics import Evaluation
 from sam_adapt_ros.frame import IGNORE
+from sam_adapt_ros.io.outputs import write_text
 from sam_adapt_ros.notices import Notices
 from sam_adapt_ros.taxonomy import Taxonomy
 
@@ -62,6 +63,14 @@ class RunSummary:
     def has_ground_truth(self) -> bool:
         return bool(self.evaluation.confusion[Branch.FUSED].points)
 
+    @property
+    def failure(self) -> str:
+        """Why the run has no result; "" when it has one."""
+        if self.frames_labelled:
+            return ""
+        drops = ", ".join(f"{reason} {count}" for reason, count in self.dropped.items()) or "none was dropped"
+        return f"none of {self.frames_in} frames was labelled ({drops})"
+
     def percentiles(self) -> dict[str, dict[str, float]]:
         """Milliseconds by stage: of the latencies added here, or as a live node reported them."""
         measured = {stage: _percentiles(values) for stage, values in self.latencies.items()}
@@ -86,7 +95,7 @@ class RunSummary:
         return result
 
     def write(self, path: Path) -> None:
-        path.write_text(json.dumps(self.as_dict(), indent=2) + "\n", encoding="utf-8")
+        write_text(path, json.dumps(self.as_dict(), indent=2) + "\n")
 
 
 def _percentiles(seconds: list[float]) -> dict[str, float]:

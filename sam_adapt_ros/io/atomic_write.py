@@ -17,7 +17,8 @@ def write_atomically(path: Path, data: bytes, mtime_ns: int | None = None) -> No
         path: the file; its folder must exist.
         mtime_ns: the modification time to give the file, set before it appears under its name; None for now.
     Raises:
-        OSError: the file has its old content. Only a kill leaves a temporary file behind (see ``is_temporary``).
+        OSError: names the file, which has its old content. Only a kill leaves a temporary file behind (see
+            ``is_temporary``).
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{next(_serial)}.tmp")
     try:
@@ -32,9 +33,11 @@ def write_atomically(path: Path, data: bytes, mtime_ns: int | None = None) -> No
         finally:
             os.close(descriptor)
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = str(path)  # not the temporary one's; a full disk's error has none
         raise
     sync_folder(path.parent)
 

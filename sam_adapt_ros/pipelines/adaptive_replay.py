@@ -23,7 +23,7 @@ from sam_adapt_ros.progress import Stages, no_stages
 from sam_adapt_ros.segmentation import Prediction, Segmenter, load_segmenter
 from sam_adapt_ros.visualization.adaptation_report import adaptation_sections
 from sam_adapt_ros.visualization.before_after import BeforeAfter
-from sam_adapt_ros.visualization.run_report import ReportFrame, write_run_report
+from sam_adapt_ros.visualization.run_report import ReportFrame, prepare_report, write_run_report
 
 logger = logging.getLogger(__name__)
 
@@ -101,15 +101,16 @@ def replay_adapting(
 
     Leaves ``labels`` (a bag, of the last pass), ``store`` (weights), ``summary.json``, pictures and ``report.html``.
     Interrupted (SIGINT), it ends after the present frame or round, and writes the same files for the frames so far.
-    Raises BagError, WeightsError, StoreError or CalibrationError.
+    Raises OutputError before the work begins, BagError, WeightsError, StoreError or CalibrationError.
     """
-    output.mkdir(parents=True, exist_ok=True)
+    prepare_report(output, force=force)
+    labels = BagWriter(output / "labels", force=force)
     run = OnlineRun(config, fresh_folder(output / "store"))
     taxonomy = run.source.taxonomy
     summary, shown = RunSummary(taxonomy), list[ReportFrame]()
     summary.notices.update(run.source.notices)
     start = time.perf_counter()
-    with BagWriter(output / "labels", force=force) as writer, cancelled_by_interrupt() as token:
+    with labels as writer, cancelled_by_interrupt() as token:
         for number in range(1, passes + 1):
             last = number == passes
             counted = summary if last else RunSummary(taxonomy)

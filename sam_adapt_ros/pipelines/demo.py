@@ -10,7 +10,7 @@ from typing import Any
 
 from sam_adapt_ros.adaptation import StoreReader
 from sam_adapt_ros.adaptation.decision_log import DecisionLog
-from sam_adapt_ros.bags import BagReader
+from sam_adapt_ros.bags import BagReader, BagWriter
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.evaluation.recovered_share import recovery_figures
 from sam_adapt_ros.evaluation.run_summary import RunSummary
@@ -26,7 +26,7 @@ from sam_adapt_ros.progress import Progress, Stages, track
 from sam_adapt_ros.segmentation import Segmenter, load_segmenter
 from sam_adapt_ros.visualization.adaptation_report import adaptation_sections
 from sam_adapt_ros.visualization.before_after import BeforeAfter
-from sam_adapt_ros.visualization.run_report import PICTURES, evenly_spaced, write_run_report
+from sam_adapt_ros.visualization.run_report import PICTURES, evenly_spaced, prepare_report, write_run_report
 
 BATCHNORM_FRAMES = 40
 """Frames of the drive that BatchNorm statistics alone are re-estimated on."""
@@ -55,24 +55,34 @@ class DemoSettings:
         return OracleRecipe(self.domain, self.oracle_seeds, self.oracle_frames, self.oracle_steps)
 
 
-def label_live(domain: str, config: Config, output: Path, stages: Stages, frames: int = 60) -> RunSummary:
-    """A drive, labelled live over DDS by the source model; leaves a report in ``output``."""
+def label_live(
+    domain: str, config: Config, output: Path, stages: Stages, frames: int = 60, *, force: bool = False
+) -> RunSummary:
+    """A drive, labelled live over DDS by the source model; leaves a report in ``output``.
+
+    Raises OutputError before the work begins.
+    """
+    _prepare(output, force)
     with stages("rendering the drive") as progress:
         bag = town_bag(domain, DemoSettings.seed, frames, progress)
-    return run_live(bag, config, output, force=True, stages=stages)
+    return run_live(bag, config, output, force=force, stages=stages)
 
 
-def adapt_live(settings: DemoSettings, config: Config, output: Path, stages: Stages) -> RunSummary:
+def adapt_live(
+    settings: DemoSettings, config: Config, output: Path, stages: Stages, *, force: bool = False
+) -> RunSummary:
     """A drive, labelled live over DDS while the model adapts to it; then the adapted weights on an unseen drive.
 
     Leaves in ``output`` what ``label_live`` does and the weight ``store``; ``summary.json`` has ``adaptation``.
+    Raises OutputError before the work begins.
     """
+    _prepare(output, force)
     store = fresh_folder(output / "store")
     config = _share_cores(config.updated({"adaptation.store.folder": str(store)}))
     with stages("rendering the drive") as progress:
         bag = town_bag(settings.domain, settings.seed, settings.frames, progress)
     recording = drive_live(
-        bag, config, output, rate=settings.rate, patience_s=settings.patience_s, force=True, stages=stages
+        bag, config, output, rate=settings.rate, patience_s=settings.patience_s, force=force, stages=stages
     )
     with oracle_in_background(settings.oracle, config) as wait_for_oracle:
         measurement = _Measurement(settings, config, bag, store, recording)
@@ -80,6 +90,12 @@ def adapt_live(settings: DemoSettings, config: Config, output: Path, stages: Sta
         measurement.score_unseen_drive(stages, wait_for_oracle)
     with stages("drawing the report"):
         return measurement.report(output)
+
+
+def _prepare(output: Path, force: bool) -> None:
+    """Refuses an output that cannot be written, or that an earlier run has taken: rendering comes first."""
+    prepare_report(output, force=force)
+    BagWriter(output / "labels", force=force)
 
 
 def _share_cores(config: Config) -> Config:

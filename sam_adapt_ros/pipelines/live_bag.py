@@ -28,7 +28,13 @@ from sam_adapt_ros.nodes.tools.recorder import LABELS, STATUS, Recorder
 from sam_adapt_ros.nodes.tools.recording import Recording
 from sam_adapt_ros.progress import Progress, Stages, no_progress, no_stages, track
 from sam_adapt_ros.segmentation import load_segmenter
-from sam_adapt_ros.visualization.run_report import PICTURES, ReportFrame, evenly_spaced, write_run_report
+from sam_adapt_ros.visualization.run_report import (
+    PICTURES,
+    ReportFrame,
+    evenly_spaced,
+    prepare_report,
+    write_run_report,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +60,8 @@ def run_live(
     force: bool = False,
     stages: Stages = no_stages,
 ) -> RunSummary:
-    """``drive_live``, then ``summary.json``, pictures and ``report.html`` in ``output``."""
+    """``drive_live``, then ``summary.json``, pictures and ``report.html`` in ``output``. Raises OutputError before."""
+    prepare_report(output, force=force)
     recording = drive_live(bag, config, output, rate=rate, force=force, stages=stages)
     with stages("scoring the labels") as progress:
         summary, shown = summarize(recording, bag, config, rate, progress=progress)
@@ -81,7 +88,7 @@ def drive_live(
     """
     output.mkdir(parents=True, exist_ok=True)
     keep_to_this_machine()
-    config = config.updated(bag_calibration(config, bag))
+    config = _at_rate(config.updated(bag_calibration(config, bag)), rate)
     with BagReader(bag, config) as reader:
         sweeps = reader.sweeps
     with ExitStack() as stack:
@@ -96,6 +103,13 @@ def drive_live(
         stack.callback(segmenter.request_stop)  # both end at the same time
         _Drive(bag, config, rate, sweeps, segmenter, adapter, recorder).run(patience_s, stages)
     return Recording.load(output / "labels")
+
+
+def _at_rate(config: Config, rate: float) -> Config:
+    """Played more slowly, images and poses come later after their sweep: they are waited for as much longer."""
+    flat = config.to_flat()
+    waits = ("sync.camera_timeout", "transforms.timeout")
+    return config.updated({name: flat[name] * max(1.0, 1.0 / rate) for name in waits})
 
 
 @dataclass

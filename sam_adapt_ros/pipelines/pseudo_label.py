@@ -20,7 +20,7 @@ from sam_adapt_ros.pseudo_labels import Selection
 from sam_adapt_ros.segmentation import load_segmenter
 from sam_adapt_ros.visualization.pseudo_label_pictures import PseudoLabelFrame
 from sam_adapt_ros.visualization.pseudo_label_report import write_pseudo_label_report
-from sam_adapt_ros.visualization.run_report import PICTURES, evenly_spaced
+from sam_adapt_ros.visualization.run_report import PICTURES, evenly_spaced, prepare_report
 
 TOPIC = "/pseudo_labels"
 
@@ -33,15 +33,16 @@ def pseudo_label(
 
     The bag's label clouds have class 255 where there is no label; ``probability`` is the ensemble's where it predicts
     the label itself, and 0 where a mask gave it.
-    Raises BagError, WeightsError, MaskError or CalibrationError.
+    Raises OutputError before the work begins, BagError, WeightsError, MaskError or CalibrationError.
     """
-    output.mkdir(parents=True, exist_ok=True)
+    prepare_report(output, force=force)
+    labels = BagWriter(output / "pseudo_labels", force=force)
     segmenter, config = load_segmenter(config)
     taxonomy = segmenter.taxonomy
     summary = PseudoLabelSummary(taxonomy)
     shown: list[PseudoLabelFrame] = []
     start = time.perf_counter()
-    with BagWriter(output / "pseudo_labels", force=force) as writer:
+    with labels as writer:
         with stages("predicting") as progress:
             made = BagPseudoLabels(bag, config, segmenter, build(config.masks), progress)
         frames = len(made.selections)

@@ -11,7 +11,7 @@ from sam_adapt_ros.evaluation.run_summary import RunSummary
 from sam_adapt_ros.pipelines.bag_frames import bag_frames, cancelled_by_interrupt, write_labels
 from sam_adapt_ros.progress import Stages, no_stages
 from sam_adapt_ros.segmentation import load_segmenter
-from sam_adapt_ros.visualization.run_report import ReportFrame, write_run_report
+from sam_adapt_ros.visualization.run_report import ReportFrame, prepare_report, write_run_report
 
 LABELS = "/segmentation/labels"
 
@@ -20,9 +20,10 @@ def replay(bag: Path, config: Config, output: Path, *, force: bool = False, stag
     """Labels every frame of ``bag``; leaves ``labels`` (a bag), ``summary.json``, pictures and ``report.html``.
 
     Interrupted (SIGINT), it ends after the present frame and writes the same files for the frames labelled so far.
-    Raises BagError, WeightsError or CalibrationError.
+    Raises OutputError before the work begins, BagError, WeightsError or CalibrationError.
     """
-    output.mkdir(parents=True, exist_ok=True)
+    prepare_report(output, force=force)
+    labels = BagWriter(output / "labels", force=force)
     segmenter, config = load_segmenter(config)
     segmenter.warm_up()
     taxonomy = segmenter.taxonomy
@@ -30,7 +31,7 @@ def replay(bag: Path, config: Config, output: Path, *, force: bool = False, stag
     summary.notices.update(segmenter.notices)
     start = time.perf_counter()
     with (
-        BagWriter(output / "labels", force=force) as writer,
+        labels as writer,
         cancelled_by_interrupt() as token,
         stages("labelling") as progress,
     ):

@@ -17,6 +17,7 @@ from sam_adapt_ros.branch import Branch
 from sam_adapt_ros.config import Config, load_architecture
 from sam_adapt_ros.errors import ConfigError, SamAdaptError
 from sam_adapt_ros.frame import Frame
+from sam_adapt_ros.io.outputs import prepare_folder, write_text
 from sam_adapt_ros.progress import Progress, no_progress
 from sam_adapt_ros.segmentation import weights as weights_files
 from sam_adapt_ros.segmentation.batch import Batch, Sample
@@ -36,6 +37,8 @@ from sam_adapt_ros.training.validation import validate
 
 logger = logging.getLogger(__name__)
 
+CHECKPOINT, WEIGHTS, VALIDATION = "checkpoint.safetensors", "weights.safetensors", "validation.json"
+"""What a run leaves in its folder."""
 LOG_EVERY = 20
 """Iterations from one line of losses in the log to the next."""
 _FREE_ON_RESUME = {"output", "workers", "device", "checkpoint_every"}  # settings that do not change the result
@@ -54,6 +57,8 @@ def train(
     config: Config,
     resume: bool = False,
     progress: Progress = no_progress,
+    *,
+    force: bool = False,
 ) -> TrainingResult:
     """Trains a network by ``config.training`` and writes ``<output>/weights.safetensors``.
 
@@ -63,12 +68,15 @@ def train(
         resume: go on from ``<output>/checkpoint.safetensors`` where there is one; the result is that of an unbroken
             run.
         progress: called with the iterations done and their number.
+        force: replace what an earlier run left.
     Raises:
+        OutputError: the output cannot be written, or has an earlier run's files.
         ConfigError: there is nothing to learn from, or the run that is resumed had other settings.
         BagError: a bag cannot be read.
         WeightsError: the checkpoint is damaged.
         SamAdaptError: the loss is not finite.
     """
+    prepare_folder(Path(config.training.output), (CHECKPOINT, WEIGHTS, VALIDATION), force=force or resume)
     bags = (config.training.bags, config.training.validation_bags)
     trainer = Trainer(config, *(prepare_samples(read_frames(each, config), config) for each in bags))
     if resume:
@@ -77,11 +85,17 @@ def train(
 
 
 def read_frames(bags: Sequence[str], config: Config) -> Iterator[Frame]:
-    """The frames of several bags or folders of bags, one bag after the other. Raises BagError."""
+    """The frames of several bags or folders of bags, one bag after the other; one without ground truth is said. Raises
+    BagError."""
     for bag in find_bags(bags):
         logger.info("reading %s", bag)
+        labelled = 0
         with BagReader(bag, config) as reader:
-            yield from reader.frames()
+            for frame in reader.frames():
+                labelled += frame.ground_truth is not None
+                yield frame
+        if not labelled:
+            logger.warning("%s is passed over: no frame has ground truth on %s", bag, config.ground_truth.topic)
 
 
 def prepare_samples(frames: Iterable[Frame], config: Config) -> list[Sample]:
@@ -106,6 +120,10 @@ class Trainer:
         self.output = Path(self.config.output)
         self.iteration = 0
         self.validation: list[dict[str, float]] = []
+        if self.config.validation_bags and not held_out:
+            raise ConfigError(
+                f"training.validation_bags: frames with ground truth expected, {self.config.validation_bags} have none"
+            )
         counts = count_classes(samples, len(self.taxonomy))
         if not counts.any():
             raise ConfigError(f"training.bags: frames with ground truth expected, {self.config.bags} have none")
@@ -120,7 +138,7 @@ class Trainer:
             samples, architecture, self.config.augmentation, self.config.batch_size, self.config.seed
         )
         self._settings = self.config.model_dump(exclude=_FREE_ON_RESUME, mode="json")
-        self._checkpoint = self.output / "checkpoint.safetensors"
+        self._checkpoint = self.output / CHECKPOINT
 
     def restore(self) -> None:
         """Goes on from the last checkpoint, where there is one. Raises ConfigError for other settings, WeightsError."""
@@ -141,7 +159,7 @@ class Trainer:
                 logger.info("iteration %d of %d: %s", self.iteration, config.iterations, _format(losses))
             if save:
                 self._save()
-        path = self.output / "weights.safetensors"
+        path = self.output / WEIGHTS
         return TrainingResult(path, weights_files.load(path).version, self.validation)
 
     def _step(self, batch: Batch) -> dict[str, float]:
@@ -173,7 +191,7 @@ class Trainer:
             self._save_weights(scales)
         counters = {"settings": self._settings, "iteration": self.iteration, "validation": self.validation}
         checkpoint.save(self._checkpoint, self.network, self.optimizer, counters)
-        (self.output / "validation.json").write_text(json.dumps(self.validation, indent=1), encoding="utf-8")
+        write_text(self.output / VALIDATION, json.dumps(self.validation, indent=1))
 
     def _save_weights(self, scales: LogitScales) -> None:
         entry = {
@@ -187,7 +205,7 @@ class Trainer:
         state = scale_classifiers(self.network.state_dict(), scales)
         taxonomy, architecture = self.taxonomy, self.network.architecture
         weights = Weights(state, taxonomy.name, taxonomy.classes, architecture, history=(entry,))
-        weights_files.save(self.output / "weights.safetensors", weights, half=True)
+        weights_files.save(self.output / WEIGHTS, weights, half=True)
 
 
 def _format(values: Mapping[str, float]) -> str:

@@ -25,7 +25,8 @@ BAND = 24
 def save_image(image: NDArray[np.uint8], path: Path) -> Path:
     """Writes a PNG or JPEG, by the path's suffix, and its folder. image: (H, W, 3) uint8 RGB. Returns the path."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    _, data = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    path.write_bytes(data.tobytes())  # cv2.imwrite says nothing of a full disk
     return path
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import jinja2
 
 from sam_adapt_ros.frame import Frame
+from sam_adapt_ros.io.outputs import write_text
 
 
 @dataclass
@@ -50,7 +51,7 @@ class Report:
             loader=jinja2.PackageLoader("sam_adapt_ros.visualization", "."), autoescape=True, trim_blocks=True
         )
         environment.filters["cell"] = _cell
-        path.write_text(environment.get_template("report.html.j2").render(report=self), encoding="utf-8")
+        write_text(path, environment.get_template("report.html.j2").render(report=self))
 
 
 def sweep_caption(frame: Frame) -> str:

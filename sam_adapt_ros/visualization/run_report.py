@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sam_adapt_ros.branch import Branch
 from sam_adapt_ros.evaluation.run_summary import RunSummary
 from sam_adapt_ros.frame import Frame
+from sam_adapt_ros.io.outputs import prepare_folder
 from sam_adapt_ros.visualization import plots
 from sam_adapt_ros.visualization.pictures import label_picture, overlay_picture, save_image
 from sam_adapt_ros.visualization.report import Picture, Report, Section, Table, sweep_caption
@@ -33,6 +34,14 @@ def evenly_spaced(total: int, count: int) -> set[int]:
     return {int(place) for place in np.linspace(0, max(total - 1, 0), min(count, max(total, 1))).round()}
 
 
+def prepare_report(output: Path, *, force: bool) -> None:
+    """Tries, before the work begins, whether the report can be written. Raises OutputError.
+
+    force: an earlier report is replaced.
+    """
+    prepare_folder(output, ("summary.json", "report.html"), ("pictures",), force=force)
+
+
 def write_run_report(
     summary: RunSummary, shown: Sequence[ReportFrame], output: Path, title: str, sections: Sequence[Section] = ()
 ) -> None:
@@ -44,7 +53,6 @@ def write_run_report(
 
 def write_report(summary: RunSummary, output: Path, title: str, sections: Sequence[Section]) -> None:
     """Writes ``summary.json`` and ``report.html``: the sections, then throughput and latency."""
-    output.mkdir(parents=True, exist_ok=True)
     summary.write(output / "summary.json")
     plain = {name: value for name, value in summary.facts.items() if not isinstance(value, dict)}
     report = Report(title, " · ".join(f"{name}: {value}" for name, value in plain.items()))

@@ -19,6 +19,7 @@ from sam_adapt_ros.cancellation import CancellationToken
 from sam_adapt_ros.config import Config, load_recipe
 from sam_adapt_ros.errors import ConfigError
 from sam_adapt_ros.frame import Frame
+from sam_adapt_ros.notices import Notices
 from sam_adapt_ros.pipelines import adaptive_replay, bag_frames
 from sam_adapt_ros.segmentation import weights as weights_files
 
@@ -29,6 +30,7 @@ class FakeReader:
     def __init__(self, path: Path, config: Config) -> None:
         self.sweeps = len(DUSK)
         self.counts = Counts()
+        self.notices = Notices()
 
     def __enter__(self) -> "FakeReader":
         return self

@@ -2,13 +2,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from sam_adapt_ros.bags import BagReader
+from sam_adapt_ros.bags import BagReader, BagWriter
 from sam_adapt_ros.branch import Branch
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import BagError
 from sam_adapt_ros.evaluation.segmentation_metrics import FUSED_SEEN, evaluate
+from sam_adapt_ros.messages import encode_cloud
 from sam_adapt_ros.pipelines.evaluate import evaluate_bags
 from sam_adapt_ros.progress import Progress
 from sam_adapt_ros.segmentation import load_segmenter
@@ -31,6 +33,19 @@ def test_bags_count_together_and_each_is_a_stage(night_bag: Path) -> None:
 def test_bags_without_ground_truth_are_refused(night_bag: Path) -> None:
     with pytest.raises(BagError, match=r"night: no ground truth on /nothing"):
         evaluate_bags([night_bag], Config.load("town", {"ground_truth.topic": "/nothing"}))
+
+
+def test_a_bag_that_gives_nothing_is_named_and_why(
+    night_bag: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with BagWriter(tmp_path / "flat") as writer:
+        for stamp in range(1, 4):
+            writer.write_cloud("/LIDAR_TOP", stamp, "LIDAR_TOP", encode_cloud({"x": np.ones(4, np.float32)}))
+    config = Config.load("town")
+    with pytest.raises(BagError, match=r"flat: no sweep could be used \(cloud_fields 3\)"):
+        evaluate_bags([tmp_path / "flat"], config)
+    assert evaluate_bags([tmp_path / "flat", night_bag], config).frames == 3
+    assert f"passed over: {tmp_path / 'flat'}: no sweep could be used (cloud_fields 3)" in caplog.text
 
 
 def test_a_real_street_by_the_mapping_of_its_data_set(real_data: Path) -> None:

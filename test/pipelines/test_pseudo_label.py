@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from sam_adapt_ros import cli
 from sam_adapt_ros.bags import BagReader, MessageReader
 from sam_adapt_ros.config import Config
-from sam_adapt_ros.errors import BagError
+from sam_adapt_ros.errors import OutputError
 from sam_adapt_ros.frame import IGNORE, Frame
 from sam_adapt_ros.masks import build
 from sam_adapt_ros.messages import read_labels, stamp_ns
@@ -126,7 +126,7 @@ def test_two_runs_are_the_same_and_an_existing_bag_is_kept(
     for first, second in zip(recorded(output / "pseudo_labels"), recorded(tmp_path / "pseudo_labels"), strict=True):
         for a, b in zip(first, second, strict=True):
             np.testing.assert_array_equal(a, b)
-    with pytest.raises(BagError, match="pseudo_labels exists"):
+    with pytest.raises(OutputError, match=r"summary\.json exists"):
         pseudo_label(night_bag, CONFIG, tmp_path)
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from sam_adapt_ros.bags import BagReader, MessageReader
 from sam_adapt_ros.config import Config
-from sam_adapt_ros.errors import BagError, WeightsError
+from sam_adapt_ros.errors import BagError, OutputError, WeightsError
 from sam_adapt_ros.messages import read_labels, stamp_ns
 from sam_adapt_ros.pipelines.bag_frames import read_ahead
 from sam_adapt_ros.pipelines.replay import replay
@@ -109,7 +109,7 @@ def test_two_runs_give_identical_labels(bag: Path, replayed: Path, tmp_path: Pat
 
 
 def test_existing_output_is_refused(bag: Path, replayed: Path) -> None:
-    with pytest.raises(BagError, match="labels exists"):
+    with pytest.raises(OutputError, match=r"summary\.json exists; choose another output or give --force"):
         replay(bag, Config.load("town"), replayed)
 
 

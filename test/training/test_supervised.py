@@ -4,9 +4,11 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from bag_factory import Drive
 
+from sam_adapt_ros.bags import BagWriter
 from sam_adapt_ros.config import ArchitectureConfig, AugmentationConfig, Config, TrainingConfig
-from sam_adapt_ros.errors import ConfigError, SamAdaptError, WeightsError
+from sam_adapt_ros.errors import ConfigError, OutputError, SamAdaptError, WeightsError
 from sam_adapt_ros.evaluation.segmentation_metrics import evaluate
 from sam_adapt_ros.frame import Frame
 from sam_adapt_ros.progress import Progress, no_progress
@@ -147,3 +149,46 @@ def test_training_reads_bags_and_says_so(
     assert files.load(result.weights).history[0]["frames"] == 3
     assert [entry["iteration"] for entry in result.validation] == [2]
     assert caplog.messages.count(f"reading {night_bag}") == 2
+
+
+@pytest.fixture
+def unlabelled_bag(tmp_path: Path) -> Path:
+    with BagWriter(tmp_path / "unlabelled") as writer:
+        Drive(sweeps=2).write(writer, labels=False)
+    return tmp_path / "unlabelled"
+
+
+def test_bags_without_labels_are_not_passed_over_in_silence(
+    config: Config, night_bag: Path, unlabelled_bag: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    both = {"bags": [str(night_bag)], "validation_bags": [str(unlabelled_bag)]}
+    town = Config.load("town").model_copy(update={"training": changed(config, **both).training})
+    with pytest.raises(ConfigError, match=r"^training\.validation_bags: frames with .* expected, .*unlabelled"):
+        training.train(town)
+    assert f"{unlabelled_bag} is passed over: no frame has ground truth on /ground_truth/labels" in caplog.text
+    assert f"{night_bag} is passed over" not in caplog.text
+
+
+def test_an_earlier_run_is_not_replaced_unless_forced(
+    config: Config, night_bag: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"bags": [str(night_bag)], "iterations": 1, "batch_size": 1}
+    town = Config.load("town").model_copy(update={"training": changed(config, **settings).training})
+    first = training.train(town)
+    before = first.weights.read_bytes()
+
+    def refuse(*_: object) -> None:
+        pytest.fail("the work began")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(training, "read_frames", refuse)
+        with pytest.raises(OutputError, match=r"safetensors exists; choose another output or give --force"):
+            training.train(town)
+        (first.weights.parent / "validation.json").unlink()
+        (first.weights.parent / "validation.json").mkdir()
+        with pytest.raises(OutputError, match=r"validation\.json: a file expected, a folder is there"):
+            training.train(town, force=True)
+    (first.weights.parent / "validation.json").rmdir()
+    assert first.weights.read_bytes() == before
+    training.train(town, resume=True)
+    training.train(town, force=True)

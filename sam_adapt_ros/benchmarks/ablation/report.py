@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from sam_adapt_ros.benchmarks.ablation.estimates import Estimate
 from sam_adapt_ros.benchmarks.ablation.run import Ablation, Result
+from sam_adapt_ros.io.outputs import prepare_folder
 from sam_adapt_ros.visualization.plots import save
 from sam_adapt_ros.visualization.report import Picture, Report, Section, Table
 
@@ -20,10 +21,17 @@ _MARKERS = "oDs^vP*Xd<>ph"
 _MEASURES = ("coverage", "precision", "recall")
 
 
+def prepare_report(output: Path, *, force: bool) -> None:
+    """Tries, before the work begins, whether the report can be written. Raises OutputError.
+
+    force: an earlier report is replaced.
+    """
+    prepare_folder(output, ("ablation.json", "ablation.csv", "report.html"), ("pictures",), force=force)
+
+
 def write_report(ablation: Ablation, output: Path) -> Path:
     """Writes ``ablation.json``, ``ablation.csv``, ``pictures`` and ``report.html``, whose path is returned."""
     pictures = output / "pictures"
-    output.mkdir(parents=True, exist_ok=True)
     ablation.write(output)
     facts = ablation.facts
     report = Report(

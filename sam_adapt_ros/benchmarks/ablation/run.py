@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 import time
@@ -17,6 +18,7 @@ from sam_adapt_ros.benchmarks.ablation.measurement import Bench, Measured
 from sam_adapt_ros.benchmarks.ablation.variants import Variant, rows, sweeps
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import BagError
+from sam_adapt_ros.io.outputs import write_text
 from sam_adapt_ros.masks import build
 from sam_adapt_ros.pipelines.bag_pseudo_labels import BagPseudoLabels
 from sam_adapt_ros.progress import Stages, no_stages, track
@@ -78,15 +80,16 @@ class Ablation:
 
     def write(self, folder: Path) -> None:
         """``ablation.json``, with everything, and ``ablation.csv``, the table."""
-        (folder / "ablation.json").write_text(json.dumps(self.as_dict(), indent=1) + "\n", encoding="utf-8")
+        write_text(folder / "ablation.json", json.dumps(self.as_dict(), indent=1) + "\n")
         bounds = [f"{name}{end}" for name in METRICS for end in ("", "_low", "_high")]
-        with (folder / "ablation.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["group", "variant", "parameter", "value", *bounds])
-            for result in self.results:
-                variant = result.variant
-                numbers = [number for name in METRICS for number in result.estimates[name]]
-                writer.writerow([result.group, variant.name, variant.parameter, variant.value, *numbers])
+        table = io.StringIO(newline="")
+        writer = csv.writer(table)
+        writer.writerow(["group", "variant", "parameter", "value", *bounds])
+        for result in self.results:
+            variant = result.variant
+            numbers = [number for name in METRICS for number in result.estimates[name]]
+            writer.writerow([result.group, variant.name, variant.parameter, variant.value, *numbers])
+        write_text(folder / "ablation.csv", table.getvalue())
 
     def _as_dict(self, result: Result) -> dict[str, Any]:
         variant = result.variant
@@ -145,6 +148,8 @@ def ablate(
             of_drive = [bench.measure(place, frame) for place, (frame, _) in enumerate(frames)]
         if not of_drive:
             raise BagError(f"{bag}: no frames in the bag; check that it has sweeps and the configured topics")
+        if not any(frame[0].seen.points for frame in of_drive):
+            raise BagError(f"{bag}: no camera sees a point; pseudo-labels are of points that a camera sees")
         measured.setdefault(group, []).append(of_drive)
     facts = {
         "drives": {group: [str(bag) for bag in paths] for group, paths in drives.items()},
