@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import warnings
 from collections.abc import Iterable, Sequence
@@ -67,7 +68,7 @@ def numbered_files(folder: Path, suffixes: Sequence[str], notices: Notices) -> d
 
 def missing_files(paths: Iterable[Path]) -> str:
     """Names the first files that are missing, and how many are; "" where all are there."""
-    missing = [str(path) for path in paths if not path.is_file()]
+    missing = [str(path) for path in paths if not os.path.isfile(path)]  # noqa: PTH113 (Path's raises for odd names)
     more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
     return f"missing files: {', '.join(missing[:3])}{more}" if missing else ""
 

@@ -36,6 +36,7 @@ CAMERAS = {"image_02": "CAM_FRONT", "image_03": "CAM_FRONT_RIGHT"}
 IMAGES = (".png", ".jpg", ".jpeg")
 """Endings of images, the data set's own first."""
 _MAX_EXTRAPOLATION_S = 0.1
+_LARGEST_BASELINE = 100.0  # metres
 
 
 def convert(
@@ -103,7 +104,12 @@ def read_cameras(drive: Path) -> dict[str, CameraCalibration]:
         except CalibrationError as error:
             raise BagError(f"{cam_to_cam}: fields P_rect_{number}, S_rect_{number}: {error}") from None
         T_cam_rect = np.eye(4)  # P = K [I | t]: t moves from the rectified reference camera to this one
-        T_cam_rect[:3, 3] = np.linalg.solve(P[:, :3], P[:, 3])
+        with np.errstate(all="ignore"):
+            T_cam_rect[:3, 3] = np.linalg.solve(P[:, :3], P[:, 3])
+        if not np.abs(T_cam_rect[:3, 3]).max() < _LARGEST_BASELINE:
+            raise BagError(
+                f"{cam_to_cam}: field P_rect_{number}: K [I | t] with t in metres expected, got {P.tolist()}"
+            )
         T_cam_lidar = T_cam_rect @ R_rect @ T_cam0_velo
         # The files' rounding leaves rotations that are not quite ones; what is written must be.
         T_cam_lidar = make_transform(T_cam_lidar[:3, 3].tolist(), quaternion_from_matrix(T_cam_lidar))

@@ -19,6 +19,7 @@ from sam_adapt_ros.datasets.recording import BASE, LIDAR, MAP, ODOMETRY, Recordi
 from sam_adapt_ros.datasets.scan_rows import PointFields, columns, scan_fields
 from sam_adapt_ros.errors import BagError
 from sam_adapt_ros.messages.calibration_file import CALIBRATION_FILE
+from sam_adapt_ros.messages.image_file import is_whole
 from sam_adapt_ros.messages.point_cloud import encode_cloud
 from sam_adapt_ros.notices import Notices
 from sam_adapt_ros.progress import Progress
@@ -49,7 +50,7 @@ def write_bags(
     done = 0
     for recording, point_fields, writer in zip(recordings, fields, writers, strict=True):
         with writer:
-            export = _Export(recording, point_fields, writer)
+            export = _Export(recording, point_fields, writer, notices)
             for file in recording.files:
                 done += export.add(file)
                 progress(done, size)
@@ -58,8 +59,9 @@ def write_bags(
 class _Export:
     """Writes a recording into a bag, file by file."""
 
-    def __init__(self, recording: Recording, point_fields: PointFields, writer: BagWriter) -> None:
+    def __init__(self, recording: Recording, point_fields: PointFields, writer: BagWriter, notices: Notices) -> None:
         self._recording, self._point_fields, self._writer = recording, point_fields, writer
+        self._notices = notices
         self._calibration = recording.calibration
         self._pose_stamp_ns: int | None = None
         transforms = [(BASE, LIDAR, self._calibration.T_base_lidar)]
@@ -101,6 +103,12 @@ class _Export:
         if (width, height) != (camera.model.width, camera.model.height):
             expected = f"{camera.model.width} x {camera.model.height}"
             raise BagError(f"{file.path}: {width} x {height}, but the calibration is of {expected}")
+        if not is_whole(data):
+            self._notices.add(
+                "cut_images",
+                f"{file.path}: {image_format.upper()} without its end; such images are written as they are, and left "
+                "out where the bag is read",
+            )
         topic = f"/{file.sensor}"
         self._writer.write_camera_info(f"{topic}/camera_info", file.stamp_ns, camera.frame_id, camera.model)
         self._writer.write_image_bytes(

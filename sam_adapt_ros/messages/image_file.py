@@ -25,9 +25,8 @@ def decode_file(data: bytes, image_format: str, flags: int) -> NDArray[Any]:
     """
     if not data:
         raise MessageError("image_truncated", "compressed image: no data")
-    # Decoders silently fill missing parts with grey, so the end is looked for here.
-    kind, whole = _kind(data)
-    if not whole:
+    kind = _kind(data)
+    if not is_whole(data):
         raise MessageError("image_truncated", f"compressed image: {kind} of {len(data)} bytes without its end")
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
@@ -40,13 +39,15 @@ def decode_file(data: bytes, image_format: str, flags: int) -> NDArray[Any]:
     return pixels
 
 
-def _kind(data: bytes) -> tuple[str, bool]:
-    """``JPEG``, ``PNG`` or "" (anything else), and whether the file is there to its end."""
+def is_whole(data: bytes) -> bool:
+    """Whether a JPEG or PNG is there to its end: decoders silently fill what is missing with grey."""
     if data.startswith(_JPEG):
-        return "JPEG", _JPEG_END in data[_start_of_scan(data) :]
-    if data.startswith(_PNG):
-        return "PNG", _PNG_END in data
-    return "", True
+        return _JPEG_END in data[_start_of_scan(data) :]
+    return _PNG_END in data or not data.startswith(_PNG)
+
+
+def _kind(data: bytes) -> str:
+    return "JPEG" if data.startswith(_JPEG) else "PNG" if data.startswith(_PNG) else ""
 
 
 def _start_of_scan(data: bytes) -> int:

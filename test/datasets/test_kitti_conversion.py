@@ -340,6 +340,15 @@ def test_files_beyond_the_packets_are_said(tmp_path: Path) -> None:
     assert "no oxts" in notices["no_poses"]
 
 
+def test_an_image_that_is_cut_short_is_said(tmp_path: Path) -> None:
+    drive = write_drive(tmp_path, oxts=True)
+    path = drive / "image_02" / "data" / "0000000002.png"
+    path.write_bytes(path.read_bytes()[:-20])
+    frames, notices = convert(drive, tmp_path / "bag")
+    assert [len(frame.views) for frame in frames] == [1, 1, 0, 1]
+    assert "0000000002.png: PNG without its end" in notices["cut_images"]
+
+
 def test_byte_order_marks_are_no_damage(tmp_path: Path) -> None:
     drive = write_drive(tmp_path, oxts=True)
     before, _ = convert(drive, tmp_path / "before")
@@ -388,6 +397,7 @@ def replaced(name: str, old: str, new: str):
         (replaced("../calib_velo_to_cam.txt", "-0.27", "null"), r"calib_velo_to_cam\.txt: field T is missing"),
         (replaced("../calib_velo_to_cam.txt", "R: 0", "R: 5"), r"calib_velo_to_cam\.txt: field R: a rotation expected"),
         (replaced("../calib_cam_to_cam.txt", "P_rect_02: 7.2e+01", "P_rect_02: 0"), "P_rect_02.*positive focal"),
+        (replaced("../calib_cam_to_cam.txt", "P_rect_02: 7.2e+01", "P_rect_02: 1e-320"), r"P_rect_02: K \[I \| t\]"),
         (replaced("../calib_cam_to_cam.txt", "1.240000e+02", "inf"), r"calib_cam_to_cam\.txt: field S_rect_02: finite"),
         (
             lambda d: (d / "velodyne_points" / "data" / "0000000001.bin").write_text(

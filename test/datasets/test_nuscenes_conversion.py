@@ -341,6 +341,12 @@ def test_ragged_null_and_foreign_values_are_named(tmp_path: Path, table: str, fi
     convert_damaged(tmp_path, edit(table, change), rf"/{table}\.json: row .*: {field}: .* expected, got ")
 
 
+def test_a_name_that_no_file_can_have_is_a_missing_file(tmp_path: Path) -> None:
+    convert_damaged(
+        tmp_path, edit("lidarseg", lambda rows: [row.update(filename="é" * 300) for row in rows]), "missing f"
+    )
+
+
 def test_byte_order_marks_are_no_damage(tmp_path: Path) -> None:
     write_nuscenes(tmp_path / "data", scenes=1)
     for path in (tmp_path / "data" / "v1.0-mini").iterdir():
