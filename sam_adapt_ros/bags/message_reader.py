@@ -22,12 +22,15 @@ from rosbags.typesys import Stores, TypesysError, get_types_from_msg, get_typest
 
 from sam_adapt_ros.bags.rosbag2_folder import METADATA, Rosbag2File, Rosbag2Folder, describe
 from sam_adapt_ros.errors import BagError, MessageError
+from sam_adapt_ros.io.foreign_content import HEAD, placeholder
 from sam_adapt_ros.notices import Notices
 
 _DECODE_ERRORS = (SerdeError, struct.error, ValueError, IndexError, TypeError)
 
 CDR_HEADER = 4
 """Bytes before a message's content, which say how it is serialized."""
+
+_FILES = {".mcap", ".db3", ".bag", ".yaml"}
 
 Bytes = bytes | memoryview
 R = TypeVar("R", bound="MessageReader")
@@ -110,6 +113,7 @@ class MessageReader:
             raise BagError(f"{self.path}: {METADATA} is missing; not a bag, or `ros2 bag reindex` can rebuild it")
         self._reader: rosbag1.Reader | Rosbag2Folder | Rosbag2File
         with self._errors():
+            _refuse_placeholders(self.path)
             if self.path.is_dir():
                 self._reader = Rosbag2Folder(self.path, self.notices)
             else:
@@ -208,13 +212,23 @@ class MessageReader:
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        """Around calls of rosbags, and nothing else."""
+        """Around the reading of files, and nothing else."""
         try:
             yield
         except BagError:
             raise
         except Exception as error:  # damaged files make rosbags raise whatever its parsing runs into
             raise BagError(f"{self.path}: cannot be read: {describe(error)}") from None
+
+
+def _refuse_placeholders(path: Path) -> None:
+    """Raises BagError when a file of the bag is a web page or a Git LFS pointer, and OSError."""
+    for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+        if file.suffix in _FILES:
+            with file.open("rb") as content:
+                head = content.read(HEAD)
+            if head and (found := placeholder(head)):
+                raise BagError(f"{file}: is {found}")
 
 
 @cache

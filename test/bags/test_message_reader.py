@@ -13,7 +13,7 @@ from rosbags.rosbag1 import Writer as Rosbag1Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from sam_adapt_ros.bags import BagWriter, MessageReader
-from sam_adapt_ros.errors import MessageError
+from sam_adapt_ros.errors import BagError, MessageError
 
 ROS1, ROS2 = get_typestore(Stores.ROS1_NOETIC), get_typestore(Stores.ROS2_JAZZY)
 
@@ -98,3 +98,16 @@ def test_the_offered_quality_of_service_is_known(tmp_path: Path) -> None:
         for topic in reader.topics.values():
             (qos,) = topic.offered_qos
             assert qos.reliability is QosReliability.RELIABLE
+
+
+@pytest.mark.parametrize("name", ["metadata.yaml", "bag.mcap", "calibration.yaml", "old.bag"])
+def test_what_clones_and_downloads_leave_is_named(tmp_path: Path, name: str) -> None:
+    with BagWriter(tmp_path / "bag") as writer:
+        Drive(sweeps=1).write(writer)
+    (tmp_path / "bag" / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 99\n")
+    path = tmp_path / "bag" / name if name == "old.bag" else tmp_path / "bag"
+    with pytest.raises(BagError, match=rf"{name}: is a Git LFS pointer.*git lfs pull"):
+        MessageReader(path)
+    (tmp_path / "bag" / name).write_text("\n<!doctype html><html></html>")
+    with pytest.raises(BagError, match=rf"{name}: is a web page"):
+        MessageReader(path)
