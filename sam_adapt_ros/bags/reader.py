@@ -98,6 +98,8 @@ class BagReader(MessageReader):
         roles = self.roles
         self.counts, self.notices = Counts(), Notices(self._log)
         self.notices.update(self._of_bag)
+        for number, line in enumerate(roles.guessed):
+            self.notices.add(f"guessed:{number}", f"{self.path}: {line}")
         counts, notices = self.counts, self.notices
         matches: deque[Match] = deque()
         numbers = itertools.count()

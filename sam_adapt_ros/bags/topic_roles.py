@@ -14,8 +14,8 @@ CAMERA_INFO = ("sensor_msgs/msg/CameraInfo",)
 ODOMETRY = ("nav_msgs/msg/Odometry",)
 TRANSFORMS = ("tf2_msgs/msg/TFMessage",)
 
-TF_TOPICS = {"/tf": False, "/tf_static": True}
-"""TF topic -> whether its transforms are static."""
+TF_TOPICS = {"tf": False, "tf_static": True}
+"""TF topic, in any namespace -> whether its transforms are static."""
 
 
 @dataclass
@@ -25,6 +25,7 @@ class TopicRoles:
     lidar: topic. images: topic -> camera. infos: topic -> cameras. instances: topic -> camera.
     transforms: TF topic -> whether its transforms are static. odometry, ground_truth: topic; "" where there is none.
     found: (role, topic, type) of each. missing: one line for the user per role that has no usable topic.
+    guessed: one line for each topic that was chosen although it is not the one by its name.
     errors: those of them that make the bag unusable.
     """
 
@@ -37,6 +38,7 @@ class TopicRoles:
     ground_truth: str = ""
     found: list[tuple[str, str, str]] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+    guessed: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
 
     @property
@@ -77,16 +79,38 @@ def find_topic_roles(topics: Mapping[str, Topic], config: Config) -> TopicRoles:
         # A bag without any image is accepted; one that has images on other topics only is another vehicle's.
         expected = ", ".join(camera.image for camera in config.cameras.values())
         roles.errors.append(f"cameras: none of {expected}, but {', '.join(others[:6])}: another preset may fit (-c)")
-    for topic, static in TF_TOPICS.items():
+    for name, static in TF_TOPICS.items():
+        topic = _transform_topic(name, topics, roles)
         if find("transforms", topic, TRANSFORMS, needed=False):
             roles.transforms[topic] = static
     odometry = config.transforms.odometry_topic
-    if odometry and find("transforms.odometry_topic", odometry, ODOMETRY, needed="/tf" not in roles.transforms):
+    moving = not all(roles.transforms.values())
+    if odometry and find("transforms.odometry_topic", odometry, ODOMETRY, needed=not moving):
         roles.odometry = odometry
     truth = config.ground_truth.topic
     if truth and find("ground_truth", truth, POINT_CLOUD, needed=False):
         roles.ground_truth = truth
     return roles
+
+
+def _transform_topic(name: str, topics: Mapping[str, Topic], roles: TopicRoles) -> str:
+    """The vehicle's ``/tf`` or ``/tf_static``: that of the LiDAR's namespace or the nearest one above it, else the only
+    one."""
+    there = [topic.name for topic in topics.values() if topic.msgtype in TRANSFORMS and topic.count]
+    there = [topic for topic in there if topic.rpartition("/")[2] == name]
+    namespace = roles.lidar.rpartition("/")[0]
+    while (topic := f"{namespace}/{name}") not in there and namespace:
+        namespace = namespace.rpartition("/")[0]
+    if topic in there or not there:
+        return topic
+    if len(there) > 1:
+        roles.missing.append(
+            f"transforms: no {topic}, and {', '.join(there)} are of several vehicles, none of them in the namespace of "
+            f"{roles.lidar}: keep those of one (ros2 bag convert), or set transforms.calibration_file"
+        )
+        return topic
+    roles.guessed.append(f"transforms: {there[0]} is used, there is no {topic}")
+    return there[0]
 
 
 def _suggest(topics: Mapping[str, Topic], types: tuple[str, ...]) -> str:

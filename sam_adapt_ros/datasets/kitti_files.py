@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from sam_adapt_ros.datasets.files import read_text
 from sam_adapt_ros.errors import BagError
 from sam_adapt_ros.geometry.transforms import is_rotation
 
+_TIME = re.compile(r"((?:19[7-9]|20[0-3])[0-9]-[0-9]{2}-[0-9]{2})[ T]([0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?)")
 _LAST_STAMP_NS = 2**31 * 10**9  # ROS counts seconds in 32 bits
 
 
@@ -75,11 +77,11 @@ class Timestamps:
         return self._stamps[number]
 
     def _parse(self, number: int, line: str) -> int:
+        matched = _TIME.fullmatch(line)
         try:
-            time = np.datetime64(line.replace(" ", "T"), "ns")
-            stamp = int(time.astype(np.int64))
-            if not 0 <= stamp < _LAST_STAMP_NS or np.datetime64(line[:10], "D") != time.astype("M8[D]"):
-                raise ValueError
-        except ValueError:
-            raise BagError(f"{self._path}:{number + 1}: a time stamp expected, got {line[:60]!r}") from None
+            stamp = int(np.datetime64("T".join(matched.groups()), "ns").astype(np.int64)) if matched else _LAST_STAMP_NS
+        except ValueError:  # 99 seconds
+            stamp = _LAST_STAMP_NS
+        if stamp >= _LAST_STAMP_NS:
+            raise BagError(f"{self._path}:{number + 1}: a time stamp expected, got {line[:60]!r}")
         return stamp

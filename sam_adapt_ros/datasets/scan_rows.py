@@ -42,7 +42,8 @@ def scan_fields(paths: Sequence[Path], documented: PointFields, notices: Notices
     fields = next(form for form in _FORMS if len(form) == width)
     if fields is NUSCENES_FIELDS:
         last = numbers[: len(numbers) // width * width].reshape(-1, width)[:, -1]
-        if not ((last >= 0) & (last <= np.iinfo(np.uint16).max) & (last == np.floor(last))).all():
+        ring = np.nan_to_num(last, nan=-1.0).clip(-1, np.iinfo(np.uint16).max)
+        if (last != np.floor(ring)).any() or (ring < 0).any():
             fields = _UNKNOWN_FIELDS
     if fields != documented:
         notices.add(

@@ -18,6 +18,7 @@ from segment_anything.utils.amg import batched_mask_to_box
 from torchvision.ops import nms
 
 from sam_adapt_ros.config import SamConfig, SamLidarConfig
+from sam_adapt_ros.errors import MaskError
 from sam_adapt_ros.frame import IGNORE, CameraView
 from sam_adapt_ros.masks.mask_set import MaskSet, SeenPoints
 from sam_adapt_ros.masks.prompt_batches import DECODER_BYTES, PromptBatches
@@ -115,6 +116,11 @@ class LidarPromptedSam:
         """The candidates with high predicted IoU and stability score, sampled at the points."""
         thresholds = self._thresholds
         logits, quality = decoded.logits.flatten(0, 1), decoded.quality.flatten()
+        if quality.isnan().all():
+            raise MaskError(
+                "masks.sam.checkpoint: all predictions of the model are NaN, which would be no masks; its weights are "
+                "damaged: use an undamaged checkpoint"
+            )
         if thresholds.pred_iou_thresh > 0:
             good = quality > thresholds.pred_iou_thresh
             logits, quality = logits[good], quality[good]

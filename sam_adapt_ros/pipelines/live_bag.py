@@ -88,7 +88,7 @@ def drive_live(
     """
     output.mkdir(parents=True, exist_ok=True)
     keep_to_this_machine()
-    config = _at_rate(config.updated(bag_calibration(config, bag)), rate)
+    config = config.updated(bag_calibration(config, bag))
     with BagReader(bag, config) as reader:
         sweeps = reader.sweeps
     with ExitStack() as stack:
@@ -103,13 +103,6 @@ def drive_live(
         stack.callback(segmenter.request_stop)  # both end at the same time
         _Drive(bag, config, rate, sweeps, segmenter, adapter, recorder).run(patience_s, stages)
     return Recording.load(output / "labels")
-
-
-def _at_rate(config: Config, rate: float) -> Config:
-    """Played more slowly, images and poses come later after their sweep: they are waited for as much longer."""
-    flat = config.to_flat()
-    waits = ("sync.camera_timeout", "transforms.timeout")
-    return config.updated({name: flat[name] * max(1.0, 1.0 / rate) for name in waits})
 
 
 @dataclass

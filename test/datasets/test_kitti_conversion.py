@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from kitti_factory import write_drive
 
 from sam_adapt_ros.bags import BagReader, MessageReader
 from sam_adapt_ros.config import Config
@@ -19,13 +20,6 @@ from sam_adapt_ros.messages import read_points, stamp_ns
 from sam_adapt_ros.notices import Notices
 
 KITTI = Config.load("kitti")
-CAM_TO_CAM = """calib_time: 09-Jan-2012 13:57:47
-S_rect_02: 1.240000e+02 3.700000e+01
-R_rect_00: 1.0 0.0 0.0 0.0 1.0 0.0 0.0 0.0 1.0
-P_rect_02: 7.2e+01 0.0 6.0e+01 4.5e+00 0.0 7.2e+01 1.7e+01 2.0e-02 0.0 0.0 1.0 2.7e-03
-"""
-VELO_TO_CAM = "calib_time: x\nR: 0 -1 0 0 0 -1 1 0 0\nT: -0.004 -0.076 -0.27\n"
-IMU_TO_VELO = "calib_time: x\nR: 1 0 0 0 1 0 0 0 1\nT: -0.8 0.3 -0.8\n"
 
 
 def numbers(path: Path, name: str) -> np.ndarray:
@@ -78,35 +72,6 @@ def test_clip_is_passed_on_untouched(clip) -> None:
     points = np.fromfile(drive / "velodyne_points" / "data" / "0000000003.bin", np.float32).reshape(-1, 4)
     assert clouds[3].fields == ("x", "y", "z", "intensity")
     assert np.array_equal(clouds[3].field("intensity"), points[:, 3])
-
-
-def write_drive(
-    root: Path, frames: int = 4, oxts: bool = False, missing_scan: int | None = None, points: int = 30
-) -> Path:
-    """A car that drives east at 10 m/s from KITTI's latitude; camera 10 ms, GPS 3 ms behind the LiDAR."""
-    drive = root / "2011_09_26" / "2011_09_26_drive_0001_sync"
-    lags = {"velodyne_points": 0, "image_02": 10, **({"oxts": 3} if oxts else {})}
-    (drive.parent).mkdir(parents=True)
-    (drive.parent / "calib_cam_to_cam.txt").write_text(CAM_TO_CAM)
-    (drive.parent / "calib_velo_to_cam.txt").write_text(VELO_TO_CAM)
-    (drive.parent / "calib_imu_to_velo.txt").write_text(IMU_TO_VELO)
-    image = cv2.imencode(".png", np.zeros((37, 124, 3), np.uint8))[1].tobytes()
-    for sensor, lag in lags.items():
-        (drive / sensor / "data").mkdir(parents=True)
-        stamps = [f"2011-09-26 13:00:{i // 10:02d}.{100 * (i % 10) + lag:03d}000001\n" for i in range(frames)]
-        (drive / sensor / "timestamps.txt").write_text("".join(stamps))
-        for i in range(frames):
-            if sensor == "velodyne_points" and i != missing_scan:
-                cloud = np.random.default_rng(i).uniform(1, 20, (points, 4)).astype(np.float32)
-                (drive / sensor / "data" / f"{i:010d}.bin").write_bytes(cloud.tobytes())
-            elif sensor == "image_02":
-                (drive / sensor / "data" / f"{i:010d}.png").write_bytes(image)
-            elif sensor == "oxts":
-                metres = 10 * (0.1 * i + 0.003)
-                longitude = 8.4 + np.degrees(metres / (6378137.0 * np.cos(np.radians(49.0))))
-                packet = [49.0, longitude, 112.0, 0.0, 0.0, 0.0] + [0.0] * 24
-                (drive / sensor / "data" / f"{i:010d}.txt").write_text(" ".join(repr(float(value)) for value in packet))
-    return drive
 
 
 def test_poses_of_oxts_undo_the_motion(tmp_path: Path) -> None:

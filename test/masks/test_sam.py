@@ -226,6 +226,15 @@ def test_weights_are_found_in_whatever_they_are_wrapped_in(sam, sam_config, tmp_
             torch.testing.assert_close(loaded[name], tensor, rtol=tolerance, atol=tolerance, msg=f"{path} {name}")
 
 
+def test_predictions_that_are_all_nan_are_an_error(sam_config, scene):
+    """Weights may be finite and yet overflow."""
+    view, seen = scene
+    model = load_sam(sam_config)
+    model.model.image_encoder.neck[0].weight.fill_(1e38)
+    with pytest.raises(MaskError, match="all predictions of the model are NaN"):
+        LidarPromptedSam(model, sam_config, LIDAR)(view, seen)
+
+
 class TestBadInput:
     def message(self, config: SamConfig) -> str:
         with pytest.raises(MaskError) as caught:

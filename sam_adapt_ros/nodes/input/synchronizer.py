@@ -14,6 +14,7 @@ from sam_adapt_ros.config import Config, SyncConfig
 from sam_adapt_ros.messages import Match, TimeSynchronizer, stamp_ns
 from sam_adapt_ros.nodes.diagnostics.stream_statistics import StreamStatistics
 from sam_adapt_ros.nodes.input.calibration_wait import CalibrationWait
+from sam_adapt_ros.nodes.input.playback_clock import PlaybackClock
 from sam_adapt_ros.nodes.timers import DeadlineTimer
 
 if TYPE_CHECKING:
@@ -45,8 +46,9 @@ class SensorSynchronizer:
     """Calls ``output`` with a ``SynchronizedSweep`` for each LiDAR message, in order; drops are counted.
 
     lacking: names of what a match needs, a CameraInfo or a pose, and that may yet come.
-    Time-outs run on the steady clock, so that simulated time, a paused bag or a clock jump do not affect them. A bag
-    that loops is noticed by its stamps, with and without ``/clock``. All methods are called in the executor's thread.
+    Time-outs run on the steady clock, as slowly as a bag is played, so that a paused bag or a clock jump do not affect
+    them. A bag that loops is noticed by its stamps, with and without ``/clock``. All methods are called in the
+    executor's thread.
     """
 
     def __init__(
@@ -62,21 +64,21 @@ class SensorSynchronizer:
         self._earlier_counts: Counter[str] = Counter()
         self._images = self._image_synchronizer(config.sync)
         self._calibration = CalibrationWait(lacking, config.transforms.timeout, self._emit)
+        self._clock = PlaybackClock.of(node)
         self._timer = DeadlineTimer(node, self._on_deadline)
 
     def add_sweep(self, msg: PointCloud2) -> None:
-        now = time.monotonic_ns()
         self._statistics.arrived()
-        self._images.add_sweep(stamp_ns(msg.header), _Arrival(msg, now), now)
+        self._images.add_sweep(stamp_ns(msg.header), _Arrival(msg, time.monotonic_ns()), self._clock.now())
         self._arm_timer()
 
     def add_image(self, camera: str, msg: Any) -> None:
-        self._images.add_image(camera, stamp_ns(msg.header), msg, time.monotonic_ns())
+        self._images.add_image(camera, stamp_ns(msg.header), msg, self._clock.now())
         self._arm_timer()
 
     def calibration_changed(self) -> None:
         """A CameraInfo or a transform came."""
-        self._calibration.notify(time.monotonic_ns())
+        self._calibration.notify(self._clock.now())
         self._arm_timer()
 
     @property
@@ -106,7 +108,7 @@ class SensorSynchronizer:
         return TimeSynchronizer(self._offsets, config, self._matched, self._statistics.drop, self._statistics.notices)
 
     def _matched(self, match: Match) -> None:
-        self._calibration.add(match, time.monotonic_ns())
+        self._calibration.add(match, self._clock.now())
 
     def _emit(self, match: Match) -> None:
         arrival: _Arrival = match.sweep
@@ -116,11 +118,11 @@ class SensorSynchronizer:
         )
 
     def _on_deadline(self) -> None:
-        now = time.monotonic_ns()
+        now = self._clock.now()
         self._images.tick(now)
         self._calibration.poll(now)
         self._arm_timer()
 
     def _arm_timer(self) -> None:
-        deadlines = (self._images.deadline(), self._calibration.deadline())
-        self._timer.arm(min((deadline for deadline in deadlines if deadline is not None), default=None))
+        deadlines = [at for at in (self._images.deadline(), self._calibration.deadline()) if at is not None]
+        self._timer.arm(self._clock.steady(min(deadlines)) if deadlines else None)

@@ -7,6 +7,8 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticStatus
 from node_support import SECOND, START_NS, cloud_message, make_config, make_statistics, random_points
 from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rosgraph_msgs.msg import Clock
 
 from sam_adapt_ros.nodes.diagnostics.segmenter_status import stream_status
 from sam_adapt_ros.nodes.input.synchronizer import SensorSynchronizer, SynchronizedSweep
@@ -77,4 +79,35 @@ def test_a_camera_that_never_matches_stands_in_diagnostics(node: Node, spin: Any
     assert status.level == DiagnosticStatus.WARN
     assert "camera side: none of 10 sweeps" in status.message and "TAI" in status.message
     assert "front" not in status.message
+    synchronizer.close()
+
+
+def test_a_bag_played_slowly_loses_no_images(node: Node, spin: Any) -> None:
+    """At a fifth of the speed, images that were recorded 50 ms after their sweep come 250 ms after it."""
+    node.set_parameters([Parameter("use_sim_time", value=True)])
+    config = make_config(Path("w"), Path("c"), ("front",), **{"transforms.timeout": 0.0})
+    sweeps: list[SynchronizedSweep] = []
+    synchronizer = SensorSynchronizer(node, config, lambda match: (), sweeps.append, make_statistics())
+    begun, rate = time.monotonic(), 0.2
+    clock = node.create_publisher(Clock, "/clock", 10)
+
+    def played() -> int:
+        """The bag's time, ns, which is published."""
+        now = round((time.monotonic() - begun) * rate * SECOND)
+        message = Clock()
+        message.clock.sec, message.clock.nanosec = divmod(START_NS + now, SECOND)
+        clock.publish(message)
+        return now
+
+    spin(lambda: played() > SECOND // 10 and node.get_clock().now().nanoseconds > START_NS)
+    for number in range(5):
+        stamp = START_NS + SECOND + number * SECOND // 10
+        at = played()
+        synchronizer.add_sweep(message(stamp))
+        spin(lambda at=at: played() - at > SECOND // 20)
+        synchronizer.add_image("front", message(stamp))
+        spin(lambda at=at: played() - at > SECOND // 10)
+    assert len(sweeps) == 5
+    assert [sweep.missing for sweep in sweeps] == [()] * 5
+    assert min(sweep.ready_ns - sweep.arrival_ns for sweep in sweeps) > 0.2 * SECOND
     synchronizer.close()
