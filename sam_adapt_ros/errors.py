@@ -52,6 +52,14 @@ class WeightsError(SamAdaptError):
     """A weights file does not fit: damaged, another taxonomy, another architecture."""
 
 
+class NetworkError(SamAdaptError):
+    """A network raised, or returned what it must not. ``reason``: a word that dropped frames are counted by."""
+
+    def __init__(self, reason: Literal["network_failed", "network_shape", "network_not_finite"], message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
 class MaskError(SamAdaptError):
     """A mask generator cannot be built or run (checkpoint missing, unknown name, ...)."""
 

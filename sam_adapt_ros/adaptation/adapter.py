@@ -33,7 +33,6 @@ from sam_adapt_ros.pseudo_labels import PseudoLabelGenerator
 from sam_adapt_ros.segmentation import weights as weights_files
 from sam_adapt_ros.segmentation.device import choose_device
 from sam_adapt_ros.segmentation.fusion import FUSIONS
-from sam_adapt_ros.segmentation.sparse_backend import choose_backend
 from sam_adapt_ros.segmentation.weights import Weights
 from sam_adapt_ros.taxonomy import Taxonomy
 
@@ -67,7 +66,7 @@ class Adapter:
         self.taxonomy = taxonomy or Taxonomy.load(self.source.taxonomy)
         device = choose_device(config.segmenter.device)
         network = weights_files.build_network(self.source, str(store.source().path)).to(device)
-        network.points.backend = choose_backend(config.segmenter.sparse_backend, device)
+        network.configure(config.segmenter, device)
         fusion = FUSIONS[config.segmenter.fusion]
         masks = generator or build(config.masks)
         pseudo_labels = PseudoLabelGenerator(config.pseudo_labels, masks, fusion, len(self.taxonomy))

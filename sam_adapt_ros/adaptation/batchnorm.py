@@ -23,7 +23,8 @@ from sam_adapt_ros.branch import NETWORK_BRANCHES, Branch
 from sam_adapt_ros.cancellation import NEVER, CancellationToken
 from sam_adapt_ros.config import BatchNormConfig
 from sam_adapt_ros.segmentation.batch import Batch, Sample, collate
-from sam_adapt_ros.segmentation.network import Network, State
+from sam_adapt_ros.segmentation.logits import forward
+from sam_adapt_ros.segmentation.segmentation_network import SegmentationNetwork, State
 
 BATCH_SIZE = 4
 """Frames at a time, to bound memory; statistics are pooled over all of them."""
@@ -54,7 +55,7 @@ class Moments:
 
 
 @torch.no_grad()
-def measure_moments(network: Network, batches: Iterable[Batch]) -> dict[str, Moments]:
+def measure_moments(network: SegmentationNetwork, batches: Iterable[Batch]) -> dict[str, Moments]:
     """The moments of the inputs of each BatchNorm layer, by its name, over all batches.
 
     As in training, a layer normalizes by the statistics of its own batch, so that the layers above it get the inputs
@@ -74,12 +75,12 @@ def measure_moments(network: Network, batches: Iterable[Batch]) -> dict[str, Mom
         layer.momentum = 0.0
         layer.register_forward_pre_hook(lambda _, inputs, name=name: pool(name, inputs[0]))  # type: ignore[misc]
     for batch in batches:
-        network(batch.to(device))
+        forward(network, batch.to(device))
     return moments
 
 
 def reestimate_batchnorm(
-    network: Network,
+    network: SegmentationNetwork,
     samples: Iterable[Sample],
     config: BatchNormConfig,
     token: CancellationToken = NEVER,
@@ -141,7 +142,7 @@ def frozen_statistics(network: nn.Module) -> Iterator[None]:
         network.eval()
 
 
-def _batches(samples: Iterable[Sample], network: Network, token: CancellationToken) -> Iterator[Batch]:
+def _batches(samples: Iterable[Sample], network: SegmentationNetwork, token: CancellationToken) -> Iterator[Batch]:
     remaining = iter(samples)
     while batch := list(itertools.islice(remaining, BATCH_SIZE)):
         token.check()

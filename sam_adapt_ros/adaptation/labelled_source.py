@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from sam_adapt_ros.bags import BagReader
 from sam_adapt_ros.bags.clips import find_bags
@@ -19,8 +18,8 @@ from sam_adapt_ros.evaluation.confusion import Confusion
 from sam_adapt_ros.messages.point_cloud import read_labels
 from sam_adapt_ros.segmentation.batch import Sample
 from sam_adapt_ros.segmentation.fusion import Fusion, fuse
-from sam_adapt_ros.segmentation.logits import compute_logits
-from sam_adapt_ros.segmentation.network import Network
+from sam_adapt_ros.segmentation.logits import compute_logits, labels_of
+from sam_adapt_ros.segmentation.segmentation_network import SegmentationNetwork
 from sam_adapt_ros.taxonomy import Taxonomy
 
 
@@ -117,7 +116,7 @@ class LabelledSource:
 
 
 def labelled_miou(
-    network: Network, samples: Sequence[Sample], fusion: Fusion, token: CancellationToken = NEVER
+    network: SegmentationNetwork, samples: Sequence[Sample], fusion: Fusion, token: CancellationToken = NEVER
 ) -> float:
     """Mean IoU of the fused prediction over all points of labelled samples. token: checked sample by sample."""
     confusion = Confusion(network.classes)
@@ -126,5 +125,5 @@ def labelled_miou(
         assert sample.labels is not None
         (logits,) = compute_logits(network, [sample])
         fused = fuse(fusion, logits)
-        confusion.add(sample.labels, fused.argmax(1).to(torch.uint8).numpy())
+        confusion.add(sample.labels, labels_of(fused))
     return confusion.miou()

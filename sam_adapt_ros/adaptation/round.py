@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from sam_adapt_ros.adaptation.batchnorm import batchnorm_shift, reestimate_batchnorm
+from sam_adapt_ros.adaptation.batchnorm import batchnorm_layers, batchnorm_shift, reestimate_batchnorm
 from sam_adapt_ros.adaptation.buffer.frame_sequence import FrameSequence
 from sam_adapt_ros.adaptation.labelled_source import LabelledSource, labelled_miou
 from sam_adapt_ros.adaptation.promotion.candidate_evaluation import CandidateEvaluator, HeldOutPredictions, is_finite
@@ -26,13 +26,14 @@ from sam_adapt_ros.adaptation.round_state import Phase, RoundFiles, RoundState
 from sam_adapt_ros.adaptation.round_summary import observed
 from sam_adapt_ros.adaptation.self_training import SelfTraining
 from sam_adapt_ros.adaptation.weight_averaging import average_weights, combine_branches
+from sam_adapt_ros.branch import NETWORK_BRANCHES
 from sam_adapt_ros.cancellation import CancellationToken
 from sam_adapt_ros.config import AdaptationConfig
-from sam_adapt_ros.errors import WeightsError
+from sam_adapt_ros.errors import ConfigError, WeightsError
 from sam_adapt_ros.evaluation.label_statistics import LabelStatistics
 from sam_adapt_ros.pseudo_labels import FramePrediction, PreparedFrame, PseudoLabelGenerator
 from sam_adapt_ros.segmentation.batch import Sample
-from sam_adapt_ros.segmentation.network import Network, State, with_state
+from sam_adapt_ros.segmentation.segmentation_network import SegmentationNetwork, State, with_state
 
 logger = logging.getLogger(__name__)
 
@@ -97,15 +98,26 @@ class Round:
     def __init__(
         self,
         config: AdaptationConfig,
-        source: Network,
+        source: SegmentationNetwork,
         generator: PseudoLabelGenerator,
         classes: tuple[str, ...],
         labelled_source: LabelledSource,
     ) -> None:
-        """source: the source model, on the device to use. labelled_source: frames of the source domain, if any."""
+        """source: the source model, on the device to use. labelled_source: frames of the source domain, if any.
+
+        Raises ConfigError when the pseudo-labels are to come from a branch, or layers are to be trained, that the model
+        lacks.
+        """
         self.config = config
         self.source = source.eval().requires_grad_(False)
+        generator.check_branches(source)
+        if config.self_training.parameters == "affine" and not any(batchnorm_layers(source)):
+            raise ConfigError(
+                "adaptation.self_training.parameters: affine: the network "
+                f"{source.architecture.network} has no BatchNorm layers to train; set it to all"
+            )
         self.generator = generator
+        self._both = len(source.branches) == len(NETWORK_BRANCHES)
         self.classes = classes
         self.gate = Gate(config.gate, classes)
         self.labelled_source = labelled_source
@@ -179,7 +191,7 @@ class Round:
         if self.config.rounds.initial_weights == "current" and context.in_use is not None:
             bases += [context.current, context.renewed]
         calculator = MetricsCalculator(baselines, self.classes, self.config.gate)
-        pairs = [combine_branches(image, points) for image in bases for points in bases]
+        pairs = [combine_branches(image, points) for image in bases for points in bases] if self._both else bases
         scores = [calculator.measure(self._weighted(pair, evaluator, calculator)[1]).score for pair in pairs]
         context.start = pairs[int(np.argmax(scores))]
         if self.config.temperature_scaling:
@@ -196,6 +208,8 @@ class Round:
             average = average_weights(context.start, student, weight)
             name = "student" if weight == 1 else f"average {weight:g}"
             context.candidates[name] = average
+            if not self._both:
+                continue
             context.candidates[f"{name}, 2d only"] = combine_branches(average, rest)
             context.candidates[f"{name}, 3d only"] = combine_branches(rest, average)
 
@@ -313,7 +327,9 @@ class Round:
         }
 
 
-def label_ensemble(source: Network, renewed: State, generator: PseudoLabelGenerator) -> list[Network]:
+def label_ensemble(
+    source: SegmentationNetwork, renewed: State, generator: PseudoLabelGenerator
+) -> list[SegmentationNetwork]:
     """The networks whose mean makes the pseudo-labels: the one with re-estimated statistics and, as an anchor, the
     source as it is."""
     networks = [with_state(source, renewed)]

@@ -20,7 +20,8 @@ from sam_adapt_ros.config import SelfTrainingConfig
 from sam_adapt_ros.frame import IGNORE
 from sam_adapt_ros.io.store_errors import store_errors
 from sam_adapt_ros.segmentation.batch import Sample
-from sam_adapt_ros.segmentation.network import Network
+from sam_adapt_ros.segmentation.logits import forward
+from sam_adapt_ros.segmentation.segmentation_network import SegmentationNetwork
 from sam_adapt_ros.training import checkpoint
 from sam_adapt_ros.training.batch_stream import BatchStream, count_classes
 from sam_adapt_ros.training.learning_rate import warm_up_cosine
@@ -40,7 +41,7 @@ class SelfTraining:
 
     def __init__(
         self,
-        start: Network,
+        start: SegmentationNetwork,
         samples: Sequence[Sample],
         config: SelfTrainingConfig,
         source: Sequence[Sample] = (),
@@ -74,11 +75,11 @@ class SelfTraining:
             self._source = _LabelledBatches(start, source, config, size, config.seed + 1)
 
     @property
-    def student(self) -> Network:
+    def student(self) -> SegmentationNetwork:
         return self.networks["student"]  # type: ignore[return-value]
 
     @property
-    def average(self) -> Network:
+    def average(self) -> SegmentationNetwork:
         """The network whose weights are the exponential moving average of the student's."""
         return self.networks["average"]  # type: ignore[return-value]
 
@@ -128,18 +129,23 @@ class _LabelledBatches:
     """Batches of labelled samples, and a network's loss on them."""
 
     def __init__(
-        self, network: Network, samples: Sequence[Sample], config: SelfTrainingConfig, batch_size: int, seed: int
+        self,
+        network: SegmentationNetwork,
+        samples: Sequence[Sample],
+        config: SelfTrainingConfig,
+        batch_size: int,
+        seed: int,
     ) -> None:
         self.samples = samples
         self._lambda_xm = config.lambda_xm
         self._stream = BatchStream(samples, network.architecture, config.augmentation, batch_size, seed)
         self._weights = _class_weights(samples, network.classes, config.class_weight_exponent)
 
-    def losses(self, network: Network, step: int) -> dict[str, Tensor]:
+    def losses(self, network: SegmentationNetwork, step: int) -> dict[str, Tensor]:
         device = next(network.parameters()).device
         batch = self._stream.batch(step).to(device)
         weights = None if self._weights is None else self._weights.to(device)
-        return xmuda_losses(network(batch), batch, weights, self._lambda_xm)
+        return xmuda_losses(forward(network, batch), batch, weights, self._lambda_xm)
 
 
 def _class_weights(samples: Sequence[Sample], classes: int, exponent: float) -> Tensor | None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sam_adapt_ros.branch import Branch
-from sam_adapt_ros.segmentation.network import State
+from sam_adapt_ros.segmentation.segmentation_network import State
 
 
 def average_weights(start: Mapping[str, Tensor], student: Mapping[str, Tensor], weight: float) -> State:

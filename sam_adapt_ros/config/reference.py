@@ -18,7 +18,7 @@ from sam_adapt_ros.errors import ConfigError
 NAME = "<name>"
 """Stands for a name that users choose: ``cameras.<name>.image``."""
 
-_TYPES = {"boolean": "bool", "integer": "int", "number": "float", "string": "str"}
+_TYPES = {"boolean": "bool", "integer": "int", "number": "float", "string": "str", "object": "mapping"}
 _HEADER = """# Parameters
 
 Generated from the schema in `sam_adapt_ros/config` by `make docs`; edit the descriptions there.
@@ -110,7 +110,7 @@ def _groups(schema: dict[str, Any], sections: dict[str, Any], name: str, default
         default = defaults.get(field, spec.get("default"))
         if "$ref" in spec:
             below.append((spec["$ref"], f"{prefix}{field}", default))
-        elif "additionalProperties" in spec:
+        elif isinstance(spec.get("additionalProperties"), dict):
             below.append((spec["additionalProperties"]["$ref"], f"{prefix}{field}.{NAME}", {}))
         else:
             own.append(_parameter(f"{prefix}{field}", spec, default))
@@ -163,4 +163,4 @@ def _shown(default: Any) -> str:
     """A default value in YAML's notation."""
     if default is None:
         return "required"
-    return f"`{json.dumps(default)}`" if default not in ("", []) else "empty"
+    return f"`{json.dumps(default)}`" if default not in ("", [], {}) else "empty"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -35,6 +35,8 @@ class SegmenterConfig(Section):
 class ArchitectureConfig(Section):
     """The network. Kept in the weights file's metadata; a file that differs from the configuration is refused."""
 
+    network: str = Field("xmuda", description="The package's own network, or one that an installed package registers")
+    options: dict[str, Any] = Field({}, description="Settings of a registered network, as it defines them")
     encoder: str = Field("tu-resnet10t", description="Encoder of the 2D branch (segmentation-models-pytorch name)")
     encoder_depth: int = Field(5, ge=3, le=5, description="Stages of the encoder, each half as fine as the one before")
     encoder_stem: int = Field(0, ge=0, description="stem_width of a timm ResNet; 0: the encoder's own")

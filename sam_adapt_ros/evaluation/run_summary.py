@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam_adapt_ros.branch import Branch, BranchLabels
+from sam_adapt_ros.errors import NetworkError
 from sam_adapt_ros.evaluation.segmentation_metrics import Evaluation
 from sam_adapt_ros.frame import IGNORE
 from sam_adapt_ros.io.outputs import write_text
@@ -47,6 +48,15 @@ class RunSummary:
             self.points_seen_by_camera += int(np.count_nonzero(labels[Branch.IMAGE] != IGNORE))
         if truth is not None:
             self.evaluation.add_labels(truth, labels)
+
+    def add_failure(self, error: NetworkError, stamp_ns: int) -> None:
+        """One frame that the network failed on: it is dropped, with the reason, and the run goes on."""
+        self.dropped[error.reason] += 1
+        self.notices.add(
+            error.reason,
+            f"{error}; {self.dropped[error.reason]} sweeps were dropped for this ({error.reason}), the last one at "
+            f"{stamp_ns * 1e-9:.3f}",
+        )
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:

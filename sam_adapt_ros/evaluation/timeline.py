@@ -36,7 +36,7 @@ class Track:
     """The labels of one model, or of a model that changes, along a drive.
 
     evaluation: of all frames with ground truth. agreement: by frame, the share of the points that a camera sees for
-    which both branches predict the same class; NaN where no camera sees a point.
+    which both branches predict the same class; NaN where none has both predictions.
     """
 
     def __init__(self, taxonomy: Taxonomy) -> None:
@@ -45,8 +45,11 @@ class Track:
         self._confusions: dict[Branch, list[Confusion]] = {Branch.FUSED: [], Branch.IMAGE: []}
 
     def add(self, frame: Frame, labels: BranchLabels) -> None:
-        seen = labels[Branch.IMAGE] != IGNORE
-        same = labels[Branch.IMAGE][seen] == labels[Branch.POINTS][seen]
+        image, points = labels[Branch.IMAGE], labels[Branch.POINTS]
+        same = (image == points)[(image != IGNORE) & (points != IGNORE)]
+        seen = image != IGNORE
+        if not seen.any():
+            seen = labels[Branch.FUSED] != IGNORE
         self.agreement.append(float(same.mean()) if len(same) else float("nan"))
         if frame.ground_truth is not None:
             self.evaluation.add_labels(frame.ground_truth, labels)
@@ -56,7 +59,8 @@ class Track:
                 confusions[-1].add(frame.ground_truth[seen], labels[branch][seen])
 
     def windowed_miou(self, branch: Branch) -> list[float]:
-        """By frame: mean IoU over the last ``WINDOW`` frames, of the points that a camera sees."""
+        """By frame: mean IoU over the last ``WINDOW`` frames, of the points that a camera sees, or of all points of a
+        frame in which none does."""
         values = []
         for last in range(1, len(self.agreement) + 1):
             window = Confusion(len(self.evaluation.taxonomy))

@@ -102,8 +102,8 @@ class SegmenterNode(LifecycleNode):
         assert self._slot is not None and self._outputs is not None
         config, statistics = self.config, self.statistics
         decoder = FrameDecoder(config, statistics)
-        monitor = self._manager.observe if self._manager is not None else None
-        inference = InferenceCallback(decoder, self._slot, self._outputs, statistics, monitor)
+        observers = (self._manager.observe, self._manager.observe_failure) if self._manager is not None else ()
+        inference = InferenceCallback(decoder, self._slot, self._outputs, statistics, *observers)
         self._queue = WorkQueue(inference, config.segmenter.queue_size, self._on_drop, "inference")
         try:
             self._stream = FrameStream(self, config, decoder, self._queue.put, statistics)

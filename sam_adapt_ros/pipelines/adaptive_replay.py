@@ -14,9 +14,11 @@ from sam_adapt_ros.adaptation.promotion.gate import Decision
 from sam_adapt_ros.bags import BagWriter
 from sam_adapt_ros.cancellation import NEVER, CancellationToken
 from sam_adapt_ros.config import Config, find_weights
+from sam_adapt_ros.errors import NetworkError
 from sam_adapt_ros.evaluation.run_summary import RunSummary
 from sam_adapt_ros.evaluation.timeline import Timeline
 from sam_adapt_ros.frame import Frame
+from sam_adapt_ros.notices import Notices
 from sam_adapt_ros.pipelines.bag_frames import bag_frames, cancelled_by_interrupt, write_labels
 from sam_adapt_ros.pipelines.replay import LABELS
 from sam_adapt_ros.progress import Stages, no_stages
@@ -32,6 +34,7 @@ class OnlineRun:
     """A stream of frames, labelled by the weights in use while these change; what the two nodes do, in one thread.
 
     source: the model as shipped. segmenter: of the weights in use. seconds_learning: of all rounds so far.
+    notices: what failed.
     """
 
     def __init__(self, config: Config, store: Path) -> None:
@@ -44,21 +47,22 @@ class OnlineRun:
         self.timeline = Timeline(self.source.taxonomy)
         self.decisions: list[Decision] = []
         self.seconds_learning = 0.0
+        self.notices = Notices(logger.error)
         self._version = self._source_version
         self._monitor = RollbackMonitor(config.adaptation.rollback)
 
     def label(self, frame: Frame) -> Prediction:
         """By the weights in use; the frame is then offered to learn from, and monitored: weights that fall are rolled
-        back before the next frame."""
-        prediction = self.segmenter(frame)
-        shipped = prediction if self.segmenter is self.source else self.source(frame)
+        back before the next frame. Raises NetworkError when the network fails on the frame."""
+        try:
+            prediction = self.segmenter(frame)
+            shipped = prediction if self.segmenter is self.source else self.source(frame)
+        except NetworkError as error:
+            self._monitored(error, frame)
+            raise
         self.timeline.add(frame, prediction.by_branch(), shipped.by_branch())
         self.adapter.observe(frame, prediction.labels, prediction.probability)
-        is_source = self._version == self._source_version
-        name, now_s = "" if is_source else self._version.name, frame.stamp_ns * 1e-9
-        reason = self._monitor.observe_prediction(prediction, name, source=is_source, now_s=now_s)
-        if reason is not None:
-            self._roll_back(reason)
+        self._monitored(prediction, frame)
         return prediction
 
     def learn(self, *, at_end: bool = False, token: CancellationToken = NEVER) -> None:
@@ -67,14 +71,27 @@ class OnlineRun:
         if not (self.adapter.ready or (at_end and self.adapter.ready_at_end)):
             return
         start = time.perf_counter()
-        decision = self.adapter.run_round(token)
-        self.seconds_learning += time.perf_counter() - start
+        try:
+            decision = self.adapter.run_round(token)
+        except NetworkError as error:
+            self.notices.add("round_failed", f"a round of learning failed, labelling goes on: {error}")
+            self.adapter.abandon_round()
+            return
+        finally:
+            self.seconds_learning += time.perf_counter() - start
         if decision is None:
             return
         self.decisions.append(decision)
         self.timeline.decide(decision.promoted, decision.reason)
         if decision.promoted:
             self._use(self.adapter.store.current())
+
+    def _monitored(self, outcome: Prediction | NetworkError, frame: Frame) -> None:
+        is_source = self._version == self._source_version
+        name, now_s = "" if is_source else self._version.name, frame.stamp_ns * 1e-9
+        reason = self._monitor.observe_outcome(outcome, name, source=is_source, now_s=now_s)
+        if reason is not None:
+            self._roll_back(reason)
 
     def _roll_back(self, reason: str) -> None:
         logger.error("rolling back %s: %s", self._version.name, reason)
@@ -116,7 +133,11 @@ def replay_adapting(
             counted = summary if last else RunSummary(taxonomy)
             with stages(f"adapting, pass {number} of {passes}") as progress:
                 for frame, _, pictured in bag_frames(bag, run.config, counted, progress, token):
-                    prediction = run.label(frame)
+                    try:
+                        prediction = run.label(frame)
+                    except NetworkError as error:
+                        counted.add_failure(error, frame.stamp_ns)
+                        continue
                     if last:
                         write_labels(writer, LABELS, frame, prediction.labels, prediction.probability, taxonomy)
                         summary.add(prediction.by_branch(), frame.ground_truth)
@@ -130,6 +151,7 @@ def replay_adapting(
             with stages("learning from the last frames"):
                 run.learn(at_end=True, token=token)
     summary.seconds = time.perf_counter() - start
+    summary.notices.update(run.notices)
     summary.facts = {
         "bag": str(bag),
         "mode": "replay --adapt",

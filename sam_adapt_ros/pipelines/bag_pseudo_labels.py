@@ -34,10 +34,11 @@ class BagPseudoLabels:
     ) -> None:
         """segmenter: of the source model. progress: of the first two passes, in frames.
 
-        Raises BagError, MaskError or CalibrationError that names the part that does not fit.
+        Raises BagError, MaskError, ConfigError or CalibrationError that names the part that does not fit.
         """
         self._bag, self._config, self._source = bag, config, segmenter.network
         self.generator = PseudoLabelGenerator(config.pseudo_labels, masks, segmenter.fusion, len(segmenter.taxonomy))
+        self.generator.check_branches(self._source)
         with BagReader(bag, config) as reader:
             sweeps = reader.sweeps
         used = evenly_spaced(sweeps, config.adaptation.buffer.max_frames)

@@ -64,7 +64,7 @@ def train_oracle(
     scales = fit_scales(
         compute_logits(network, held_out), [sample.labels for sample in held_out if sample.labels is not None]
     )
-    network = with_state(network, scale_classifiers(network.state_dict(), scales))
+    network = with_state(network, scale_classifiers(network.state_dict(), scales, network.classifiers))
     return Segmenter(network, source.taxonomy, config.segmenter, "oracle")
 
 

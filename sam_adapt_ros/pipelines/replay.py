@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sam_adapt_ros.bags import BagWriter
 from sam_adapt_ros.config import Config
+from sam_adapt_ros.errors import NetworkError
 from sam_adapt_ros.evaluation.run_summary import RunSummary
 from sam_adapt_ros.pipelines.bag_frames import bag_frames, cancelled_by_interrupt, write_labels
 from sam_adapt_ros.progress import Stages, no_stages
@@ -37,7 +38,11 @@ def replay(bag: Path, config: Config, output: Path, *, force: bool = False, stag
     ):
         for frame, waited, pictured in bag_frames(bag, config, summary, progress, token):
             predicting = time.perf_counter()
-            prediction = segmenter(frame)
+            try:
+                prediction = segmenter(frame)
+            except NetworkError as error:
+                summary.add_failure(error, frame.stamp_ns)
+                continue
             # The stage "model" is the whole segmenter here; its own timing of that name is the network's alone.
             latencies = {"wait_for_input": waited, **prediction.timings, "model": time.perf_counter() - predicting}
             summary.add_latencies(latencies)

@@ -18,7 +18,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from sam_adapt_ros.branch import NETWORK_BRANCHES, Branch
 from sam_adapt_ros.config import EnhancementConfig, PseudoLabelConfig, SelectionConfig
+from sam_adapt_ros.errors import ConfigError
 from sam_adapt_ros.frame import IGNORE, CameraView
 from sam_adapt_ros.masks import MaskGenerator
 from sam_adapt_ros.masks.mask_set import MaskSet, SeenPoints
@@ -28,8 +30,8 @@ from sam_adapt_ros.pseudo_labels.selection import Candidates, apply_thresholds, 
 from sam_adapt_ros.pseudo_labels.voxel_voting import vote
 from sam_adapt_ros.segmentation.batch import collate
 from sam_adapt_ros.segmentation.fusion import Fusion, fuse
-from sam_adapt_ros.segmentation.logits import BranchLogits
-from sam_adapt_ros.segmentation.network import Network
+from sam_adapt_ros.segmentation.logits import infer
+from sam_adapt_ros.segmentation.segmentation_network import SegmentationNetwork
 
 Labels = NDArray[np.uint8]
 
@@ -115,25 +117,37 @@ class PseudoLabelGenerator:
         self.classes = classes
 
     @torch.inference_mode()
-    def predict(self, networks: Sequence[Network], frame: PreparedFrame) -> FramePrediction:
+    def predict(self, networks: Sequence[SegmentationNetwork], frame: PreparedFrame) -> FramePrediction:
         """The ensemble's prediction: the networks' probabilities are averaged a branch at a time, and then fused."""
         sample, network = frame.sample, networks[0]
         batch = collate([sample], network.architecture).to(next(network.parameters()).device)
-        outputs = [each(batch) for each in networks]
-        image = torch.stack([output.image.logits.float().softmax(1) for output in outputs]).mean(0)
-        points = torch.stack([output.points.logits.float().softmax(1) for output in outputs]).mean(0)
-        logits = BranchLogits(image.clamp_min(1e-9).log(), points.clamp_min(1e-9).log(), batch.seen)
+        outputs = [infer(each, batch) for each in networks]
+        image, points = (torch.stack(each).mean(0) for each in zip(*(o.probabilities() for o in outputs), strict=True))
+        logits = outputs[0]._replace(image=image.clamp_min(1e-9).log(), points=points.clamp_min(1e-9).log())
         fused = fuse(self.fusion, logits)
-        seen = sample.camera >= 0
-        by_point = np.zeros((len(sample.points), self.classes), np.float32)
-        by_point[seen] = image.cpu().numpy()
-        found = candidates(fused.cpu().numpy(), by_point, points.cpu().numpy(), seen, self.config.selection)
+        by_image = points.new_zeros(points.shape).index_copy(0, logits.seen, image)
+        seen = np.zeros(len(sample.points), bool)
+        seen[logits.seen.cpu().numpy()] = True
+        found = candidates(
+            fused.cpu().numpy(), by_image.cpu().numpy(), points.cpu().numpy(), seen, self.config.selection
+        )
         points_odom = frame.points_odom if self.config.voting_cell else None
         if points_odom is None:
-            return FramePrediction(found, None, seen, sample.rows, frame.count)
+            return FramePrediction(found, None, sample.camera >= 0, sample.rows, frame.count)
         origin = points_odom.mean(axis=0).round() if len(points_odom) else np.zeros(3)
         nearby = (points_odom - origin).astype(np.float32)
-        return FramePrediction(found, nearby, seen, sample.rows, frame.count, origin)
+        return FramePrediction(found, nearby, sample.camera >= 0, sample.rows, frame.count, origin)
+
+    def check_branches(self, network: SegmentationNetwork) -> None:
+        """Raises ConfigError when predictions are to be selected by a branch that the network does not have."""
+        wanted, selection = set(NETWORK_BRANCHES), self.config.selection
+        if not selection.require_agreement:
+            wanted &= {Branch(selection.branch)}
+        if lacking := sorted(wanted - set(network.branches)):
+            name = "require_agreement" if selection.require_agreement else "branch"
+            raise ConfigError(
+                f"pseudo_labels.selection.{name}: the network {network.architecture.network} has no {lacking[0]} branch"
+            )
 
     def select(
         self, training: Sequence[FramePrediction], held_out: Sequence[FramePrediction] = ()

@@ -103,7 +103,7 @@ def _resized(view: CameraView, width: int, height: int) -> NDArray[np.uint8]:
 class Batch:
     """Several frames one after the other: P points, S of them seen by a camera, V occupied voxels, K images.
 
-    images: (K, 3, H, W) uint8 RGB.
+    images: (K, 3, H, W) uint8 RGB. points: (P, 3) float32 metres, as in ``Sample``.
     seen: (S,) int64 rows of the points that a camera sees. image_of_seen: (S,) int64, the image that each is in.
     uv: (S, 2) float32 pixels of that image, centres at integers.
     voxels: (V, 4) int32 frame, x, y, z, in ascending order. features: (V, F) float32.
@@ -113,6 +113,7 @@ class Batch:
     """
 
     images: Tensor
+    points: Tensor
     seen: Tensor
     image_of_seen: Tensor
     uv: Tensor
@@ -146,6 +147,7 @@ def collate(samples: Sequence[Sample], architecture: ArchitectureConfig) -> Batc
     labels = [sample.labels for sample in samples if sample.labels is not None]
     return Batch(
         images=torch.from_numpy(np.concatenate([sample.images for sample in samples])).permute(0, 3, 1, 2),
+        points=torch.from_numpy(np.concatenate([sample.points for sample in samples])),
         seen=torch.from_numpy(seen),
         image_of_seen=torch.from_numpy(camera[seen] + first_image[frame[seen]]),
         uv=torch.from_numpy(np.concatenate([sample.uv for sample in samples])[seen]),

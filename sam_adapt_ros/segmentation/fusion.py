@@ -29,8 +29,13 @@ FUSIONS: dict[str, Fusion] = {"mean": mean, "product": product}
 
 
 def fuse(fusion: Fusion, logits: BranchLogits) -> Tensor:
-    """(P, C) float32 probabilities: fused where a camera sees the point, the point branch's alone elsewhere."""
+    """(P, C) float32 probabilities: fused where a camera sees the point, the point branch's alone elsewhere.
+
+    Where one branch is missing, the other's alone; without a point branch, 0 for the points that no camera sees.
+    """
     points = logits.points.float()
+    if not logits.has_points:
+        return points.index_copy(0, logits.seen, logits.image.float().softmax(1))
     fused = points.softmax(1)
     if len(logits.seen):
         seen = fusion(logits.image.float(), points.index_select(0, logits.seen))

@@ -12,15 +12,17 @@ class BranchOutput:
     """Predictions of a branch for N points, C classes.
 
     logits: (N, C) of the branch's own classifier.
-    imitation: (N, C) logits by which it predicts the other branch's prediction; used in training only.
+    imitation: (N, C) logits by which it predicts the other branch's prediction; used in training only. None: the branch
+        does not learn from the other one.
     """
 
     logits: Tensor
-    imitation: Tensor
+    imitation: Tensor | None = None
 
     def rows(self, index: Tensor) -> BranchOutput:
         """The output at the given rows, (M,) int64."""
-        return BranchOutput(self.logits.index_select(0, index), self.imitation.index_select(0, index))
+        imitation = None if self.imitation is None else self.imitation.index_select(0, index)
+        return BranchOutput(self.logits.index_select(0, index), imitation)
 
 
 class DualHeads(nn.Module):

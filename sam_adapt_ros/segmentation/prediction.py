@@ -11,16 +11,17 @@ from torch import Tensor
 from sam_adapt_ros.branch import Branch, BranchLabels
 from sam_adapt_ros.frame import IGNORE
 from sam_adapt_ros.notices import Notices
+from sam_adapt_ros.segmentation.logits import labels_of
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
     """Classes and probabilities of a frame's N points, C classes.
 
-    labels: (N,) uint8, 255 where the point is not finite or beyond the network's cube. probability: (N,) float32 of
-        that label, 0 where 255.
+    labels: (N,) uint8, 255 where the point is not finite or beyond the network's cube and, without a point branch, where
+        no camera sees it. probability: (N,) float32 of that label, 0 where 255.
     fused, image, points: (N, C) float32 probabilities; rows of ``image`` are 0 where no camera sees the point, rows
-        of all three are 0 where the label is 255.
+        of all three are 0 where the label is 255, and all rows of a branch that the network lacks.
     seen: (N,) bool, a camera sees the point.
     timings: seconds by stage: ``project`` (and resize), ``voxelize`` (and batch), ``model``, ``fuse``.
     outside: share of the finite points that are beyond the cube.
@@ -59,7 +60,7 @@ class Prediction:
 
         best = fused.max(1)
         labels = np.full(count, IGNORE, np.uint8)
-        labels[rows] = best.indices.numpy()
+        labels[rows] = labels_of(fused)
         probability = np.zeros(count, np.float32)
         probability[rows] = best.values.numpy()
         seen = np.zeros(count, bool)
@@ -85,5 +86,6 @@ class Prediction:
         255: the point has no label or, for ``Branch.IMAGE``, no camera sees it.
         """
         image = np.where(self.seen, self.image.argmax(1), IGNORE).astype(np.uint8)
-        points = np.where(self.labels != IGNORE, self.points.argmax(1), IGNORE).astype(np.uint8)
+        known = self.labels != IGNORE if self.points.any() else False
+        points = np.where(known, self.points.argmax(1), IGNORE).astype(np.uint8)
         return {Branch.IMAGE: image, Branch.POINTS: points, Branch.FUSED: self.labels}

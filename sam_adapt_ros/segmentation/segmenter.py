@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from sam_adapt_ros.branch import Branch
 from sam_adapt_ros.config import Config, SegmenterConfig, find_weights
 from sam_adapt_ros.frame import CameraView, Frame
 from sam_adapt_ros.geometry.camera import CameraModel
@@ -17,9 +19,9 @@ from sam_adapt_ros.segmentation import weights as weights_files
 from sam_adapt_ros.segmentation.batch import Sample, collate
 from sam_adapt_ros.segmentation.device import choose_device, choose_precision
 from sam_adapt_ros.segmentation.fusion import FUSIONS, fuse
-from sam_adapt_ros.segmentation.logits import BranchLogits
-from sam_adapt_ros.segmentation.network import Network
+from sam_adapt_ros.segmentation.logits import infer
 from sam_adapt_ros.segmentation.prediction import Prediction
+from sam_adapt_ros.segmentation.segmentation_network import SegmentationNetwork
 from sam_adapt_ros.taxonomy import Taxonomy
 
 
@@ -31,7 +33,7 @@ class Segmenter:
     """
 
     def __init__(
-        self, network: Network, taxonomy: Taxonomy, config: SegmenterConfig | None = None, version: str = ""
+        self, network: SegmentationNetwork, taxonomy: Taxonomy, config: SegmenterConfig | None = None, version: str = ""
     ) -> None:
         config = config or SegmenterConfig()
         self.taxonomy = taxonomy
@@ -40,11 +42,9 @@ class Segmenter:
         self.precision = choose_precision(config.precision, self.device)
         if config.threads:
             torch.set_num_threads(config.threads)
-        network.points.backend = sparse_backend.choose_backend(config.sparse_backend, self.device)
         self.network = network.eval().requires_grad_(False).to(self.device)
-        if self.device.type == "cpu":
-            # The image branch's convolutions are faster with channels last.
-            self.network.image.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network.configure(config, self.device)
+        self.network.prepare_for_inference(self.device)
         self.fusion = FUSIONS[config.fusion]
 
     @classmethod
@@ -72,7 +72,12 @@ class Segmenter:
         return sparse_backend.notices
 
     def __call__(self, frame: Frame) -> Prediction:
-        """Labels every point of a frame; any number of cameras, none included, and zero points are fine."""
+        """Labels every point of a frame; any number of cameras, none included, and zero points are fine.
+
+        Raises NetworkError when the network raises, or returns logits of a wrong shape or that are not finite.
+        """
+        if Branch.IMAGE not in self.network.branches:
+            frame = replace(frame, views=())
         clock = [time.perf_counter()]
         sample = Sample.from_frame(frame, self.network.architecture)
         clock.append(time.perf_counter())
@@ -80,14 +85,14 @@ class Segmenter:
         clock.append(time.perf_counter())
         with torch.inference_mode():
             on_device = batch.to(self.device)
-            output = self.network(on_device, self.precision)
+            logits = infer(self.network, on_device, self.precision)
             if self.device.type == "cuda":
                 torch.cuda.synchronize(self.device)
             clock.append(time.perf_counter())
-            logits = BranchLogits(output.image.logits.float(), output.points.logits.float(), on_device.seen)
+            logits.check_finite(self.network)
             fused = fuse(self.fusion, logits).cpu()
-            image, points = logits.image.softmax(1).cpu(), logits.points.softmax(1).cpu()
-        seen_rows = sample.rows[batch.seen.numpy()]
+            image, points = (each.cpu() for each in logits.probabilities())
+        seen_rows = sample.rows[logits.seen.cpu().numpy()]
         found = fused, image, points
         prediction = Prediction.scatter(len(frame.points), sample.rows, seen_rows, *found, sample.outside)
         clock.append(time.perf_counter())

@@ -19,10 +19,10 @@ import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sam_adapt_ros.branch import NETWORK_BRANCHES
+from sam_adapt_ros.branch import NETWORK_BRANCHES, Branch
 from sam_adapt_ros.frame import IGNORE
 from sam_adapt_ros.segmentation.logits import BranchLogits
-from sam_adapt_ros.segmentation.network import State
+from sam_adapt_ros.segmentation.segmentation_network import State
 
 _MIN_POINTS, _MAX_POINTS = 100, 50_000  # points of a group that are enough to fit two numbers
 _MAX_LOG_SCALE = math.log(20.0)  # neither branch is silenced, nor decides alone
@@ -72,12 +72,15 @@ def scale_logits(logits: BranchLogits, scales: LogitScales) -> BranchLogits:
     return logits._replace(image=logits.image.float() * scales.image, points=logits.points.float() * scales.points)
 
 
-def scale_classifiers(state: Mapping[str, Tensor], scales: LogitScales) -> State:
-    """A copy of a network's state whose classifiers give logits times the scales; nothing else changes."""
+def scale_classifiers(state: Mapping[str, Tensor], scales: LogitScales, classifiers: Mapping[Branch, str]) -> State:
+    """A copy of a network's state whose classifiers give logits times the scales; nothing else changes.
+
+    classifiers: those of the network; the logits of a branch without one stay as they are.
+    """
     result = dict(state)
     for branch, scale in zip(NETWORK_BRANCHES, scales, strict=True):
         for name in state:
-            if name.startswith(f"{branch.module}.heads.classify."):
+            if branch in classifiers and name.startswith(f"{classifiers[branch]}."):
                 result[name] = state[name] * scale
     return result
 

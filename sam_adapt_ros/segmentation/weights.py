@@ -16,7 +16,8 @@ from torch import Tensor
 
 from sam_adapt_ros.config import ArchitectureConfig
 from sam_adapt_ros.errors import ConfigError, WeightsError, describe_validation
-from sam_adapt_ros.segmentation.network import Network
+from sam_adapt_ros.segmentation.networks import build
+from sam_adapt_ros.segmentation.segmentation_network import SegmentationNetwork
 from sam_adapt_ros.segmentation.tensor_file import load_tensors, save_tensors
 from sam_adapt_ros.taxonomy import Taxonomy
 
@@ -99,14 +100,14 @@ def check_architecture(path: str | Path, found: ArchitectureConfig, expected: Ar
         raise WeightsError(f"{path}: architecture." + "; architecture.".join(different))
 
 
-def build_network(weights: Weights, source: str) -> Network:
+def build_network(weights: Weights, source: str) -> SegmentationNetwork:
     """The network that the weights are of, on the CPU.
 
     source: the name of the weights in errors.
     Raises WeightsError that names ``source`` and the tensor or the field that does not fit.
     """
     try:
-        network = Network(len(weights.classes), weights.architecture)
+        network = build(len(weights.classes), weights.architecture)
     except ConfigError as error:
         raise WeightsError(f"{source}: {error}") from None
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}

@@ -14,12 +14,12 @@ from torch.nn import functional
 
 from sam_adapt_ros.frame import IGNORE
 from sam_adapt_ros.segmentation.batch import Batch
-from sam_adapt_ros.segmentation.network import NetworkOutput
+from sam_adapt_ros.segmentation.segmentation_network import NetworkOutput
 
 
 def xmuda_losses(output: NetworkOutput, batch: Batch, weights: Tensor | None, lambda_xm: float) -> dict[str, Tensor]:
     """Cross entropy of both classifiers (``ce_2d``, ``ce_3d``) and the cross-modal loss of both imitating heads, over
-    the points that a camera sees (``xm_2d``, ``xm_3d``).
+    the points that a camera sees (``xm_2d``, ``xm_3d``); the terms of branches and heads that the network has.
 
     Args:
         batch: with labels, true ones or pseudo-labels.
@@ -28,13 +28,17 @@ def xmuda_losses(output: NetworkOutput, batch: Batch, weights: Tensor | None, la
     """
     if batch.labels is None:
         raise ValueError("batch.labels: labels expected")
-    points_seen = output.points.rows(batch.seen)
-    return {
-        "ce_2d": cross_entropy(output.image.logits, batch.labels[batch.seen], weights),
-        "ce_3d": cross_entropy(output.points.logits, batch.labels, weights),
-        "xm_2d": lambda_xm * cross_modal(output.image.imitation, points_seen.logits),
-        "xm_3d": lambda_xm * cross_modal(points_seen.imitation, output.image.logits),
-    }
+    image, points_seen = output.image, output.points and output.points.rows(batch.seen)
+    terms = {}
+    if image:
+        terms["ce_2d"] = cross_entropy(image.logits, batch.labels[batch.seen], weights)
+    if output.points:
+        terms["ce_3d"] = cross_entropy(output.points.logits, batch.labels, weights)
+    if image and points_seen and image.imitation is not None:
+        terms["xm_2d"] = lambda_xm * cross_modal(image.imitation, points_seen.logits)
+    if image and points_seen and points_seen.imitation is not None:
+        terms["xm_3d"] = lambda_xm * cross_modal(points_seen.imitation, image.logits)
+    return terms
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:

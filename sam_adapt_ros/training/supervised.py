@@ -23,8 +23,8 @@ from sam_adapt_ros.segmentation import weights as weights_files
 from sam_adapt_ros.segmentation.batch import Batch, Sample
 from sam_adapt_ros.segmentation.device import choose_device
 from sam_adapt_ros.segmentation.fusion import FUSIONS
-from sam_adapt_ros.segmentation.network import Network
-from sam_adapt_ros.segmentation.sparse_backend import choose_backend
+from sam_adapt_ros.segmentation.logits import forward
+from sam_adapt_ros.segmentation.networks import build
 from sam_adapt_ros.segmentation.temperature_scaling import LogitScales, scale_classifiers
 from sam_adapt_ros.segmentation.weights import Weights
 from sam_adapt_ros.taxonomy import Taxonomy
@@ -130,8 +130,8 @@ class Trainer:
         architecture = load_architecture(self.config.architecture)
         self.device = choose_device(self.config.device)
         torch.manual_seed(self.config.seed)
-        self.network = Network(len(self.taxonomy), architecture).to(self.device)
-        self.network.points.backend = choose_backend(config.segmenter.sparse_backend, self.device)
+        self.network = build(len(self.taxonomy), architecture).to(self.device)
+        self.network.configure(config.segmenter, self.device)
         self.optimizer = torch.optim.Adam(self.network.parameters(), self.config.learning_rate, foreach=True)
         self._class_weights = class_weights(counts).to(self.device)
         self._stream = BatchStream(
@@ -167,7 +167,7 @@ class Trainer:
         rate = config.learning_rate * SCHEDULES[config.schedule](step, config.iterations)
 
         def compute_loss() -> tuple[Tensor, LossTerms]:
-            terms = xmuda_losses(self.network(batch), batch, self._class_weights, config.lambda_xm)
+            terms = xmuda_losses(forward(self.network, batch), batch, self._class_weights, config.lambda_xm)
             return add_terms(terms), terms
 
         self.network.train()
@@ -202,7 +202,7 @@ class Trainer:
             "scales": scales._asdict(),
             "training": self._settings,
         }
-        state = scale_classifiers(self.network.state_dict(), scales)
+        state = scale_classifiers(self.network.state_dict(), scales, self.network.classifiers)
         taxonomy, architecture = self.taxonomy, self.network.architecture
         weights = Weights(state, taxonomy.name, taxonomy.classes, architecture, history=(entry,))
         weights_files.save(self.output / WEIGHTS, weights, half=True)

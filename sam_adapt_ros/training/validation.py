@@ -9,8 +9,8 @@ from sam_adapt_ros.branch import Branch
 from sam_adapt_ros.evaluation.confusion import Confusion
 from sam_adapt_ros.segmentation.batch import Sample
 from sam_adapt_ros.segmentation.fusion import Fusion, fuse
-from sam_adapt_ros.segmentation.logits import compute_logits
-from sam_adapt_ros.segmentation.network import Network
+from sam_adapt_ros.segmentation.logits import compute_logits, labels_of
+from sam_adapt_ros.segmentation.segmentation_network import SegmentationNetwork
 from sam_adapt_ros.segmentation.temperature_scaling import LogitScales, fit_scales, scale_logits
 
 
@@ -23,7 +23,7 @@ class Validation:
     miou: dict[str, float]
 
 
-def validate(network: Network, samples: Sequence[Sample], fusion: Fusion) -> Validation:
+def validate(network: SegmentationNetwork, samples: Sequence[Sample], fusion: Fusion) -> Validation:
     """Fits the scales to labelled samples and measures the IoU on the same; leaves the network in evaluation mode."""
     logits = compute_logits(network, samples)
     labels = [sample.labels for sample in samples if sample.labels is not None]
@@ -32,6 +32,7 @@ def validate(network: Network, samples: Sequence[Sample], fusion: Fusion) -> Val
     for frame, truth in zip(logits, labels, strict=True):
         fused = fuse(fusion, scale_logits(frame, scales))
         confusion[Branch.IMAGE].add(truth[frame.seen.numpy()], frame.image.argmax(1).numpy())
-        confusion[Branch.POINTS].add(truth, frame.points.argmax(1).numpy())
-        confusion[Branch.FUSED].add(truth, fused.argmax(1).numpy())
+        if frame.has_points:
+            confusion[Branch.POINTS].add(truth, frame.points.argmax(1).numpy())
+        confusion[Branch.FUSED].add(truth, labels_of(fused))
     return Validation(scales, {branch: counts.miou() for branch, counts in confusion.items()})

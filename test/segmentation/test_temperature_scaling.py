@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from sam_adapt_ros.frame import IGNORE
 from sam_adapt_ros.segmentation.fusion import product
 from sam_adapt_ros.segmentation.logits import BranchLogits
+from sam_adapt_ros.segmentation.network import Network
 from sam_adapt_ros.segmentation.temperature_scaling import LogitScales, fit_scales, scale_classifiers
 
 CLASSES, POINTS, SEEN = 5, 4000, 2500
@@ -111,7 +112,7 @@ def test_folding_scales_the_logits_and_nothing_else():
         "points.stem.weight": torch.randn(2),
     }
     before = {name: tensor.clone() for name, tensor in state.items()}
-    folded = scale_classifiers(state, LogitScales(0.5, 2.0))
+    folded = scale_classifiers(state, LogitScales(0.5, 2.0), Network.classifiers)
     for name, tensor in state.items():
         assert tensor.equal(before[name])
         factor = {"image": 0.5, "points": 2.0}[name.partition(".")[0]] if "classify" in name else 1.0

@@ -23,6 +23,7 @@ from sam_adapt_ros.segmentation import weights as weights_files
 from sam_adapt_ros.segmentation.batch import Sample
 from sam_adapt_ros.segmentation.logits import compute_logits
 from sam_adapt_ros.segmentation.network import Network
+from sam_adapt_ros.segmentation.segmentation_network import AnyNetwork
 from sam_adapt_ros.segmentation.temperature_scaling import fit_scales, scale_classifiers
 from sam_adapt_ros.segmentation.weights import Weights
 from sam_adapt_ros.taxonomy import Taxonomy
@@ -82,7 +83,11 @@ def to_samples(frames: list[Frame]) -> list[Sample]:
 def source_network() -> Network:
     """Trained on days; copy it before changing it."""
     torch.manual_seed(0)
-    network = Network(len(SHAPES), TINY)
+    return trained(Network(len(SHAPES), TINY))
+
+
+def trained(network: AnyNetwork) -> AnyNetwork:
+    """On days, in place."""
     optimizer = torch.optim.Adam(network.parameters(), 1e-2)
     augmentation = AugmentationConfig(rotation_noise=0.02, translation=0.5, color_jitter=0.1)
     stream = BatchStream(to_samples(drive(12, 0)), TINY, augmentation, 3, 0)
@@ -96,7 +101,8 @@ def source_network() -> Network:
     network.eval().requires_grad_(False)
     known = to_samples(drive(4, 60))
     scales = fit_scales(compute_logits(network, known), [sample.labels for sample in known])
-    network.load_state_dict(scale_classifiers(network.state_dict(), scales))  # as training leaves a network
+    state = scale_classifiers(network.state_dict(), scales, network.classifiers)  # as training leaves a network
+    network.load_state_dict(state)
     return network
 
 

@@ -21,6 +21,7 @@ from node_support import (
 )
 
 from sam_adapt_ros.adaptation import Record, Version, WeightStore
+from sam_adapt_ros.errors import NetworkError
 from sam_adapt_ros.frame import CameraView, Frame
 from sam_adapt_ros.geometry import invert
 from sam_adapt_ros.nodes.segmenter.hot_swap import SegmenterSlot
@@ -94,9 +95,12 @@ class ManagedSlot:
         """Names of the versions that labelled the frames."""
         names = []
         for _ in range(frames):
-            prediction = self.slot.take()(FRAME)
+            segmenter = self.slot.take()
             names.append(self.slot.name)
-            self.manager.observe(prediction)
+            try:
+                self.manager.observe(segmenter(FRAME))
+            except NetworkError as error:
+                self.manager.observe_failure(error)
         return names
 
     def settle(self, poll: bool = True) -> None:

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from sam_adapt_ros.adaptation.weight_store.version import version_number
 from sam_adapt_ros.branch import Branch
 from sam_adapt_ros.config import RollbackConfig
+from sam_adapt_ros.errors import NetworkError
 from sam_adapt_ros.frame import IGNORE
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ AGREEMENT_FLOOR = 0.25  # nightfall leaves 0.48
 CONFIDENCE_FLOOR = 0.6
 _COMPARED_POINTS = 16_384  # on which 2D and 3D are compared, at most: more take time and change nothing
 _TO_STANDARD_DEVIATION = 1.4826  # of the median absolute deviation, for normally distributed values
+_NOT_FINITE = "predicted probabilities are not finite"
 _WORDS = {"agreement": "2D/3D agreement", "confidence": "confidence"}
 
 State = Literal["idle", "trial", "trusted", "failed"]
@@ -57,7 +59,8 @@ class FrameStatistics:
     """What is monitored of one frame. Shares and probabilities from 0 to 1; NaN where there are no points to count.
 
     finite: whether all probabilities of all branches are finite; if not, all else is meaningless.
-    agreement: share of the points that a camera sees whose most probable classes in 2D and 3D are the same.
+    agreement: share of the points that a camera sees whose most probable classes in 2D and 3D are the same; NaN for a
+        network of one branch.
     confidence: mean probability of the labels of all points. histogram: (C,) shares of these labels.
     single_class_2d, single_class_3d: share of a branch's most frequent class, of the points that a camera sees.
     single_class_fused: share of the most frequent label, of all points.
@@ -83,9 +86,11 @@ def frame_statistics(prediction: Prediction) -> FrameStatistics:
     seen = np.flatnonzero(prediction.seen)
     seen = seen[:: -(-len(seen) // _COMPARED_POINTS) or 1]
     image, points = prediction.image[seen].argmax(1), prediction.points[seen].argmax(1)
+    if not sums[2]:  # the network has no point branch
+        points = points[:0]
     return FrameStatistics(
         finite=bool(np.isfinite(sums).all()),
-        agreement=float((image == points).mean()) if len(seen) else math.nan,
+        agreement=float((image == points).mean()) if len(points) else math.nan,
         confidence=float(sums[0]) / count if count else math.nan,
         single_class_2d=_largest_share(np.bincount(image)),
         single_class_3d=_largest_share(np.bincount(points)),
@@ -114,13 +119,17 @@ class RollbackMonitor:
         self._version = ""
         self._last_frame_s = -math.inf
 
-    def observe_prediction(self, prediction: Prediction, version: str, *, source: bool, now_s: float) -> str | None:
+    def observe_outcome(
+        self, outcome: Prediction | NetworkError, version: str, *, source: bool, now_s: float
+    ) -> str | None:
         """A frame of the stream, labelled by ``version``; returns the reason, once, when that is to be rolled back.
 
         The one way in which a stream is monitored, live and offline: a change of versions begins a trial, and a pause
         of more than PAUSE_S ends the comparison with what was before. Takes about 1.5 ms.
 
         Args:
+            outcome: the prediction, or why there is none. Logits that are not finite are the weights' fault; whatever
+                else a network fails with says nothing about them.
             version: its name in the weight store, "" for weights that are in none.
             source: whether it is the source model.
             now_s: on the clock of the stream; where it goes back, as between two passes over a bag, that is a pause.
@@ -132,7 +141,10 @@ class RollbackMonitor:
         if not 0 <= now_s - self._last_frame_s <= PAUSE_S:
             self.interrupted()
         self._last_frame_s = now_s
-        return self.observe(frame_statistics(prediction))
+        if isinstance(outcome, NetworkError):
+            not_finite = outcome.reason == "network_not_finite" and self.state not in ("idle", "failed")
+            return self._fail(_NOT_FINITE) if not_finite else None
+        return self.observe(frame_statistics(outcome))
 
     def swapped(self, *, source: bool, newer: bool) -> None:
         """The frames that come now are labelled by other weights.
@@ -166,7 +178,7 @@ class RollbackMonitor:
             return None
         if not frame.finite:
             # Frames of the source are left out as well: later weights would be compared with them.
-            return None if self.state == "idle" else self._fail("predicted probabilities are not finite")
+            return None if self.state == "idle" else self._fail(_NOT_FINITE)
         self._frames.append(frame)
         self._seen += 1
         if self.state == "idle" or len(self._frames) < self._config.min_frames:

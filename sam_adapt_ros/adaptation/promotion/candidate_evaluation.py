@@ -17,8 +17,8 @@ from sam_adapt_ros.config import AugmentationConfig
 from sam_adapt_ros.frame import IGNORE
 from sam_adapt_ros.segmentation.batch import Sample
 from sam_adapt_ros.segmentation.fusion import Fusion, fuse
-from sam_adapt_ros.segmentation.logits import BranchLogits, compute_logits
-from sam_adapt_ros.segmentation.network import Network, State, with_state
+from sam_adapt_ros.segmentation.logits import BranchLogits, compute_logits, labels_of
+from sam_adapt_ros.segmentation.segmentation_network import SegmentationNetwork, State, with_state
 from sam_adapt_ros.segmentation.temperature_scaling import LogitScales, fit_scales, scale_classifiers, scale_logits
 from sam_adapt_ros.training.augmentation import augment
 
@@ -30,7 +30,8 @@ class HeldOutPredictions:
     """A network's predictions of the P points of all held-out frames, one frame after the other.
 
     labels, probability: (P,) of the fused prediction. image, points: (P,) uint8 of the branches alone; ``image`` is
-    255 where no camera sees the point. augmented: (P,) uint8, fused, of the same points in augmented frames.
+    255 where no camera sees the point, and either is 255 where the network lacks the branch. augmented: (P,) uint8,
+    fused, of the same points in augmented frames.
     entropy: (P,) of the fused prediction, from 0 to 1 (all classes alike).
     """
 
@@ -65,7 +66,7 @@ class CandidateEvaluator:
 
     def __init__(
         self,
-        network: Network,
+        network: SegmentationNetwork,
         samples: Sequence[Sample],
         ensemble_labels: Sequence[Labels],
         augmentation: AugmentationConfig,
@@ -89,8 +90,10 @@ class CandidateEvaluator:
         labels best, and its predictions. All points count: on the selected points alone, every branch is right.
         """
         logits = self._logits(state)
-        scales = fit_scales(logits.plain, self._ensemble_labels)
-        return scale_classifiers(state, scales), _fused(logits, self._fusion, scales)
+        fitted = fit_scales(logits.plain, self._ensemble_labels)
+        known = self._network.classifiers
+        scales = LogitScales(*(s if b in known else 1.0 for b, s in zip(NETWORK_BRANCHES, fitted, strict=True)))
+        return scale_classifiers(state, scales, self._network.classifiers), _fused(logits, self._fusion, scales)
 
     def _logits(self, state: State) -> HeldOutLogits:
         """The logits of the state's image branch and of its point branch."""
@@ -113,7 +116,10 @@ class CandidateEvaluator:
 
 
 def held_out_logits(
-    network: Network, samples: Sequence[Sample], augmentation: AugmentationConfig, token: CancellationToken = NEVER
+    network: SegmentationNetwork,
+    samples: Sequence[Sample],
+    augmentation: AugmentationConfig,
+    token: CancellationToken = NEVER,
 ) -> HeldOutLogits:
     """Logits of the samples, plain and augmented; every network gets the same augmentations."""
     augmented = (
@@ -137,9 +143,9 @@ def _fused(logits: HeldOutLogits, fusion: Fusion, scales: LogitScales) -> HeldOu
         by_image = np.full(len(fused), IGNORE, np.uint8)
         by_image[plain.seen.numpy()] = _winners(plain.image)
         entropy = -(fused * fused.clamp_min(1e-12).log()).sum(1) / np.log(fused.shape[1])
-        labels = best.indices.to(torch.uint8).numpy()
-        predicted_points, predicted_augmented = _winners(plain.points), _winners(augmented)
-        parts.append((labels, best.values.numpy(), by_image, predicted_points, predicted_augmented, entropy.numpy()))
+        by_points = _winners(plain.points) if plain.has_points else np.full(len(fused), IGNORE, np.uint8)
+        labels = labels_of(fused), best.values.numpy(), by_image, by_points, labels_of(augmented), entropy.numpy()
+        parts.append(labels)
     if not parts:
         none, no_numbers = np.zeros(0, np.uint8), np.zeros(0, np.float32)
         return HeldOutPredictions(none, no_numbers, none, none, none, no_numbers)

@@ -43,7 +43,8 @@ class CandidateMetrics:
     pseudo_label_agreement: the same over all points, seen or not.
     source_agreement: share of the points of which the source is confident whose class is the source's.
     class_source_agreement: the same by class.
-    branch_agreement: of the 2D and the 3D branch. branch_kappa: the same corrected for chance; None without a camera.
+    branch_agreement: of the 2D and the 3D branch. branch_kappa: the same corrected for chance; None
+        without a camera, or where the network has one branch.
     augmentation_agreement: of the predictions of plain and of augmented frames.
     entropy: the mean entropy of the fused prediction. class_share: share of the points by predicted class.
     single_class_share: share of the points of a branch's most frequent class, by branch.
@@ -99,7 +100,7 @@ class MetricsCalculator:
             source_agreement=source_agreement,
             class_source_agreement=class_source_agreement,
             branch_agreement=self._mean(class_iou(predictions.image, predictions.points, count)),
-            branch_kappa=_kappa(predictions.image, predictions.points, count) if self._baselines.seen.any() else None,
+            branch_kappa=_kappa(predictions.image, predictions.points, count),
             augmentation_agreement=self._mean(class_iou(predictions.augmented, predictions.labels, count)),
             entropy=float(predictions.entropy.mean()) if len(predictions.entropy) else 0.0,
             class_share=dict(zip(names, predictions.histogram(count).tolist(), strict=True)),
@@ -130,10 +131,12 @@ def class_iou(first: Labels, second: Labels, classes: int) -> NDArray[np.float64
     return _confusion(first, second, classes).iou()
 
 
-def _kappa(first: Labels, second: Labels, classes: int) -> float:
+def _kappa(first: Labels, second: Labels, classes: int) -> float | None:
     """Agreement of two labellings beyond chance, where both have a label: 0 by chance, 1 entire (Cohen: A Coefficient
-    of Agreement for Nominal Scales, Educational and Psychological Measurement 20, 1960)."""
+    of Agreement for Nominal Scales, Educational and Psychological Measurement 20, 1960). None where none has both."""
     matrix = _confusion(first, second, classes).matrix
+    if not matrix.any():
+        return None
     joint = matrix / max(matrix.sum(), 1)
     chance = float(joint.sum(0) @ joint.sum(1))
     return (float(np.trace(joint)) - chance) / (1 - chance) if chance < 1 else 0.0

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from sam_adapt_ros.errors import MessageError, SamAdaptError
+from sam_adapt_ros.errors import MessageError, NetworkError, SamAdaptError
 
 T = TypeVar("T")
 
@@ -16,7 +16,8 @@ class WorkQueue(Generic[T]):
     """process: called with each item, one at a time, in order; the thread survives whatever it raises.
 
     on_drop: called with (item, reason, details): ``overload`` when the queue is full, ``stopped`` for what waits when
-    it ends; when ``process`` raised, the reason of a MessageError, else ``internal_error``, with the error's text.
+    it ends; when ``process`` raised, the reason of a MessageError or a NetworkError, else ``internal_error``, with the
+    error's text.
     name: of the thread.
     """
 
@@ -73,7 +74,7 @@ class WorkQueue(Generic[T]):
             try:
                 self._process(item)
             except Exception as error:
-                reason = error.reason if isinstance(error, MessageError) else "internal_error"
+                reason = error.reason if isinstance(error, MessageError | NetworkError) else "internal_error"
                 text = str(error) if isinstance(error, SamAdaptError) else f"{type(error).__name__}: {error}"
                 self._on_drop(item, reason, text)
             del item  # images are large: not kept until the next frame

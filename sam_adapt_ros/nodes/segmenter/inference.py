@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from sam_adapt_ros.errors import NetworkError
 from sam_adapt_ros.nodes.diagnostics.stream_statistics import StreamStatistics
 from sam_adapt_ros.nodes.input.frame_decoder import FrameDecoder
 from sam_adapt_ros.nodes.input.synchronizer import SynchronizedSweep
@@ -22,7 +23,8 @@ logger = logging.getLogger(__name__)
 class InferenceCallback:
     """Called with each synchronized sweep, in the inference thread.
 
-    monitor: called with every prediction once all of it is published.
+    monitor: called with every prediction once all of it is published. failed: when the network fails on a frame, which
+    is then dropped.
     """
 
     def __init__(
@@ -32,12 +34,13 @@ class InferenceCallback:
         publishers: SegmenterPublishers,
         statistics: StreamStatistics,
         monitor: Callable[[Prediction], None] | None = None,
+        failed: Callable[[NetworkError], None] | None = None,
     ) -> None:
         self._decoder, self._slot, self._publishers = decoder, slot, publishers
-        self._statistics, self._monitor = statistics, monitor
+        self._statistics, self._monitor, self._failed = statistics, monitor, failed
 
     def __call__(self, sweep: SynchronizedSweep) -> None:
-        """Raises MessageError when the sweep is unusable."""
+        """Raises MessageError when the sweep is unusable, NetworkError when the network fails on it."""
         with self._slot.priority.frame():
             self._label(sweep)
 
@@ -46,7 +49,12 @@ class InferenceCallback:
         frame = self._decoder.decode(sweep)
         decoded = time.monotonic_ns()
         segmenter = self._slot.take()
-        prediction = segmenter(frame)
+        try:
+            prediction = segmenter(frame)
+        except NetworkError as error:
+            if self._failed is not None:
+                self._failed(error)
+            raise
         predicted = time.monotonic_ns()
         self._publishers.publish_labels(frame, prediction, segmenter.taxonomy)
         published = time.monotonic_ns()

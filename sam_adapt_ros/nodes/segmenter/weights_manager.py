@@ -15,7 +15,7 @@ from sam_adapt_ros.adaptation import StoreWatcher, WeightStore
 from sam_adapt_ros.adaptation.monitoring.rollback_monitor import RollbackMonitor
 from sam_adapt_ros.adaptation.weight_store.version import version_hash
 from sam_adapt_ros.config import Config
-from sam_adapt_ros.errors import SamAdaptError, StoreError
+from sam_adapt_ros.errors import NetworkError, SamAdaptError, StoreError
 from sam_adapt_ros.nodes.segmenter.hot_swap import SegmenterSlot
 
 if TYPE_CHECKING:
@@ -68,9 +68,16 @@ class WeightsManager:
 
     def observe(self, prediction: Prediction) -> None:
         """Shows the rollback monitor a frame by the weights in use. Takes about 1.5 ms."""
+        self._monitored(prediction)
+
+    def observe_failure(self, error: NetworkError) -> None:
+        """Tells the rollback monitor that the weights in use failed on a frame."""
+        self._monitored(error)
+
+    def _monitored(self, outcome: Prediction | NetworkError) -> None:
         name = self._slot.name
         source = name in ("", self._source)
-        reason = self._monitor.observe_prediction(prediction, name, source=source, now_s=time.monotonic())
+        reason = self._monitor.observe_outcome(outcome, name, source=source, now_s=time.monotonic())
         if reason is not None:
             self._slot.submit(partial(self._roll_back, name, reason))
 
