@@ -15,6 +15,7 @@ from sam_adapt_ros.bags.reader import BagReader
 from sam_adapt_ros.bags.topic_roles import find_topic_roles
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import TaxonomyError
+from sam_adapt_ros.messages.vehicle_motion import MOTION_NOTICE, NO_MOTION, POSE_EXTRAPOLATED
 from sam_adapt_ros.notices import Notices
 
 _FRAMES_TRIED = 12
@@ -80,9 +81,12 @@ def _try_frames(path: Path, config: Config) -> tuple[list[str], list[str], bool]
             return [str(error).removeprefix(f"{path}: ")], list(reader.notices), False
         lines = [f"sweeps dropped: {reason} ({count})" for reason, count in reader.counts.dropped.items()]
         notices = list(reader.notices)
+    said = {POSE_EXTRAPOLATED, *([NO_MOTION] if MOTION_NOTICE in reader.notices.as_dict() else [])}  # in notices
     details: dict[str, str] = {}
     for one in assembled:
         for name, reason in one.warnings.items():
+            if reason in said:
+                continue
             details.setdefault(f"{name}: {reason}", one.details[name])
         for name, reason in one.dropped.items():
             details.setdefault(f"{name}: left out, {reason}", one.details[name])

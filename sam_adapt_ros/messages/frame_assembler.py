@@ -23,7 +23,7 @@ from sam_adapt_ros.messages.mounting import Mounting
 from sam_adapt_ros.messages.point_cloud import Cloud, read_labels, read_points
 from sam_adapt_ros.messages.sensor_frame import SensorFrame, SensorPoints
 from sam_adapt_ros.messages.transform_messages import TransformFeed
-from sam_adapt_ros.messages.vehicle_motion import Motion, VehicleMotion
+from sam_adapt_ros.messages.vehicle_motion import NO_MOTION, POSE_EXTRAPOLATED, Motion, VehicleMotion
 from sam_adapt_ros.notices import Notices
 from sam_adapt_ros.taxonomy import Taxonomy
 
@@ -38,7 +38,7 @@ class AssembledFrame:
 
     cloud: the decoded cloud, for its other fields.
     dropped: cameras that are left out -> reason (``image_…``, ``camera_info``, ``transform_…``).
-    warnings: reason by camera (or by "ground_truth" or "pose") where an input is used although something about it is
+    warnings: reason by camera (or by "ground_truth" or "lidar") where an input is used although something about it is
     wrong.
     details: a full sentence for each entry of the two.
     """
@@ -154,7 +154,7 @@ class FrameAssembler:
         ground_truth = self._labels(ground_truth_msg, len(cloud), issues)
         T_odom_lidar, extrapolated = self._motion.pose(sweep.frame, stamp_ns)
         if extrapolated:
-            issues.warn("pose", "extrapolated", f"by {extrapolated:.3f} s")
+            issues.warn("lidar", POSE_EXTRAPOLATED, f"by {extrapolated:.3f} s")
         self._motion.note(issues.motion)
         frame = Frame(
             stamp_ns=stamp_ns,
@@ -193,9 +193,9 @@ class FrameAssembler:
         T, motion = self._motion.between(frame, stamp, lidar, sweep_ns)
         issues.motion = issues.motion.worse(motion)
         if motion.error is not None:
-            issues.warn(name, "no_motion", str(motion.error))
+            issues.warn(name, NO_MOTION, str(motion.error))
         elif motion.extrapolated:
-            issues.warn(name, "pose_extrapolated", f"by {motion.extrapolated:.3f} s")
+            issues.warn(name, POSE_EXTRAPOLATED, f"by {motion.extrapolated:.3f} s")
         return T
 
     def _intrinsics_of(self, name: str) -> _Intrinsics:

@@ -18,6 +18,9 @@ from sam_adapt_ros.notices import Notices
 
 logger = logging.getLogger(__name__)
 
+NO_MOTION, POSE_EXTRAPOLATED = "no_motion", "pose_extrapolated"
+"""Reasons that images, or a frame's own pose, are used with: their motion is not known, or continued beyond what is."""
+MOTION_NOTICE = "motion"
 WINDOW = 20
 """Sweeps that are looked back on; a condition of half of them is said."""
 _OTHER_CLOCK_S = 1.0  # no odometry comes so late
@@ -130,7 +133,7 @@ class VehicleMotion:
                 f"the vehicle's motion between {len(unknown)} {of} and their images is not known, so that they are "
                 f"projected as if it stood still: {self._explain(unknown[-1])}"
             )
-        self._notices.set("motion", text)
+        self._notices.set(MOTION_NOTICE, text)
         text = ""
         if extrapolated and len(extrapolated) >= enough:
             text = (

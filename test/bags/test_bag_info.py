@@ -108,3 +108,12 @@ def test_a_real_camera_just_outside_the_tolerance_is_told(real_data: Path) -> No
     assert "60.7 ms (median) behind them" in notice and "raise it to 0.07" in notice
     mended = pandaset.updated({"sync.camera_tolerance": 0.07})
     assert bag_info(real_data / "pandaset_002", mended).notices == []
+
+
+def test_motion_that_is_not_known_is_told_once(tmp_path: Path) -> None:
+    with BagWriter(tmp_path / "still") as writer:
+        Drive().write(writer, odometry=False, moving=False)
+    info = bag_info(tmp_path / "still", config())
+    (notice,) = info.notices
+    assert notice.startswith("the vehicle's motion between 5 of 5 sweeps and their images is not known")
+    assert info.missing == ["transforms.odometry_topic: no topic /odom (and none of this type)"]

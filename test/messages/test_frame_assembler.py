@@ -209,8 +209,8 @@ def test_a_pose_that_is_extrapolated_is_told(ros):
     made = assembler(ros)  # poses until 0.1 s after T0
     late = T0 + SECOND * 15 // 100
     got = made.assemble(late, "lidar", cloud(ros), {"front": image(ros, "front", T0)})
-    assert got.warnings == {"front": "pose_extrapolated", "pose": "extrapolated"}
-    assert "0.050 s" in got.details["front"] and "0.050 s" in got.details["pose"]
+    assert got.warnings == {"front": "pose_extrapolated", "lidar": "pose_extrapolated"}
+    assert "0.050 s" in got.details["front"] and "0.050 s" in got.details["lidar"]
     assert_allclose(got.frame.T_odom_lidar[:3, 3], (1.5, 0, 2), atol=1e-6)
     made.conclude()
     (notice,) = made.notices

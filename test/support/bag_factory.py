@@ -95,7 +95,9 @@ class Drive:
         odometry: bool = True,
         labels: bool = True,
         images: bool = True,
+        moving: bool = True,
     ) -> None:
+        """moving: whether TF tells how the vehicle moves."""
         statics = [("base_link", "LIDAR_TOP", T_BASE_LIDAR)]
         statics += [("base_link", name, T) for name, T in T_BASE_CAMERA.items()]
         if tf:
@@ -104,7 +106,7 @@ class Drive:
             sweep_ns = self.sweep_ns(index)
             stamps = {sweep_ns, *(sweep_ns - lag for lag in self.camera_lag_ns.values())}
             for stamp in sorted(stamps):
-                if tf:
+                if tf and moving:
                     writer.write_tf(stamp, [("odom", "base_link", pose(stamp))])
                 if odometry:
                     writer.write_odometry("/odom", stamp, "odom", "base_link", pose(stamp))

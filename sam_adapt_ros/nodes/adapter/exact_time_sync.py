@@ -72,9 +72,9 @@ class ExactTimeSync:
             newest_sweep, newest_labels = next(reversed(self._sweeps), 0), next(reversed(self._labels), 0)
             self._notices.add(
                 _NOTICE,
-                f"nothing is learned: none of the last {sweeps} sweeps has labels of its stamp; the newest labels "
-                f"are {(newest_labels - newest_sweep) / SECOND:+.3f} s from the newest sweep: segmenter and adapter have "
-                "to be given the same lidar.topic",
+                f"nothing is learned: none of the last {sweeps} sweeps has labels of its stamp; the newest labels are "
+                f"{(newest_labels - newest_sweep) / SECOND:+.3f} s from the newest sweep: give segmenter and adapter the "
+                "same lidar.topic",
             )
 
     def _pair(self, sweep: SynchronizedSweep, labels: PointCloud2) -> None:
