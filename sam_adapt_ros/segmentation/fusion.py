@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from sam_adapt_ros.segmentation.logits import BranchLogits
+from sam_adapt_ros.segmentation.logits import BranchLogits, to_probabilities
 
 Fusion = Callable[[Tensor, Tensor], Tensor]
 """(S, C) float32 logits of the image branch and of the point branch -> (S, C) probabilities of the same points."""
@@ -14,7 +14,7 @@ Fusion = Callable[[Tensor, Tensor], Tensor]
 
 def mean(image: Tensor, points: Tensor) -> Tensor:
     """The mean of the two softmaxes, as xMUDA fuses them."""
-    return (image.softmax(1) + points.softmax(1)) / 2
+    return (to_probabilities(image) + to_probabilities(points)) / 2
 
 
 def product(image: Tensor, points: Tensor) -> Tensor:
@@ -22,7 +22,7 @@ def product(image: Tensor, points: Tensor) -> Tensor:
 
     Hinton, Training Products of Experts by Minimizing Contrastive Divergence, Neural Computation 2002.
     """
-    return (image.log_softmax(1) + points.log_softmax(1)).softmax(1)
+    return to_probabilities(image + points)  # the logarithms of the softmaxes differ from these by constants a row
 
 
 FUSIONS: dict[str, Fusion] = {"mean": mean, "product": product}
@@ -35,8 +35,8 @@ def fuse(fusion: Fusion, logits: BranchLogits) -> Tensor:
     """
     points = logits.points.float()
     if not logits.has_points:
-        return points.index_copy(0, logits.seen, logits.image.float().softmax(1))
-    fused = points.softmax(1)
+        return points.index_copy(0, logits.seen, to_probabilities(logits.image.float()))
+    fused = to_probabilities(points)
     if len(logits.seen):
         seen = fusion(logits.image.float(), points.index_select(0, logits.seen))
         fused = fused.index_copy(0, logits.seen, seen)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from sam_adapt_ros.segmentation.sparse_maps import SparseMap, Voxels, coarsen, join_neighbours
 
@@ -44,7 +43,7 @@ def torch_backend(voxels: Tensor, frames: int, levels: int) -> TorchGrid:
 
 
 class TorchGrid:
-    """Neighbours by sorted keys; then for each kernel element gather and matrix product, and one sum over all."""
+    """Neighbours by sorted keys; then for each kernel element gather, matrix product and scatter."""
 
     def __init__(self, voxels: Voxels) -> None:
         self._voxels = voxels
@@ -63,9 +62,7 @@ class TorchGrid:
         return self._coarsening[0]
 
     def submanifold(self, features: Tensor, kernel: Tensor) -> Tensor:
-        kernel = kernel.flatten(1, 3)
-        centre = functional.linear(features, kernel[:, 13])
-        return centre + _convolve(features, kernel, *self._neighbours)
+        return _convolve(features, kernel.flatten(1, 3), *self._neighbours)
 
     def down(self, features: Tensor, kernel: Tensor) -> Tensor:
         _, down, up = self._coarsening
@@ -124,23 +121,28 @@ class _Convolution(torch.autograd.Function):
             of_features = _apply(gradient, kernel.transpose(0, 2), back)
         if ctx.needs_input_grad[1]:
             of_kernel = torch.zeros_like(kernel)
-            inputs = features.index_select(0, there.sources).split(there.counts)
-            outputs = gradient.index_select(0, back.sources).split(back.counts)
-            for element, (x, y) in enumerate(zip(inputs, outputs, strict=True)):
-                if len(x):
-                    of_kernel[:, element] = y.T @ x
+            if there.centre is not None:
+                of_kernel[:, there.centre] = gradient.T @ features
+            for element, rows, targets in _blocks(there):
+                of_kernel[:, element] = gradient.index_select(0, targets).T @ features.index_select(0, rows)
         return of_features, of_kernel, None, None
 
 
 def _apply(features: Tensor, kernel: Tensor, joined: SparseMap) -> Tensor:
-    """(inputs, I) features, (O, K, I) kernel -> (outputs, O)."""
-    inputs = features.index_select(0, joined.sources)
-    products = features.new_empty(len(inputs), len(kernel))
-    blocks = zip(inputs.split(joined.counts), products.split(joined.counts), kernel.unbind(1), strict=True)
-    for x, y, matrix in blocks:
-        if len(x):
-            torch.mm(x, matrix.T, out=y)
-    if joined.starts is None:
-        return products.index_select(0, joined.order)
-    # A sum by rows in a given order, on every device; index_add_ would add in any order on CUDA.
-    return functional.embedding_bag(joined.order, products, joined.starts, mode="sum", include_last_offset=True)
+    """(inputs, I) features, (O, K, I) kernel -> (outputs, O).
+
+    No block has an output row twice, so that sums are added up in the order of the blocks, on every device.
+    """
+    if joined.centre is None:
+        result = features.new_zeros(joined.outputs, len(kernel))
+    else:
+        result = features @ kernel[:, joined.centre].T
+    for element, rows, targets in _blocks(joined):
+        result.index_add_(0, targets, features.index_select(0, rows) @ kernel[:, element].T)
+    return result
+
+
+def _blocks(joined: SparseMap) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Each kernel element that joins rows, their input rows and their output rows."""
+    pairs = zip(joined.sources.split(joined.counts), joined.targets.split(joined.counts), strict=True)
+    return ((element, rows, targets) for element, (rows, targets) in enumerate(pairs) if len(rows))

@@ -15,17 +15,16 @@ _COLUMNS = ((0, 1), (1, -1), (1, 0), (1, 1))
 class SparseMap:
     """P pairs of an input row and an output row, in blocks, one a kernel element.
 
-    sources: (P,) int64 input rows. counts: the length of each block.
-    order: (P,) int64 rows of ``sources`` in ascending order of the output rows: the order in which results are added
-        up, which never changes.
-    starts: (outputs + 1,) int64, where in ``order`` each output row's pairs begin and end; None where each has just
-        one.
+    sources, targets: (P,) int64 input and output rows; within a block, no output row occurs twice.
+    counts: the length of each block. outputs: how many output rows there are.
+    centre: the kernel element, with an empty block, that joins each row with itself; None where there is none.
     """
 
     sources: Tensor
+    targets: Tensor
     counts: list[int]
-    order: Tensor
-    starts: Tensor | None
+    outputs: int
+    centre: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,35 +64,31 @@ class Voxels:
 
 
 def join_neighbours(voxels: Voxels) -> tuple[SparseMap, SparseMap]:
-    """Pairs of voxels that touch, for a kernel of 3 x 3 x 3 elements; the block of its centre is left empty.
+    """Pairs of voxels that touch, for a kernel of 3 x 3 x 3 elements.
 
     Returns the map, and the one back, whose pairs are the same, in the same order, with input and output exchanged.
     """
-    keys = voxels.keys
-    rows = torch.arange(1, len(keys) + 1, device=keys.device)
+    keys, count = voxels.keys, len(voxels)
     padded = torch.cat([keys, keys.new_full((3,), torch.iinfo(keys.dtype).max)])
     columns = keys.new_tensor([dx * voxels.step_x + dy * voxels.step_y for dx, dy in _COLUMNS])
     wanted = keys + columns[:, None] - 1  # the lowest of the three neighbours in each column
     at = torch.searchsorted(keys, wanted)
     found, places = [], []
     for dz in range(3):
-        hit = padded[at] == wanted + dz
+        hit = padded.index_select(0, at.flatten()).view_as(at) == wanted + dz
         found.append(hit)
         places.append(at)
         at = at + hit
-    above = padded[1 : len(padded) - 2] == keys + 1
+    above = padded[1 : count + 1] == keys + 1
     hits = torch.cat([above[None], torch.stack(found, 1).flatten(0, 1)])  # (13, V), kernel elements 14 to 26
-    later = torch.cat([rows[None], torch.stack(places, 1).flatten(0, 1)])[hits]
-    earlier = hits.nonzero()[:, 1]
+    rows = torch.cat([torch.arange(1, count + 1, device=keys.device), torch.stack(places, 1).flatten()])
+    chosen = hits.flatten().nonzero().squeeze(1)
+    later, earlier = rows.index_select(0, chosen), chosen % count
     counts = hits.sum(1).tolist()
     # Element k of a pair is element 26 - k of the exchanged pair.
     sources, targets = torch.cat([earlier.flip(0), later]), torch.cat([later.flip(0), earlier])
     counts = [*reversed(counts), 0, *counts]
-    order = targets.argsort(stable=True)
-    ends = torch.bincount(targets, minlength=len(keys)).cumsum(0)
-    starts = torch.cat([ends.new_zeros(1), ends])
-    # ``sources`` are the reversed ``targets``.
-    return SparseMap(sources, counts, order, starts), SparseMap(targets, counts, len(targets) - 1 - order, starts)
+    return SparseMap(sources, targets, counts, count, 13), SparseMap(targets, sources, counts, count, 13)
 
 
 def coarsen(voxels: Voxels) -> tuple[Voxels, SparseMap, SparseMap]:
@@ -106,13 +101,12 @@ def coarsen(voxels: Voxels) -> tuple[Voxels, SparseMap, SparseMap]:
     unsorted = Voxels._any_order(halved)
     keys, by_cell = unsorted.keys.sort(stable=True)
     keys, cell_of_sorted, sizes = torch.unique_consecutive(keys, return_inverse=True, return_counts=True)
-    starts = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
     cell = torch.empty_like(by_cell).index_copy_(0, by_cell, cell_of_sorted)
+    first = by_cell.index_select(0, sizes.cumsum(0) - sizes)
+    coarser = Voxels(halved.index_select(0, first), keys, unsorted.step_y, unsorted.step_x)
     x, y, z = (voxels.coordinates[:, 1:] & 1).unbind(1)
-    element = 4 * x + 2 * y + z
-    by_element = element.argsort(stable=True)
-    place = torch.empty_like(by_element).index_copy_(0, by_element, torch.arange(len(voxels), device=cell.device))
-    counts = torch.bincount(element, minlength=8).tolist()
-    coarser = Voxels(halved[by_cell[starts[:-1]]], keys, unsorted.step_y, unsorted.step_x)
-    down = SparseMap(by_element, counts, place[by_cell], starts)
-    return coarser, down, SparseMap(cell[by_element], counts, place, None)
+    of_element = 4 * x + 2 * y + z == torch.arange(8, device=keys.device)[:, None]
+    finer = of_element.nonzero()[:, 1]
+    cells = cell.index_select(0, finer)
+    counts = of_element.sum(1).tolist()
+    return coarser, SparseMap(finer, cells, counts, len(keys)), SparseMap(cells, finer, counts, len(voxels))
