@@ -9,7 +9,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sam_adapt_ros.errors import WeightsError
+from sam_adapt_ros.errors import ConfigError, WeightsError
 from sam_adapt_ros.segmentation import weights as files
 from sam_adapt_ros.segmentation.network import Network
 from sam_adapt_ros.segmentation.segmenter import Segmenter
@@ -129,7 +129,7 @@ def test_files_of_others_are_refused(tmp_path: Path) -> None:
             files.load(path)
     with pytest.raises(WeightsError, match="absent"):
         files.load(tmp_path / "absent.safetensors")
-    with pytest.raises(WeightsError, match="absent"):
+    with pytest.raises(ConfigError, match="absent"):
         Segmenter.load(tmp_path / "absent.safetensors")
 
 
