@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from sam_adapt_ros.errors import MaskError
+
 STABILITY_SCORE_OFFSET = 1.0  # in logits: the stability score is the IoU of the masks at thresholds +1 and -1 (SAM)
 
 
@@ -56,6 +58,16 @@ class Decoded(NamedTuple):
     logits: torch.Tensor
     quality: torch.Tensor
     frame: LogitFrame
+
+
+def check_numbers(decoded: Decoded) -> None:
+    """Raises MaskError when a model predicts nothing but NaN: every threshold drops that, so there would be no masks,
+    and no word about it."""
+    if decoded.quality.isnan().all():
+        raise MaskError(
+            "masks.sam.checkpoint: all predictions of the model are NaN; its weights are damaged: use an undamaged "
+            "checkpoint"
+        )
 
 
 class PromptableModel(Protocol):

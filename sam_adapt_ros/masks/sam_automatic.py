@@ -13,7 +13,7 @@ from sam_adapt_ros.frame import CameraView
 from sam_adapt_ros.masks.image_masks import ImageMasks
 from sam_adapt_ros.masks.mask_set import MaskSet, SeenPoints
 from sam_adapt_ros.masks.prompt_batches import DECODER_BYTES, PromptBatches
-from sam_adapt_ros.masks.promptable_model import STABILITY_SCORE_OFFSET, GridModel
+from sam_adapt_ros.masks.promptable_model import STABILITY_SCORE_OFFSET, GridModel, check_numbers
 
 
 class AutomaticSam:
@@ -28,6 +28,7 @@ class AutomaticSam:
     def __init__(self, model: GridModel, config: SamConfig, min_points: int = 1) -> None:
         self.min_points = min_points
         self._batches = PromptBatches(config.model, model.device)
+        self._model = model
         self._wanted = config.points_per_batch
         self._generator = model.grid(
             points_per_side=config.points_per_side,
@@ -43,8 +44,14 @@ class AutomaticSam:
         return self.image_masks(view.image).at(seen, self.name, self.min_points)
 
     def image_masks(self, image: NDArray[np.uint8]) -> ImageMasks:
-        """The masks of an (H, W, 3) uint8 RGB image, with or without points on them."""
+        """The masks of an (H, W, 3) uint8 RGB image, with or without points on them.
+
+        Raises MaskError when the model predicts NaN.
+        """
         records = self._batches.fitting(partial(self._records, image), self._wanted, _bytes_a_prompt(image))
+        if not records:
+            centre = np.array([[image.shape[1] / 2, image.shape[0] / 2]], np.float32)
+            check_numbers(self._model.decode(self._model.embed(image), centre))
         return ImageMasks(
             (image.shape[0], image.shape[1]),
             tuple(record["segmentation"]["counts"] for record in records),

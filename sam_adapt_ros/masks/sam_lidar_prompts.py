@@ -18,12 +18,17 @@ from segment_anything.utils.amg import batched_mask_to_box
 from torchvision.ops import nms
 
 from sam_adapt_ros.config import SamConfig, SamLidarConfig
-from sam_adapt_ros.errors import MaskError
 from sam_adapt_ros.frame import IGNORE, CameraView
 from sam_adapt_ros.masks.mask_set import MaskSet, SeenPoints
 from sam_adapt_ros.masks.prompt_batches import DECODER_BYTES, PromptBatches
 from sam_adapt_ros.masks.prompt_sampling import PromptSpread
-from sam_adapt_ros.masks.promptable_model import STABILITY_SCORE_OFFSET, Decoded, PointSampler, PromptableModel
+from sam_adapt_ros.masks.promptable_model import (
+    STABILITY_SCORE_OFFSET,
+    Decoded,
+    PointSampler,
+    PromptableModel,
+    check_numbers,
+)
 
 BATCH_CPU = 16  # prompts at a time, which bounds the memory
 BATCH_CUDA = 64  # prompts at a time, which keeps the GPU busy
@@ -114,13 +119,9 @@ class LidarPromptedSam:
 
     def _filter(self, decoded: Decoded, sampler: PointSampler) -> _Candidates:
         """The candidates with high predicted IoU and stability score, sampled at the points."""
+        check_numbers(decoded)
         thresholds = self._thresholds
         logits, quality = decoded.logits.flatten(0, 1), decoded.quality.flatten()
-        if quality.isnan().all():
-            raise MaskError(
-                "masks.sam.checkpoint: all predictions of the model are NaN, which would be no masks; its weights are "
-                "damaged: use an undamaged checkpoint"
-            )
         if thresholds.pred_iou_thresh > 0:
             good = quality > thresholds.pred_iou_thresh
             logits, quality = logits[good], quality[good]

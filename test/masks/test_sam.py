@@ -231,8 +231,10 @@ def test_predictions_that_are_all_nan_are_an_error(sam_config, scene):
     view, seen = scene
     model = load_sam(sam_config)
     model.model.image_encoder.neck[0].weight.fill_(1e38)
-    with pytest.raises(MaskError, match="all predictions of the model are NaN"):
-        LidarPromptedSam(model, sam_config, LIDAR)(view, seen)
+    config = sam_config.model_copy(update={"pred_iou_thresh": 0.5})
+    for generator in (LidarPromptedSam(model, config, LIDAR), AutomaticSam(model, config)):
+        with pytest.raises(MaskError, match="all predictions of the model are NaN"):
+            generator(view, seen)
 
 
 class TestBadInput:
