@@ -18,8 +18,8 @@ from sam_adapt_ros.segmentation.logits import labels_of
 class Prediction:
     """Classes and probabilities of a frame's N points, C classes.
 
-    labels: (N,) uint8, 255 where the point is not finite or beyond the network's cube and, without a point branch, where
-        no camera sees it. probability: (N,) float32 of that label, 0 where 255.
+    labels: (N,) uint8, 255 where the point is not finite or beyond the network's cube and, without a point branch,
+        where no camera sees it. probability: (N,) float32 of that label, 0 where 255.
     fused, image, points: (N, C) float32 probabilities; rows of ``image`` are 0 where no camera sees the point, rows
         of all three are 0 where the label is 255, and all rows of a branch that the network lacks.
     seen: (N,) bool, a camera sees the point.

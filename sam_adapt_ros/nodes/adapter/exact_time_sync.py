@@ -73,8 +73,8 @@ class ExactTimeSync:
             self._notices.add(
                 _NOTICE,
                 f"nothing is learned: none of the last {sweeps} sweeps has labels of its stamp; the newest labels are "
-                f"{(newest_labels - newest_sweep) / SECOND:+.3f} s from the newest sweep: give segmenter and adapter the "
-                "same lidar.topic",
+                f"{(newest_labels - newest_sweep) / SECOND:+.3f} s from the newest sweep: give segmenter and adapter "
+                "the same lidar.topic",
             )
 
     def _pair(self, sweep: SynchronizedSweep, labels: PointCloud2) -> None:
