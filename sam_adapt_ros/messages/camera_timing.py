@@ -68,6 +68,8 @@ class CameraTiming:
         if stamp_ns == 0:
             self._unstamped += 1
             return
+        if self._recent and abs(stamp_ns - self._recent[-1].stamp_ns) > _FAR_NS:
+            self._recent.clear()  # the camera's clock was set
         self._recent.append(_Image(stamp_ns, now_ns))
         for sweep in self._sweeps:
             offset = stamp_ns - sweep.stamp_ns
@@ -157,7 +159,10 @@ class CameraTiming:
             return f"its stamps are of another clock, {abs(median):.3f} s {side} the sweeps'{why}: {remedy}"
         tolerance = f"sync.camera_tolerance is {self._tolerance / SECOND * 1e3:g} ms"
         words = f"its nearest images are {abs(median) * 1e3:.1f} ms (median) {side} them, and {tolerance}: "
-        remedy = f"raise it to {_rounded_up(np.abs(offsets).max()):g}"
+        needed = float(np.percentile(np.abs(offsets), 90))
+        if needed > _FAR_NS / SECOND:
+            return f"{words}its clock jumps, by up to {np.abs(offsets).max():.3f} s: mend its driver's stamps"
+        remedy = f"raise it to {_rounded_up(needed):g}"
         if np.abs(offsets - median).max() <= self._tolerance / SECOND:
             remedy += f" or, where the camera's clock is off, set {offset} to {self._time_offset - median:.4f}"
         return words + remedy

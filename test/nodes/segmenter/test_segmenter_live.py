@@ -348,6 +348,18 @@ def _change(rig: Rig, transition: int) -> bool:
     return rig.call(ChangeState, "/segmenter/change_state", request, 60.0).success
 
 
+def test_a_camera_of_another_clock_is_named_in_diagnostics_until_it_is_right(rig: Rig) -> None:
+    for _ in range(12):
+        stamp = rig.tick()
+        rig.publishers["front"].publish(image_message(stamp + 37 * SECOND, rig.image, "front_optical"))
+        rig.ask(stamp, cameras=("side",))
+    notice = rig.report()["notices"]["camera_sync:front"]
+    assert "of another clock" in notice and "TAI" in notice and "cameras.front.time_offset to -37.0" in notice
+    for _ in range(20):
+        rig.ask()
+    assert "camera_sync:front" not in rig.report().get("notices", {})
+
+
 def test_a_lifecycle_manager_may_take_over(rig: Rig) -> None:
     assert rig.call(GetState, "/segmenter/get_state", GetState.Request()).current_state.label == "active"
     assert _change(rig, Transition.TRANSITION_DEACTIVATE)
