@@ -4,6 +4,7 @@ from sam_adapt_ros.bags.info import BagInfo, bag_info
 from sam_adapt_ros.bags.message_reader import MessageReader, RawMessage, Topic
 from sam_adapt_ros.bags.message_writer import MessageWriter, Storage, Version
 from sam_adapt_ros.bags.reader import BagReader, Counts
+from sam_adapt_ros.bags.unpacked_files import remove_unpacked
 from sam_adapt_ros.bags.writer import BagWriter
 
 __all__ = [
@@ -18,4 +19,5 @@ __all__ = [
     "Topic",
     "Version",
     "bag_info",
+    "remove_unpacked",
 ]

@@ -7,12 +7,10 @@ another serialization.
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path, PurePath
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
@@ -22,6 +20,7 @@ from rosbags.rosbag2 import ReaderError
 from rosbags.rosbag2.metadata import parse_qos
 from rosbags.rosbag2.storage_mcap import McapReader, Schema
 
+from sam_adapt_ros.bags.unpacked_files import unpack
 from sam_adapt_ros.errors import BagError
 from sam_adapt_ros.notices import Notices
 
@@ -127,20 +126,13 @@ class Rosbag2Folder:
         if not path.is_file():
             return "no such file"
         try:
-            file = Rosbag2File(self._unpacked(path, metadata) if metadata.compression == "file" else path)
+            file = Rosbag2File(unpack(path, _SUFFIXES[metadata.storage]) if metadata.compression == "file" else path)
             file.open()
         except Exception as error:  # damaged files make rosbags raise whatever its parsing runs into
             return describe(error)
         self._stack.callback(file.close)
         self._files.append(file)
         return ""
-
-    def _unpacked(self, path: Path, metadata: _Metadata) -> Path:
-        folder = self._stack.enter_context(TemporaryDirectory())
-        unpacked = Path(folder, path.name.removesuffix(path.suffix)).with_suffix(_SUFFIXES[metadata.storage])
-        with path.open("rb") as packed, zstd.open(packed, "rb") as source, unpacked.open("wb") as target:
-            shutil.copyfileobj(source, target)
-        return unpacked
 
     def _compare_counts(self, promised: dict[str, int]) -> None:
         there = dict.fromkeys(promised, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -28,7 +29,8 @@ app = typer.Typer(
 
 def path(text: str | Path) -> Path:
     """The path that a user gives; ``~`` is the home folder, quoted or after an equals sign, too. Raises ConfigError."""
-    return Path(expand_home(str(text)))
+    given = Path(expand_home(str(text)))
+    return given if given.name.strip(".") else Path(os.path.abspath(given))  # noqa: PTH100 ("." and ".." have no name)
 
 
 PATH: dict[str, Any] = {"parser": path}

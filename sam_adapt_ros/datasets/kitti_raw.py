@@ -54,9 +54,14 @@ def convert(
     notices: is told what is left out, missing or guessed. Raises BagError that names the missing or malformed file.
     """
     notices = Notices() if notices is None else notices
-    recording = read_recording(Path(drive), notices)
+    recording = read_recording(_named(drive), notices)
     write_bags([recording], [Path(output)], storage, bag_version, force, progress, notices)
     return Path(output)
+
+
+def _named(drive: str | Path) -> Path:
+    """The drive by its own name, whose folder has the calibration: ``.`` has neither."""
+    return Path(os.path.abspath(drive))  # noqa: PTH100 (a link stays what it is called)
 
 
 def read_recording(drive: Path, notices: Notices) -> Recording:
@@ -66,7 +71,7 @@ def read_recording(drive: Path, notices: Notices) -> Recording:
     """
     if not drive.is_dir():
         raise BagError(f"{drive}: no such folder")
-    drive = Path(os.path.abspath(drive))  # noqa: PTH100 (resolve would leave the folder that a link lies in)
+    drive = _named(drive)
     calibration = Calibration(LIDAR, BASE, ODOMETRY, _T_base_lidar(), read_cameras(drive))
     poses = read_poses(drive, invert(calibration.T_base_lidar), notices)
     files = _sensor_files(drive, "velodyne_points", LIDAR, (".bin",), poses, notices)

@@ -15,6 +15,7 @@ from std_srvs.srv import SetBool, Trigger
 from sam_adapt_ros.adaptation import StoreWatcher
 from sam_adapt_ros.adaptation.round_summary import findings
 from sam_adapt_ros.adaptation.weight_store.pointer import Pointer
+from sam_adapt_ros.bags import remove_unpacked
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import ConfigError, StoreError
 from sam_adapt_ros.nodes import topics
@@ -215,7 +216,9 @@ class AdapterNode(Node):
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
     """Console entry point."""
-    exit_now(run_node(AdapterNode, AdapterNode.start, AdapterNode.close, args))
+    code = run_node(AdapterNode, AdapterNode.start, AdapterNode.close, args)
+    remove_unpacked()  # labelled bags of the source may be compressed
+    exit_now(code)
 
 
 if __name__ == "__main__":

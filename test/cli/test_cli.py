@@ -131,3 +131,12 @@ def test_paths_know_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert str(bag.exception) == f"{tmp_path}/drive: no such bag"
     run = CliRunner().invoke(cli.app, ["run", "--bag", "~/drive"])
     assert str(run.exception) == f"{tmp_path}/drive: no such bag"
+
+
+def test_the_working_folder_has_a_name(night_bag: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(night_bag)
+    assert f"{night_bag}  rosbag2 mcap" in CliRunner().invoke(cli.app, ["info", "."]).output
+    taken = CliRunner().invoke(cli.app, ["town", "."])
+    assert str(taken.exception) == f"{night_bag} exists; choose another name or give --force"
+    monkeypatch.chdir(night_bag.parent)
+    assert "night  rosbag2 mcap" in CliRunner().invoke(cli.app, ["info", "night/../night"]).output

@@ -117,6 +117,15 @@ def test_missing_scan_leaves_a_gap(tmp_path: Path) -> None:
     assert np.diff(stamps).tolist() == [200_000_000, 100_000_000]
 
 
+@pytest.mark.parametrize("folder", ["", "velodyne_points"])
+def test_a_drive_is_named_from_within(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str) -> None:
+    drive = write_drive(tmp_path / "kitti")
+    monkeypatch.chdir(drive / folder)
+    bag = kitti_raw.convert(".." if folder else ".", tmp_path / "bag")
+    with BagReader(bag, KITTI) as inside, BagReader(kitti_raw.convert(drive, tmp_path / "other"), KITTI) as outside:
+        assert [frame.stamp_ns for frame in inside.frames()] == [frame.stamp_ns for frame in outside.frames()]
+
+
 def test_blank_lines_stand_for_missing_scans(tmp_path: Path) -> None:
     """As in the time stamps of drive 0009: without them, every later scan would have the stamp of one before it."""
     drive = write_drive(tmp_path, missing_scan=1)
