@@ -65,3 +65,12 @@ def expand_home(path: str) -> str:
         user = path.partition("/")[0]
         raise ConfigError(f"{path}: the home folder {user} is not known; give the path without {user}")
     return expanded
+
+
+def user_folder(variable: str, default: str) -> Path:
+    """A folder that an environment variable names, or else one in the home folder. Raises ConfigError where there is
+    neither."""
+    try:
+        return Path(expand_home(os.environ.get(variable) or f"~/{default}"))
+    except ConfigError:
+        raise ConfigError(f"no home folder is known: set HOME, or {variable} to a folder that can be written") from None

@@ -8,7 +8,7 @@ import pytest
 from sam_adapt_ros import resources
 from sam_adapt_ros.config import Config, find_configuration, find_weights, load_architecture, load_recipe
 from sam_adapt_ros.errors import ConfigError, TaxonomyError
-from sam_adapt_ros.resources import expand_home
+from sam_adapt_ros.resources import expand_home, user_folder
 from sam_adapt_ros.taxonomy import Taxonomy
 
 SHARE = resources.share_directory()
@@ -101,3 +101,14 @@ def test_a_home_folder_that_is_not_known_is_named(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(ConfigError, match=r"^~nobody/x: the home folder ~nobody is not known; give the path without"):
         Config.from_flat({"training.output": "~nobody/x"})
     assert expand_home("./~/x") == "./~/x"
+
+
+def test_folders_of_the_user_need_a_home_or_a_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/user")
+    monkeypatch.delenv("ROS_HOME", raising=False)
+    assert user_folder("ROS_HOME", ".ros") == Path("/home/user/.ros")
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    with pytest.raises(ConfigError, match=r"^no home folder is known: set HOME, or ROS_HOME to a folder"):
+        user_folder("ROS_HOME", ".ros")
+    monkeypatch.setenv("ROS_HOME", str(tmp_path))
+    assert user_folder("ROS_HOME", ".ros") == tmp_path

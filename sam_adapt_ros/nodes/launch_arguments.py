@@ -5,7 +5,6 @@ Neither rclpy nor launch is imported here: the launch file and the command line 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -14,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sam_adapt_ros.config import Config, FilePath
 from sam_adapt_ros.messages.calibration_file import CALIBRATION_FILE
-from sam_adapt_ros.resources import PACKAGE, expand_home
+from sam_adapt_ros.resources import PACKAGE, user_folder
 
 AUTO: Final = "auto"
 OFF: Final = "off"
@@ -60,8 +59,8 @@ class LaunchArguments(BaseModel):
             values["segmenter.weights"] = self.weights
         if self.sam_checkpoint:
             values |= {"masks.generator": "sam_lidar+segments", "masks.sam.checkpoint": self.sam_checkpoint}
-        store = self.store or config.adaptation.store.folder or default_store()
-        values["adaptation.store.folder"] = "" if self.mode == OFF else str(store)
+        named = self.store or config.adaptation.store.folder
+        values["adaptation.store.folder"] = "" if self.mode == OFF else named or str(default_store())
         return values | (bag_calibration(config, self.bag) if self.bag else {})
 
     def configure(self, overrides: Mapping[str, Any] | None = None) -> Config:
@@ -79,8 +78,8 @@ def observes(config: Config) -> bool:
 
 
 def default_store() -> Path:
-    """``$ROS_HOME/sam_adapt_ros/store``; ROS's home is ``~/.ros`` by default."""
-    return Path(expand_home(os.environ.get("ROS_HOME") or "~/.ros")) / PACKAGE / "store"
+    """``$ROS_HOME/sam_adapt_ros/store``; ROS's home is ``~/.ros`` by default. Raises ConfigError where none is known."""
+    return user_folder("ROS_HOME", ".ros") / PACKAGE / "store"
 
 
 def bag_calibration(config: Config, bag: str | Path) -> dict[str, str]:

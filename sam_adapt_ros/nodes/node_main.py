@@ -19,6 +19,7 @@ from rclpy.signals import SignalHandlerOptions
 
 from sam_adapt_ros.errors import SamAdaptError
 from sam_adapt_ros.nodes import fastdds
+from sam_adapt_ros.nodes.log_folder import ensure_log_folder
 from sam_adapt_ros.nodes.parameter_files import readable_parameter_files
 from sam_adapt_ros.nodes.tools.node_process import STOP_TIMEOUT_S, SUPERVISOR
 
@@ -39,6 +40,7 @@ def run_node(
     down while the last frame is still being published.
     """
     fastdds.use_profile()
+    ensure_log_folder()
     try:
         with readable_parameter_files(sys.argv if args is None else args) as arguments:
             rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)

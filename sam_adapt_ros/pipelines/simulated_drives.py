@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from functools import cache
 from itertools import product
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from sam_adapt_ros import simulation
 from sam_adapt_ros.progress import Progress, no_progress, part_of
-from sam_adapt_ros.resources import expand_home
+from sam_adapt_ros.resources import user_folder
 
 PERIOD = 0.5
 """Seconds from frame to frame: nuScenes' keyframe rate, which two CPU cores can label live."""
@@ -37,8 +36,7 @@ def town_drives(
 
 def cache_folder(kind: str) -> Path:
     """``$XDG_CACHE_HOME/sam_adapt_ros/<kind>/<simulator's version>``, ``~/.cache`` by default."""
-    root = Path(expand_home(os.environ.get("XDG_CACHE_HOME") or "~/.cache"))
-    return root / "sam_adapt_ros" / kind / _simulator_version()
+    return user_folder("XDG_CACHE_HOME", ".cache") / "sam_adapt_ros" / kind / _simulator_version()
 
 
 @cache

@@ -14,6 +14,7 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from sam_adapt_ros.nodes import fastdds
+from sam_adapt_ros.nodes.log_folder import ensure_log_folder
 
 B = TypeVar("B", bound="BackgroundNode")
 
@@ -28,6 +29,7 @@ class BackgroundNode(ABC):
 
     def __enter__(self: B) -> B:
         fastdds.use_profile()
+        ensure_log_folder()
         self._context = Context()
         rclpy.init(context=self._context, signal_handler_options=SignalHandlerOptions.NO)
         self._node = Node(self.name, context=self._context, use_global_arguments=False, start_parameter_services=False)
