@@ -78,7 +78,7 @@ def observes(config: Config) -> bool:
 
 
 def default_store() -> Path:
-    """``$ROS_HOME/sam_adapt_ros/store``; ROS's home is ``~/.ros`` by default. Raises ConfigError where none is known."""
+    """``$ROS_HOME/sam_adapt_ros/store``; by default ``~/.ros``. Raises ConfigError where none is known."""
     return user_folder("ROS_HOME", ".ros") / PACKAGE / "store"
 
 
