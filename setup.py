@@ -99,7 +99,7 @@ setup(
             "sam-adapt = sam_adapt_ros.cli:main",
             "segmenter = sam_adapt_ros.nodes.segmenter_node:main",
             "adapter = sam_adapt_ros.nodes.adapter_node:main",
-            "await_adapter = sam_adapt_ros.nodes.tools.adapter_client:main",
+            "play_bag = sam_adapt_ros.nodes.tools.bag_playback:main",
         ],
     },
 )

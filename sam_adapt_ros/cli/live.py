@@ -13,14 +13,14 @@ from sam_adapt_ros.cli.app import Bag, ConfigName, Force, Output, Overrides, app
 from sam_adapt_ros.cli.configuration import AUTO, SIMULATED, choose_preset, load_config, parse_overrides
 from sam_adapt_ros.cli.console import console, make_table, say
 from sam_adapt_ros.cli.progress_bar import progress_bar
-from sam_adapt_ros.nodes.launch_arguments import LaunchArguments, LogLevel, Mode, UseSimTime
+from sam_adapt_ros.nodes.launch_arguments import LaunchArguments, LogLevel, Mode, Switch, UseSimTime
 from sam_adapt_ros.resources import expand_home
 
 
 def launch_option(name: str) -> Any:
     """The option that describes itself as the launch argument of the same name does."""
     argument = LaunchArguments.model_fields[name]
-    return typer.Option(help=argument.description, show_default=bool(argument.default))
+    return typer.Option(help=argument.description, show_default=bool(argument.default), case_sensitive=False)
 
 
 @app.command(rich_help_panel="Live")
@@ -33,6 +33,7 @@ def run(
     store: Annotated[str, launch_option("store")] = "",
     use_sim_time: Annotated[UseSimTime, launch_option("use_sim_time")] = "auto",
     namespace: Annotated[str, launch_option("namespace")] = "",
+    respawn: Annotated[Switch, launch_option("respawn")] = "true",
     log_level: Annotated[LogLevel, launch_option("log_level")] = "info",
     bag: Annotated[str, launch_option("bag")] = "",
     rate: Annotated[float, typer.Option(help="Times the recorded speed.")] = 1.0,
@@ -61,6 +62,7 @@ def run(
         use_sim_time=use_sim_time,
         namespace=namespace,
         bag=bag,
+        respawn=respawn,
         log_level=log_level,
     )
     raise typer.Exit(run(arguments, parse_overrides(set), rate=rate, loop=loop, until_played=until_played))

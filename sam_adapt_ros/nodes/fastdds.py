@@ -8,7 +8,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
 from sam_adapt_ros import resources
@@ -17,16 +17,28 @@ logger = logging.getLogger(__name__)
 
 PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
 """Fast DDS 2 (Humble, Jazzy) and 3 read one each."""
+_PROFILE_FILES = ("DEFAULT_FASTRTPS_PROFILES.xml", "DEFAULT_FASTDDS_PROFILES.xml")
 _SHARED_MEMORY = Path("/dev/shm")
 _LOCK_FILE = re.compile(r"fastrtps_[0-9a-f]{16}_el")
 _MIN_AGE_S = 10.0
 
 
 def use_profile(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Names ``config/fastdds.xml`` in the environment, unless the user has named a profile; before ``rclpy.init``."""
-    if not any(environment.get(variable) for variable in PROFILE_VARIABLES):
-        path = str(resources.share_directory() / "config" / "fastdds.xml")
-        environment.update(dict.fromkeys(PROFILE_VARIABLES, path))
+    """Puts ``profile_variables`` into the environment; before ``rclpy.init``."""
+    environment.update(profile_variables(environment))
+
+
+def profile_variables(environment: Mapping[str, str], folder: Path | None = None) -> dict[str, str]:
+    """The variables that name ``config/fastdds.xml``, for a process that sends or takes images; none where the user has
+    chosen: a profile, transports, or a file that Fast DDS finds in the process's working folder.
+
+    folder: the working folder; None: this process's.
+    """
+    skips = environment.get("SKIP_DEFAULT_XML") == "1" or environment.get("SKIP_DEFAULT_XML_FILE") == "1"
+    found = not skips and any(((folder or Path.cwd()) / name).is_file() for name in _PROFILE_FILES)
+    if found or any(environment.get(variable) for variable in (*PROFILE_VARIABLES, "FASTDDS_BUILTIN_TRANSPORTS")):
+        return {}
+    return dict.fromkeys(PROFILE_VARIABLES, str(resources.share_directory() / "config" / "fastdds.xml"))
 
 
 def remove_stale_shared_memory(folder: Path = _SHARED_MEMORY, min_age_s: float = _MIN_AGE_S) -> int:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from sam_adapt_ros.config import Config, FilePath
+from sam_adapt_ros.config import Config, FilePath, ParameterFile, find_configuration
+from sam_adapt_ros.config.parameter_file import is_of_ros
+from sam_adapt_ros.errors import ConfigError, describe_validation
 from sam_adapt_ros.messages.calibration_file import CALIBRATION_FILE
 from sam_adapt_ros.resources import PACKAGE, user_folder
 
@@ -19,7 +21,19 @@ AUTO: Final = "auto"
 OFF: Final = "off"
 Mode = Literal["auto", "source_free", "with_source", "observe", "off"]
 UseSimTime = Literal["auto", "true", "false"]
+Switch = Literal["true", "false"]
 LogLevel = Literal["debug", "info", "warn", "error", "fatal"]
+_SWITCHES = {"1": "true", "yes": "true", "on": "true", "0": "false", "no": "false", "off": "false"}
+
+
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _switch(value: Any) -> Any:
+    """Launch files of Python give ``True``; ROS's conditions take 1, too."""
+    text = str(value).lower()
+    return _SWITCHES.get(text, text)
 
 
 class LaunchArguments(BaseModel):
@@ -28,7 +42,7 @@ class LaunchArguments(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     params_file: FilePath = Field("nuscenes", description="A preset (town, nuscenes, kitti) or a ROS parameter file.")
-    mode: Mode = Field(
+    mode: Annotated[Mode, BeforeValidator(_lower)] = Field(
         AUTO,
         description="How to learn: source_free, with_source, or observe (everything but training); auto: as in the "
         "parameter file; off: no adapter is started, and the segmenter follows no weight store.",
@@ -37,18 +51,37 @@ class LaunchArguments(BaseModel):
     sam_checkpoint: FilePath = Field("", description="A checkpoint of Segment Anything, which then makes the masks.")
     store: FilePath = Field(
         "",
-        description="Folder of the weight store; the parameter file's by default, else $ROS_HOME/sam_adapt_ros/store.",
+        description="Folder of the weight store; the parameter file's by default, else "
+        "$ROS_HOME/sam_adapt_ros/<namespace>/store.",
     )
-    use_sim_time: UseSimTime = Field(AUTO, description="Whether time comes from /clock; auto: when a bag is played.")
+    use_sim_time: Annotated[UseSimTime, BeforeValidator(_switch)] = Field(
+        AUTO, description="Whether time comes from /clock; auto: when a bag is played, or the parameter file says so."
+    )
     namespace: str = Field("", description="Namespace of the nodes.")
-    rviz: Literal["true", "false"] = Field("false", description="Whether to open RViz.")
-    bag: FilePath = Field("", description="A rosbag2 to play, with /clock, once the segmenter is active.")
-    log_level: LogLevel = Field("info", description="The nodes' log level.")
+    rviz: Annotated[Switch, BeforeValidator(_switch)] = Field("false", description="Whether to open RViz.")
+    bag: FilePath = Field("", description="A rosbag2 to play, with /clock, once the nodes have subscribed to it.")
+    respawn: Annotated[Switch, BeforeValidator(_switch)] = Field(
+        "true", description="Whether a node that ends is started again, unless its parameters do not fit."
+    )
+    log_level: Annotated[LogLevel, BeforeValidator(_lower)] = Field("info", description="The nodes' log level.")
 
-    @property
-    def simulated_time(self) -> bool:
-        """Whether the nodes take the time from ``/clock``."""
-        return bool(self.bag) if self.use_sim_time == AUTO else self.use_sim_time == "true"
+    @classmethod
+    def parse(cls, values: Mapping[str, str]) -> LaunchArguments:
+        """From text by name. Raises ConfigError, in one line."""
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            raise ConfigError(f"launch arguments: {describe_validation(error)}") from None
+
+    def of_ros(self, node: str = "") -> dict[str, Any]:
+        """The parameters that are ROS's own, ``use_sim_time`` among them. Raises ConfigError.
+
+        node: ``segmenter``, ``adapter``, or "" for both.
+        """
+        given = ParameterFile.read(find_configuration(self.params_file)).parameters(node, self.namespace)
+        values = {name: value for name, value in given.items() if is_of_ros(name) and value is not None}
+        simulated = bool(self.bag) or values.get("use_sim_time") is True
+        return {**values, "use_sim_time": simulated if self.use_sim_time == AUTO else self.use_sim_time == "true"}
 
     def parameters(self, config: Config) -> dict[str, Any]:
         """The parameters by which the arguments override a configuration, by dotted name."""
@@ -60,15 +93,16 @@ class LaunchArguments(BaseModel):
         if self.sam_checkpoint:
             values |= {"masks.generator": "sam_lidar+segments", "masks.sam.checkpoint": self.sam_checkpoint}
         named = self.store or config.adaptation.store.folder
-        values["adaptation.store.folder"] = "" if self.mode == OFF else named or str(default_store())
+        values["adaptation.store.folder"] = "" if self.mode == OFF else named or str(default_store(self.namespace))
         return values | (bag_calibration(config, self.bag) if self.bag else {})
 
-    def configure(self, overrides: Mapping[str, Any] | None = None) -> Config:
-        """The configuration that the nodes are started with. Raises ConfigError.
+    def configure(self, overrides: Mapping[str, Any] | None = None, node: str = "") -> Config:
+        """The configuration that a node is started with. Raises ConfigError.
 
         overrides: dotted name -> value; they take precedence over the parameter file, the arguments over both.
+        node: ``segmenter``, ``adapter``, or "" for both.
         """
-        config = Config.load(self.params_file, dict(overrides or {}))
+        config = Config.load(self.params_file, overrides, node, self.namespace)
         return config.updated(self.parameters(config), source="arguments")
 
 
@@ -77,9 +111,16 @@ def observes(config: Config) -> bool:
     return bool(config.adaptation.store.folder) and config.adaptation.mode == "observe"
 
 
-def default_store() -> Path:
-    """``$ROS_HOME/sam_adapt_ros/store``; by default ``~/.ros``. Raises ConfigError where none is known."""
-    return user_folder("ROS_HOME", ".ros") / PACKAGE / "store"
+def default_store(namespace: str = "") -> Path:
+    """``$ROS_HOME/sam_adapt_ros/<namespace>/store``: vehicles that share a machine do not share what they learn. ROS's
+    home is ``~/.ros`` by default. Raises ConfigError where none is known."""
+    return user_folder("ROS_HOME", ".ros").joinpath(PACKAGE, *namespace.strip("/").split("/"), "store")
+
+
+def join_namespaces(outer: str, inner: str) -> str:
+    """The absolute namespace of nodes with the namespace ``inner`` that are launched inside of ``outer``."""
+    names = inner if inner.startswith("/") else f"{outer}/{inner}"
+    return "/" + "/".join(name for name in names.split("/") if name)
 
 
 def bag_calibration(config: Config, bag: str | Path) -> dict[str, str]:

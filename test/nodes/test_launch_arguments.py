@@ -20,6 +20,7 @@ from sam_adapt_ros.nodes.launch_arguments import (
     Mode,
     bag_calibration,
     default_store,
+    join_namespaces,
     observes,
 )
 
@@ -72,6 +73,11 @@ def test_a_store_that_nobody_names_is_in_ros_home(
     monkeypatch.setenv("HOME", "/home/user")
     assert default_store() == Path("/home/user/.ros/sam_adapt_ros/store")
     assert LaunchArguments(params_file=params_file).configure().adaptation.store.folder == str(tmp_path / "mine")
+    stores = {
+        LaunchArguments(params_file="town", namespace=namespace).configure().adaptation.store.folder
+        for namespace in ("car1", "/car2/", "/fleet/car1")
+    }
+    assert stores == {f"/home/user/.ros/sam_adapt_ros/{name}/store" for name in ("car1", "car2", "fleet/car1")}
 
 
 def test_off_starts_no_adapter_and_follows_no_store(params_file: str) -> None:
@@ -82,11 +88,56 @@ def test_off_starts_no_adapter_and_follows_no_store(params_file: str) -> None:
     assert observes(LaunchArguments(mode="observe").configure())
 
 
-def test_time_is_simulated_while_a_bag_is_played_unless_told_otherwise() -> None:
-    assert not LaunchArguments().simulated_time
-    assert LaunchArguments(bag="/data/drive").simulated_time
-    assert LaunchArguments(use_sim_time="true").simulated_time
-    assert not LaunchArguments(use_sim_time="false", bag="/data/drive").simulated_time
+def test_time_is_simulated_while_a_bag_is_played_unless_told_otherwise(tmp_path: Path) -> None:
+    def simulated(**arguments: str) -> bool:
+        return LaunchArguments.parse(arguments).of_ros("segmenter")["use_sim_time"]
+
+    file = tmp_path / "mine.yaml"
+    file.write_text("/**: {ros__parameters: {use_sim_time: true, qos_overrides: {/tf: {depth: 3}}}}")
+    mine = {"params_file": str(file)}
+    assert not simulated()
+    assert simulated(bag="/data/drive")
+    assert simulated(use_sim_time="true")
+    assert not simulated(use_sim_time="false", bag="/data/drive")
+    assert simulated(**mine)
+    assert not simulated(**mine, use_sim_time="False")
+    assert LaunchArguments.parse(mine).of_ros() == {"use_sim_time": True, "qos_overrides./tf.depth": 3}
+    file.write_text("/**: {ros__parameters: {use_sim_time: false}}")  # as every dumped parameter file
+    assert simulated(**mine, bag="/data/drive")
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [("True", "true"), ("TRUE", "true"), ("1", "true"), ("on", "true"), ("False", "false"), ("0", "false")],
+)
+def test_switches_may_be_written_as_python_does(given: str, meant: str) -> None:
+    arguments = LaunchArguments.parse({"use_sim_time": given, "rviz": given, "respawn": given, "log_level": "WARN"})
+    assert (arguments.use_sim_time, arguments.rviz, arguments.respawn) == (meant, meant, meant)
+    assert arguments.log_level == "warn"
+    with pytest.raises(ConfigError, match=r"launch arguments: rviz: Input should be 'true' or 'false' \(got 'maybe'\)"):
+        LaunchArguments.parse({"rviz": "maybe"})
+
+
+@pytest.mark.parametrize(
+    ("outer", "inner", "joined"),
+    [
+        ("", "", "/"),
+        ("", "car", "/car"),
+        ("/fleet", "car/", "/fleet/car"),
+        ("/fleet", "/car", "/car"),
+        ("/fleet", "", "/fleet"),
+    ],
+)
+def test_namespaces_of_groups_are_joined(outer: str, inner: str, joined: str) -> None:
+    assert join_namespaces(outer, inner) == joined
+
+
+def test_each_node_reads_its_own_sections(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("/**: {ros__parameters: {lidar.topic: /a}}\n/car/segmenter: {ros__parameters: {lidar.topic: /b}}\n")
+    arguments = LaunchArguments(params_file=str(file), namespace="/car")
+    assert arguments.configure(node="segmenter").lidar.topic == "/b"
+    assert arguments.configure(node="adapter").lidar.topic == "/a"
 
 
 def test_a_bags_calibration_is_used_where_the_configuration_names_none(tmp_path: Path) -> None:

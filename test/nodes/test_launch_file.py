@@ -1,6 +1,6 @@
 """The launch file describes exactly the executables and parameters that the package has.
 
-``launch`` comes with a ROS distribution only. Where it is, the file is loaded; everywhere, its code runs between
+``launch`` comes with a ROS distribution only, and ``test_launch_live.py`` is for it; here the file's code runs between
 stand-ins.
 """
 
@@ -8,24 +8,22 @@ from __future__ import annotations
 
 import ast
 import configparser
-import importlib.util
 import os
+import re
 import sys
 import types
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from sam_adapt_ros import resources
-from sam_adapt_ros.config import Config
+from sam_adapt_ros.config import Config, ParameterFile
 from sam_adapt_ros.nodes.fastdds import PROFILE_VARIABLES
 from sam_adapt_ros.nodes.launch_arguments import LaunchArguments
+from sam_adapt_ros.nodes.rviz import rviz_text
 
 FILE = resources.share_directory() / "launch" / "adapt.launch.py"
-CONFIG = FILE.parents[1] / "config"
 
 
 class _Action:
@@ -54,46 +52,41 @@ def launch_file(monkeypatch: pytest.MonkeyPatch) -> types.SimpleNamespace:
     return types.SimpleNamespace(**space)
 
 
-def start(launch_file: types.SimpleNamespace, **given: str) -> list[_Action]:
-    """The actions that ``ros2 launch`` would carry out with these arguments."""
+def start(launch_file: types.SimpleNamespace, outer: str = "", **given: str) -> list[_Action]:
+    """The actions that ``ros2 launch`` would carry out with these arguments, inside of a pushed namespace."""
     described = launch_file.generate_launch_description().args[0]
     defaults = {a.args[0]: a.kwargs["default_value"] for a in described if type(a).__name__ == "DeclareLaunchArgument"}
     assert given.keys() <= defaults.keys()
-    return launch_file.start({**defaults, **given})
+    configurations = {**defaults, **given}
+    return launch_file.start(_Context(configurations, {**configurations, "ros_namespace": outer} if outer else {}))
+
+
+class _Context(dict[str, str]):
+    def __init__(self, given: dict[str, str], configurations: dict[str, str]) -> None:
+        super().__init__(given)
+        self.launch_configurations = configurations
 
 
 def nodes(actions: list[_Action], package: str = "sam_adapt_ros") -> dict[str, dict[str, Any]]:
-    """What the package's nodes were described with, by executable; those that play a bag included."""
-    later = [action for handler in handlers(actions) for action in handler["entities"]]
-    found = [action.kwargs for action in (*actions, *later) if action.kwargs.get("package") == package]
-    return {node["executable"]: node for node in found}
-
-
-def handlers(actions: list[_Action]) -> list[dict[str, Any]]:
-    return [a.args[0].kwargs for a in actions if type(a).__name__ == "RegisterEventHandler"]
-
-
-def profiles(actions: list[_Action]) -> dict[str, str]:
-    return {a.args[0]: a.args[1] for a in actions if type(a).__name__ == "SetEnvironmentVariable"}
+    """What the package's nodes were described with, by executable."""
+    return {each.kwargs["executable"]: each.kwargs for each in actions if each.kwargs.get("package") == package}
 
 
 def test_every_argument_is_declared_with_its_choices(launch_file: types.SimpleNamespace) -> None:
     declared = {a.args[0]: a.kwargs for a in launch_file.generate_launch_description().args[0][:-1]}
     assert list(declared) == list(LaunchArguments.model_fields)
     for name, argument in declared.items():
-        assert argument["description"]
+        assert argument["description"].startswith(LaunchArguments.model_fields[name].description)
         assert argument["default_value"] == LaunchArguments.model_fields[name].default, "every argument can be left out"
-        choices = argument["choices"]
-        assert choices is None or argument["default_value"] in choices
-    assert declared["rviz"]["choices"] == ("true", "false")
-    assert declared["weights"]["choices"] is None
+    assert declared["rviz"]["description"].endswith(" One of: true, false.")
+    assert "One of" not in declared["weights"]["description"]
 
 
 def test_both_nodes_are_started_from_installed_executables(launch_file: types.SimpleNamespace) -> None:
     launched = nodes(start(launch_file, mode="observe", bag="/data/drive"))
-    installed = {e.name for e in entry_points(group="console_scripts") if e.value.startswith("sam_adapt_ros.")}
-    assert launched.keys() == {"segmenter", "adapter", "await_adapter"}
-    assert launched.keys() <= installed
+    assert launched.keys() == {"segmenter", "adapter", "play_bag"}
+    scripts = re.findall(r'"(\w+) = sam_adapt_ros\.', (FILE.parents[1] / "setup.py").read_text())
+    assert launched.keys() <= set(scripts)
     # `ros2 run` and `ros2 launch` look in lib/<package>.
     setup = configparser.ConfigParser()
     setup.read(FILE.parents[1] / "setup.cfg")
@@ -103,49 +96,63 @@ def test_both_nodes_are_started_from_installed_executables(launch_file: types.Si
         assert launched[name]["output"] == "both", "what they log is on the console, too"
         assert launched[name]["respawn"]
     assert nodes(start(launch_file, mode="off")).keys() == {"segmenter"}
+    assert not nodes(start(launch_file, mode="off", respawn="False"))["segmenter"]["respawn"]
 
 
 def test_arguments_reach_the_nodes(launch_file: types.SimpleNamespace, tmp_path: Path) -> None:
     (tmp_path / "calibration.yaml").touch()
     given = {"params_file": "kitti", "mode": "observe", "store": "/data/store", "bag": str(tmp_path)}
-    for node in nodes(start(launch_file, **given, namespace="car", log_level="debug")).values():
-        if "parameters" not in node:
-            continue
-        assert node["namespace"] == "car"
-        assert node["ros_arguments"] == ["--log-level", "debug"]
-        preset, *parameters = node["parameters"]
-        assert preset == str(CONFIG / "kitti.yaml")
-        values = {name: value for each in parameters for name, value in each.items()}
-        assert values == {
+    launched = nodes(start(launch_file, **given, namespace="car", log_level="DEBUG"))
+    for name in ("segmenter", "adapter"):
+        assert launched[name]["namespace"] == "/car"
+        assert launched[name]["ros_arguments"] == ["--log-level", "debug"]
+        (file,) = launched[name]["parameters"]
+        values = {
             "adaptation.mode": "observe",
             "adaptation.store.folder": "/data/store",
             "transforms.calibration_file": str(tmp_path / "calibration.yaml"),
+        }
+        assert Config.load(file) == Config.load("kitti", values)
+        assert ParameterFile.read(Path(file)).parameters()["use_sim_time"] is True
+
+
+def test_each_node_gets_its_own_sections_of_the_file(
+    launch_file: types.SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROS_HOME", str(tmp_path))
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        "/**: {ros__parameters: {use_sim_time: on, lidar.topic: /a, adaptation.source.bags: []}}\n"
+        "/fleet/*/segmenter: {ros__parameters: {lidar: {topic: /b}, segmenter: {threads: 2}}}\n"
+        "/fleet/car/adapter: {ros__parameters: {segmenter: {threads: 1}}}\n"
+    )
+    launched = nodes(start(launch_file, outer="/fleet", params_file=str(file), namespace="car"))
+    for name, topic, threads in (("segmenter", "/b", 2), ("adapter", "/a", 1)):
+        given = ParameterFile.read(Path(launched[name]["parameters"][0])).of(f"/fleet/car/{name}")
+        assert given == {
+            "lidar.topic": topic,
+            "segmenter.threads": threads,
+            "adaptation.store.folder": str(tmp_path / "sam_adapt_ros" / "fleet" / "car" / "store"),
             "use_sim_time": True,
         }
-        known = Config().to_flat().keys() | {"use_sim_time"}
-        assert values.keys() <= known
 
 
 def test_rviz_is_opened_on_request(launch_file: types.SimpleNamespace) -> None:
     assert not nodes(start(launch_file), "rviz2")
-    rviz = nodes(start(launch_file, rviz="true", use_sim_time="true"), "rviz2")["rviz2"]
-    assert rviz["arguments"] == ["-d", str(CONFIG / "adapt.rviz")]
+    rviz = nodes(start(launch_file, rviz="True", use_sim_time="TRUE", namespace="car"), "rviz2")["rviz2"]
+    option, file = rviz["arguments"]
+    assert option == "-d"
+    assert Path(file).read_text() == rviz_text(Config.load("nuscenes"), "/car")
     assert rviz["parameters"] == [{"use_sim_time": True}]
 
 
-def test_a_bag_is_played_once_those_are_ready_that_need_all_of_it(launch_file: types.SimpleNamespace) -> None:
-    (handler,) = handlers(start(launch_file, bag="/data/drive", mode="observe"))
-    assert handler["target_lifecycle_node"].kwargs["name"] == "segmenter"
-    assert handler["goal_state"] == "active"
-    (waiting,) = handler["entities"]
-    assert waiting.kwargs["executable"] == "await_adapter"
-    assert waiting.kwargs["arguments"] == ["--namespace", ""]
-    played = waiting.kwargs["on_exit"][-1]
-    assert played.kwargs["cmd"] == ["ros2", "bag", "play", "/data/drive", "--clock"]
-    for mode in ("source_free", "off"):
-        (handler,) = handlers(start(launch_file, bag="/data/drive", mode=mode))
-        assert handler["entities"][-1].kwargs["cmd"] == played.kwargs["cmd"]
-    assert not handlers(start(launch_file))
+def test_a_bag_is_played_to_the_nodes_that_there_are(launch_file: types.SimpleNamespace) -> None:
+    for mode, adapts in (("source_free", ["--adapts"]), ("observe", ["--adapts"]), ("off", [])):
+        played = nodes(start(launch_file, bag="/data/drive", mode=mode, namespace="car"))["play_bag"]
+        assert played["namespace"] == "/car"
+        expected = ["/data/drive", "--lidar-topic", "/LIDAR_TOP", "--namespace", "/car", *adapts]
+        assert played["arguments"] == expected
+    assert "play_bag" not in nodes(start(launch_file))
 
 
 def test_images_get_a_profile_that_lets_them_through_shared_memory(
@@ -153,8 +160,10 @@ def test_images_get_a_profile_that_lets_them_through_shared_memory(
 ) -> None:
     for variable in PROFILE_VARIABLES:
         monkeypatch.delenv(variable, raising=False)
-    ours = str(FILE.parents[1] / "config" / "fastdds.xml")
-    assert profiles(start(launch_file)) == dict.fromkeys(PROFILE_VARIABLES, ours)
+    ours = dict.fromkeys(PROFILE_VARIABLES, str(FILE.parents[1] / "config" / "fastdds.xml"))
+    actions = start(launch_file, bag="/data/drive", rviz="true")
+    started = [*nodes(actions).values(), *nodes(actions, "rviz2").values()]
+    assert [node["additional_env"] for node in started] == [ours] * 4
     assert not any(variable in os.environ for variable in PROFILE_VARIABLES), "of the launched processes alone"
 
 
@@ -165,40 +174,4 @@ def test_a_profile_of_the_users_own_is_left_alone(
     for each in PROFILE_VARIABLES:
         monkeypatch.delenv(each, raising=False)
     monkeypatch.setenv(variable, "/home/user/own.xml")
-    assert profiles(start(launch_file)) in ({}, {variable: "/home/user/own.xml"})
-
-
-def test_the_rviz_file_shows_labels_overlay_and_tf() -> None:
-    data = yaml.safe_load((CONFIG / "adapt.rviz").read_text())
-    displays = {display["Class"].split("/")[1]: display for display in data["Visualization Manager"]["Displays"]}
-    assert displays["PointCloud2"]["Name"] in ("Labels", "LiDAR")
-    topics = [d["Topic"]["Value"] for d in data["Visualization Manager"]["Displays"] if "Topic" in d]
-    assert "/segmentation/labels" in topics
-    assert "/segmenter/overlay/CAM_FRONT/compressed" in topics
-    assert "TF" in displays
-    for preset in ("nuscenes", "kitti", "town"):
-        assert "CAM_FRONT" in Config.load(preset).cameras
-
-
-def test_the_file_loads_and_starts_both_nodes(tmp_path: Path) -> None:
-    launch = pytest.importorskip("launch", reason="launch comes with a ROS distribution")
-    pytest.importorskip("launch_ros", reason="launch_ros comes with a ROS distribution")
-    specification = importlib.util.spec_from_file_location("adapt_launch", FILE)
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    description = module.generate_launch_description()
-    assert {argument.name for argument in description.get_launch_arguments()} == set(LaunchArguments.model_fields)
-    context = launch.LaunchContext()
-    for argument in description.get_launch_arguments():
-        argument.visit(context)
-    nodes = [getattr(action, "node_executable", "") for action in module.start(context)]
-    assert {"segmenter", "adapter"} <= set(nodes)
-    assert "RegisterEventHandler" not in {type(action).__name__ for action in module.start(context)}
-    context.launch_configurations["bag"] = str(tmp_path)
-    assert "RegisterEventHandler" in {type(action).__name__ for action in module.start(context)}
-    context.launch_configurations["mode"] = "off"
-    nodes = [getattr(action, "node_executable", "") for action in module.start(context)]
-    assert "segmenter" in nodes
-    assert "adapter" not in nodes
+    assert [node["additional_env"] for node in nodes(start(launch_file)).values()] == [{}, {}]

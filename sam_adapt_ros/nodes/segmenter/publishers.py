@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import array
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -43,8 +42,7 @@ class SegmenterPublishers:
             Branch.POINTS: node.create_publisher(PointCloud2, "~/labels_3d", DEPTH),
         }
         self._overlays = {
-            name: node.create_publisher(CompressedImage, f"~/overlay/{topic_token(name)}/compressed", DEPTH)
-            for name in cameras
+            name: node.create_publisher(CompressedImage, f"~/{topics.overlay(name)}", DEPTH) for name in cameras
         }
 
     def publish_labels(self, frame: Frame, prediction: Prediction, taxonomy: Taxonomy) -> None:
@@ -69,12 +67,6 @@ class SegmenterPublishers:
     def close(self) -> None:
         for publisher in (self._labels, *self._branches.values(), *self._overlays.values()):
             self._node.destroy_publisher(publisher)
-
-
-def topic_token(name: str) -> str:
-    """A camera's name as a part of a topic's name: letters, digits, underscores."""
-    token = re.sub(r"\W", "_", name, flags=re.ASCII)
-    return token if token[:1].isalpha() or token.startswith("_") else f"camera_{token}"
 
 
 def label_cloud(

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
-import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
-from rclpy.utilities import remove_ros_args
 
 from sam_adapt_ros.nodes import topics
 from sam_adapt_ros.nodes.diagnostics.diagnostic_messages import read_diagnostics
 from sam_adapt_ros.nodes.tools.background_node import BackgroundNode
-from sam_adapt_ros.nodes.tools.stop_event import stop_on_signals
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +27,8 @@ REMINDER_S = 10.0
 class AdapterClient(BackgroundNode):
     """Subscribes to ``adaptation/status`` while it is entered.
 
-    status: the last one, as ``read_diagnostics`` reads it; {} before the first. namespace: the adapter's.
+    status: the last one, as ``read_diagnostics`` reads it; {} before the first.
+    namespace: the adapter's.
     """
 
     name = "adapter_client"
@@ -40,14 +37,15 @@ class AdapterClient(BackgroundNode):
         self.status: dict[str, Any] = {}
         self._prefix = f"{namespace.strip('/')}/" if namespace.strip("/") else ""
 
-    def wait_until_open(self, stop: threading.Event) -> None:
-        """Blocks until the adapter takes in frames, for at most OPEN_TIMEOUT_S, or until ``stop``."""
+    def wait_until_open(self, stop: threading.Event) -> bool:
+        """Blocks until the adapter takes in frames, for at most OPEN_TIMEOUT_S, or until ``stop``. Whether it does."""
         if not self._wait(lambda: is_open(self.status), lambda: "to open its store", OPEN_TIMEOUT_S, stop):
             logger.warning(
                 "the adapter has not opened its store within %g s: the bag is played all the same, "
                 "the frames before it does are not observed",
                 OPEN_TIMEOUT_S,
             )
+        return is_open(self.status)
 
     def wait_until_settled(self, stop: threading.Event) -> None:
         """Blocks until the adapter has summed up what it observed, as long as it makes progress, or until ``stop``."""
@@ -95,19 +93,3 @@ def is_open(status: Mapping[str, Any]) -> bool:
 def is_settled(status: Mapping[str, Any]) -> bool:
     """Whether an adapter that observes has summed up what came until now, or is paused and will not."""
     return bool(status.get("settled")) or status.get("phase") == "paused"
-
-
-def main(args: Sequence[str] | None = None) -> int:
-    """Console entry point: ``await_adapter [--namespace NS]`` returns when the adapter takes in frames."""
-    parser = argparse.ArgumentParser(prog="await_adapter", description="Wait until the adapter takes in frames.")
-    parser.add_argument("--namespace", default="", help="the adapter's namespace")
-    given = parser.parse_args(remove_ros_args(list(sys.argv if args is None else ["await_adapter", *args]))[1:])
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    stop = stop_on_signals()
-    with AdapterClient(given.namespace) as adapter:
-        adapter.wait_until_open(stop)
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

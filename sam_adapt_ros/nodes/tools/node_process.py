@@ -58,6 +58,7 @@ class NodeProcess:
         fastdds.use_profile(self._environment)
         self._started = self._restart_at = 0.0
         self._delay = FIRST_DELAY_S
+        self._given_up = False
 
     def start(self) -> None:
         """Raises OSError when there is no memory, process or disk space for it."""
@@ -77,9 +78,19 @@ class NodeProcess:
             )
         self._started, self._restart_at = time.monotonic(), 0.0
 
+    @property
+    def is_misconfigured(self) -> bool:
+        """Whether it ended at its first start because of its parameters, and would again."""
+        return self.exit_code == os.EX_CONFIG and not self.restarts
+
     def keep_running(self) -> None:
-        """Starts the node again, after a delay, when it has ended; to be called often."""
-        if self.exit_code is None:
+        """Starts the node again, after a delay, when it has ended, unless its parameters do not fit; to be called
+        often."""
+        if self.exit_code is None or self._given_up:
+            return
+        if self.is_misconfigured:
+            self._given_up = True
+            logger.error("the %s cannot start with these parameters, its log has the reason; it stays away", self.node)
             return
         now = time.monotonic()
         if not self._restart_at:

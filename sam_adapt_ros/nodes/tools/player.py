@@ -60,7 +60,7 @@ def play(
     wait_for: Sequence[str] = (),
     subscribers: Sequence[str] = (),
     wait_timeout: float = 60.0,
-    ready: Callable[[], object] = lambda: None,
+    ready: Callable[[], Sequence[str] | None] = lambda: None,
     stop: threading.Event | None = None,
 ) -> Played:
     """Publishes a bag's messages from a node named ``player``, in a context of its own.
@@ -68,8 +68,8 @@ def play(
     rate: times the recorded speed. loop: how often it is played; 0: until ``stop``. clock: ``/clock`` is published.
     topics: only these; None: all whose message package is installed.
     wait_for: topics that must have a subscriber before the bag starts, for at most ``wait_timeout`` seconds.
-    subscribers: names of the nodes that must each have subscribed to them; (): any one will do.
-    ready: called then; the bag starts when it returns.
+    subscribers: names, full or not, of nodes that must each have subscribed to them; (): any one will do.
+    ready: called then; the bag starts when it returns, and when the nodes that it names have subscribed, too.
     clock gives way to a ``/clock`` that the bag holds or that somebody else publishes.
     Raises BagError when the bag cannot be read, holds nothing to publish, or has no subscriber in time.
     """
@@ -80,7 +80,8 @@ def play(
     with MessageReader(bag) as reader, _Player(reader, rate, clock, stop or threading.Event()) as player:
         player.advertise(topics)
         player.wait_for_subscribers(wait_for, subscribers, wait_timeout)
-        ready()
+        player.wait_for_subscribers(wait_for, ready() or (), wait_timeout)
+        player.settle()
         return player.play(loop)
 
 
@@ -148,12 +149,18 @@ class _Player(BackgroundNode):
                 logged = time.monotonic()
                 logger.info("waiting for %s to subscribe to %s", names or "a node", ", ".join(missing))
             self._stop.wait(0.05)
+
+    def settle(self) -> None:
+        """Waits until the last subscriber has discovered this node as well."""
         self._stop.wait(SETTLE_S)
 
     def _has_subscribers(self, topic: str, nodes: Sequence[str]) -> bool:
         if not nodes:
             return self._publishers[topic].get_subscription_count() > 0
-        return {info.node_name for info in self._node.get_subscriptions_info_by_topic(topic)}.issuperset(nodes)
+        found = self._node.get_subscriptions_info_by_topic(topic)
+        names = {name for i in found for name in (i.node_name, f"{i.node_namespace.rstrip('/')}/{i.node_name}")}
+        # The graph may show a subscription before it is connected with the publisher.
+        return names.issuperset(nodes) and self._publishers[topic].get_subscription_count() >= len(nodes)
 
     def _skip(self, topic: str, reason: str) -> None:
         if topic not in self._played.skipped:

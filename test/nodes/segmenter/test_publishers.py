@@ -22,7 +22,8 @@ from sam_adapt_ros.messages import (
     read_labels,
     stamp_ns,
 )
-from sam_adapt_ros.nodes.segmenter.publishers import byte_array, label_cloud, overlay_image, topic_token
+from sam_adapt_ros.nodes.segmenter.publishers import byte_array, label_cloud, overlay_image
+from sam_adapt_ros.nodes.topics import topic_token
 from sam_adapt_ros.taxonomy import Taxonomy
 
 

@@ -8,7 +8,9 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,38 +24,63 @@ from sam_adapt_ros.config import Config
 from sam_adapt_ros.messages import encode_cloud
 from sam_adapt_ros.nodes import adapter_node
 from sam_adapt_ros.nodes.diagnostics import diagnostic_messages
-from sam_adapt_ros.nodes.launch_arguments import LaunchArguments
+from sam_adapt_ros.nodes.launch_arguments import observes
 from sam_adapt_ros.nodes.tools import adapter_client
 from sam_adapt_ros.nodes.tools.background_node import BackgroundNode
-from sam_adapt_ros.nodes.tools.launcher import play_to_nodes
+from sam_adapt_ros.nodes.tools.bag_playback import play_to_nodes
 
 FRAMES = 3
 
 
 class Nodes(BackgroundNode):
-    """A segmenter that only subscribes, and an adapter that only publishes its status."""
+    """A segmenter and an adapter that only subscribe, like the real ones not before they see a publisher, and an
+    adapter's status. sweeps: how many have come, by node."""
 
-    name = "segmenter"
+    name = "clock"
 
     def __init__(self) -> None:
-        self.sweeps = 0
+        self.sweeps = {"segmenter": 0, "adapter": 0}
         self._status: dict[str, object] = {}
+        self._nodes: dict[str, Node] = {}
+        self._delays = {"segmenter": 5, "adapter": 15}
 
     def report(self, **values: object) -> None:
         self._status = values
 
+    def __enter__(self) -> Nodes:
+        super().__enter__()
+        for node in self._nodes.values():
+            self._executor.add_node(node)
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._executor.shutdown(timeout_sec=5.0)
+        for node in self._nodes.values():
+            node.destroy_node()
+        super().__exit__(*error)
+
     def _connect(self, node: Node) -> None:
-        node.create_subscription(PointCloud2, "/points", self._take, 10)
+        for name in self.sweeps:
+            self._nodes[name] = Node(name, namespace="car", context=self._context, use_global_arguments=False)
         self._publisher = node.create_publisher(DiagnosticArray, "/car/adaptation/status", 10)
         node.create_timer(0.1, self._publish)
+        node.create_timer(0.1, self._subscribe)
 
     def _publish(self) -> None:
         if self._status:
             status = diagnostic_messages.status(DiagnosticStatus.OK, "car/adapter: learning", "", self._status)
             self._publisher.publish(DiagnosticArray(status=[status]))
 
-    def _take(self, message: PointCloud2) -> None:
-        self.sweeps += 1
+    def _subscribe(self) -> None:
+        for name, node in self._nodes.items():
+            if node.count_publishers("/points") and (ticks := self._delays.pop(name, -1)) >= 0:
+                if ticks:
+                    self._delays[name] = ticks - 1
+                else:
+                    node.create_subscription(PointCloud2, "/points", partial(self._take, name), 10)
+
+    def _take(self, name: str, message: PointCloud2) -> None:
+        self.sweeps[name] += 1
 
 
 @pytest.fixture
@@ -82,9 +109,9 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCa
 
 def play(bag: Path, config: Config, stop: threading.Event) -> Future[None]:
     """In the background, until the adapter has summed it up."""
-    arguments = LaunchArguments(bag=str(bag), namespace="/car")
+    adapts = bool(config.adaptation.store.folder)
     pool = ThreadPoolExecutor(1)
-    playing = pool.submit(play_to_nodes, arguments, config, stop, until_settled=True)
+    playing = pool.submit(play_to_nodes, str(bag), "/points", "/car", adapts, observes(config), stop)
     pool.shutdown(wait=False)
     return playing
 
@@ -98,9 +125,9 @@ def test_a_bag_that_is_observed_waits_for_the_adapter_at_both_ends(
     try:
         until(lambda: "waiting for the adapter to open its store" in caplog.text, what="waits for it")
         assert not stop.wait(1.0)
-        assert nodes.sweeps == 0
+        assert not any(nodes.sweeps.values())
         nodes.report(phase="waiting", round=0, settled=0)
-        until(lambda: nodes.sweeps == FRAMES, what="played")
+        until(lambda: set(nodes.sweeps.values()) == {FRAMES}, what="played")
         nodes.report(phase="labelling", round=0, settled=0)
         until(lambda: "sum up what it observed (labelling)" in caplog.text, what="waits for its round")
         assert not stop.wait(0.5)
@@ -120,34 +147,44 @@ def test_a_silent_adapter_is_waited_for_only_so_long(
     monkeypatch.setattr(adapter_client, "PHASE_TIMEOUT_S", 0.5)
     playing = play(bag, config, threading.Event())
     until(playing.done, what="end")
-    assert nodes.sweeps == FRAMES
+    assert nodes.sweeps["segmenter"] == FRAMES
     assert "not opened its store within 0.5 s: the bag is played all the same" in caplog.text
     assert "(its store is not open), 0.5 s at most" in caplog.text
     assert "no progress for 0.5 s: it is stopped without a summary" in caplog.text
 
 
-@pytest.mark.parametrize("values", [{"adaptation.mode": "source_free"}, {"adaptation.store.folder": ""}])
-def test_other_bags_wait_for_no_adapter(
-    nodes: Nodes, bag: Path, config: Config, caplog: pytest.LogCaptureFixture, values: dict[str, str]
+def test_a_bag_that_is_learned_from_waits_for_the_adapter_too(nodes: Nodes, bag: Path, config: Config) -> None:
+    config = Config.from_flat({**config.to_flat(), "adaptation.mode": "source_free"})
+    nodes.report(phase="waiting", round=0)
+    playing = play(bag, config, threading.Event())
+    until(playing.done, what="end, without a summary")
+    until(lambda: set(nodes.sweeps.values()) == {FRAMES}, 5.0, "from the first sweep on, to both")
+
+
+def test_without_an_adapter_only_the_segmenter_is_waited_for(
+    nodes: Nodes, bag: Path, config: Config, caplog: pytest.LogCaptureFixture
 ) -> None:
-    config = Config.from_flat({**config.to_flat(), **values})
+    config = Config.from_flat({**config.to_flat(), "adaptation.store.folder": ""})
     playing = play(bag, config, threading.Event())
     until(playing.done, what="end")
-    assert nodes.sweeps == FRAMES
+    assert nodes.sweeps["segmenter"] == FRAMES
     assert "waiting for the adapter" not in caplog.text
 
 
-def test_the_launch_waits_by_a_process_of_its_own(nodes: Nodes) -> None:
-    waiting = subprocess.Popen(
-        [sys.executable, "-m", "sam_adapt_ros.nodes.tools.adapter_client", "--namespace", "car", "--ros-args"],
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def test_the_launch_plays_by_a_process_of_its_own(nodes: Nodes, bag: Path) -> None:
+    command = [sys.executable, "-m", "sam_adapt_ros.nodes.tools.bag_playback", str(bag), "--adapts"]
+    command += ["--lidar-topic", "/points", "--namespace", "/car"]
+    playing = subprocess.Popen([*command, "--ros-args", "-r", "__ns:=/car"], stderr=subprocess.PIPE, text=True)
     try:
-        assert waiting.stderr is not None
-        assert "waiting for the adapter to open its store" in waiting.stderr.readline()
-        assert waiting.poll() is None
+        assert playing.stderr is not None
+        lines = []
+        while not (lines and "waiting for the adapter to open its store" in lines[-1]):
+            lines.append(playing.stderr.readline())
+            assert lines[-1], lines
         nodes.report(phase="waiting", round=0)
-        assert waiting.wait(10.0) == 0
+        assert playing.wait(60.0) == 0
+        until(lambda: set(nodes.sweeps.values()) == {FRAMES}, 5.0, "from the first sweep on, to both")
     finally:
-        waiting.kill()
+        playing.kill()
+    ran = subprocess.run([*command[:3], "/no/such", "--lidar-topic", "/points"], capture_output=True, text=True)
+    assert (ran.returncode, ran.stderr) == (1, "error: /no/such: no such bag\n")
