@@ -41,7 +41,8 @@ def load_checkpoint(
         model.load_state_dict(weights)
     except RuntimeError as error:
         first = " ".join(" ".join(error.args[0].splitlines()[1:3]).split())
-        belongs = f"it holds weights of {found}" if (found := kind(weights)) else "set the model that it belongs to"
+        found = kind(weights)
+        belongs = f"it holds weights of {found}: set that" if found else "set the model that the file belongs to"
         raise MaskError(f"{parameter}: {path} does not fit {fitting}; {belongs} ({first[:100]})") from None
     return model
 

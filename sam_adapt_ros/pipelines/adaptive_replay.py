@@ -151,12 +151,14 @@ def replay_adapting(
             with stages("learning from the last frames"):
                 run.learn(at_end=True, token=token)
     summary.seconds = time.perf_counter() - start
+    summary.notices.update(run.source.notices)
     summary.notices.update(run.notices)
     summary.facts = {
         "bag": str(bag),
         "mode": "replay --adapt",
         "interrupted": token.cancelled,
         "weights": run.source.version,
+        "network": run.source.network.architecture.network,
         "last_weights": run.segmenter.version,
         "device": str(run.source.device),
         "fusion": run.config.segmenter.fusion,

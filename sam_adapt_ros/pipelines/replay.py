@@ -58,6 +58,7 @@ def replay(bag: Path, config: Config, output: Path, *, force: bool = False, stag
         "mode": "replay",
         "interrupted": token.cancelled,
         "weights": segmenter.version,
+        "network": segmenter.network.architecture.network,
         "device": str(segmenter.device),
         "fusion": config.segmenter.fusion,
     }

@@ -30,6 +30,7 @@ class Segmenter:
 
     New weights are a new Segmenter, loaded and warmed up off the inference thread; the swap is one assignment of the
     reference between two frames.
+    notices: what is degraded, in words.
     """
 
     def __init__(
@@ -46,6 +47,12 @@ class Segmenter:
         self.network.configure(config, self.device)
         self.network.prepare_for_inference(self.device)
         self.fusion = FUSIONS[config.fusion]
+        self.notices = Notices()
+        self.notices.update(sparse_backend.notices)
+        if Branch.POINTS not in network.branches:
+            name = network.architecture.network
+            text = f"network {name} has no point branch: points that no camera sees get no label (255)"
+            self.notices.add("no_point_branch", text)
 
     @classmethod
     def load(
@@ -65,11 +72,6 @@ class Segmenter:
         taxonomy = taxonomy or Taxonomy.load(loaded.taxonomy)
         weights_files.check_taxonomy(path, loaded, taxonomy)
         return cls(weights_files.build_network(loaded, str(path)), taxonomy, config, loaded.version)
-
-    @property
-    def notices(self) -> Notices:
-        """What is degraded, in words."""
-        return sparse_backend.notices
 
     def __call__(self, frame: Frame) -> Prediction:
         """Labels every point of a frame; any number of cameras, none included, and zero points are fine.

@@ -71,6 +71,8 @@ def test_replay_labels_and_reports(weights, tmp_path, monkeypatch):
     assert (facts["miou"]["2d"] is not None) == ("image" in branches)
     assert (facts["miou"]["3d"] is not None) == ("points" in branches)
     assert (tmp_path / "run" / "report.html").exists()
+    assert facts["network"] == "example"
+    assert ("no_point_branch" in facts["notices"]) == ("points" not in branches)
 
 
 def test_it_learns_and_the_gate_decides(weights, tmp_path, monkeypatch):

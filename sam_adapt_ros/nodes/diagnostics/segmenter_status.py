@@ -65,6 +65,7 @@ def model_status(
     problem = (manager.problem if manager is not None else "") or slot.problem
     values |= {
         "version": segmenter.version,
+        "network": segmenter.network.architecture.network,
         "taxonomy": segmenter.taxonomy.name,
         "device": str(segmenter.device),
         "swaps": slot.swaps,
