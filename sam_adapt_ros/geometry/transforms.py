@@ -21,7 +21,8 @@ def make_transform(translation: Sequence[float], quaternion_xyzw: Sequence[float
     """
     x, y, z = translation
     numbers = np.array([x, y, z, *quaternion_xyzw], np.float64)
-    if not np.abs(numbers).max() <= _LARGEST or np.linalg.norm(numbers[3:]) < 1e-6:
+    usable = bool(np.isfinite(numbers).all()) and np.abs(numbers).max() <= _LARGEST
+    if not usable or np.linalg.norm(numbers[3:]) < 1e-6:
         raise ValueError(
             f"finite translation and non-zero quaternion expected, got {translation} and {quaternion_xyzw}"
         )
@@ -76,7 +77,7 @@ def quaternion_from_matrix(T: ArrayLike) -> list[float]:
 
 def is_rotation(R: NDArray, tolerance: float = 1e-3) -> bool:
     """Whether a (3, 3) matrix is a rotation, up to what rounding in text files does to one."""
-    if not np.abs(R).max() <= 1 + tolerance:
+    if not np.isfinite(R).all() or np.abs(R).max() > 1 + tolerance:
         return False
     return bool(np.abs(R @ R.T - np.eye(3)).max() < tolerance and np.linalg.det(R) > 0)
 
