@@ -1,4 +1,4 @@
-# make setup [CUDA=1] | demo | test | soak | lint | docs | bench | source-model | clean
+# make setup [CUDA=1] | tf2-msgs | demo | test | soak | lint | docs | bench | source-model | clean
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,7 +9,7 @@ EXTRA_cuda := cuda
 # The build that was set up last is used, unless CUDA=0 or CUDA=1 selects one.
 READY := $(if $(CUDA),$(VENV)/.ready-$(BUILD),$(firstword $(wildcard $(VENV)/.ready-*) $(VENV)/.ready-cpu))
 
-.PHONY: setup demo test soak lint docs bench source-model clean
+.PHONY: setup tf2-msgs demo test soak lint docs bench source-model clean
 
 setup: $(READY)
 
@@ -22,6 +22,10 @@ $(VENV)/.ready-%: setup.py
 	$(BIN)/python -m pip install --quiet --editable '.[$(EXTRA_$*),ros,dev]'
 	SAM2_BUILD_CUDA=0 $(BIN)/python -m pip install --quiet --no-build-isolation --editable '.[sam2]'
 	@touch $@
+
+# /tf has no wheel: where a C++ compiler is present, this generates its message, and bags' TF is played over DDS, too.
+tf2-msgs: setup
+	.ci/tf2_msgs.sh $(VENV)
 
 demo: setup
 	$(BIN)/sam-adapt demo --output out/demo --force
