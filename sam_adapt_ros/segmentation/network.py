@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
+from torch import nn
 
 from sam_adapt_ros.branch import NETWORK_BRANCHES
 from sam_adapt_ros.config import ArchitectureConfig, SegmenterConfig
@@ -34,7 +38,8 @@ class Network(SegmentationNetwork):
         with autocast(batch.voxels.device, precision):
             image = self.image(batch.images, batch.image_of_seen, batch.uv)
         # spconv computes in float16 or float32, not in bfloat16.
-        with autocast(batch.voxels.device, precision if precision == torch.float16 else torch.float32):
+        half = autocast(batch.voxels.device, precision if precision == torch.float16 else torch.float32)
+        with half, self._statistics_of(batch):
             points = self.points(batch.voxels, batch.features, batch.voxel_of_point, batch.frames)
         return NetworkOutput(image, points)
 
@@ -45,3 +50,21 @@ class Network(SegmentationNetwork):
         if device.type == "cpu":
             # The image branch's convolutions are faster with channels last.
             self.image.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @contextmanager
+    def _statistics_of(self, batch: Batch) -> Iterator[None]:
+        """BatchNorm layers in training need several values a channel; those of the point branch use their running
+        statistics where the batch has only one, at the coarsest level: all points in one of its cells."""
+        training = [layer for layer in self.points.modules() if isinstance(layer, nn.BatchNorm1d) and layer.training]
+        if training and len(batch.voxels):
+            cells = batch.voxels.clone()
+            cells[:, 1:] >>= self.architecture.point_levels - 1
+            if bool((cells != cells[0]).any()):
+                training = []
+        for layer in training:
+            layer.eval()
+        try:
+            yield
+        finally:
+            for layer in training:
+                layer.train()

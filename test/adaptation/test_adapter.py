@@ -3,6 +3,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from learning_support import (
@@ -18,6 +19,7 @@ from learning_support import (
     watch,
 )
 
+from sam_adapt_ros.adaptation import batchnorm
 from sam_adapt_ros.adaptation.adapter import Adapter
 from sam_adapt_ros.adaptation.labelled_source import SourceSamples
 from sam_adapt_ros.adaptation.round import RoundContext
@@ -71,6 +73,24 @@ def test_what_was_promoted_says_where_it_comes_from(adapted: Adapter) -> None:
     assert weights.parent == adapted.store.source().name
     assert weights.history[-1]["step"] == "adapt"
     assert not adapted.store.verify()
+
+
+def test_a_sweep_in_one_voxel_does_not_end_a_round(
+    dusk: list[Frame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as a standing vehicle's under a bridge, or of a sensor that is covered."""
+    monkeypatch.setattr(batchnorm, "BATCH_SIZE", 1)  # as the last batch may be
+    adapter = make_adapter(tmp_path)
+    heaps = [
+        dataclasses.replace(frame, points=frame.points * np.float32(1e-3) + np.float32(0.1))
+        if place % 5 == 2
+        else frame
+        for place, frame in enumerate(dusk)
+    ]
+    assert watch(adapter, heaps).count("kept") >= 9
+    kept = [frame.points for frame in (*adapter.buffer.training(), *adapter.buffer.held_out())]
+    assert any(np.ptp(points, axis=0).max() < 0.3 for points in kept)
+    assert adapter.run_round() is not None
 
 
 def test_it_is_not_ready_again_without_new_frames(adapted: Adapter) -> None:

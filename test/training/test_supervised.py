@@ -1,6 +1,8 @@
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -112,6 +114,14 @@ def test_a_resumed_run_ends_where_an_unbroken_one_does(config: Config, frames: l
     checkpoint.write_bytes(checkpoint.read_bytes()[:-50])
     with pytest.raises(WeightsError, match=r"checkpoint\.safetensors"):
         train(broken, frames, resume=True)
+
+
+def test_a_frame_in_one_voxel_does_not_end_the_training(config: Config, frames: list[Frame]) -> None:
+    heap = replace(frames[0], points=frames[0].points * np.float32(1e-3) + np.float32(0.1))
+    result = train(
+        changed(config, iterations=4, batch_size=1, checkpoint_every=2), [heap, frames[1]], [heap, frames[2]]
+    )
+    assert all(np.isfinite(list(entry.values())).all() for entry in result.validation)
 
 
 def test_nothing_to_learn_from_is_an_error(config: Config) -> None:
