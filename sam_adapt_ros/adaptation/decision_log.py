@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sam_adapt_ros.adaptation.promotion.gate import Decision
+from sam_adapt_ros.io.json_values import json_values
 from sam_adapt_ros.io.store_errors import store_errors
 
 
@@ -22,7 +23,7 @@ class DecisionLog:
         if self._path is not None:
             facts = {"round": round_number, "kept_before": kept_before, **decision.as_dict()}
             with store_errors(self._path), self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(facts, default=str) + "\n")
+                file.write(json.dumps(json_values(facts), allow_nan=False) + "\n")
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """The decisions, oldest first. A line that a kill has cut short is left out."""

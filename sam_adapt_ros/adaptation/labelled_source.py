@@ -112,6 +112,7 @@ class LabelledSource:
                 token.check()
                 if frame.ground_truth is not None:
                     samples.append(Sample.from_frame(frame, self._architecture))
+        samples = [sample for sample in samples if sample.has_labels]
         return samples
 
 

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from sam_adapt_ros.adaptation.batchnorm import batchnorm_layers, frozen_statistics
 from sam_adapt_ros.config import SelfTrainingConfig
-from sam_adapt_ros.frame import IGNORE
 from sam_adapt_ros.io.store_errors import store_errors
 from sam_adapt_ros.segmentation.batch import Sample
 from sam_adapt_ros.segmentation.logits import forward
@@ -66,7 +65,7 @@ class SelfTraining:
         self.optimizer = torch.optim.Adam(trained, config.learning_rate, foreach=True)
         self.done = 0
         self.losses: list[Losses] = []
-        labelled = [sample for sample in samples if sample.labels is not None and (sample.labels != IGNORE).any()]
+        labelled = [sample for sample in samples if sample.has_labels]
         self._target = _LabelledBatches(start, labelled, config, config.batch_size, config.seed)
         self._source: _LabelledBatches | None = None
         self._source_share = source_share if source else 0.0

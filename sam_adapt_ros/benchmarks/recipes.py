@@ -23,6 +23,7 @@ from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import ConfigError
 from sam_adapt_ros.evaluation.label_statistics import LabelStatistics
 from sam_adapt_ros.evaluation.segmentation_metrics import FUSED_SEEN, evaluate
+from sam_adapt_ros.io.json_values import json_values
 from sam_adapt_ros.io.outputs import write_text
 from sam_adapt_ros.masks import build
 from sam_adapt_ros.progress import Progress, Stages, no_stages, track
@@ -155,4 +156,4 @@ def summarize(rows: Sequence[Row]) -> dict[str, dict[str, dict[str, float]]]:
 
 def write_rows(rows: Sequence[Row], output: Path) -> None:
     facts = {"summary": summarize(rows), "rows": [asdict(row) for row in rows]}
-    write_text(output, json.dumps(facts, indent=1) + "\n")
+    write_text(output, json.dumps(json_values(facts), indent=1) + "\n")

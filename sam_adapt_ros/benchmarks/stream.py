@@ -19,6 +19,7 @@ from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import ConfigError
 from sam_adapt_ros.evaluation.segmentation_metrics import FUSED_SEEN, evaluate
 from sam_adapt_ros.frame import Frame
+from sam_adapt_ros.io.json_values import json_values
 from sam_adapt_ros.io.outputs import write_text
 from sam_adapt_ros.pipelines.adaptive_replay import OnlineRun
 from sam_adapt_ros.progress import Progress, Stages, no_progress, no_stages, part_of, track
@@ -222,7 +223,7 @@ def bench_streams(
         found.setdefault(name, []).append(row)
         if output is not None:
             facts = {**found, "protocol": asdict(protocol), "recipe": config.adaptation.model_dump(mode="json")}
-            write_text(output, json.dumps(facts, indent=1) + "\n")
+            write_text(output, json.dumps(json_values(facts), indent=1) + "\n")
 
     for seed in seeds:
         if "long" in names:

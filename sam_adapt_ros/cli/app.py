@@ -102,12 +102,14 @@ def print_written(*paths: Path) -> None:
 
 
 def print_summary(summary: RunSummary, output: Path) -> None:
+    from sam_adapt_ros.evaluation.segmentation_metrics import score_text
+
     facts = summary.as_dict()
     say(f"{facts['frames_labelled']} of {facts['frames_in']} frames labelled, dropped: {facts['dropped'] or 'none'}")
     for notice in facts["notices"].values():
         say(notice, "warning", "yellow")
     if "miou" in facts:
-        say("mean IoU: " + ", ".join(f"{name} {value:.3f}" for name, value in facts["miou"].items()))
+        say("mean IoU: " + ", ".join(f"{name} {score_text(value)}" for name, value in facts["miou"].items()))
     print_written(*(output / name for name in ("labels", "summary.json", "pictures", "report.html")))
     check_result(summary)
 

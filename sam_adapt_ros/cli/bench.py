@@ -27,6 +27,7 @@ from sam_adapt_ros.cli.console import console, make_table
 from sam_adapt_ros.cli.progress_bar import progress_bar
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import ConfigError, OutputError
+from sam_adapt_ros.io.json_values import json_values
 from sam_adapt_ros.io.outputs import prepare_file, write_text
 
 
@@ -58,7 +59,8 @@ def bench(
             table.add_row(figure.name, f"{figure.value:.4g}", figure.unit, figure.target, figure.note)
         console.print(table)
         results[name] = [asdict(figure) for figure in figures]
-        write_text(output, json.dumps({"machine": machine, "figures": results}, indent=2) + "\n")
+        facts = json_values({"machine": machine, "figures": results})
+        write_text(output, json.dumps(facts, indent=2) + "\n")
     print_written(output)
 
 

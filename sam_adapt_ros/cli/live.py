@@ -118,10 +118,12 @@ def demo(
 
 
 def _print_adaptation(facts: Mapping[str, Any]) -> None:
+    from sam_adapt_ros.evaluation.segmentation_metrics import score_text
+
     table = make_table("mean IoU", "points that a camera sees", "all points", "2d alone", "3d alone")
     for name, branches in facts["by_branch"].items():
         cells = (facts[name], facts["all_points"][name], *(branches[branch] for branch in NETWORK_BRANCHES))
-        table.add_row(name.removeprefix("miou_"), *(f"{cell:.3f}" for cell in cells))
+        table.add_row(name.removeprefix("miou_"), *map(score_text, cells))
     console.print(table)
     share = "the domain costs no IoU" if facts["recovered"] is None else f"{facts['recovered']:.2f}"
     counts = ("promotions", "rejections", "rollbacks", "frames_dropped_by_swaps", "swap_ms")

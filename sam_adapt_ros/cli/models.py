@@ -41,12 +41,13 @@ def evaluate(
 
     Example: sam-adapt evaluate /data/scene-0103 -s segmenter.weights=out/train/weights.safetensors
     """
+    from sam_adapt_ros.evaluation.segmentation_metrics import score_text
     from sam_adapt_ros.pipelines.evaluate import evaluate_bags
 
     result = evaluate_bags(bags, load_config(config, set, bags=bags), progress_bar)
     table = make_table("IoU", *result.confusion)
     for place, name in enumerate(result.taxonomy.classes):
-        table.add_row(name, *(f"{confusion.iou()[place]:.3f}" for confusion in result.confusion.values()))
+        table.add_row(name, *(score_text(confusion.iou()[place]) for confusion in result.confusion.values()))
     table.add_section()
-    table.add_row("mean", *(f"{result.miou(key):.3f}" for key in result.confusion))
+    table.add_row("mean", *(score_text(result.miou(key)) for key in result.confusion))
     console.print(table)

@@ -17,6 +17,7 @@ from sam_adapt_ros.branch import Branch, BranchLabels
 from sam_adapt_ros.errors import NetworkError
 from sam_adapt_ros.evaluation.segmentation_metrics import Evaluation
 from sam_adapt_ros.frame import IGNORE
+from sam_adapt_ros.io.json_values import json_values
 from sam_adapt_ros.io.outputs import write_text
 from sam_adapt_ros.notices import Notices
 from sam_adapt_ros.taxonomy import Taxonomy
@@ -71,7 +72,7 @@ class RunSummary:
 
     @property
     def has_ground_truth(self) -> bool:
-        return bool(self.evaluation.confusion[Branch.FUSED].points)
+        return bool(self.evaluation.points)
 
     @property
     def failure(self) -> str:
@@ -87,6 +88,14 @@ class RunSummary:
         return {**self.latency_ms, **measured}
 
     def as_dict(self) -> dict[str, Any]:
+        """Plain values, None where a score is of no points."""
+        self.notices.set(
+            "ground_truth_empty",
+            f"none of the {self.evaluation.frames} frames with true labels has a labelled point with a class of "
+            f"{self.taxonomy.name} that the network sees: there is no IoU (ground_truth.topic, ground_truth.mapping)"
+            if self.evaluation.frames and not self.has_ground_truth
+            else "",
+        )
         result: dict[str, Any] = {
             **self.facts,
             "frames_in": self.frames_in,
@@ -102,10 +111,11 @@ class RunSummary:
         }
         if self.has_ground_truth:
             result |= self.evaluation.summary()
-        return result
+        values: dict[str, Any] = json_values(result)
+        return values
 
     def write(self, path: Path) -> None:
-        write_text(path, json.dumps(self.as_dict(), indent=2) + "\n")
+        write_text(path, json.dumps(self.as_dict(), indent=2, allow_nan=False) + "\n")
 
 
 def _percentiles(seconds: list[float]) -> dict[str, float]:

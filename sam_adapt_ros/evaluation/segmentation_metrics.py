@@ -50,8 +50,13 @@ class Evaluation:
             seen = (labels[Branch.IMAGE] != IGNORE) & (fused != IGNORE)
             self.confusion[FUSED_SEEN].add(truth[seen], fused[seen])
 
+    @property
+    def points(self) -> int:
+        """Labelled points that were counted; without any there is no IoU."""
+        return self.confusion[Branch.FUSED].points
+
     def miou(self, key: str = Branch.FUSED) -> float:
-        """Mean IoU of a branch, or of ``FUSED_SEEN``."""
+        """Mean IoU of a branch, or of ``FUSED_SEEN``; NaN where no labelled point was counted, see ``score_text``."""
         return self.confusion[key].miou()
 
     def summary(self) -> dict[str, Any]:
@@ -90,6 +95,11 @@ def miou_figures(evaluations: Mapping[str, Evaluation]) -> dict[str, Any]:
             for name, evaluation in evaluations.items()
         },
     }
+
+
+def score_text(value: float | None) -> str:
+    """An IoU, or a mean of them, for people: a dash where there is none."""
+    return "–" if value is None or np.isnan(value) else f"{value:.3f}"
 
 
 def _number(value: float) -> float | None:

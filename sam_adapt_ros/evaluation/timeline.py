@@ -98,7 +98,7 @@ class Timeline:
 
     @property
     def has_ground_truth(self) -> bool:
-        return bool(self.online.evaluation.frames)
+        return bool(self.online.evaluation.points)
 
     def as_dict(self) -> dict[str, Any]:
         facts: dict[str, Any] = {

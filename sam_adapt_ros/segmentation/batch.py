@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sam_adapt_ros.config import ArchitectureConfig
-from sam_adapt_ros.frame import CameraView, Frame
+from sam_adapt_ros.frame import IGNORE, CameraView, Frame
 from sam_adapt_ros.geometry.projection import Projection, assign_cameras, project_all
 from sam_adapt_ros.geometry.transforms import rotate_points
 from sam_adapt_ros.geometry.voxels import voxelize
@@ -73,6 +73,11 @@ class Sample:
         inside = (np.abs(points) < reach(architecture)).all(axis=1)  # NaN is not
         sample = cls(points, camera, uv, images, rows, frame.ground_truth, int(np.count_nonzero(finite & ~inside)))
         return sample if inside.all() else sample.only(np.asarray(inside))
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether some point is labelled."""
+        return self.labels is not None and bool((self.labels != IGNORE).any())
 
     def only(self, keep: NDArray[np.bool_]) -> Sample:
         """The sample with the points of ``keep`` only; (P,) bool."""

@@ -16,7 +16,7 @@ from sam_adapt_ros.bags.clips import find_bags
 from sam_adapt_ros.branch import Branch
 from sam_adapt_ros.config import Config, load_architecture
 from sam_adapt_ros.errors import ConfigError, SamAdaptError
-from sam_adapt_ros.frame import Frame
+from sam_adapt_ros.frame import IGNORE, Frame
 from sam_adapt_ros.io.outputs import prepare_folder, write_text
 from sam_adapt_ros.progress import Progress, no_progress
 from sam_adapt_ros.segmentation import weights as weights_files
@@ -89,13 +89,13 @@ def read_frames(bags: Sequence[str], config: Config) -> Iterator[Frame]:
     BagError."""
     for bag in find_bags(bags):
         logger.info("reading %s", bag)
-        labelled = 0
+        labelled = False
         with BagReader(bag, config) as reader:
             for frame in reader.frames():
-                labelled += frame.ground_truth is not None
+                labelled |= frame.ground_truth is not None and bool((frame.ground_truth != IGNORE).any())
                 yield frame
         if not labelled:
-            logger.warning("%s is passed over: no frame has ground truth on %s", bag, config.ground_truth.topic)
+            logger.warning("%s is passed over: no frame has labelled points on %s", bag, config.ground_truth.topic)
 
 
 def prepare_samples(frames: Iterable[Frame], config: Config) -> list[Sample]:
@@ -112,7 +112,10 @@ class Trainer:
     """
 
     def __init__(self, config: Config, samples: Sequence[Sample], held_out: Sequence[Sample]) -> None:
-        """held_out: samples to validate by; none: every checkpoint replaces the weights. Raises ConfigError."""
+        """held_out: samples to validate by; none: every checkpoint replaces the weights.
+
+        Raises ConfigError when there is nothing labelled to learn from, or to validate by although bags are named.
+        """
         self.config = config.training
         self.taxonomy = Taxonomy.load(config.taxonomy)
         self.fusion = FUSIONS[config.segmenter.fusion]
@@ -120,13 +123,15 @@ class Trainer:
         self.output = Path(self.config.output)
         self.iteration = 0
         self.validation: list[dict[str, float]] = []
-        if self.config.validation_bags and not held_out:
-            raise ConfigError(
-                f"training.validation_bags: frames with ground truth expected, {self.config.validation_bags} have none"
-            )
         counts = count_classes(samples, len(self.taxonomy))
         if not counts.any():
-            raise ConfigError(f"training.bags: frames with ground truth expected, {self.config.bags} have none")
+            raise ConfigError(f"training.bags: labelled points expected, {self.config.bags} have none")
+        if self.config.validation_bags and not any(sample.has_labels for sample in held_out):
+            given = self.config.validation_bags
+            raise ConfigError(
+                f"training.validation_bags: labelled points expected, {given} have none with a class of "
+                f"{self.taxonomy.name} (ground_truth.topic, ground_truth.mapping)"
+            )
         architecture = load_architecture(self.config.architecture)
         self.device = choose_device(self.config.device)
         torch.manual_seed(self.config.seed)

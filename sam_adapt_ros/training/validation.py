@@ -17,14 +17,16 @@ from sam_adapt_ros.segmentation.temperature_scaling import LogitScales, fit_scal
 @dataclass(frozen=True)
 class Validation:
     """scales: the factors of the logits by which the fused prediction explains the labels best. miou: mean IoU by
-    branch, fused by these scales; ``2d`` over the points that a camera sees, ``3d`` and ``fused`` over all."""
+    branch, fused by these scales; ``2d`` over the points that a camera sees (left out where none of these is labelled),
+    ``3d`` and ``fused`` over all."""
 
     scales: LogitScales
     miou: dict[str, float]
 
 
 def validate(network: SegmentationNetwork, samples: Sequence[Sample], fusion: Fusion) -> Validation:
-    """Fits the scales to labelled samples and measures the IoU on the same; leaves the network in evaluation mode."""
+    """Fits the scales to samples with labelled points and measures the IoU on these; leaves the network in evaluation
+    mode."""
     logits = compute_logits(network, samples)
     labels = [sample.labels for sample in samples if sample.labels is not None]
     scales = fit_scales(logits, labels)
@@ -35,4 +37,4 @@ def validate(network: SegmentationNetwork, samples: Sequence[Sample], fusion: Fu
         if frame.has_points:
             confusion[Branch.POINTS].add(truth, frame.points.argmax(1).numpy())
         confusion[Branch.FUSED].add(truth, labels_of(fused))
-    return Validation(scales, {branch: counts.miou() for branch, counts in confusion.items()})
+    return Validation(scales, {branch: counts.miou() for branch, counts in confusion.items() if counts.points})

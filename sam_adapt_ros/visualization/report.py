@@ -59,6 +59,6 @@ def sweep_caption(frame: Frame) -> str:
 
 
 def _cell(value: object) -> str:
-    if value is None:
+    if value is None or value != value:  # not a number
         return "–"
     return f"{value:.3f}" if isinstance(value, float) else str(value)

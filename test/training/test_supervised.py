@@ -129,6 +129,26 @@ def test_nothing_to_learn_from_is_an_error(config: Config) -> None:
         train(config, ())
 
 
+@pytest.mark.parametrize("lack", ["labels", "ground truth", "frames"])
+def test_nothing_to_validate_by_is_an_error_before_the_first_step(
+    config: Config, frames: list[Frame], lack: str
+) -> None:
+    held_out = [replace(frames[0], ground_truth=np.full_like(frames[0].ground_truth, 255))]
+    if lack == "ground truth":
+        held_out = [replace(frames[0], ground_truth=None)]
+    named = changed(config, validation_bags=["/data/evening"])
+    with pytest.raises(ConfigError, match=r"training\.validation_bags: labelled points expected, \['/data/evening'\]"):
+        train(named, frames, [] if lack == "frames" else held_out, progress=lambda *_: pytest.fail("a step was made"))
+
+
+def test_validation_without_a_camera_has_no_score_of_the_image_branch(config: Config, frames: list[Frame]) -> None:
+    short = changed(config, iterations=2, batch_size=1, checkpoint_every=1)
+    result = train(short, frames[:2], [replace(frames[2], views=())])
+    assert [set(entry) for entry in result.validation] == [{"iteration", "3d", "fused"}] * 2
+    text = (Path(short.training.output) / "validation.json").read_text()
+    assert "NaN" not in text
+
+
 def test_only_seen_points_as_published(config: Config, frames: list[Frame]) -> None:
     samples = training.prepare_samples(frames, changed(config, points="seen"))
     assert all((sample.camera >= 0).all() and len(sample.points) == len(sample.labels) for sample in samples)
@@ -173,9 +193,9 @@ def test_bags_without_labels_are_not_passed_over_in_silence(
 ) -> None:
     both = {"bags": [str(night_bag)], "validation_bags": [str(unlabelled_bag)]}
     town = Config.load("town").model_copy(update={"training": changed(config, **both).training})
-    with pytest.raises(ConfigError, match=r"^training\.validation_bags: frames with .* expected, .*unlabelled"):
+    with pytest.raises(ConfigError, match=r"^training\.validation_bags: labelled points expected, .*unlabelled"):
         training.train(town)
-    assert f"{unlabelled_bag} is passed over: no frame has ground truth on /ground_truth/labels" in caplog.text
+    assert f"{unlabelled_bag} is passed over: no frame has labelled points on /ground_truth/labels" in caplog.text
     assert f"{night_bag} is passed over" not in caplog.text
 
 

@@ -158,6 +158,6 @@ def labelled_replay(candidate: float, current: float, source: float, config: Gat
     """The candidate's mean IoU on labelled frames of the source domain is hardly lower than the better one of the
     weights in use and the source (of the source, too: else every promotion might lose a little more)."""
     least = max(current, source) - config.source_miou_tolerance
-    if candidate < least:
+    if not candidate >= least:
         return [f"labelled replay: mIoU {candidate:.3f} on frames of the source, at least {least:.3f} required"]
     return []
