@@ -31,8 +31,9 @@ class SamConfig(Section):
     """Segment Anything, MobileSAM or SAM 2: the model, and the published settings of its automatic grid."""
 
     model: str = Field(
-        "vit_h",
-        description="vit_h, vit_l, vit_b; mobile_sam; sam2_hiera_ or sam2.1_hiera_ with tiny, small, base_plus, large",
+        "auto",
+        description="auto: as the checkpoint shows; vit_h, vit_l, vit_b; mobile_sam; sam2_hiera_ or sam2.1_hiera_ with "
+        "tiny, small, base_plus, large",
     )
     checkpoint: FilePath = Field("", description="The model's checkpoint file, as published")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the model runs; auto: CUDA if there is")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,29 +21,17 @@ _WRAPPERS = ("model", "state_dict", "model_state_dict")  # where training script
 _FORBIDDEN = re.compile(r"GLOBAL (\S+)")
 
 
-def load_checkpoint(
-    build: Callable[[], Model],
-    path: Path,
-    parameter: str,
-    fitting: str,
-    kind: Callable[[Mapping[str, Tensor]], str | None] = lambda weights: None,
-) -> Model:
-    """The model that ``build`` makes, with the weights of a file, in the model's own precision.
+def with_weights(model: Model, weights: Mapping[str, Tensor], where: str, hint: str) -> Model:
+    """The model with weights as ``read_state_dict`` reads them, in the model's own precision.
 
-    build: is called once the file is known to be readable, since large models take seconds. parameter: the one that
-    names the file, for errors. fitting: what the user chose the model with, as in ``masks.sam.model vit_b``.
-    kind: the name of the model that weights belong to, if they tell, for the error when it is another one.
-    Raises MaskError as ``read_state_dict``, and when the weights are another model's.
+    where, hint: begin and end of the error when they do not fit: what does not fit what, and what to do.
+    Raises MaskError.
     """
-    weights = read_state_dict(path, parameter)
-    model = build()
     try:
-        model.load_state_dict(weights)
+        model.load_state_dict(dict(weights))
     except RuntimeError as error:
         first = " ".join(" ".join(error.args[0].splitlines()[1:3]).split())
-        found = kind(weights)
-        belongs = f"it holds weights of {found}: set that" if found else "set the model that the file belongs to"
-        raise MaskError(f"{parameter}: {path} does not fit {fitting}; {belongs} ({first[:100]})") from None
+        raise MaskError(f"{where}; {hint} ({first[:100]})") from None
     return model
 
 

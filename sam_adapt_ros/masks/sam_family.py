@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from sam_adapt_ros.config import SamConfig
 from sam_adapt_ros.errors import MaskError
-from sam_adapt_ros.masks.checkpoint import load_checkpoint
+from sam_adapt_ros.masks.checkpoint import read_state_dict, with_weights
 from sam_adapt_ros.masks.promptable_model import GridModel
 
 
@@ -68,33 +68,41 @@ def load_sam(config: SamConfig) -> GridModel:
         MaskError: unknown model, its package not installed, missing or damaged file, weights of another model, or no
             CUDA device.
     """
-    if config.model not in MEMBERS:
-        raise MaskError(f"masks.sam.model: unknown model {config.model!r}; use one of {', '.join(MEMBERS)}")
+    name = config.model
+    if name not in ("auto", *MEMBERS):
+        raise MaskError(f"masks.sam.model: unknown model {name!r}; use auto or one of {', '.join(MEMBERS)}")
     if not config.checkpoint:
         raise MaskError(
-            f"masks.sam.checkpoint: no file given; download the {config.model} checkpoint as its authors publish it "
-            "and set this parameter to its path, or choose masks.generator 'segments', which needs no weights"
+            "masks.sam.checkpoint: no file given; download a checkpoint as the authors of the model publish it and set "
+            "this parameter to its path, or choose masks.generator 'segments', which needs no weights"
         )
     if config.device == "cuda" and not torch.cuda.is_available():
         raise MaskError("masks.sam.device: torch finds no CUDA device; use 'auto' or 'cpu', or install torch with CUDA")
-    describe = MEMBERS[config.model]
-    try:
-        member = describe(config.model)
-    except ImportError as error:
-        extra = _EXTRA.get(describe)
-        hint = f"pip install --no-build-isolation 'sam_adapt_ros[{extra}]'" if extra else "pip install segment-anything"
+    path = Path(config.checkpoint)
+    weights = read_state_dict(path, "masks.sam.checkpoint")
+    found = kind_of(weights)
+    if name == "auto":
+        name = found or ""
+    if not name:
         raise MaskError(
-            f"masks.sam.model {config.model}: a package it needs cannot be imported ({error}); {hint}"
-        ) from None
-    model = load_checkpoint(
-        member.build,
-        Path(config.checkpoint),
-        "masks.sam.checkpoint",
-        f"masks.sam.model {config.model}",
-        kind_of,
-    )
+            f"masks.sam.checkpoint: {path}: not recognized as any of {', '.join(MEMBERS)}; use a checkpoint as its "
+            "authors publish it"
+        )
+    member = _describe(name)
+    hint = f"it holds weights of {found}: set that" if found not in (None, name) else "use a checkpoint as published"
+    where = f"masks.sam.checkpoint: {path} does not fit masks.sam.model {name}"
+    model = with_weights(member.build(), weights, where, hint)
     device = "cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu"
     return member.prompted(model.to(device).eval().requires_grad_(False))
+
+
+def _describe(name: str) -> Member:
+    try:
+        return MEMBERS[name](name)
+    except ImportError as error:
+        extra = _EXTRA.get(MEMBERS[name])
+        hint = f"pip install --no-build-isolation 'sam_adapt_ros[{extra}]'" if extra else "pip install segment-anything"
+        raise MaskError(f"masks.sam.model {name}: a package it needs cannot be imported ({error}); {hint}") from None
 
 
 def kind_of(weights: Mapping[str, Tensor]) -> str | None:

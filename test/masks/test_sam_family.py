@@ -134,6 +134,18 @@ def test_another_members_checkpoint_is_named(name, other, checkpoints):
 
 
 @pytest.mark.parametrize("name", [MOBILE_SAM, SAM2])
+def test_the_checkpoint_shows_which_model_it_is_of(name, checkpoints):
+    named, shown = (load_sam(checkpoints(name).model_copy(update={"model": model})) for model in (name, "auto"))
+    assert type(shown) is type(named)
+    assert all(tensor.equal(named.model.state_dict()[key]) for key, tensor in shown.model.state_dict().items())
+
+
+def test_a_checkpoint_that_is_not_recognized_is_refused(sam_config, tmp_path):
+    said = message(sam_config.model_copy(update={"model": "auto"}))  # of a size that nobody published
+    assert sam_config.checkpoint in said and "not recognized" in said and "mobile_sam" in said
+
+
+@pytest.mark.parametrize("name", [MOBILE_SAM, SAM2])
 def test_shapes_are_checked(name, checkpoints, tmp_path):
     config = checkpoints(name)
     content = torch.load(config.checkpoint, weights_only=True)
@@ -189,6 +201,7 @@ def test_every_member_is_recognized(name, request):
 def test_a_package_that_is_missing_is_named_with_its_extra(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "sam2.build_sam", None)
     monkeypatch.delitem(sys.modules, "sam_adapt_ros.masks.sam2_model", raising=False)
+    torch.save({"model": {"no_obj_embed_spatial": torch.zeros(1, 64)}}, tmp_path / "sam2.pt")
     said = message(SamConfig(model=SAM2, checkpoint=str(tmp_path / "sam2.pt"), device="cpu"))
     assert SAM2 in said and "sam_adapt_ros[sam2]" in said
 

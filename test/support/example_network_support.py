@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,12 +49,3 @@ def example_weights(branches: Sequence[str] = ("image", "points"), name: str = "
 
 def weights_of(network: SegmentationNetwork) -> Weights:
     return Weights(network.state_dict(), SHAPES.name, SHAPES.classes, network.architecture)
-
-
-def varied(weights: Weights, seed: int) -> Weights:
-    generator = torch.Generator().manual_seed(seed)
-    state = {
-        name: tensor + 0.02 * torch.randn(tensor.shape, generator=generator) if "classify" in name else tensor
-        for name, tensor in weights.state.items()
-    }
-    return replace(weights, state=state)

@@ -12,7 +12,9 @@ from example_network_support import example_network  # noqa: F401
 from node_support import ARCHITECTURE, Rig, until
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
+from weights_support import ManagedSlot, promote, varied
 
+from sam_adapt_ros.adaptation import WeightStore
 from sam_adapt_ros.messages import read_labels
 from sam_adapt_ros.segmentation import networks
 from sam_adapt_ros.segmentation import weights as weights_files
@@ -49,6 +51,23 @@ def test_it_labels_and_frames_that_it_fails_on_are_dropped_with_the_reason(rig: 
     report = rig.report()
     assert report["dropped"] == dict.fromkeys(markers, 1)
     assert report["frames_in"] == report["frames_labelled"] + 3
+
+
+def test_the_stores_version_takes_over_and_may_be_rolled_back(weights: Path, tmp_path: Path) -> None:
+    store = WeightStore(tmp_path / "store")
+    store.initialize(weights)
+    managed = ManagedSlot(weights, tmp_path / "store")
+    try:
+        assert managed.label(2) == [""] * 2  # segmenter.weights, which is the source
+        version = promote(store, varied(weights, 1))
+        managed.settle()
+        assert managed.label(2) == [version.name] * 2
+        store.rollback("requested")
+        managed.settle()
+        assert managed.label(2) == [store.source().name] * 2
+        assert managed.slot.swaps == 2
+    finally:
+        managed.slot.close()
 
 
 def test_it_is_exchanged_between_two_frames(rig: Rig, tmp_path: Path) -> None:
