@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from sam_adapt_ros.adaptation.monitoring.rollback_monitor import frame_statistics
 from sam_adapt_ros.bags import BagReader, BagWriter, MessageReader
-from sam_adapt_ros.config import Config
+from sam_adapt_ros.config import Config, VisibilityConfig
 from sam_adapt_ros.evaluation.segmentation_metrics import FUSED_SEEN, Evaluation
 from sam_adapt_ros.frame import IGNORE, Frame
 from sam_adapt_ros.messages import encode_cloud, read_labels, read_points
 from sam_adapt_ros.pipelines.replay import replay
+from sam_adapt_ros.pseudo_labels import PreparedFrame
 from sam_adapt_ros.segmentation import Prediction, load_segmenter
 
 FAR = {"300 m": (300.0, -120.0, 5.0), "UTM": (500_000.0, 5_400_000.0, 110.0)}
@@ -176,6 +179,16 @@ def test_missing_returns_have_no_label_and_no_influence(night_bag: Path, plain, 
             np.testing.assert_array_equal(prediction.fused[:count], expected.fused)
             assert (prediction.labels[count:] == IGNORE).all() and not prediction.probability[count:].any()
             assert not prediction.seen[count:].any()
+            statistics, clean = frame_statistics(prediction), frame_statistics(expected)
+            assert statistics.confidence == pytest.approx(clean.confidence) and statistics.agreement == clean.agreement
+            np.testing.assert_allclose(statistics.histogram, clean.histogram)
+            prepared = PreparedFrame.of(frame, segmenter.network.architecture, VisibilityConfig())
+            assert max(seen.index.max() for seen in prepared.seen) < count and prepared.sample.rows.max() < count
+            truth = np.full(len(frame.points), 7, np.uint8)  # as if someone had labelled them "pole"
+            truth[:count] = 0
+            evaluation = Evaluation(segmenter.taxonomy)
+            evaluation.add(replace(frame, ground_truth=truth), prediction)
+            assert not evaluation.confusion["fused"].counts[7].any()
             assert np.linalg.norm(frame.published_points[-1]) == pytest.approx(length)
         said = ["constant range, 150.00 m" in notice for notice in reader.notices]
         assert said == ([True] if length else [])
