@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from sam_adapt_ros.bags.message_reader import Topic
 from sam_adapt_ros.config import Config
+from sam_adapt_ros.messages import transform_topics
 
 POINT_CLOUD = ("sensor_msgs/msg/PointCloud2",)
 IMAGE = ("sensor_msgs/msg/CompressedImage", "sensor_msgs/msg/Image")
@@ -98,9 +99,8 @@ def _transform_topic(name: str, topics: Mapping[str, Topic], roles: TopicRoles) 
     one."""
     there = [topic.name for topic in topics.values() if topic.msgtype in TRANSFORMS and topic.count]
     there = [topic for topic in there if topic.rpartition("/")[2] == name]
-    namespace = roles.lidar.rpartition("/")[0]
-    while (topic := f"{namespace}/{name}") not in there and namespace:
-        namespace = namespace.rpartition("/")[0]
+    candidates = transform_topics(name, roles.lidar)
+    topic = next((candidate for candidate in candidates if candidate in there), candidates[-1])
     if topic in there or not there:
         return topic
     if len(there) > 1:

@@ -14,7 +14,7 @@ from sam_adapt_ros.messages.point_cloud import (
 )
 from sam_adapt_ros.messages.stamps import serialized_stamp_ns, stamp_ns
 from sam_adapt_ros.messages.time_synchronizer import Match, TimeSynchronizer
-from sam_adapt_ros.messages.transform_messages import TransformFeed
+from sam_adapt_ros.messages.transform_messages import TransformFeed, transform_topics
 
 __all__ = [
     "AssembledFrame",
@@ -36,4 +36,5 @@ __all__ = [
     "read_points",
     "serialized_stamp_ns",
     "stamp_ns",
+    "transform_topics",
 ]

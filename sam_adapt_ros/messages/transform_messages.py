@@ -12,6 +12,16 @@ from sam_adapt_ros.messages.stamps import stamp_ns
 from sam_adapt_ros.notices import Notices
 
 
+def transform_topics(name: str, lidar_topic: str) -> list[str]:
+    """Where a vehicle's ``tf`` or ``tf_static`` may be: in the namespace of its LiDAR's topic, then in those above it,
+    up to ``/tf``. Robots that share a bag or a network have them in namespaces of their own."""
+    topics, namespace = [], lidar_topic
+    while namespace:
+        namespace = namespace.rpartition("/")[0]
+        topics.append(f"{namespace}/{name}")
+    return topics
+
+
 @dataclass
 class _LeftOut:
     """Transforms of one topic to one frame that were not usable: how many, and what is wrong with the last one."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nav_msgs.msg import Odometry
 
 from sam_adapt_ros.config import Config
-from sam_adapt_ros.messages import Calibration, FrameAssembler
+from sam_adapt_ros.messages import Calibration, FrameAssembler, transform_topics
 from sam_adapt_ros.nodes.diagnostics.stream_statistics import StreamStatistics, token
 from sam_adapt_ros.nodes.input.subscriptions import TopicSubscription
 
@@ -21,7 +22,6 @@ try:
 except ImportError:  # it is not on PyPI: calibration file and odometry stand in
     TFMessage = None
 
-TF, TF_STATIC = "/tf", "/tf_static"
 TF_TYPE = "tf2_msgs/msg/TFMessage"
 TF_DEPTH = 200
 
@@ -29,8 +29,9 @@ TF_DEPTH = 200
 class TransformListener:
     """Feeds the assembler's transform tree.
 
-    With ``tf2_msgs``: ``/tf`` and ``/tf_static``. A calibration file, where ``transforms.calibration_file`` names one.
-    Odometry, of which is used what TF does not tell. on_transform: called after each message.
+    With ``tf2_msgs``: ``/tf`` and ``/tf_static``, or those of the LiDAR's namespace. A calibration file, where
+    ``transforms.calibration_file`` names one. Odometry, of which is used what TF does not tell.
+    on_transform: called after each message.
     Raises CalibrationError when the file does not fit.
     """
 
@@ -48,8 +49,13 @@ class TransformListener:
         self._calibrated = bool(transforms.calibration_file)
         self._tf: list[TopicSubscription] = []
         if TFMessage is not None:
-            for topic, take in ((TF, self._take_tf), (TF_STATIC, self._take_tf_static)):
-                self._tf.append(TopicSubscription(node, topic, [TFMessage], take, statistics, depth=TF_DEPTH))
+            lidar = node.resolve_topic_name(config.lidar.topic)
+            for name, static in (("tf", False), ("tf_static", True)):
+                nearer: list[TopicSubscription] = []
+                for topic in transform_topics(name, lidar):
+                    take = partial(self._take_tf, topic, static, tuple(nearer))
+                    nearer.append(TopicSubscription(node, topic, [TFMessage], take, statistics, depth=TF_DEPTH))
+                self._tf += nearer
         if self._calibrated:
             path = Path(transforms.calibration_file)
             assembler.set_calibration(Calibration.load(path))
@@ -78,8 +84,8 @@ class TransformListener:
         if any(topic.received for topic in self._tf):
             return []
         others = self._other_tf_topics()
-        hint = f"; there is {', '.join(others)}: remap {TF} and {TF_STATIC}" if others else ""
-        return [f"the first transform on {TF} or {TF_STATIC}{hint}"]
+        hint = f"; there is {', '.join(others)}: remap /tf and /tf_static" if others else ""
+        return [f"the first transform on {' or '.join(topic.topic for topic in self._tf)}{hint}"]
 
     def _other_tf_topics(self) -> list[str]:
         """Topics with transforms that are not listened to, such as ``/robot1/tf``."""
@@ -87,11 +93,10 @@ class TransformListener:
         topics = self._node.get_topic_names_and_types()
         return sorted(name for name, types in topics if TF_TYPE in types and name not in listened)
 
-    def _take_tf(self, msg: Any) -> None:
-        self._taken(TF, self._feed.tf(msg, static=False, topic=TF))
-
-    def _take_tf_static(self, msg: Any) -> None:
-        self._taken(TF_STATIC, self._feed.tf(msg, static=True, topic=TF_STATIC))
+    def _take_tf(self, topic: str, static: bool, nearer: Sequence[TopicSubscription], msg: Any) -> None:
+        """nearer: topics in the LiDAR's namespace, which are this vehicle's where they are published."""
+        if not any(other.received for other in nearer):
+            self._taken(topic, self._feed.tf(msg, static, topic))
 
     def _take_odometry(self, msg: Odometry) -> None:
         self._taken(self._odometry_topic, self._feed.odometry(msg, self._odometry_topic))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from node_support import START_NS, make_config, make_statistics, odometry_message, until
@@ -35,6 +36,46 @@ def test_tf_is_used_where_its_messages_exist(
     assert with_tf.waiting_for == ["the first transform on /tf or /tf_static"]
     both, _ = make()
     assert [t.topic for t in both.topics] == ["/tf", "/tf_static", "/odom"]
+
+
+def test_transforms_of_the_lidars_namespace_are_taken_before_those_above_it(
+    node: Node, calibration: Path, weights: Path, drivers: Node, spin: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cloud stands in for tf2_msgs/TFMessage, which is not on PyPI."""
+    monkeypatch.setattr(transform_listener, "TFMessage", PointCloud2)
+    values = {"transforms.calibration_file": "", "lidar.topic": "/robot1/points", "transforms.odometry_topic": ""}
+    assembler = FrameAssembler(make_config(weights, calibration, ("front",), **values))
+    taken: list[tuple[str, bool]] = []
+    monkeypatch.setattr(assembler.transforms, "tf", lambda msg, static, topic: taken.append((topic, static)) or 0)
+    config = make_config(weights, calibration, ("front",), **values)
+    listener = TransformListener(node, config, assembler, make_statistics(), lambda: None)
+    topics = ["/robot1/tf", "/tf", "/robot1/tf_static", "/tf_static"]
+    assert [topic.topic for topic in listener.topics] == topics
+
+    def receive(topic: str) -> None:
+        publisher = drivers.create_publisher(PointCloud2, topic, 1)
+        subscription = next(each for each in listener.topics if each.topic == topic)
+        before = subscription.received
+
+        def matched() -> bool:
+            subscription.update()
+            return publisher.get_subscription_count() > 0
+
+        spin(matched)
+        publisher.publish(PointCloud2())
+        spin(lambda: subscription.received > before)
+        drivers.destroy_publisher(publisher)
+
+    receive("/tf")
+    assert set(taken) == {("/tf", False)}
+    taken.clear()
+    receive("/robot1/tf")
+    assert set(taken) == {("/robot1/tf", False)}
+    taken.clear()
+    receive("/tf")
+    assert not taken, "another vehicle's"
+    receive("/tf_static")
+    assert set(taken) == {("/tf_static", True)}
 
 
 def test_unusable_odometry_is_counted_and_said_once(node: Node, calibration: Path, weights: Path) -> None:
