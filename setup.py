@@ -5,6 +5,7 @@ from setuptools import find_packages, setup
 PACKAGE = "sam_adapt_ros"
 SHARE = f"share/{PACKAGE}"
 HERE = Path(__file__).parent
+TEST = ["hypothesis", "pytest", "pytest-timeout"]
 
 
 def files(*patterns: str) -> list[str]:
@@ -82,13 +83,12 @@ setup(
         # build: SAM2_BUILD_CUDA=0 pip install --no-build-isolation builds it with the installed one.
         "sam2": ["sam2==1.1.0"],
         "mobile-sam": ["timm>=1"],
+        "test": TEST,  # `colcon test` looks here for pytest
         "dev": [
+            *TEST,
             "colcon-common-extensions",
-            "hypothesis",
             "mobilesam-mirror==1.0.0",  # the published code of MobileSAM, to compare with
             "mypy",
-            "pytest",
-            "pytest-timeout",
             "ruff",
             "scipy-stubs; python_version >= '3.11'",
             "types-PyYAML",

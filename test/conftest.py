@@ -1,3 +1,4 @@
+import logging
 import os
 from pathlib import Path
 
@@ -7,8 +8,12 @@ import pytest
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from sam_adapt_ros import benchmarks
-from sam_adapt_ros.simulation import render_drive
+# Where ROS is installed, launch's plugins for pytest have every new logger keep its records from the root, and so from
+# caplog.
+logging.setLoggerClass(logging.Logger)
+
+from sam_adapt_ros import benchmarks  # noqa: E402
+from sam_adapt_ros.simulation import render_drive  # noqa: E402
 
 
 @pytest.fixture(scope="session")

@@ -80,6 +80,14 @@ def test_the_sourced_workspace_finds_its_files_and_runs(install: Path) -> None:
     assert "/no/such/bag: no such bag" in ran.stderr
 
 
+def test_colcon_test_runs_pytest() -> None:
+    """Without a test dependency on it, ``colcon test`` runs unittest, finds no test and says OK."""
+    identification = pytest.importorskip("colcon_python_setup_py.package_identification.python_setup_py")
+    from colcon_core.task.python.test import has_test_dependency
+
+    assert has_test_dependency(identification.get_setup_information(SOURCE / "setup.py"), "pytest")
+
+
 def test_the_manifest_names_what_ros_has_to_bring() -> None:
     manifest = ElementTree.parse(SOURCE / "package.xml").getroot()
     assert manifest.get("format") == "3"
