@@ -7,6 +7,8 @@ import pytest
 import torch
 import yaml
 from bag_factory import Drive
+from example_network_support import architecture as example_architecture
+from example_network_support import example_network  # noqa: F401
 
 from sam_adapt_ros.bags import BagWriter
 from sam_adapt_ros.config import ArchitectureConfig, AugmentationConfig, Config, TrainingConfig
@@ -222,3 +224,23 @@ def test_an_earlier_run_is_not_replaced_unless_forced(
     assert first.weights.read_bytes() == before
     training.train(town, resume=True)
     training.train(town, force=True)
+
+
+@pytest.mark.parametrize("branches", [("image", "points"), ("points",), ("image",)], ids="+".join)
+def test_a_registered_network_is_trained_like_the_own_one(
+    config: Config,
+    frames: list[Frame],
+    make_frame: MakeFrame,
+    example_network: Path,  # noqa: F811
+    branches: Sequence[str],
+) -> None:
+    path = Path(config.training.architecture)
+    path.write_text(yaml.safe_dump(example_architecture(branches=branches).model_dump()))
+    result = train(changed(config, iterations=60, checkpoint_every=60), frames, [make_frame(20, points=600)])
+    loaded = files.load(result.weights)
+    assert loaded.architecture.network == "example"
+    assert {name.partition(".")[0] for name in loaded.state} == set(branches)
+    (validation,) = result.validation
+    assert ("2d" in validation) == ("image" in branches)
+    assert ("3d" in validation) == ("points" in branches)
+    assert validation[f"{'3d' if 'points' in branches else '2d'}"] > 0.3
