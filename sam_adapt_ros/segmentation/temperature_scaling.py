@@ -35,6 +35,11 @@ class LogitScales(NamedTuple):
     image: float = 1.0
     points: float = 1.0
 
+    def of(self, classifiers: Mapping[Branch, str]) -> LogitScales:
+        """The scales that a network can take over: those of the branches whose classifier it names."""
+        taken = zip(NETWORK_BRANCHES, self, strict=True)
+        return LogitScales(*(scale if branch in classifiers else 1.0 for branch, scale in taken))
+
 
 def fit_scales(logits: Sequence[BranchLogits], labels: Sequence[NDArray[np.uint8]]) -> LogitScales:
     """The scales by which the product of both branches explains the labels best.

@@ -29,7 +29,7 @@ def validate(network: SegmentationNetwork, samples: Sequence[Sample], fusion: Fu
     mode."""
     logits = compute_logits(network, samples)
     labels = [sample.labels for sample in samples if sample.labels is not None]
-    scales = fit_scales(logits, labels)
+    scales = fit_scales(logits, labels).of(network.classifiers)
     confusion = {branch: Confusion(network.classes) for branch in Branch}
     for frame, truth in zip(logits, labels, strict=True):
         fused = fuse(fusion, scale_logits(frame, scales))

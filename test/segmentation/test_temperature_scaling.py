@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sam_adapt_ros.branch import Branch
 from sam_adapt_ros.frame import IGNORE
 from sam_adapt_ros.segmentation.fusion import product
 from sam_adapt_ros.segmentation.logits import BranchLogits
@@ -117,3 +118,14 @@ def test_folding_scales_the_logits_and_nothing_else():
         assert tensor.equal(before[name])
         factor = {"image": 0.5, "points": 2.0}[name.partition(".")[0]] if "classify" in name else 1.0
         assert folded[name].equal(tensor * factor)
+
+
+def test_a_branch_without_a_classifier_keeps_its_scale():
+    scales = LogitScales(0.5, 2.0)
+    assert scales.of(Network.classifiers) == scales
+    assert scales.of({Branch.POINTS: "points.classify"}) == LogitScales(1.0, 2.0)
+    state = {
+        name: torch.ones(2) for name in ("image.classify.weight", "points.classify.weight", "points.classify2.bias")
+    }
+    folded = scale_classifiers(state, scales, {Branch.POINTS: "points.classify"})
+    assert [float(folded[name][0]) for name in names] == [1.0, 2.0, 1.0]

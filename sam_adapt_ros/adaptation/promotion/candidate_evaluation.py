@@ -90,10 +90,9 @@ class CandidateEvaluator:
         labels best, and its predictions. All points count: on the selected points alone, every branch is right.
         """
         logits = self._logits(state)
-        fitted = fit_scales(logits.plain, self._ensemble_labels)
-        known = self._network.classifiers
-        scales = LogitScales(*(s if b in known else 1.0 for b, s in zip(NETWORK_BRANCHES, fitted, strict=True)))
-        return scale_classifiers(state, scales, self._network.classifiers), _fused(logits, self._fusion, scales)
+        classifiers = self._network.classifiers
+        scales = fit_scales(logits.plain, self._ensemble_labels).of(classifiers)
+        return scale_classifiers(state, scales, classifiers), _fused(logits, self._fusion, scales)
 
     def _logits(self, state: State) -> HeldOutLogits:
         """The logits of the state's image branch and of its point branch."""
