@@ -124,8 +124,7 @@ def test_a_branch_without_a_classifier_keeps_its_scale():
     scales = LogitScales(0.5, 2.0)
     assert scales.of(Network.classifiers) == scales
     assert scales.of({Branch.POINTS: "points.classify"}) == LogitScales(1.0, 2.0)
-    state = {
-        name: torch.ones(2) for name in ("image.classify.weight", "points.classify.weight", "points.classify2.bias")
-    }
+    names = "image.classify.weight", "points.classify.weight", "points.classify2.bias"
+    state = {name: torch.ones(2) for name in names}
     folded = scale_classifiers(state, scales, {Branch.POINTS: "points.classify"})
     assert [float(folded[name][0]) for name in names] == [1.0, 2.0, 1.0]
