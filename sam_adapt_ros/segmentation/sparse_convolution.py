@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -50,12 +50,13 @@ class TorchGrid:
 
     @cached_property
     def _neighbours(self) -> tuple[SparseMap, SparseMap]:
-        return join_neighbours(self._voxels)
+        there = join_neighbours(self._voxels)
+        return there, there.back(len(self._voxels))
 
     @cached_property
     def _coarsening(self) -> tuple[TorchGrid, SparseMap, SparseMap]:
-        coarser, down, up = coarsen(self._voxels)
-        return TorchGrid(coarser), down, up
+        coarser, down = coarsen(self._voxels)
+        return TorchGrid(coarser), down, down.back(len(self._voxels))
 
     @property
     def coarser(self) -> TorchGrid:
@@ -123,7 +124,7 @@ class _Convolution(torch.autograd.Function):
             of_kernel = torch.zeros_like(kernel)
             if there.centre is not None:
                 of_kernel[:, there.centre] = gradient.T @ features
-            for element, rows, targets in _blocks(there):
+            for element, rows, targets in there.blocks:
                 of_kernel[:, element] = gradient.index_select(0, targets).T @ features.index_select(0, rows)
         return of_features, of_kernel, None, None
 
@@ -133,16 +134,11 @@ def _apply(features: Tensor, kernel: Tensor, joined: SparseMap) -> Tensor:
 
     No block has an output row twice, so that sums are added up in the order of the blocks, on every device.
     """
+    matrices = kernel.permute(1, 2, 0).unbind()
     if joined.centre is None:
         result = features.new_zeros(joined.outputs, len(kernel))
     else:
-        result = features @ kernel[:, joined.centre].T
-    for element, rows, targets in _blocks(joined):
-        result.index_add_(0, targets, features.index_select(0, rows) @ kernel[:, element].T)
+        result = features.mm(matrices[joined.centre])
+    for element, rows, targets in joined.blocks:
+        result.index_add_(0, targets, features.index_select(0, rows).mm(matrices[element]))
     return result
-
-
-def _blocks(joined: SparseMap) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """Each kernel element that joins rows, their input rows and their output rows."""
-    pairs = zip(joined.sources.split(joined.counts), joined.targets.split(joined.counts), strict=True)
-    return ((element, rows, targets) for element, (rows, targets) in enumerate(pairs) if len(rows))

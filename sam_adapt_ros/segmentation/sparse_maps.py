@@ -13,18 +13,29 @@ _COLUMNS = ((0, 1), (1, -1), (1, 0), (1, 1))
 
 @dataclass(frozen=True, eq=False)
 class SparseMap:
-    """P pairs of an input row and an output row, in blocks, one a kernel element.
+    """Pairs of an input row and an output row, by kernel element.
 
-    sources, targets: (P,) int64 input and output rows; within a block, no output row occurs twice.
-    counts: the length of each block. outputs: how many output rows there are.
-    centre: the kernel element, with an empty block, that joins each row with itself; None where there is none.
+    blocks: a kernel element, (P,) int64 input rows and (P,) output rows that it joins, none of which occurs twice.
+    outputs: how many output rows there are.
+    centre: the kernel element, without a block, that joins each row with itself; None where there is none.
     """
 
-    sources: Tensor
-    targets: Tensor
-    counts: list[int]
+    blocks: list[tuple[int, Tensor, Tensor]]
     outputs: int
     centre: int | None = None
+
+    @classmethod
+    def of(
+        cls, sources: Tensor, targets: Tensor, counts: list[int], outputs: int, centre: int | None = None
+    ) -> SparseMap:
+        """From the rows of all blocks one after the other. counts: the length of each element's block."""
+        rows = zip(sources.split(counts), targets.split(counts), counts, strict=True)
+        blocks = [(element, source, target) for element, (source, target, count) in enumerate(rows) if count]
+        return cls(blocks, outputs, centre)
+
+    def back(self, outputs: int) -> SparseMap:
+        """The map with input and output exchanged. outputs: how many input rows there are."""
+        return SparseMap([(element, targets, rows) for element, rows, targets in self.blocks], outputs, self.centre)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,11 +74,8 @@ class Voxels:
         return len(self.keys)
 
 
-def join_neighbours(voxels: Voxels) -> tuple[SparseMap, SparseMap]:
-    """Pairs of voxels that touch, for a kernel of 3 x 3 x 3 elements.
-
-    Returns the map, and the one back, whose pairs are the same, in the same order, with input and output exchanged.
-    """
+def join_neighbours(voxels: Voxels) -> SparseMap:
+    """Pairs of voxels that touch, for a kernel of 3 x 3 x 3 elements."""
     keys, count = voxels.keys, len(voxels)
     padded = torch.cat([keys, keys.new_full((3,), torch.iinfo(keys.dtype).max)])
     columns = keys.new_tensor([dx * voxels.step_x + dy * voxels.step_y for dx, dy in _COLUMNS])
@@ -87,15 +95,11 @@ def join_neighbours(voxels: Voxels) -> tuple[SparseMap, SparseMap]:
     counts = hits.sum(1).tolist()
     # Element k of a pair is element 26 - k of the exchanged pair.
     sources, targets = torch.cat([earlier.flip(0), later]), torch.cat([later.flip(0), earlier])
-    counts = [*reversed(counts), 0, *counts]
-    return SparseMap(sources, targets, counts, count, 13), SparseMap(targets, sources, counts, count, 13)
+    return SparseMap.of(sources, targets, [*reversed(counts), 0, *counts], count, 13)
 
 
-def coarsen(voxels: Voxels) -> tuple[Voxels, SparseMap, SparseMap]:
-    """The cells twice as large, the map to them and the one back, for a kernel of 2 x 2 x 2 elements.
-
-    Both maps have one pair for each of the finer voxels, in the same order.
-    """
+def coarsen(voxels: Voxels) -> tuple[Voxels, SparseMap]:
+    """The cells twice as large, and the map to them: one pair for each voxel, for a kernel of 2 x 2 x 2 elements."""
     halved = voxels.coordinates.clone()
     halved[:, 1:] >>= 1
     unsorted = Voxels._any_order(halved)
@@ -109,4 +113,4 @@ def coarsen(voxels: Voxels) -> tuple[Voxels, SparseMap, SparseMap]:
     finer = of_element.nonzero()[:, 1]
     cells = cell.index_select(0, finer)
     counts = of_element.sum(1).tolist()
-    return coarser, SparseMap(finer, cells, counts, len(keys)), SparseMap(cells, finer, counts, len(voxels))
+    return coarser, SparseMap.of(finer, cells, counts, len(keys))
