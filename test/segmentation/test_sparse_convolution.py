@@ -1,11 +1,14 @@
 """Sparse convolutions on the CPU equal dense ones, by either backend and whatever the number of threads."""
 
+import numpy as np
 import pytest
 import torch
 from backend_support import BACKENDS, load_backend
 from torch.nn import functional
 
+from sam_adapt_ros.frame import Frame
 from sam_adapt_ros.segmentation import Segmenter
+from sam_adapt_ros.segmentation.batch import Sample, collate
 from sam_adapt_ros.segmentation.point_branch import PointBranch
 from sam_adapt_ros.segmentation.sparse_convolution import SparseConvolution, torch_backend
 
@@ -187,3 +190,17 @@ def test_both_backends_agree_on_the_shipped_network():
     for name, gradient in gradients.items():
         scale = gradient.abs().max()
         torch.testing.assert_close(gradient / scale, other_gradients[name] / scale, rtol=0, atol=1e-3, msg=name)
+
+
+def test_both_backends_agree_on_a_real_sweep(real_data):
+    other = load_backend("spconv")
+    (file,) = (real_data / "nuscenes_keyframe" / "samples" / "LIDAR_TOP").iterdir()
+    points = np.fromfile(file, np.float32).reshape(-1, 5)[:, :3]
+    network = Segmenter.load("town_small.safetensors").network
+    batch = collate([Sample.from_frame(Frame(0, "lidar", points), network.architecture)], network.architecture)
+    found = []
+    with torch.inference_mode():
+        for network.points.backend in (torch_backend, other):
+            found.append(network(batch).points.logits)
+    assert len(found[0]) > 30_000 and found[0].std() > 1
+    torch.testing.assert_close(*found, rtol=0, atol=1e-4)
