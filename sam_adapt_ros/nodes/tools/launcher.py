@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 from sam_adapt_ros.config.parameter_file import ADAPTER, NODES, SEGMENTER
+from sam_adapt_ros.errors import BagError
 from sam_adapt_ros.nodes.launch_arguments import LaunchArguments, join_namespaces, observes
 from sam_adapt_ros.nodes.tools import node_process
 from sam_adapt_ros.nodes.tools.bag_playback import play_to_nodes
@@ -40,7 +43,7 @@ def run(
         The exit code.
     Raises:
         ConfigError: the parameters do not fit.
-        BagError: the bag cannot be played.
+        BagError: the bag cannot be played; with ``until_played``, none of its sweeps was labelled.
     """
     config, adapting = (arguments.configure(overrides, node) for node in NODES)
     stop = stop_on_signals()
@@ -57,8 +60,9 @@ def run(
         stack.callback(stop.set)  # ends the player when a node cannot be started
         playing: Future[None] | None = None
         if arguments.bag:
-            topic = config.lidar.topic
-            playing = player.submit(play_to_nodes, arguments.bag, topic, namespace, adapts, settles, stop, rate, loop)
+            bag, topic = arguments.bag, config.lidar.topic
+            play = partial(play_to_nodes, bag, topic, namespace, adapts, settles, stop, rate, loop)
+            playing = player.submit(play_and_check, play, bag, namespace, stop, until_played)
         segmenter = stack.enter_context(NodeProcess("segmenter", config, **options))
         started = time.monotonic()
         nodes = [segmenter]
@@ -83,3 +87,17 @@ def run(
                 if arguments.respawn == "true":
                     node.keep_running()
     return 0
+
+
+def play_and_check(play: Callable[[], None], bag: str, namespace: str, stop: threading.Event, must_label: bool) -> None:
+    """Plays the bag, then says when no sweep was labelled. Raises BagError; with ``must_label`` for that, too."""
+    # rclpy takes a moment to import: the nodes start meanwhile.
+    from sam_adapt_ros.nodes.tools.segmenter_client import SegmenterClient
+
+    with SegmenterClient(namespace) as segmenter:
+        play()
+        failure = "" if stop.is_set() else segmenter.failure(stop)
+    if failure and not stop.is_set():
+        if must_label:
+            raise BagError(f"{bag}: {failure}")
+        logger.warning("%s: %s", bag, failure)

@@ -21,11 +21,12 @@ from sensor_msgs.msg import PointCloud2
 
 from sam_adapt_ros.bags import BagWriter
 from sam_adapt_ros.config import Config
+from sam_adapt_ros.errors import BagError
 from sam_adapt_ros.messages import encode_cloud
 from sam_adapt_ros.nodes import adapter_node
 from sam_adapt_ros.nodes.diagnostics import diagnostic_messages
 from sam_adapt_ros.nodes.launch_arguments import observes
-from sam_adapt_ros.nodes.tools import adapter_client
+from sam_adapt_ros.nodes.tools import adapter_client, launcher, segmenter_client
 from sam_adapt_ros.nodes.tools.background_node import BackgroundNode
 from sam_adapt_ros.nodes.tools.bag_playback import play_to_nodes
 
@@ -169,6 +170,37 @@ def test_without_an_adapter_only_the_segmenter_is_waited_for(
     until(playing.done, what="end")
     assert nodes.sweeps["segmenter"] == FRAMES
     assert "waiting for the adapter" not in caplog.text
+
+
+@pytest.mark.parametrize("labelled", [0, 3])
+def test_a_bag_of_which_no_sweep_is_labelled_fails(
+    bag: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, labelled: int
+) -> None:
+    """The segmenter reports what came of the sweeps once they have been played."""
+    monkeypatch.setattr(segmenter_client, "PATIENCE_S", 3.0)
+
+    class Reporter(BackgroundNode):
+        name = "reporter"
+
+        def _connect(self, node: Node) -> None:
+            self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
+
+        def report(self) -> None:
+            until(lambda: self._publisher.get_subscription_count() > 0, what="subscribed")
+            values = {"frames_in": 3, "frames_labelled": labelled, "dropped": {"cloud_fields": 3 - labelled}}
+            for name, value in (("car/segmenter", values), ("other/segmenter", {"frames_labelled": 7})):
+                status = diagnostic_messages.status(DiagnosticStatus.OK, f"{name}: stream", "", value)
+                self._publisher.publish(DiagnosticArray(status=[status]))
+
+    stop = threading.Event()
+    with Reporter() as reporter:
+        if labelled:
+            launcher.play_and_check(reporter.report, str(bag), "/car", stop, True)
+            return
+        with pytest.raises(BagError, match=r"drive: no sweep was labelled: 3 came .* dropped: cloud_fields 3$"):
+            launcher.play_and_check(reporter.report, str(bag), "/car", stop, True)
+        launcher.play_and_check(reporter.report, str(bag), "/car", stop, False)
+    assert f"{bag}: no sweep was labelled: 3 came" in caplog.text
 
 
 def test_the_launch_plays_by_a_process_of_its_own(nodes: Nodes, bag: Path) -> None:
