@@ -7,9 +7,12 @@ another serialization.
 
 from __future__ import annotations
 
+import heapq
 import sys
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, suppress
+from itertools import chain, pairwise
+from operator import itemgetter
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -31,6 +34,7 @@ else:
 
 METADATA = "metadata.yaml"
 _NEWEST_VERSION = 9
+Message = tuple[Connection, int, bytes]  # what rosbags' readers yield; the second is the log time
 _SUFFIXES = {"mcap": ".mcap", "sqlite3": ".db3"}
 _SCHEMA_ENCODINGS = ("ros2msg", "ros2idl", "omgidl", "")
 _YamlLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the first is fast, and not everywhere
@@ -113,13 +117,19 @@ class Rosbag2Folder:
         """A nanosecond after the last message's log time; 0 where there is none."""
         return max((file.end_time for file in self._files), default=0)
 
-    def messages(self, connections: Collection[Connection]) -> Iterator[tuple[Connection, int, bytes]]:
-        for file in self._files:
-            wanted = {c.id: c for c in connections if c.owner is file}
-            if own := [c for c in file.connections if c.id in wanted]:
-                for connection, log_time_ns, data in file.messages(own):
-                    content = zstd.decompress(data) if self._compressed_messages else data
-                    yield wanted[connection.id], log_time_ns, content
+    def messages(self, connections: Collection[Connection]) -> Iterator[Message]:
+        """In the order of their log times, also where two files overlap in time."""
+        streams = [self._messages_of(file, connections) for file in self._files]
+        if all(file.end_time <= later.start_time for file, later in pairwise(self._files)):
+            return chain.from_iterable(streams)  # one file after the other is open
+        return heapq.merge(*streams, key=itemgetter(1))
+
+    def _messages_of(self, file: Rosbag2File, connections: Collection[Connection]) -> Iterator[Message]:
+        wanted = {c.id: c for c in connections if c.owner is file}
+        if own := [c for c in file.connections if c.id in wanted]:
+            for connection, log_time_ns, data in file.messages(own):
+                content = zstd.decompress(data) if self._compressed_messages else data
+                yield wanted[connection.id], log_time_ns, content
 
     def _open_file(self, path: Path, metadata: _Metadata) -> str:
         """Returns why the file cannot be read; "" if it can."""

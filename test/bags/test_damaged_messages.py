@@ -23,6 +23,7 @@ from sam_adapt_ros.frame import Frame
 
 SWEEPS = 4
 LIDAR = "/LIDAR_TOP"
+CONFIG = config(cameras__CAM_BACK__rectified=True)
 DECODE = RawMessage.decode
 LONGEST_S = 60.0
 """For one bag of a few sweeps; a hang, and no measure of speed."""
@@ -74,7 +75,7 @@ class Outcomes:
         """Raises what is not a SamAdaptError. damage: names the bag in failures."""
         start = time.monotonic()
         try:
-            with BagReader(bag, config(), log=lambda _: None) as reader:
+            with BagReader(bag, CONFIG, log=lambda _: None) as reader:
                 for frame in reader.frames():
                     check(frame)
                 counts = reader.counts

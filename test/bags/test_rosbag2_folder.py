@@ -33,11 +33,11 @@ def edit(bag: Path, change: Any) -> None:
     file.write_text(yaml.safe_dump(metadata))
 
 
-def split(folder: Path, storage: Any = "mcap") -> Path:
-    """A bag of two files, listed in the wrong order: a drive, and one of a minute later."""
+def split(folder: Path, storage: Any = "mcap", later_ns: int = 60_000_000_000) -> Path:
+    """A bag of two files, listed in the wrong order: a drive, and a later one."""
     write(folder / "bag", storage)
     later = Drive(sweeps=SWEEPS)
-    later.sweep_ns = lambda index: Drive().sweep_ns(index) + 60_000_000_000  # type: ignore[method-assign]
+    later.sweep_ns = lambda index: Drive().sweep_ns(index) + later_ns  # type: ignore[method-assign]
     write(folder / "later", storage, later)
     suffix = "mcap" if storage == "mcap" else "db3"
     shutil.move(folder / "later" / f"later.{suffix}", folder / "bag" / f"later.{suffix}")
@@ -106,8 +106,9 @@ def test_messages_that_the_index_has_and_reading_does_not_yield_are_told(
 
 
 @pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
-def test_files_are_read_in_the_order_of_time(tmp_path: Path, storage: str) -> None:
-    bag = split(tmp_path, storage)
+@pytest.mark.parametrize("later_ns", [60_000_000_000, 150_000_000], ids=["apart", "overlapping"])
+def test_files_are_read_in_the_order_of_time(tmp_path: Path, storage: str, later_ns: int) -> None:
+    bag = split(tmp_path, storage, later_ns)
     with MessageReader(bag) as reader:
         times = [message.log_time_ns for message in reader.messages()]
         assert times == sorted(times) and len(times) == reader._reader.message_count
