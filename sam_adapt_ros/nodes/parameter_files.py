@@ -28,10 +28,11 @@ def readable_parameter_files(arguments: Sequence[str]) -> Iterator[list[str]]:
         for index, argument in enumerate(arguments[:-1]):
             if argument == "--params-file":
                 text = normalized(Path(arguments[index + 1]))
-                file = stack.enter_context(tempfile.NamedTemporaryFile("w", suffix=".yaml", encoding="utf-8"))
+                # Without a name: a process that is killed leaves nothing behind.
+                file = stack.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8"))
                 file.write(text)
                 file.flush()
-                changed[index + 1] = file.name
+                changed[index + 1] = f"/dev/fd/{file.fileno()}"
         yield changed
 
 

@@ -250,6 +250,55 @@ def test_the_delay_before_restarts_doubles(
         assert expected <= delay < expected + 0.3
 
 
+def test_a_node_whose_parameters_do_not_fit_is_not_started_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(node_process, "FIRST_DELAY_S", 0.0)
+    codes = iter([os.EX_CONFIG, 1, os.EX_CONFIG, 0])
+
+    def start(it: NodeProcess) -> None:
+        it.process = subprocess.Popen([sys.executable, "-c", f"exit({next(codes)})"])
+        it.process.wait()
+
+    monkeypatch.setattr(NodeProcess, "start", start)
+    for expected in (os.EX_CONFIG, 0):  # the second node had fitted parameters once: it goes on
+        it = NodeProcess("segmenter", Config())
+        it.start()
+        for _ in range(10):
+            it.keep_running()
+            if it.exit_code == 0:
+                break
+        assert it.exit_code == expected
+    assert caplog.text.count("the segmenter cannot start with these parameters") == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["-s", "segmenter.weights=/no/such.safetensors"], "ended with code 78 soon after its start"),
+        (["-s", "segmenter.autostart=false", "--respawn", "FALSE"], "was ended by SIGKILL"),
+    ],
+)
+def test_run_ends_with_a_segmenter_that_is_not_started_again(tmp_path: Path, given: list[str], said: str) -> None:
+    code = "import sys\nfrom sam_adapt_ros.cli import main\nfrom sam_adapt_ros.nodes.tools import node_process\n"
+    if "FALSE" in given:
+        code += "node_process.SETTLED_S = 0.0\n"
+    code += f"sys.argv[1:] = {['run', '-c', 'town', '--mode', 'off', *given]!r}\nmain()"
+    log_path = tmp_path / "log"
+    with log_path.open("w") as log:
+        ran = subprocess.Popen([sys.executable, "-c", code], stdout=log, stderr=log, start_new_session=True)
+    try:
+        if "FALSE" in given:
+            until(lambda: "lifecycle manager" in log_path.read_text(), 60.0, "started")
+            os.kill(children(ran.pid)["segmenter"], signal.SIGKILL)
+        assert ran.wait(60.0) != 0
+    finally:
+        end(ran)
+    logged = log_path.read_text()
+    assert f"the segmenter {said}" in logged
+    assert ": the run ends" in logged.replace("\n", " ")
+
+
 def test_a_restart_that_fails_is_tried_again(
     weights: Path, calibration: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
