@@ -61,7 +61,7 @@ class Voxels:
 
     @classmethod
     def _any_order(cls, coordinates: Tensor) -> Voxels:
-        low, high = torch.aminmax(coordinates, dim=0)
+        low, high = coordinates.amin(0), coordinates.amax(0)
         # A margin on each side keeps the last voxels of a row apart from the first ones of the next.
         frames, width, depth, height = (high - low + 3).tolist()
         if frames * width * depth * height >= 2**63:
