@@ -64,7 +64,8 @@ class Cloud:
 
     def exact_points(self) -> NDArray[np.float64]:
         """(N, 3) as ``points``, with the digits of float64 fields: float32 rounds coordinates in UTM by decimetres."""
-        return np.stack([self._columns[name].astype(np.float64) for name in "xyz"], axis=1)
+        with np.errstate(invalid="ignore"):  # signalling NaN
+            return np.stack([self._columns[name].astype(np.float64) for name in "xyz"], axis=1)
 
 
 def read_points(msg: Any) -> Cloud:

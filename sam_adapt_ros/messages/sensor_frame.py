@@ -147,7 +147,9 @@ def _middle_of_far_points(cloud: Cloud, points: NDArray[np.float32]) -> NDArray[
         return None
     known = cloud.exact_points()[np.isfinite(points).all(1)]
     middle = np.median(known, axis=0)
-    return middle if np.median(np.linalg.norm(known - middle, axis=1)) <= _SPREAD else None
+    with np.errstate(over="ignore"):
+        spread = np.median(np.linalg.norm(known - middle, axis=1))
+    return middle if spread <= _SPREAD else None
 
 
 def _ranges(points: NDArray[np.float32]) -> NDArray[np.float32]:
