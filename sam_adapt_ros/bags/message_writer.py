@@ -148,4 +148,5 @@ class MessageWriter:
         try:
             yield
         except (OSError, sqlite3.Error, WriterError) as error:
-            raise BagError(f"{self.path}: cannot be written: {error}") from None
+            reason = f"{error.filename or self.path}: {error.strerror}" if isinstance(error, OSError) else error
+            raise BagError(f"{self.path}: cannot be written: {reason}") from None

@@ -11,6 +11,7 @@ from sam_adapt_ros.cli.app import PATH, Bag, ConfigName, Force, Overrides, app, 
 from sam_adapt_ros.cli.configuration import AUTO, choose_preset, ground_truth_mismatch, load_config
 from sam_adapt_ros.cli.console import console, make_table, say
 from sam_adapt_ros.cli.progress_bar import progress_bar
+from sam_adapt_ros.io.outputs import prepare_folder
 
 if TYPE_CHECKING:
     from sam_adapt_ros.bags import Version
@@ -47,6 +48,7 @@ def convert_nuscenes(
     """
     from sam_adapt_ros.datasets import nuscenes
 
+    prepare_folder(output.absolute().parent, force=True)
     with progress_bar("converting, bytes") as progress:
         bags = nuscenes.convert(
             root,
@@ -73,6 +75,7 @@ def convert_kitti_raw(
     """Convert a drive of KITTI raw to rosbag2."""
     from sam_adapt_ros.datasets import kitti_raw
 
+    prepare_folder(output.absolute().parent, force=True)
     with progress_bar("converting, bytes") as progress:
         bag = kitti_raw.convert(
             drive, output, storage=storage, bag_version=cast("Version", bag_version), force=force, progress=progress
@@ -132,6 +135,7 @@ def town(
     """
     from sam_adapt_ros.simulation import render_drive
 
+    prepare_folder(output.absolute().parent, force=True)
     with progress_bar("rendering") as progress:
         render_drive(domain, seed, frames, output, progress, force, storage, period)
     print_written(output)

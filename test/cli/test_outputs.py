@@ -32,7 +32,7 @@ WRITING_FILES = (
     ["bench-recipes", "-o", OUT],
     ["parameters", "-o", OUT],
 )
-WRITING_BAGS = (["town", OUT],)
+WRITING_BAGS = (["town", OUT], ["convert", "kitti-raw", BAG, OUT], ["convert", "nuscenes", BAG, OUT])
 
 
 @pytest.fixture
