@@ -18,7 +18,7 @@ from sam_adapt_ros.segmentation.network import Network
 from sam_adapt_ros.simulation.drive import frames
 from sam_adapt_ros.taxonomy import Taxonomy
 
-DOMAINS = ("day", "night", "other_lidar", "new_city")
+DOMAINS = ("day", "night", "other_lidar", "new_city", "rain", "night+other_lidar", "new_city+rain")
 TEST_SEEDS = (100, 101, 102)
 
 

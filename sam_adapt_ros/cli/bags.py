@@ -122,7 +122,10 @@ def info(bag: Bag, config: ConfigName = AUTO, set: Overrides = []) -> None:
 @app.command(rich_help_panel="Bags")
 def town(
     output: Annotated[Path, typer.Argument(help="The bag.", **PATH)],
-    domain: Annotated[str, typer.Option(help="day, night, new_city, other_lidar, or several joined by +.")] = "day",
+    domain: Annotated[
+        str,
+        typer.Option(help="day, varied, or shifts, joined by +: night, new_city, other_lidar, rain, miscalibrated."),
+    ] = "day",
     seed: Annotated[int, typer.Option(help="Another seed is another town.")] = 0,
     frames: Annotated[int, typer.Option(min=1, help="Length of the drive.")] = 100,
     period: Annotated[float, typer.Option(help="Seconds from frame to frame.")] = 0.2,

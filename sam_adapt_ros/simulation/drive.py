@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 from sam_adapt_ros.frame import CameraView, Frame
 from sam_adapt_ros.geometry import invert
@@ -63,10 +64,17 @@ class Drive:
             raise ValueError(
                 f"frames, period: at least one frame and a positive period expected, got {frames}, {period}"
             )
-        self.domain = Domain.parse(domain)
+        self.domain = Domain.parse(domain, seed)
         self.seed, self.frames, self.period = seed, frames, period
         self.scene = Scene(self.domain, seed, frames * period + 1.0)
-        self.camera, self.lidar = Camera(self.domain.camera), Lidar(self.domain.lidar)
+        self.camera, self.lidar = (
+            Camera(self.domain.camera),
+            Lidar(self.domain.lidar, self.domain.looks.grass, self.domain.rain),
+        )
+        error, late = self.domain.miscalibration, np.random.default_rng([seed, 29])
+        self.T_base_camera = self.camera.T_base_camera @ _random_motion(error.rotation, error.shift, late)
+        """What the calibration says; the camera is at ``camera.T_base_camera``."""
+        self._exposure = float(np.exp(late.normal(0, self.domain.camera.exposure_spread)))
         self._sway = np.random.default_rng([seed, 13]).uniform(0, 2 * np.pi, 4)
 
     @cached_property
@@ -98,7 +106,8 @@ class Drive:
     def record(self, index: int) -> Recording:
         """Renders one frame; frames can be rendered in any order."""
         stamp, image_stamp = self.stamps(index)
-        t, t_image = (stamp - _START_NS) / 1e9, (image_stamp - _START_NS) / 1e9
+        t, t_stamped = (stamp - _START_NS) / 1e9, (image_stamp - _START_NS) / 1e9
+        t_image = t_stamped + self.domain.miscalibration.late
         rng = np.random.default_rng([self.seed, 19, index])
         T_base, T_base_image = self.T_odom_base(t), self.T_odom_base(t_image)
         T_lidar = T_base @ self.lidar.T_base_lidar
@@ -106,10 +115,12 @@ class Drive:
         sweep = self.lidar.sweep(met, rng)
         seen = trace(self.scene, t_image, self.camera.grid, T_base_image @ self.camera.T_base_camera)
         colors = self._shader.shade(seen, T_base_image, t_image)
-        image = self.camera.expose(colors, self.domain.night, rng)
+        drift = 0.4 * self.domain.camera.exposure_spread * np.sin(0.9 * t_image + self._sway[1])
+        exposure = self._exposure * float(np.exp(drift))
+        image = self.camera.expose(colors, exposure, self.domain.night, self.domain.rain, rng)
         _, jpeg = cv2.imencode(".jpg", image[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY))
         instances = seen.instance.reshape(seen.shape)
-        return Recording(stamp, image_stamp, sweep, jpeg.ravel(), instances, T_base, T_base_image)
+        return Recording(stamp, image_stamp, sweep, jpeg.ravel(), instances, T_base, self.T_odom_base(t_stamped))
 
     def frame(self, index: int) -> Frame:
         """The frame as a ``BagReader`` reads it from the drive's bag."""
@@ -118,11 +129,20 @@ class Drive:
             cv2.imdecode(r.jpeg, cv2.IMREAD_COLOR_RGB), np.uint8
         )  # with the JPEG's losses, as in the bag
         T_odom_lidar = r.T_odom_base @ self.lidar.T_base_lidar
-        T_camera_lidar = invert(r.T_odom_base_image @ self.camera.T_base_camera) @ T_odom_lidar
+        T_camera_lidar = invert(r.T_odom_base_image @ self.T_base_camera) @ T_odom_lidar
         view = CameraView(CAMERA, r.image_stamp_ns, image, self.camera.model, T_camera_lidar, r.instances)
         truth, instances = r.sweep.class_id, r.sweep.instance
         mounting = self.lidar.T_base_lidar
         return Frame(r.stamp_ns, LIDAR, r.sweep.points, (view,), truth, T_odom_lidar, instances, mounting)
+
+
+def _random_motion(degrees: float, metres: float, rng: np.random.Generator) -> NDArray[np.float64]:
+    """(4, 4) rotation by an angle about a random axis and shift in a random direction."""
+    axis, direction = (vector / np.linalg.norm(vector) for vector in rng.standard_normal((2, 3)))
+    T = np.eye(4)
+    T[:3, :3] = Rotation.from_rotvec(np.deg2rad(degrees) * axis).as_matrix()
+    T[:3, 3] = metres * direction
+    return T
 
 
 def frames(domain: str, seed: int, frames: int, period: float = PERIOD) -> Iterator[Frame]:
@@ -157,10 +177,10 @@ def render_drive(
 
     drive = Drive(domain, seed, frames, period)
     camera, lidar = drive.camera, drive.lidar
-    cameras = {CAMERA: CameraCalibration(CAMERA, camera.T_base_camera, camera.model)}
+    cameras = {CAMERA: CameraCalibration(CAMERA, drive.T_base_camera, camera.model)}
     colors = Taxonomy.load("town").colors
     with BagWriter(output, storage=storage, force=force) as writer:
-        static = [(BASE, LIDAR, lidar.T_base_lidar), (BASE, CAMERA, camera.T_base_camera)]
+        static = [(BASE, LIDAR, lidar.T_base_lidar), (BASE, CAMERA, drive.T_base_camera)]
         writer.write_tf_static(_START_NS, static)
         for index in range(frames):
             _write(writer, drive, drive.record(index), colors)

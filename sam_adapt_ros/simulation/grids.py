@@ -31,10 +31,11 @@ class PinholeGrid:
 
     wraps = False
 
-    def __init__(self, width: int, height: int, focal: float, cx: float, cy: float) -> None:
+    def __init__(self, width: int, height: int, focal: tuple[float, float], cx: float, cy: float) -> None:
+        """focal: horizontal and vertical, pixels."""
         self.width, self.height, self.focal, self.cx, self.cy = width, height, focal, cx, cy
         u, v = np.meshgrid(np.arange(width), np.arange(height))
-        rays = np.stack(((u - cx) / focal, (v - cy) / focal, np.ones_like(u, float)))
+        rays = np.stack(((u - cx) / focal[0], (v - cy) / focal[1], np.ones_like(u, float)))
         self.directions = (rays / np.linalg.norm(rays, axis=0)).astype(np.float32)
 
     def rectangles(self, corners: FloatArray) -> NDArray[np.int64]:
@@ -45,8 +46,8 @@ class PinholeGrid:
         points = np.concatenate((corners, a + share * (b - a)), 1)
         usable = np.concatenate((corners[..., 2] > near, crosses), 1)
         z = np.where(usable, np.maximum(points[..., 2], near), 1)
-        u = points[..., 0] / z * self.focal + self.cx
-        v = points[..., 1] / z * self.focal + self.cy
+        u = points[..., 0] / z * self.focal[0] + self.cx
+        v = points[..., 1] / z * self.focal[1] + self.cy
 
         def bounds(x: NDArray, size: int) -> tuple[NDArray, NDArray]:
             low, high = np.where(usable, x, 1e6).min(1), np.where(usable, x, -1e6).max(1)

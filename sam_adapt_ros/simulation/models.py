@@ -96,8 +96,8 @@ def tree(kind: str, rng: np.random.Generator, looks: Looks) -> Primitives:
             crown((0, 0, 1.1 + share * (height - 1.1)), (r, r, height * 0.13))
     else:
         slim = kind == "slim"
-        height = rng.uniform(2.0, 3.0)
-        trunk(rng.uniform(0.11, 0.16) if slim else rng.uniform(0.16, 0.28), height + 0.8)
+        height = rng.uniform(*looks.crown_base)
+        trunk(rng.uniform(*(looks.slim_trunk_radius if slim else looks.trunk_radius)), height + 0.8)
         size = rng.uniform(0.8, 1.2) if slim else rng.uniform(1.3, 2.1)
         stretch = 1.9 if slim else 0.9
         crown((0, 0, height + size * stretch * 0.8), (size, size, size * stretch))
@@ -110,10 +110,28 @@ def tree(kind: str, rng: np.random.Generator, looks: Looks) -> Primitives:
 
 
 def hedge(rng: np.random.Generator, looks: Looks, length: float) -> Primitives:
-    """A box-shaped hedge along x."""
+    """A trimmed hedge along x, of the size of a garden wall."""
     leaf = pick(looks.leaves, rng)
-    half = (length / 2, rng.uniform(0.3, 0.5), rng.uniform(0.45, 0.8))
+    half = (length / 2, rng.uniform(0.3, 0.5), rng.uniform(*looks.boundary_height) / 2)
     return ModelBuilder(VEGETATION, rng).box((0, 0, half[2]), half, Texture.LEAVES, leaf, second=leaf * 1.35).build()
+
+
+def garden_wall(rng: np.random.Generator, looks: Looks, length: float) -> Primitives:
+    """A wall along x, of the size of a hedge."""
+    color = pick(looks.walls, rng)
+    half = (length / 2, rng.uniform(0.1, 0.4), rng.uniform(*looks.boundary_height) / 2)
+    return ModelBuilder(BUILDING, rng).box((0, 0, half[2]), half, Texture.PLAIN, color, second=color * 0.7).build()
+
+
+def shed(rng: np.random.Generator, looks: Looks) -> Primitives:
+    """A container, kiosk or garden shed: a building of the size of a van or a lorry, its length along x."""
+    color = pick(looks.paints if rng.random() < 0.5 else looks.walls, rng)
+    half = (rng.uniform(1.2, 3.6), rng.uniform(0.8, 1.25), rng.uniform(1.0, 1.5))
+    b = ModelBuilder(BUILDING, rng)
+    b.box((0, 0, half[2] + 0.05), half, Texture.PLAIN, color, second=color * 0.6)
+    if rng.random() < 0.4:
+        b.box((0, 0, 2 * half[2] + 0.1), (half[0] + 0.15, half[1] + 0.15, 0.06), Texture.ROOF, color * 0.5)
+    return b.build()
 
 
 def vehicle(kind: str, rng: np.random.Generator, looks: Looks) -> Primitives:

@@ -7,7 +7,7 @@ import numpy as np
 from sam_adapt_ros.simulation import models
 from sam_adapt_ros.simulation.domains import Looks
 from sam_adapt_ros.simulation.primitives import FloatArray, Primitives, Texture
-from sam_adapt_ros.simulation.street import HEIGHTS, Block, Street
+from sam_adapt_ros.simulation.street import Block, Street
 
 
 class Planter:
@@ -39,8 +39,8 @@ class Planter:
 
     def _put(self, model: Primitives, x: float, d: float, turn: float = 0.0) -> None:
         px, py, heading = self._street.place(x, d)
-        ground = self._street.zone(np.array([px], np.float32), np.array([py], np.float32))
-        self._parts.append(model.placed((px, py, HEIGHTS[ground[0]]), heading + turn, self.next_instance))
+        ground = self._street.height(np.array([px], np.float32), np.array([py], np.float32))
+        self._parts.append(model.placed((px, py, ground[0]), heading + turn, self.next_instance))
         self.next_instance += 1
 
     def _beside(self, side: int) -> tuple[float, float]:
@@ -103,8 +103,10 @@ class Planter:
             if rng.random() < 0.7:
                 for x in np.arange(block.start + 5, block.end - 4, rng.uniform(8, 13)):
                     if rng.random() < 0.6:
+                        hedge = self._looks.hedges >= 1 or rng.random() < self._looks.hedges
+                        make = models.hedge if hedge else models.garden_wall
                         length = rng.uniform(3, 6)
-                        self._put(models.hedge(rng, self._looks, length), x, sign * (street.walk_end(x, side) + 0.6))
+                        self._put(make(rng, self._looks, length), x, sign * (street.walk_end(x, side) + 0.6))
         elif kind == "lot":
             scatter(int(rng.integers(1, 4)), 14.0, 19.0)
         else:
@@ -148,6 +150,11 @@ class Planter:
                     d = street.half_width - (1.15 if street.half_width > 5.4 else 0.35)
                     self._put(some_vehicle(), x, sign * d, 0.0 if rng.random() < 0.7 else np.pi)
                 x += rng.uniform(7.5, 9.5)
+        if looks.sheds and kind in ("lot", "park", "houses"):
+            for x in np.arange(block.start + 6, block.end - 6, 16.0):
+                if rng.random() < looks.sheds:
+                    d = street.walk_end(x, side) + rng.uniform(1.8, 3.5)
+                    self._put(models.shed(rng, looks), x + rng.uniform(-4, 4), sign * d, rng.normal(0, 0.1))
         if kind == "lot":
             for row in (4.0, 11.0):
                 for x in np.arange(block.start + 4, block.end - 4, 3.0):

@@ -27,6 +27,7 @@ class Light:
     strength: float
     ambient: float
     night: bool
+    rain: bool
 
 
 class Scene:
@@ -43,10 +44,10 @@ class Scene:
         side = 1.0 if domain.looks.drives_on_left else -1.0
         lane_width = min(3.3, self.street.half_width - 0.4)
         self.lane = side * lane_width / 2
-        azimuth, elevation = rng.uniform(0, 2 * np.pi), rng.uniform(0.55, 1.0)
+        azimuth, elevation = rng.uniform(0, 2 * np.pi), rng.uniform(*domain.sun_elevation)
         sun = (np.cos(azimuth) * np.cos(elevation), np.sin(azimuth) * np.cos(elevation), np.sin(elevation))
-        strength = rng.uniform(0.55, 1.0)
-        self.light = Light(np.array(sun, np.float32), strength, 0.95 - 0.42 * strength, domain.night)
+        strength = rng.uniform(*domain.sun_strength)
+        self.light = Light(np.array(sun, np.float32), strength, 0.95 - 0.42 * strength, domain.night, domain.rain)
         planter = Planter(self.street, domain.looks, rng)
         planter.plant()
         self._static = planter.collected()

@@ -10,7 +10,7 @@ from sam_adapt_ros.simulation.models import pick
 from sam_adapt_ros.simulation.noise import cell, noise
 from sam_adapt_ros.simulation.primitives import FloatArray, Primitives, Shape
 from sam_adapt_ros.simulation.scene import Scene
-from sam_adapt_ros.simulation.street import HEIGHTS, ROAD, SIDEWALK, TERRAIN
+from sam_adapt_ros.simulation.street import ROAD, SIDEWALK, TERRAIN
 from sam_adapt_ros.simulation.textures import paint
 from sam_adapt_ros.simulation.trace import Trace
 
@@ -61,10 +61,14 @@ class Shader:
             lit = np.ones(len(seen), np.float32)
             lit[k:] = 1 - self._shadow(points[:, k:], trace.solids, seconds)
             color = albedo * self._day_light(normal, lit)
-        clear = np.exp(-distance / 260)[:, None]
+        if self._scene.light.rain:
+            color[k:] = self._wet(color[k:], points[:, k:], trace.directions[:, ground])
+        clear = np.exp(-distance / (90 if self._scene.light.rain else 260))[:, None]
         image[seen] = color * clear + self._haze_color() * (1 - clear)
         sky = np.flatnonzero(~np.isfinite(trace.distance))
         image[sky] = self._sky_color(trace.directions[:, sky])
+        if self._scene.domain.glare and not self._scene.light.night:
+            image += self._scene.domain.glare * self._glare(trace.directions)
         return image.reshape(*trace.shape, 3)
 
     def _ground(
@@ -100,7 +104,7 @@ class Shader:
         base = self._terrains[ids & 63] * (1 - bare) + np.array((0.36, 0.29, 0.20), np.float32) * bare
         albedo[grass] = base * blades[grass, None]
 
-        curb = z < HEIGHTS[zone] - 0.008
+        curb = z < street.height(x, y) - 0.008
         albedo[curb] = np.float32(0.46) + 0.06 * grain[curb, None]
         return albedo
 
@@ -144,8 +148,23 @@ class Shader:
             total += (facing * (17 / (square + 20)))[:, None] * warm
         return total
 
+    def _wet(self, color: FloatArray, points: FloatArray, rays: FloatArray) -> FloatArray:
+        """(N, 3) colours of wet ground: darker, and a mirror of the sky where it is seen at a grazing angle."""
+        puddles = np.clip(0.75 + 0.5 * noise(points[0] * 1.5, points[1] * 1.5), 0.3, 1)
+        mirror = (0.75 * puddles * (1 - np.abs(rays[2])) ** 5)[:, None]
+        return np.float32(0.6) * color * (1 - mirror) + 0.8 * self._haze_color() * mirror
+
+    def _glare(self, rays: FloatArray) -> FloatArray:
+        """(N, 1) stray light of a low sun in front of the lens: a veil over the whole image and a halo."""
+        light = self._scene.light
+        toward = np.clip(light.sun @ rays, 0, 1)
+        veil = np.float32(0.12 * light.strength) * toward.max() ** 12
+        return (veil + np.float32(0.3 * light.strength) * toward**40)[:, None]
+
     def _haze_color(self) -> FloatArray:
-        return np.array((0.035, 0.035, 0.05), np.float32) if self._scene.light.night else self._haze
+        if self._scene.light.night:
+            return np.array((0.035, 0.035, 0.05), np.float32)
+        return np.full(3, 0.55, np.float32) if self._scene.light.rain else self._haze
 
     def _sky_color(self, rays: FloatArray) -> FloatArray:
         up = np.clip(rays[2] / 0.45, 0, 1)[:, None]
@@ -159,6 +178,8 @@ class Shader:
                 np.array((0.085, 0.065, 0.05), np.float32) * (1 - up) + np.array((0.015, 0.018, 0.035), np.float32) * up
             )
             return np.where(ridge, np.float32(0.02), glow * (1 + 0.5 * clouds))
+        if self._scene.light.rain:
+            return np.where(ridge, np.float32(0.4), 0.55 + 0.12 * clouds) * np.ones(3, np.float32)
         sky = self._haze * (1 - up) + self._sky * up
         sunny = np.clip((self._scene.light.sun @ rays - 0.9) * 6, 0, 0.5)[:, None]
         sky = np.clip(sky * (1 - 0.6 * clouds) + 0.93 * 0.6 * clouds + sunny, 0, 1)

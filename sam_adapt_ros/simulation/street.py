@@ -16,8 +16,7 @@ from sam_adapt_ros.simulation.primitives import FloatArray
 
 Numbers = Any  # a float for a float, an array for an array
 
-ROAD, SIDEWALK, TERRAIN = 0, 1, 2  # class ids of the taxonomy, and rows of HEIGHTS
-HEIGHTS = np.array([0.0, 0.14, 0.18], np.float32)
+ROAD, SIDEWALK, TERRAIN = 0, 1, 2  # class ids of the taxonomy
 FIRST_GROUND_ID = 1  # instance 1 is the road, then three ids per block and side
 _STEP = 0.25  # metres along x between entries of the tables
 MARGIN = 110.0
@@ -60,8 +59,12 @@ class Street:
         self._verge = np.full((2, n), self.half_width, np.float32)  # terrain between road and sidewalk ends here
         self._walk = np.full((2, n), self.half_width, np.float32)  # the sidewalk ends here
         self._beyond = np.full((2, n), TERRAIN, np.uint8)
+        self._level = np.zeros((3, 2, n), np.float32)  # heights by zone; the road's are 0
+        self.levels = np.unique(np.array([0.0, *looks.sidewalk_height, *looks.terrain_height], np.float32))
+        """Heights that the ground can have: a kerb is a step between two of them, or none where it is flush."""
         self._crossing = np.zeros(n, np.uint8)  # 1: cross street, 2: its sidewalk
         self._block = np.zeros(n, np.int32)
+        (heights,) = rng.spawn(1)
         names, weights = list(looks.blocks), np.array(list(looks.blocks.values()))
         x = self.start
         while x < self.end:
@@ -76,6 +79,8 @@ class Street:
                 self._verge[side, inside] += verge
                 self._walk[side, inside] += verge + rng.uniform(*looks.sidewalk_width)
                 self._beyond[side, inside] = {"downtown": SIDEWALK, "lot": ROAD}.get(kind, TERRAIN)
+                self._level[SIDEWALK, side, inside] = heights.choice(looks.sidewalk_height)
+                self._level[TERRAIN, side, inside] = heights.choice(looks.terrain_height)
             half = rng.uniform(3.2, 5.0)
             middle = end + half + 2
             self.crossings.append((middle, half))
@@ -83,6 +88,7 @@ class Street:
             self._crossing[offset < half + 2] = 2
             self._crossing[offset < half] = 1
             self._block[offset < half + 2] = block.number
+            self._level[:, :, offset < half + 2] = self._level[:, :, inside.stop - 1 : inside.stop]
             x = middle + half + 2
 
     def _index(self, x: NDArray) -> NDArray[np.int32]:
@@ -105,6 +111,11 @@ class Street:
         crossing = self._crossing[i]
         zone = np.where(crossing == 2, np.uint8(SIDEWALK), zone)
         return np.where((crossing == 1) | (d < self.half_width), np.uint8(ROAD), zone)
+
+    def height(self, x: NDArray, y: NDArray) -> FloatArray:
+        """Height of the ground at world x, y: one of ``levels``."""
+        i = self._index(x)
+        return self._level[self.zone(x, y), (y > self._table_center[i]).astype(np.uint8), i]
 
     def instance(self, x: NDArray, y: NDArray, zone: NDArray[np.uint8]) -> NDArray[np.uint16]:
         """Instance ids of the ground: one for the road; one per zone, block and side for the rest."""
@@ -154,36 +165,37 @@ class Street:
     ) -> tuple[NDArray[np.int64], FloatArray, NDArray[np.uint8]]:
         """Hits of rays (3, N) with the ground nearer than ``limit`` (N,): indices (M,), distances (M,), zones (M,).
 
-        The zones have the constant heights of HEIGHTS. Between two zones is a vertical curb, which is found by
-        bisection and belongs to the higher zone.
+        Where the ground's height changes there is a vertical curb, which is found by bisection and belongs to the
+        higher zone.
         """
         o = origin.astype(np.float32)
         down = np.flatnonzero(rays[2] < -1e-4)
-        down = down[(HEIGHTS[-1] - o[2]) / rays[2, down] < limit[down]]
+        down = down[(self.levels[-1] - o[2]) / rays[2, down] < limit[down]]
         dx, dy, dz = rays[:, down]
-        free = (HEIGHTS[-1] - o[2]) / dz  # up to this distance the ray is above ground
+        free = (self.levels[-1] - o[2]) / dz  # up to this distance the ray is above ground
         distance = np.full(len(down), np.inf, np.float32)
-        zone = np.zeros(len(down), np.uint8)
         active = np.arange(len(down))
-        for level in HEIGHTS[::-1]:
+        for level in self.levels[::-1]:
             t = (level - o[2]) / dz[active]
-            below = self.zone(o[0] + t * dx[active], o[1] + t * dy[active])
-            met, curb = HEIGHTS[below] >= level, HEIGHTS[below] > level
-            distance[active[met]], zone[active[met]] = t[met], below[met]
+            ground = self.height(o[0] + t * dx[active], o[1] + t * dy[active])
+            met, curb = ground >= level, ground > level
+            distance[active[met]] = t[met]
             rows = active[curb]
             if len(rows):
-                distance[rows], zone[rows] = self._curb(dx[rows], dy[rows], dz[rows], o, free[rows], t[curb])
+                distance[rows] = self._curb(dx[rows], dy[rows], dz[rows], o, free[rows], t[curb])
             free[active] = t
             active = active[~met]
         before = distance < limit[down]
-        return down[before], distance[before], zone[before]
+        distance = distance[before]
+        zone = self.zone(o[0] + distance * dx[before], o[1] + distance * dy[before])
+        return down[before], distance, zone
 
     def _curb(
         self, dx: FloatArray, dy: FloatArray, dz: FloatArray, o: FloatArray, free: FloatArray, buried: FloatArray
-    ) -> tuple[FloatArray, NDArray[np.uint8]]:
-        """Distances and zones of the curbs that rays hit between ``free`` (above ground) and ``buried`` (below it)."""
+    ) -> FloatArray:
+        """Distances of the curbs that rays hit between ``free`` (above ground) and ``buried`` (below it)."""
         for _ in range(8):
             t = (free + buried) / 2
-            under = HEIGHTS[self.zone(o[0] + t * dx, o[1] + t * dy)] > o[2] + t * dz
+            under = self.height(o[0] + t * dx, o[1] + t * dy) > o[2] + t * dz
             free, buried = np.where(under, free, t), np.where(under, t, buried)
-        return buried, self.zone(o[0] + buried * dx, o[1] + buried * dy)
+        return buried

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sam_adapt_ros.simulation import models
 from sam_adapt_ros.simulation.domains import Looks
 from sam_adapt_ros.simulation.primitives import Primitives
-from sam_adapt_ros.simulation.street import HEIGHTS, Street
+from sam_adapt_ros.simulation.street import Street
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Traffic:
         kept = near[self._actor]
         solids, actor = self._solids.select(kept), self._actor[kept]
         place = poses.astype(np.float32)
-        z = HEIGHTS[self._street.zone(place[:, 0], place[:, 1])]
+        z = self._street.height(place[:, 0], place[:, 1])
         cos, sin = np.cos(place[actor, 2]), np.sin(place[actor, 2])
         stride = np.sin(self._of["phase"] + 5.0 * t).astype(np.float32)
         forward = solids.center[:, 0] + solids.swing * stride[actor]

@@ -14,7 +14,7 @@ from sam_adapt_ros.simulation.sensors import rotation
 
 OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 GRIDS: dict[str, tuple[RayGrid, np.ndarray]] = {
-    "camera": (PinholeGrid(60, 40, 30.0, 29.5, 19.5), OPTICAL),
+    "camera": (PinholeGrid(60, 40, (30.0, 36.0), 29.5, 19.5), OPTICAL),
     "lidar": (SpinningGrid(np.deg2rad(np.linspace(-25, 15, 16)), 90), np.eye(3)),
 }
 
@@ -114,7 +114,7 @@ def test_a_single_solid_is_found(sensor: str, distance: float) -> None:
 
 
 def test_small_solids_far_away_stay_round() -> None:
-    grid = PinholeGrid(101, 101, 20_000.0, 50, 50)
+    grid = PinholeGrid(101, 101, (20_000.0, 20_000.0), 50, 50)
     solids = ModelBuilder(6, np.random.default_rng(0)).add(
         Shape.ELLIPSOID, (80, 0, 0), (0.1, 0.1, 0.1), Texture.CLOTH, (0.5,) * 3
     )
