@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import signal
@@ -220,7 +221,7 @@ def test_observe_shows_what_it_would_have_learned_from_and_changes_nothing(
 def test_without_a_store_it_says_what_it_needs(start: Start) -> None:
     child = start(wait=False, store__folder="")
     until(lambda: not child.running, what="its end")
-    assert child.end() == 1
+    assert child.end() == os.EX_CONFIG
     assert "error: adaptation.store.folder: the folder of the weight store expected" in child.log
     assert "Traceback" not in child.log
 

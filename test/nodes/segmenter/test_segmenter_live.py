@@ -121,8 +121,9 @@ def _no_xyz(message: PointCloud2) -> None:
     message.fields = message.fields[:2]
 
 
-def _row_step(message: PointCloud2) -> None:
+def _row_step(message: PointCloud2) -> None:  # the data is not of whole rows, nor exactly that of all points
     message.row_step -= 4
+    message.data = message.data[:-8]
 
 
 def _point_step(message: PointCloud2) -> None:
