@@ -54,7 +54,7 @@ def test_poison_is_not_even_buffered(poison: Poison, tmp_path: Path) -> None:
 def test_a_poisoned_buffer_does_no_harm(poison: Poison, tmp_path: Path) -> None:
     """With the guard at the buffer's door out of the way, the gate still holds."""
     adapter = make_adapter(tmp_path, learning_config(**{"self_training.steps": 8}))
-    adapter.frame_checks.fault = lambda frame: None  # type: ignore[method-assign]
+    adapter.frame_checks.fault = lambda frame, labels: None  # type: ignore[method-assign]
     watch(adapter, poison(drive(FRAMES)))
     assert adapter.ready
     clean = drive(6, seed=900)

@@ -1,3 +1,4 @@
+import copy
 import dataclasses
 from collections.abc import Callable
 
@@ -58,7 +59,7 @@ def test_augmentation_repeats_and_leaves_its_input_alone(seed: int) -> None:
         np.arange(20),
         rng.integers(0, 3, 20).astype(np.uint8),
     )
-    before = {name: value.copy() for name, value in vars(sample).items()}
+    before = copy.deepcopy(vars(sample))
     first = augment(sample, AugmentationConfig(), np.random.default_rng(seed))
     second = augment(sample, AugmentationConfig(), np.random.default_rng(seed))
     for name, value in before.items():
