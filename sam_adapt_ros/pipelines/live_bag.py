@@ -95,7 +95,7 @@ def drive_live(
 
         def start(node: str) -> NodeProcess:
             log = stack.enter_context((output / f"{node}.log").open("w", encoding="utf-8"))
-            return stack.enter_context(NodeProcess(node, config, use_sim_time=True, log=log))
+            return stack.enter_context(NodeProcess(node, config, of_ros={"use_sim_time": True}, log=log))
 
         recorder = stack.enter_context(Recorder(output / "labels", force=force))
         segmenter = start("segmenter")

@@ -78,7 +78,9 @@ def segmenter(weights: Path, calibration: Path, tmp_path_factory: pytest.TempPat
     """The segmenter with two cameras, running in a process of its own; its log is in ``segmenter.log_path``."""
     log_path = tmp_path_factory.mktemp("segmenter") / "log"
     with log_path.open("w") as log:
-        process = NodeProcess("segmenter", make_config(weights, calibration, CAMERAS), use_sim_time=True, log=log)
+        process = NodeProcess(
+            "segmenter", make_config(weights, calibration, CAMERAS), of_ros={"use_sim_time": True}, log=log
+        )
         process.log_path = log_path  # type: ignore[attr-defined]
         with process:
             yield process

@@ -31,7 +31,7 @@ supervisor cannot stop it. Not set for nodes that are started with ``ros2 run`` 
 class NodeProcess:
     """A child process that runs ``sam_adapt_ros.nodes.<node>_node``; a context manager that starts and stops it.
 
-    node: ``segmenter`` or ``adapter``. of_ros: parameters of ROS's own, by name.
+    node: ``segmenter`` or ``adapter``. of_ros: parameters of ROS's own, such as ``use_sim_time``, by name.
     log: file for its output; None: it shares this process's.
     restarts: how often it was found to have ended by itself.
     """
@@ -41,7 +41,6 @@ class NodeProcess:
         node: str,
         config: Config,
         *,
-        use_sim_time: bool = False,
         of_ros: Mapping[str, Any] | None = None,
         namespace: str = "",
         log_level: str = "info",
@@ -51,7 +50,7 @@ class NodeProcess:
         self.restarts = 0
         self.process: subprocess.Popen | None = None
         self._config, self._of_ros, self._log = config, dict(of_ros or {}), log
-        self._arguments = ["--log-level", log_level, "-p", f"use_sim_time:={str(use_sim_time).lower()}"]
+        self._arguments = ["--log-level", log_level]
         if namespace:
             self._arguments += ["-r", f"__ns:=/{namespace.strip('/')}"]
         self._environment = {**os.environ, SUPERVISOR: str(os.getpid())}

@@ -48,7 +48,7 @@ def test_a_clip_that_is_too_short_is_summed_up_in_the_log(
     config = Config.load("kitti", values)
     config = config.updated(bag_calibration(config, bag))
     segmenter_log = tmp_path / "segmenter.log"
-    with segmenter_log.open("w") as log, NodeProcess("segmenter", config, log=log, use_sim_time=True):
+    with segmenter_log.open("w") as log, NodeProcess("segmenter", config, log=log, of_ros={"use_sim_time": True}):
         adapter = server.start(config, tmp_path)
         try:
             until((tmp_path / "adapter.log").exists, 10.0, "the adapter")

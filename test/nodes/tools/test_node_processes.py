@@ -13,7 +13,9 @@ from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
+import rclpy
 from node_support import CAMERAS, Rig, make_config, until
+from rclpy.node import Node
 
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.nodes import fastdds
@@ -216,6 +218,24 @@ def test_a_killed_supervisor_leaves_no_parameter_file_behind(tmp_path: Path, mon
         assert list(tmp_path.iterdir()) == []
     finally:
         it.stop()
+
+
+@pytest.mark.parametrize("simulated", [True, False])
+def test_a_node_has_the_time_that_it_is_given(simulated: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+
+    def read(command: list[str], **_: object) -> Mock:
+        context = rclpy.Context()
+        rclpy.init(args=command[command.index("--ros-args") :], context=context)
+        node = Node("segmenter", context=context)
+        found.append(node.get_parameter("use_sim_time").value)
+        node.destroy_node()
+        context.shutdown()
+        return Mock()
+
+    monkeypatch.setattr(subprocess, "Popen", read)
+    NodeProcess("segmenter", Config(), of_ros={"use_sim_time": simulated}).start()
+    assert found == [simulated]
 
 
 def test_exits_are_described() -> None:
