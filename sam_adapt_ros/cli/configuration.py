@@ -10,6 +10,7 @@ import yaml
 
 from sam_adapt_ros.cli.console import say
 from sam_adapt_ros.config import PRESETS, Config, find_preset, flatten, load_recipe
+from sam_adapt_ros.config.ros_yaml import parse_yaml
 from sam_adapt_ros.errors import ConfigError
 from sam_adapt_ros.taxonomy import Taxonomy
 
@@ -49,15 +50,16 @@ def load_config(
 
 
 def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
-    """``name=value`` -> dotted names and YAML values; nothing after ``=`` is the empty text. Raises ConfigError that
-    names the option."""
+    """``name=value`` -> dotted names and values, in the YAML of parameter files; nothing after ``=`` is the empty text.
+
+    Raises ConfigError that names the option."""
     values: dict[str, Any] = {}
     for override in overrides:
         parameter, separator, text = override.partition("=")
         if not separator or not parameter:
             raise ConfigError(f"--set {override}: name=value expected")
         try:
-            value = yaml.safe_load(text) if text else ""
+            value = parse_yaml(text) if text else ""
         except yaml.YAMLError as error:
             reason = getattr(error, "problem", None) or str(error).splitlines()[0]
             raise ConfigError(

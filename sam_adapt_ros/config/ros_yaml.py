@@ -1,7 +1,7 @@
 """YAML as ROS 2's own reader of parameter files (``rcl_yaml_param_parser``) understands it.
 
 That reader and PyYAML take some scalars for different things: ``on``, ``y``, ``1e3``, ``1_000``, ``12:30``, ``010`` or
-a date. A parameter has to be the same wherever the file is read, so configuration files are read and written here.
+a date. A parameter has to be the same wherever it is given, so configuration files and ``--set`` are read here.
 """
 
 from __future__ import annotations
@@ -39,6 +39,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
             raise ConfigError(f"{path}: a mapping expected, got {type(document).__name__}")
         _merge(data, document or {})
     return data
+
+
+def parse_yaml(text: str) -> Any:
+    """What a YAML text means. Raises yaml.YAMLError."""
+    return yaml.load(text, Loader=_Loader)
 
 
 def dump_yaml(data: dict[str, Any]) -> str:

@@ -33,6 +33,8 @@ def odd_bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_overrides_are_yaml_values() -> None:
     assert parse_overrides(["a.b=3", "c=[1, 2]", "d=x=y", "e="]) == {"a.b": 3, "c": [1, 2], "d": "x=y", "e": ""}
+    as_in_files = parse_overrides(["a=on", "b=12:30", "c=2024-01-02", "d=1e-3", "e=010"])
+    assert as_in_files == {"a": True, "b": "12:30", "c": "2024-01-02", "d": 1e-3, "e": 8}
     assert parse_overrides(["a={b: 1, c.d: x}", "e={}"]) == {"a.b": 1, "a.c.d": "x", "e": {}}
 
 
