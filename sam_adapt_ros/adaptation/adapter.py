@@ -64,7 +64,7 @@ class Adapter:
         self.folder = None if folder is None else Path(folder)
         self.source = weights_files.load(store.source().path)
         self.taxonomy = taxonomy or Taxonomy.load(self.source.taxonomy)
-        device = choose_device(config.segmenter.device)
+        device = choose_device(config.segmenter.device, "segmenter.device")
         network = weights_files.build_network(self.source, str(store.source().path)).to(device)
         network.configure(config.segmenter, device)
         fusion = FUSIONS[config.segmenter.fusion]

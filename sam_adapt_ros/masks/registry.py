@@ -75,6 +75,7 @@ def build(config: MaskConfig) -> MaskGenerator:
 
     Raises:
         MaskError: unknown or repeated names, or a checkpoint that cannot be used.
+        ConfigError: no CUDA device.
     """
     names = [name.strip() for name in config.generator.split("+")]
     for name in names:

@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from sam_adapt_ros.config import SamConfig
@@ -65,8 +64,8 @@ def load_sam(config: SamConfig) -> GridModel:
     """Loads the model ``config.model`` with the weights of ``config.checkpoint`` onto ``config.device``.
 
     Raises:
-        MaskError: unknown model, its package not installed, missing or damaged file, weights of another model, or no
-            CUDA device.
+        MaskError: unknown model, its package not installed, missing or damaged file, weights of another model.
+        ConfigError: no CUDA device.
     """
     name = config.model
     if name not in ("auto", *MEMBERS):
@@ -76,8 +75,9 @@ def load_sam(config: SamConfig) -> GridModel:
             "masks.sam.checkpoint: no file given; download a checkpoint as the authors of the model publish it and set "
             "this parameter to its path, or choose masks.generator 'segments', which needs no weights"
         )
-    if config.device == "cuda" and not torch.cuda.is_available():
-        raise MaskError("masks.sam.device: torch finds no CUDA device; use 'auto' or 'cpu', or install torch with CUDA")
+    from sam_adapt_ros.segmentation.device import choose_device
+
+    device = choose_device(config.device, "masks.sam.device")
     path = Path(config.checkpoint)
     weights = read_state_dict(path, "masks.sam.checkpoint")
     found = kind_of(weights)
@@ -92,7 +92,6 @@ def load_sam(config: SamConfig) -> GridModel:
     hint = f"it holds weights of {found}: set that" if found not in (None, name) else "use a checkpoint as published"
     where = f"masks.sam.checkpoint: {path} does not fit masks.sam.model {name}"
     model = with_weights(member.build(), weights, where, hint)
-    device = "cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu"
     return member.prompted(model.to(device).eval().requires_grad_(False))
 
 

@@ -7,14 +7,14 @@ import torch
 from sam_adapt_ros.errors import ConfigError
 
 
-def choose_device(name: str) -> torch.device:
-    """The device of a configuration's ``auto``, ``cpu`` or ``cuda``; ``auto`` is CUDA where torch has it.
+def choose_device(name: str, parameter: str) -> torch.device:
+    """The device of a parameter's ``auto``, ``cpu`` or ``cuda``; ``auto`` is CUDA where torch has it.
 
-    Raises ConfigError for ``cuda`` where it does not.
+    parameter: its name. Raises ConfigError for ``cuda`` where torch does not have it.
     """
     has_cuda = torch.cuda.is_available()
     if name == "cuda" and not has_cuda:
-        raise ConfigError("device: cuda is configured, but torch finds no CUDA device; use cpu or auto")
+        raise ConfigError(f"{parameter}: cuda is configured, but torch finds no CUDA device; use cpu or auto")
     return torch.device("cuda" if has_cuda and name != "cpu" else "cpu")
 
 

@@ -39,7 +39,7 @@ class Segmenter:
         config = config or SegmenterConfig()
         self.taxonomy = taxonomy
         self.version = version
-        self.device = choose_device(config.device)
+        self.device = choose_device(config.device, "segmenter.device")
         self.precision = choose_precision(config.precision, self.device)
         if config.threads:
             torch.set_num_threads(config.threads)

@@ -133,7 +133,7 @@ class Trainer:
                 f"{self.taxonomy.name} (ground_truth.topic, ground_truth.mapping)"
             )
         architecture = load_architecture(self.config.architecture)
-        self.device = choose_device(self.config.device)
+        self.device = choose_device(self.config.device, "training.device")
         torch.manual_seed(self.config.seed)
         self.network = build(len(self.taxonomy), architecture).to(self.device)
         self.network.configure(config.segmenter, self.device)

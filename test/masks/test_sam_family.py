@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from sam_adapt_ros.config import MaskConfig, SamConfig, SamLidarConfig
-from sam_adapt_ros.errors import MaskError
+from sam_adapt_ros.errors import ConfigError, MaskError
 from sam_adapt_ros.masks import build
 from sam_adapt_ros.masks.promptable_model import PointSampler
 from sam_adapt_ros.masks.sam_family import MEMBERS, kind_of, load_sam
@@ -204,6 +204,12 @@ def test_a_package_that_is_missing_is_named_with_its_extra(monkeypatch, tmp_path
     torch.save({"model": {"no_obj_embed_spatial": torch.zeros(1, 64)}}, tmp_path / "sam2.pt")
     said = message(SamConfig(model=SAM2, checkpoint=str(tmp_path / "sam2.pt"), device="cpu"))
     assert SAM2 in said and "sam_adapt_ros[sam2]" in said
+
+
+def test_cuda_is_refused_where_there_is_none(monkeypatch, tmp_path):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match=r"^masks\.sam\.device: cuda"):
+        load_sam(SamConfig(checkpoint=str(tmp_path / "sam.pt"), device="cuda"))
 
 
 def test_nothing_of_a_member_is_imported_before_it_is_chosen():

@@ -131,7 +131,7 @@ def test_fusion_follows_the_configuration(network: Network, shapes: Taxonomy, ma
 def test_cuda_is_refused_where_there_is_none(network: Network, shapes: Taxonomy) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a CUDA device")
-    with pytest.raises(ConfigError, match="device: cuda"):
+    with pytest.raises(ConfigError, match=r"^segmenter\.device: cuda"):
         Segmenter(network, shapes, SegmenterConfig(device="cuda"))
 
 

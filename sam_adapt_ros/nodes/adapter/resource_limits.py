@@ -30,7 +30,7 @@ def limit_process_resources(resources: ResourceConfig) -> None:
 def limit_training_thread(resources: ResourceConfig, device: str) -> None:
     """Limits the calling thread, which is to be the one that trains, and the threads that it starts.
 
-    device: as configured, ``auto``, ``cpu`` or ``cuda``. Raises ConfigError where there is no such device.
+    device: that of ``segmenter.device``. Raises ConfigError where there is no such device.
     """
     import torch
 
@@ -40,7 +40,7 @@ def limit_training_thread(resources: ResourceConfig, device: str) -> None:
     threadpool_limits(resources.threads, user_api="openmp")
     if resources.nice == LOWEST:
         run_when_idle()
-    chosen = choose_device(device)
+    chosen = choose_device(device, "segmenter.device")
     if chosen.type == "cuda":
         torch.cuda.set_per_process_memory_fraction(resources.gpu_memory_fraction)
 
