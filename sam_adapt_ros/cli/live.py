@@ -93,8 +93,7 @@ def demo(
     domain: Annotated[
         str,
         typer.Option(
-            help="Of the simulated town: night, new_city, other_lidar, day, or several joined by +. By default night; "
-            "day without adapting.",
+            help="Of the simulated town, as for the command town. By default night; day without adapting.",
             show_default=False,
         ),
     ] = "",
