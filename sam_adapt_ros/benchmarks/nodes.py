@@ -33,7 +33,7 @@ def run(quick: bool = False) -> list[Figure]:
         with (
             (Path(folder) / "log").open("w") as log,
             NodeProcess("segmenter", config, log=log),
-            SyntheticSensors(points, image) as sensors,
+            SyntheticSensors(points, {"front": image}) as sensors,
         ):
             sensors.wait_for_segmenter()
             report, warm = sensors.drive(frames, HZ, WARM_UP)
@@ -65,14 +65,14 @@ def _config(folder: Path) -> Config:
 
     K = np.array([[1266.0, 0, 800], [0, 1266.0, 450], [0, 0, 1]])
     T_base_camera = make_transform((1.7, 0.0, 1.5), (-0.5, 0.5, -0.5, 0.5))
-    camera = CameraCalibration("camera", T_base_camera, CameraModel(WIDTH, HEIGHT, K))
+    camera = CameraCalibration("front", T_base_camera, CameraModel(WIDTH, HEIGHT, K))
     T_base_lidar = make_transform((0.9, 0.0, 1.8), (0.0, 0.0, 0.0, 1.0))
     Calibration("lidar", "base_link", "odom", T_base_lidar, {"front": camera}).save(folder / "calibration.yaml")
     return Config.from_flat(
         {
             "taxonomy": "town",
             "lidar.topic": "/points",
-            "cameras.front.image": "/image",
+            "cameras.front.image": "/front/image",
             "transforms.calibration_file": str(folder / "calibration.yaml"),
             "segmenter.weights": str(_weights(folder)),
             "segmenter.device": "cpu",

@@ -21,7 +21,9 @@ class SegmenterConfig(Section):
         "auto",
         description="Computes the 3D branch, with the same results; auto: spconv on CUDA where it works, else torch",
     )
-    threads: int = Field(0, ge=0, description="CPU threads of the model; 0: the default of torch")
+    threads: int = Field(
+        0, ge=0, description="CPU threads of the model; 0: half of the cores, since busy cores slow all threads down"
+    )
     fusion: Literal["product", "mean"] = Field(
         "product", description="How the probabilities of the 2D and the 3D branch are fused"
     )

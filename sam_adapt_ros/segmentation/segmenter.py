@@ -17,7 +17,7 @@ from sam_adapt_ros.notices import Notices
 from sam_adapt_ros.segmentation import sparse_backend
 from sam_adapt_ros.segmentation import weights as weights_files
 from sam_adapt_ros.segmentation.batch import Sample, collate
-from sam_adapt_ros.segmentation.device import choose_device, choose_precision
+from sam_adapt_ros.segmentation.device import choose_device, choose_precision, choose_threads
 from sam_adapt_ros.segmentation.fusion import FUSIONS, fuse
 from sam_adapt_ros.segmentation.logits import infer
 from sam_adapt_ros.segmentation.prediction import Prediction
@@ -41,8 +41,7 @@ class Segmenter:
         self.version = version
         self.device = choose_device(config.device, "segmenter.device")
         self.precision = choose_precision(config.precision, self.device)
-        if config.threads:
-            torch.set_num_threads(config.threads)
+        torch.set_num_threads(choose_threads(config.threads))
         self.network = network.eval().requires_grad_(False).to(self.device)
         self.network.configure(config, self.device)
         self.network.prepare_for_inference(self.device)

@@ -1,8 +1,9 @@
-"""A camera and a LiDAR that repeat one frame, to measure the segmenter under their load."""
+"""Cameras and a LiDAR that repeat one frame, to measure the segmenter under their load."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from nav_msgs.msg import Odometry
 from numpy.typing import NDArray
 from rclpy.node import Node
-from sensor_msgs.msg import Image, PointCloud2, PointField
+from sensor_msgs.msg import CompressedImage, Image, PointCloud2, PointField
 
 from sam_adapt_ros.messages import stamp_ns
 from sam_adapt_ros.nodes.diagnostics.diagnostic_messages import read_diagnostics
@@ -23,24 +24,22 @@ DRAIN_TIMEOUT_S = 10.0
 
 
 class SyntheticSensors(BackgroundNode):
-    """Publishes sweeps (``/points``), raw images (``/image``) and odometry; receives labels and diagnostics.
+    """Publishes sweeps (``/points``), images (``/<camera>/image``) and odometry; receives labels and diagnostics.
 
     ages_ms: age of the labels when they arrived, since their sweep's stamp.
     """
 
     name = "synthetic_sensors"
 
-    def __init__(self, points: NDArray[np.floating], image: NDArray[np.uint8]) -> None:
-        """points: (N, 3) metres. image: (H, W, 3) BGR."""
+    def __init__(self, points: NDArray[np.floating], images: Mapping[str, NDArray[np.uint8]]) -> None:
+        """points: (N, 3) metres. images: by camera, (H, W, 3) BGR, or (B,) the bytes of a JPEG."""
         fields = [PointField(name=name, offset=4 * place, datatype=7, count=1) for place, name in enumerate("xyz")]
         data = byte_array(points.astype("<f4"))
         self._sweep = PointCloud2(
             height=1, width=len(points), fields=fields, point_step=12, row_step=len(data), data=data
         )
         self._sweep.header.frame_id = "lidar"
-        height, width, _ = image.shape
-        self._image = Image(height=height, width=width, encoding="bgr8", step=3 * width, data=byte_array(image))
-        self._image.header.frame_id = "camera"
+        self._images = {name: _image_message(name, image) for name, image in images.items()}
         self._pose = Odometry(child_frame_id="base_link")
         self._pose.header.frame_id = "odom"
         self._pose.pose.pose.orientation.w = 1.0
@@ -77,7 +76,10 @@ class SyntheticSensors(BackgroundNode):
     def _connect(self, node: Node) -> None:
         self._outputs = [
             (node.create_publisher(Odometry, "/odom", 10), self._pose),
-            (node.create_publisher(Image, "/image", 10), self._image),
+            *(
+                (node.create_publisher(type(image), f"/{name}/image", 10), image)
+                for name, image in self._images.items()
+            ),
             (node.create_publisher(PointCloud2, "/points", 10), self._sweep),
         ]
         node.create_subscription(PointCloud2, LABELS, self._take_labels, 10)
@@ -88,3 +90,14 @@ class SyntheticSensors(BackgroundNode):
 
     def _take_diagnostics(self, msg: DiagnosticArray) -> None:
         self._diagnostics = read_diagnostics(msg) or self._diagnostics
+
+
+def _image_message(frame_id: str, image: NDArray[np.uint8]) -> Image | CompressedImage:
+    message: Image | CompressedImage
+    if image.ndim == 1:
+        message = CompressedImage(format="jpeg", data=byte_array(image))
+    else:
+        height, width, _ = image.shape
+        message = Image(height=height, width=width, encoding="bgr8", step=3 * width, data=byte_array(image))
+    message.header.frame_id = frame_id
+    return message
