@@ -18,6 +18,7 @@ from sam_adapt_ros.bags.topic_roles import TopicRoles, find_topic_roles
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import BagError, MessageError, TaxonomyError
 from sam_adapt_ros.frame import Frame
+from sam_adapt_ros.geometry.poses import SECOND
 from sam_adapt_ros.messages import (
     AssembledFrame,
     Calibration,
@@ -32,7 +33,7 @@ from sam_adapt_ros.taxonomy import Taxonomy
 
 logger = logging.getLogger(__name__)
 
-_LEAD_NS = 2_000_000_000
+_LEAD_NS = 2 * SECOND
 """Transforms, CameraInfo and labels are read this far ahead of sweeps and images, so that those recorded late (TF at
 2 Hz, labels behind their sweep) are there when they are needed."""
 _KEPT = 128  # instance images that may wait for their image

@@ -6,12 +6,13 @@ import errno
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sam_adapt_ros import __version__
 from sam_adapt_ros.cli.console import say, say_error, set_up_output
+from sam_adapt_ros.config.adaptation import AdaptationMode
 from sam_adapt_ros.errors import BagError, SamAdaptError
 from sam_adapt_ros.resources import expand_home
 
@@ -58,7 +59,7 @@ Recipe = Annotated[
     ),
 ]
 Mode = Annotated[
-    Literal["source_free", "with_source", "observe"] | None,
+    AdaptationMode | None,
     typer.Option(
         help="How to adapt; observe does everything but training. The configuration's mode by default.",
         show_default=False,

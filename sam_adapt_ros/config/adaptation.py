@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from sam_adapt_ros.config.section import Count, FilePath, Fraction, NonNegative, Positive, Section
 from sam_adapt_ros.config.training import AugmentationConfig
 
+AdaptationMode = Literal["source_free", "with_source", "observe"]
 Criterion = Literal["source_agreement", "collapse", "branch_agreement", "consistency", "class_iou"]
 
 
@@ -174,7 +175,7 @@ class ResourceConfig(Section):
 class AdaptationConfig(Section):
     """Learning while driving."""
 
-    mode: Literal["source_free", "with_source", "observe"] = Field(
+    mode: AdaptationMode = Field(
         "source_free",
         description="source_free: from the vehicle's frames alone; with_source: batches mix in labelled frames of the "
         "source; observe: everything but training",

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from sam_adapt_ros.datasets.files import read_text
 from sam_adapt_ros.errors import BagError
 from sam_adapt_ros.geometry.transforms import is_rotation
+from sam_adapt_ros.messages.stamps import LATEST_NS
 
 _TIME = re.compile(r"((?:19[7-9]|20[0-3])[0-9]-[0-9]{2}-[0-9]{2})[ T]([0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?)")
-_LAST_STAMP_NS = 2**31 * 10**9  # ROS counts seconds in 32 bits
 
 
 def read_calibration_file(path: Path) -> dict[str, NDArray[np.float64]]:
@@ -79,9 +79,9 @@ class Timestamps:
     def _parse(self, number: int, line: str) -> int:
         matched = _TIME.fullmatch(line)
         try:
-            stamp = int(np.datetime64("T".join(matched.groups()), "ns").astype(np.int64)) if matched else _LAST_STAMP_NS
+            stamp = int(np.datetime64("T".join(matched.groups()), "ns").astype(np.int64)) if matched else LATEST_NS
         except ValueError:  # 99 seconds
-            stamp = _LAST_STAMP_NS
-        if stamp >= _LAST_STAMP_NS:
+            stamp = LATEST_NS
+        if stamp >= LATEST_NS:
             raise BagError(f"{self._path}:{number + 1}: a time stamp expected, got {line[:60]!r}")
         return stamp

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from sam_adapt_ros.errors import BagError
 from sam_adapt_ros.io.foreign_content import HEAD, placeholder
+from sam_adapt_ros.messages.stamps import LATEST_NS
 
 _CHUNK = 1 << 20
 _LARGEST_ROW = 16 << 20  # characters; a table that is not JSON is not read to its end in search of a row's
 _SEPARATORS = re.compile(r"[\s,]*")
-_LAST_STAMP_US = 2**31 * 10**6  # ROS counts seconds in 32 bits
 _SHOWN = 60
 
 
@@ -52,7 +52,7 @@ class Row(dict[str, Any]):
 
     def stamp_ns(self, key: str) -> int:
         """A time [ns]; the tables count microseconds."""
-        return self.integer(key, _LAST_STAMP_US) * 1000
+        return self.integer(key, LATEST_NS // 1000) * 1000
 
     def flag(self, key: str) -> bool:
         value = self[key]

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam_adapt_ros.evaluation.confusion import Confusion, check_class_ids
+from sam_adapt_ros.io.json_values import json_values
 
-_MEASURES = ("coverage", "precision", "recall")
+MEASURES = ("coverage", "precision", "recall")
 
 
 class LabelStatistics:
@@ -80,18 +81,21 @@ class LabelStatistics:
 
     def as_dict(self, names: tuple[str, ...]) -> dict[str, Any]:
         """Plain numbers for a report, ``None`` where a ratio is of no points. names: of the classes."""
-        by_class = {measure: getattr(self, f"{measure}_by_class") for measure in _MEASURES}
-        return {
-            "points": self.points,
-            **{measure: _plain(getattr(self, measure)) for measure in _MEASURES},
-            "classes": {
-                name: {
-                    "labelled": int(self.labelled[place]),
-                    **{measure: _plain(values[place]) for measure, values in by_class.items()},
-                }
-                for place, name in enumerate(names)
-            },
-        }
+        by_class = {measure: getattr(self, f"{measure}_by_class") for measure in MEASURES}
+        values: dict[str, Any] = json_values(
+            {
+                "points": self.points,
+                **{measure: getattr(self, measure) for measure in MEASURES},
+                "classes": {
+                    name: {
+                        "labelled": self.labelled[place],
+                        **{measure: ratios[place] for measure, ratios in by_class.items()},
+                    }
+                    for place, name in enumerate(names)
+                },
+            }
+        )
+        return values
 
 
 def _ratio(part: int | np.integer, whole: int | np.integer) -> float:
@@ -100,7 +104,3 @@ def _ratio(part: int | np.integer, whole: int | np.integer) -> float:
 
 def _ratios(part: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.float64]:
     return np.divide(part, whole, out=np.full(len(part), np.nan), where=whole > 0)
-
-
-def _plain(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)

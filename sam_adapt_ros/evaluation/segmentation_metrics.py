@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sam_adapt_ros.branch import NETWORK_BRANCHES, Branch, BranchLabels
 from sam_adapt_ros.evaluation.confusion import Confusion
 from sam_adapt_ros.frame import IGNORE, Frame
+from sam_adapt_ros.io.json_values import json_values
 from sam_adapt_ros.segmentation import Prediction, Segmenter
 from sam_adapt_ros.taxonomy import Taxonomy
 
@@ -61,19 +62,16 @@ class Evaluation:
 
     def summary(self) -> dict[str, Any]:
         """What ``summary.json`` has: mean IoU and IoU a class (None where a class does not occur), by key."""
-        iou = {
-            key: {
-                name: None if np.isnan(value) else float(value)
-                for name, value in zip(self.taxonomy.classes, self.confusion[key].iou(), strict=True)
+        classes = self.taxonomy.classes
+        values: dict[str, Any] = json_values(
+            {
+                "frames": self.frames,
+                "miou": {key: self.miou(key) for key in self.confusion},
+                "iou": {key: dict(zip(classes, c.iou(), strict=True)) for key, c in self.confusion.items()},
+                "confusion": {key: c.matrix for key, c in self.confusion.items()},
             }
-            for key in self.confusion
-        }
-        return {
-            "frames": self.frames,
-            "miou": {key: _number(self.miou(key)) for key in self.confusion},
-            "iou": iou,
-            "confusion": {key: counts.matrix.tolist() for key, counts in self.confusion.items()},
-        }
+        )
+        return values
 
 
 def evaluate(frames: Iterable[Frame], segmenter: Segmenter) -> Evaluation:
@@ -100,7 +98,3 @@ def miou_figures(evaluations: Mapping[str, Evaluation]) -> dict[str, Any]:
 def score_text(value: float | None) -> str:
     """An IoU, or a mean of them, for people: a dash where there is none."""
     return "–" if value is None or np.isnan(value) else f"{value:.3f}"
-
-
-def _number(value: float) -> float | None:
-    return None if np.isnan(value) else value

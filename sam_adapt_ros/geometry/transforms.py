@@ -10,6 +10,7 @@ from scipy.spatial.transform import Rotation
 
 Transform = NDArray[np.float64]
 
+_ROUNDING = 1e-3  # of rotations in text files
 _LARGEST = 1e9
 """What is beyond it is garbage, and would overflow in products."""
 
@@ -75,11 +76,11 @@ def quaternion_from_matrix(T: ArrayLike) -> list[float]:
     return (quaternion if quaternion[3] >= 0 else -quaternion).tolist()
 
 
-def is_rotation(R: NDArray, tolerance: float = 1e-3) -> bool:
+def is_rotation(R: NDArray) -> bool:
     """Whether a (3, 3) matrix is a rotation, up to what rounding in text files does to one."""
-    if not np.isfinite(R).all() or np.abs(R).max() > 1 + tolerance:
+    if not np.isfinite(R).all() or np.abs(R).max() > 1 + _ROUNDING:
         return False
-    return bool(np.abs(R @ R.T - np.eye(3)).max() < tolerance and np.linalg.det(R) > 0)
+    return bool(np.abs(R @ R.T - np.eye(3)).max() < _ROUNDING and np.linalg.det(R) > 0)
 
 
 def interpolate(T_a: Transform, T_b: Transform, fraction: float) -> Transform:

@@ -7,6 +7,9 @@ from typing import Any
 
 from sam_adapt_ros.geometry.poses import SECOND
 
+LATEST_NS = 2**31 * SECOND
+"""Every stamp is below: ``builtin_interfaces/Time`` counts seconds in 32 bits with a sign."""
+
 
 def stamp_ns(header: Any) -> int:
     """The stamp [ns] of a ``std_msgs/Header``, of rclpy or of rosbags."""

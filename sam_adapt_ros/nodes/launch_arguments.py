@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from sam_adapt_ros.config import Config, FilePath, ParameterFile, find_configuration
+from sam_adapt_ros.config.adaptation import AdaptationMode
 from sam_adapt_ros.config.parameter_file import is_of_ros
 from sam_adapt_ros.errors import ConfigError, describe_validation
 from sam_adapt_ros.messages.calibration_file import CALIBRATION_FILE
@@ -19,7 +20,7 @@ from sam_adapt_ros.resources import PACKAGE, user_folder
 
 AUTO: Final = "auto"
 OFF: Final = "off"
-Mode = Literal["auto", "source_free", "with_source", "observe", "off"]
+Mode = Literal["auto", AdaptationMode, "off"]
 UseSimTime = Literal["auto", "true", "false"]
 Switch = Literal["true", "false"]
 LogLevel = Literal["debug", "info", "warn", "error", "fatal"]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from sam_adapt_ros.evaluation.label_statistics import MEASURES
 from sam_adapt_ros.evaluation.pseudo_label_summary import PseudoLabelSummary
 from sam_adapt_ros.visualization.pictures import save_image
 from sam_adapt_ros.visualization.pseudo_label_pictures import PseudoLabelFrame, pseudo_label_picture
@@ -14,7 +15,6 @@ from sam_adapt_ros.visualization.run_report import write_report
 
 STAGES = {"selected": "selection", "direct": "+ MLA, direct propagation", "labels": "+ MLA, as configured"}
 _SCOPES = {"seen": "points that a camera sees", "all": "all points"}
-_MEASURES = ("coverage", "precision", "recall")
 
 
 def write_pseudo_label_report(
@@ -26,7 +26,7 @@ def write_pseudo_label_report(
 def stage_rows(facts: dict[str, Any], scope: str) -> list[tuple[str, ...]]:
     """Coverage, precision and recall by stage, percent, of a summary as a dictionary."""
     return [
-        (STAGES[stage], *(_percent(scopes[scope][measure]) for measure in _MEASURES))
+        (STAGES[stage], *(_percent(scopes[scope][measure]) for measure in MEASURES))
         for stage, scopes in facts["stages"].items()
     ]
 
@@ -34,11 +34,11 @@ def stage_rows(facts: dict[str, Any], scope: str) -> list[tuple[str, ...]]:
 def _stages(summary: PseudoLabelSummary) -> Section:
     facts = summary.as_dict()
     tables = [
-        Table(("", *_MEASURES), stage_rows(facts, scope), f"Of {of_points}, percent")
+        Table(("", *MEASURES), stage_rows(facts, scope), f"Of {of_points}, percent")
         for scope, of_points in _SCOPES.items()
     ]
     if summary.has_ground_truth:
-        tables += [_by_class(summary, facts, measure) for measure in _MEASURES]
+        tables += [_by_class(summary, facts, measure) for measure in MEASURES]
     outcomes = [(name, facts["masks"].get(name, 0)) for name in ("labelled", "size", "purity", "representativity")]
     tables.append(Table(("masks", "count"), outcomes, "Masks that got a class, and the constraint that others failed"))
     return Section("Coverage, precision and recall", text=_kept_out(facts["kept_out"]), tables=tables)

@@ -12,13 +12,13 @@ from matplotlib.figure import Figure
 
 from sam_adapt_ros.benchmarks.ablation.estimates import Estimate
 from sam_adapt_ros.benchmarks.ablation.run import Ablation, Result
+from sam_adapt_ros.evaluation.label_statistics import MEASURES
 from sam_adapt_ros.io.outputs import prepare_folder
 from sam_adapt_ros.visualization.plots import save
 from sam_adapt_ros.visualization.report import Picture, Report, Section, Table
 
 HEADER = ("", "coverage", "x selection", "precision", "+- points", "recall", "precision, parallax only")
 _MARKERS = "oDs^vP*Xd<>ph"
-_MEASURES = ("coverage", "precision", "recall")
 
 
 def prepare_report(output: Path, *, force: bool) -> None:
@@ -81,7 +81,7 @@ def _group(ablation: Ablation, group: str, results: list[Result], pictures: Path
     interval = "Student's t over the drives" if drives > 1 else "bootstrap over the frames of the one drive"
     share = results[0].parallax_share
     tables = [Table(HEADER, table(results), "Percent; ± is half of the interval of 95 % confidence")]
-    tables += [_classes(ablation, results, measure) for measure in _MEASURES] if _has_truth(results) else []
+    tables += [_classes(ablation, results, measure) for measure in MEASURES] if _has_truth(results) else []
     swept = [result for result in results if result.variant.swept]
     if swept:
         tables.append(_sweeps(swept))
@@ -121,7 +121,7 @@ def _sweeps(swept: Sequence[Result]) -> Table:
         )
         for result in swept
     ]
-    return Table(("threshold", "value", *_MEASURES, "precision, parallax only"), rows, "Sweeps, percent")
+    return Table(("threshold", "value", *MEASURES, "precision, parallax only"), rows, "Sweeps, percent")
 
 
 def plot_curve(results: Sequence[Result], path: Path) -> Path:
@@ -172,7 +172,7 @@ def plot_sweeps(swept: Sequence[Result], path: Path) -> Path:
 def plot_classes(results: Sequence[Result], classes: Sequence[str], path: Path) -> Path:
     figure = Figure(figsize=(12, 3.2), layout="constrained")
     width = 0.8 / len(results)
-    for axes, measure in zip(figure.subplots(1, len(_MEASURES), sharey=True), _MEASURES, strict=True):
+    for axes, measure in zip(figure.subplots(1, len(MEASURES), sharey=True), MEASURES, strict=True):
         for place, result in enumerate(results):
             values = [100 * result.by_class(class_id)[measure].value for class_id in range(len(classes))]
             offset = (place - (len(results) - 1) / 2) * width

@@ -6,13 +6,15 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
+from sam_adapt_ros.geometry.poses import SECOND
+
 if TYPE_CHECKING:
     from rclpy.clock import ROSClock
     from rclpy.node import Node
 
-_STOPPED_NS = 500_000_000
+_STOPPED_NS = SECOND // 2
 """Simulated time that has not changed for so long is paused or over: the clock goes on at full speed."""
-_WINDOW_NS = 1_000_000_000
+_WINDOW_NS = SECOND
 """Simulated time ticks; its speed is measured over up to this time."""
 
 

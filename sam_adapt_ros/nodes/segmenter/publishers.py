@@ -103,7 +103,7 @@ def overlay_image(
 
 def header(stamp_ns: int, frame_id: str) -> Header:
     message = Header(frame_id=frame_id)
-    message.stamp.sec, message.stamp.nanosec = divmod(stamp_ns, 1_000_000_000)
+    message.stamp.sec, message.stamp.nanosec = divmod(stamp_ns, SECOND)
     return message
 
 

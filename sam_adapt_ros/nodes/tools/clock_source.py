@@ -13,13 +13,15 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
 from rosgraph_msgs.msg import Clock
 
+from sam_adapt_ros.geometry.poses import SECOND
+from sam_adapt_ros.messages.stamps import LATEST_NS
+
 logger = logging.getLogger(__name__)
 
 CLOCK = "/clock"
 LISTEN_S = 1.0
 """How long another clock is listened for before this one starts. A publisher in the graph is not enough of a sign: one
 that was killed stays there for a while."""
-_LATEST_S = 2**31 - 1  # of builtin_interfaces/Time
 
 
 class ClockSource:
@@ -56,8 +58,8 @@ class ClockSource:
         if not self.ticks:
             return
         message = Clock()
-        sec, message.clock.nanosec = divmod(now_ns, 1_000_000_000)
-        message.clock.sec = min(sec, _LATEST_S)
+        sec, message.clock.nanosec = divmod(now_ns, SECOND)
+        message.clock.sec = min(sec, LATEST_NS // SECOND - 1)
         self._published.append((message.clock.sec, message.clock.nanosec))
         self._publisher.publish(message)  # type: ignore[union-attr]
 

@@ -23,6 +23,7 @@ from rclpy.type_support import NoTypeSupportImportedException
 
 from sam_adapt_ros.bags import MessageReader, RawMessage
 from sam_adapt_ros.errors import BagError, MessageError
+from sam_adapt_ros.geometry.poses import SECOND
 from sam_adapt_ros.nodes.tools.background_node import BackgroundNode
 from sam_adapt_ros.nodes.tools.clock_source import CLOCK, ClockSource
 from sam_adapt_ros.nodes.tools.message_types import message_class, qos_of
@@ -32,7 +33,7 @@ logger = logging.getLogger(__name__)
 CLOCK_HZ = 100.0
 LOOP_PAUSE_S = 0.1
 """Between the end of the bag and its next start: a bag of one message is not a flood. rosbag2 takes as long."""
-LEAP_NS = 24 * 3600 * 1_000_000_000
+LEAP_NS = 24 * 3600 * SECOND
 """A longer pause is no pause: the recorder's clock was set, or a message was logged at time 0."""
 ACKNOWLEDGED_S = 2.0
 """How long the last messages are waited for to arrive."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image, PointCloud2, PointField
 
+from sam_adapt_ros.geometry.poses import SECOND
 from sam_adapt_ros.messages import stamp_ns
 from sam_adapt_ros.nodes.diagnostics.diagnostic_messages import read_diagnostics
 from sam_adapt_ros.nodes.segmenter.publishers import byte_array
@@ -63,7 +64,7 @@ class SyntheticSensors(BackgroundNode):
             time.sleep(max(0.0, start + frame / rate - time.monotonic()))
             if frame == warm_up:
                 warm = self._diagnostics
-            stamp = divmod(time.time_ns(), 1_000_000_000)
+            stamp = divmod(time.time_ns(), SECOND)
             for publisher, message in self._outputs:
                 message.header.stamp.sec, message.header.stamp.nanosec = stamp
                 publisher.publish(message)
