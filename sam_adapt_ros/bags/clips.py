@@ -6,10 +6,9 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from sam_adapt_ros.bags.message_reader import BAG_FILES
 from sam_adapt_ros.bags.rosbag2_folder import METADATA
 from sam_adapt_ros.errors import BagError
-
-_FILES = {".bag", ".mcap", ".db3"}
 
 
 def find_bags(paths: Iterable[str | Path]) -> list[Path]:
@@ -23,7 +22,7 @@ def find_bags(paths: Iterable[str | Path]) -> list[Path]:
         if not path.is_dir() or (path / METADATA).is_file():
             bags.append(path)
             continue
-        inside = [each for each in path.iterdir() if (each / METADATA).is_file() or each.suffix in _FILES]
+        inside = [each for each in path.iterdir() if (each / METADATA).is_file() or each.suffix in BAG_FILES]
         if not inside:
             raise BagError(f"{path}: a bag or a folder of bags expected, it has neither {METADATA} nor a bag in it")
         bags += sorted(inside, key=_natural)

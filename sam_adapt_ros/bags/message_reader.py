@@ -30,7 +30,8 @@ _DECODE_ERRORS = (SerdeError, struct.error, ValueError, IndexError, TypeError)
 CDR_HEADER = 4
 """Bytes before a message's content, which say how it is serialized."""
 
-_FILES = {".mcap", ".db3", ".bag", ".yaml"}
+BAG_FILES = {".mcap", ".db3", ".bag"}
+"""Endings of files that are a bag, or a part of one."""
 
 Bytes = bytes | memoryview
 R = TypeVar("R", bound="MessageReader")
@@ -224,7 +225,7 @@ class MessageReader:
 def _refuse_placeholders(path: Path) -> None:
     """Raises BagError when a file of the bag is a web page or a Git LFS pointer, and OSError."""
     for file in sorted(path.iterdir()) if path.is_dir() else [path]:
-        if file.suffix in _FILES:
+        if file.suffix in {*BAG_FILES, ".yaml"}:
             with file.open("rb") as content:
                 head = content.read(HEAD)
             if head and (found := placeholder(head)):

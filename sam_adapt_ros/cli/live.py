@@ -37,7 +37,7 @@ def run(
     log_level: Annotated[LogLevel, launch_option("log_level")] = "info",
     bag: Annotated[str, launch_option("bag")] = "",
     rate: Annotated[float, typer.Option(help="Times the recorded speed.")] = 1.0,
-    loop: Annotated[int, typer.Option(help="How often the bag is played; 0: for ever.")] = 1,
+    loop: Annotated[int, typer.Option(help="How often the bag is played; 0: forever.")] = 1,
     until_played: Annotated[
         bool,
         typer.Option("--until-played", help="End when the bag does; in mode observe, once the adapter summed it up."),
@@ -72,7 +72,7 @@ def run(
 def play(
     bag: Bag,
     rate: Annotated[float, typer.Option(help="Times the recorded speed.")] = 1.0,
-    loop: Annotated[int, typer.Option(help="How often; 0: for ever.")] = 1,
+    loop: Annotated[int, typer.Option(help="How often; 0: forever.")] = 1,
     clock: Annotated[bool, typer.Option(help="Publish /clock.")] = True,
     topics: Annotated[list[str], typer.Option("--topic", help="Only these.", show_default=False)] = [],
     wait_for: Annotated[

@@ -1,1 +1,1 @@
-"""Player, recorder, launcher and other helpers around the nodes."""
+"""Player, recorder, launcher and other tools around the nodes."""

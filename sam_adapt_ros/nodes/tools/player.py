@@ -77,7 +77,7 @@ def play(
     if not (rate > 0 and math.isfinite(rate)):
         raise BagError(f"rate: a positive number expected, got {rate}")
     if loop < 0:
-        raise BagError(f"loop: a number of times, or 0 for ever, expected, got {loop}")
+        raise BagError(f"loop: a number of times, or 0 (forever) expected, got {loop}")
     with MessageReader(bag) as reader, _Player(reader, rate, clock, stop or threading.Event()) as player:
         player.advertise(topics)
         player.wait_for_subscribers(wait_for, subscribers, wait_timeout)
