@@ -209,6 +209,10 @@ class AdapterNode(Node):
         for publisher in self._statuses:
             publisher.publish(message)
 
+    def callback_failed(self, error: Exception) -> None:
+        """Counts what a callback raised."""
+        self.statistics.callback_failed(error)
+
     @property
     def _name(self) -> str:
         return self.get_fully_qualified_name().lstrip("/")
@@ -216,7 +220,7 @@ class AdapterNode(Node):
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
     """Console entry point."""
-    code = run_node(AdapterNode, AdapterNode.start, AdapterNode.close, args)
+    code = run_node(AdapterNode, AdapterNode.start, AdapterNode.close, AdapterNode.callback_failed, args)
     remove_unpacked()  # labelled bags of the source may be compressed
     exit_now(code)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NoReturn, TypeVar
 
 import rclpy
@@ -27,17 +29,23 @@ logger = logging.getLogger(__name__)
 
 N = TypeVar("N", bound=Node)
 _SUPERVISOR_CHECK_PERIOD_S = 0.5
+_GIVE_UP_S = 5.0
+"""Where every callback has failed for so long, it is not the messages: the node ends, and may be started again."""
 
 
 def run_node(
-    make: Callable[[], N], start: Callable[[N], None], stop: Callable[[N], None], args: Sequence[str] | None
+    make: Callable[[], N],
+    start: Callable[[N], None],
+    stop: Callable[[N], None],
+    failed: Callable[[N, Exception], None],
+    args: Sequence[str] | None,
 ) -> int:
     """Returns the exit code: 0 after a signal or the end of its supervisor, EX_CONFIG when it could not start
     with its parameters, 1 when spinning failed.
 
     make: makes the node. start: called before spinning, may raise SamAdaptError. stop: called with the node no longer
-    spinning, its publishers still alive. The signals are handled here, because rclpy's own handlers shut the context
-    down while the last frame is still being published.
+    spinning, its publishers still alive. failed: called with what a callback raised; the node goes on. The signals are
+    handled here, because rclpy's own handlers shut the context down while the last frame is still being published.
     """
     fastdds.use_profile()
     ensure_log_folder()
@@ -56,10 +64,12 @@ def run_node(
     code = 0
     executor = SingleThreadedExecutor()
     node: N | None = None
-    spinner = threading.Thread(target=_spin, args=(executor, ended), name="executor", daemon=True)
+    spinner = threading.Thread()
     try:
         node = make()
         executor.add_node(node)
+        what = (executor, partial(failed, node), ended)
+        spinner = threading.Thread(target=_spin, args=what, name="executor", daemon=True)
         start(node)
         spinner.start()
         ended.wait()
@@ -100,9 +110,19 @@ def _end_with(supervisor: int, ended: threading.Event) -> None:
     os._exit(1)
 
 
-def _spin(executor: SingleThreadedExecutor, ended: threading.Event) -> None:
+def _spin(executor: SingleThreadedExecutor, failed: Callable[[Exception], None], ended: threading.Event) -> None:
+    """One message never ends the node: rclpy's own callbacks raise, too, as at a ``/clock`` before time 0."""
+    failing_since = math.inf
     try:
-        executor.spin()
+        while rclpy.ok() and not ended.is_set():
+            try:
+                executor.spin_once()
+                failing_since = math.inf
+            except Exception as error:
+                failing_since = min(failing_since, time.monotonic())
+                if time.monotonic() - failing_since > _GIVE_UP_S:
+                    raise
+                failed(error)
     except Exception as error:
         executor.failure = error  # type: ignore[attr-defined]
         get_logger("runtime").fatal(f"the executor failed, the node stops: {type(error).__name__}: {error}")

@@ -202,6 +202,10 @@ class SegmenterNode(LifecycleNode):
     def _on_drop(self, sweep: SynchronizedSweep, reason: str, details: str) -> None:
         self.statistics.drop(reason, sweep.stamp_ns, details)
 
+    def callback_failed(self, error: Exception) -> None:
+        """Counts what a callback raised."""
+        self.statistics.callback_failed(error)
+
     def _on_clock_jump(self, jump: TimeJump) -> None:
         # The synchronizer notices it by the messages' stamps; this is for people who read the log.
         self.statistics.warn("clock_jump")
@@ -212,7 +216,7 @@ class SegmenterNode(LifecycleNode):
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
     """Console entry point."""
-    exit_now(run_node(SegmenterNode, SegmenterNode.autostart, SegmenterNode.close, args))
+    exit_now(run_node(SegmenterNode, SegmenterNode.autostart, SegmenterNode.close, SegmenterNode.callback_failed, args))
 
 
 if __name__ == "__main__":

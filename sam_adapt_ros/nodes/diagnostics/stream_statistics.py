@@ -88,6 +88,11 @@ class StreamStatistics:
         self.warn(f"{token(topic)}_{reason}")
         self._log.warning(f"{topic}: message ignored ({reason})", f": {error}")
 
+    def callback_failed(self, error: Exception) -> None:
+        """Something that ROS called, other than for an input, raised ``error``."""
+        self.warn(f"callback_{type(error).__name__}")
+        self._log.warning(f"a callback failed ({type(error).__name__}), the node goes on", f": {error}")
+
     def messages_lost(self, topic: str, count: int) -> None:
         """The middleware lost messages: they came faster than they were read, or incomplete."""
         for _ in range(count):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from builtin_interfaces.msg import Time
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from node_support import (
@@ -25,6 +26,7 @@ from node_support import (
 )
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
+from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, PointCloud2, PointField
 
 from sam_adapt_ros.messages import read_labels, read_points, stamp_ns
@@ -87,6 +89,15 @@ def test_jumps_of_clock_and_stamps_lose_nothing(rig: Rig) -> None:
     report = rig.report()
     assert report.get("dropped", {}) == dropped
     assert report["warnings"]["clock_jump"] >= 1
+
+
+def test_a_clock_that_no_ros_time_can_show_is_counted_and_labels_go_on(rig: Rig) -> None:
+    before = rig.report().get("warnings", {})
+    for sec, nanosec in ((-1, 0), (-(2**31), 5), (5, 0)):
+        rig.publishers["clock"].publish(Clock(clock=Time(sec=sec, nanosec=nanosec)))
+        rig.ask()
+    after = rig.report()["warnings"]
+    assert after["callback_ValueError"] == before.get("callback_ValueError", 0) + 2
 
 
 def test_a_camera_that_dies_does_not_take_the_others_with_it(rig: Rig) -> None:
