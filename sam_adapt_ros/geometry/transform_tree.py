@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -12,6 +13,9 @@ from sam_adapt_ros.errors import CalibrationError
 from sam_adapt_ros.geometry.poses import SECOND, PoseBuffer
 from sam_adapt_ros.geometry.transforms import Transform, invert, is_rotation
 
+MAX_EDGES = 2000
+"""So many transforms between frames are kept."""
+_LISTED = 20  # frames, in an error
 _ALIVE_NS = SECOND
 """A frame that had a pose under a second parent so recently has both."""
 
@@ -43,6 +47,11 @@ class TransformTree:
         if T.shape != (4, 4) or not np.isfinite(T).all() or not is_rotation(T[:3, :3]):
             raise CalibrationError(f"transform {parent!r} -> {child!r}: rigid (4, 4) expected, got {T.tolist()}")
         with self._lock:
+            if (parent, child) not in self._edges and len(self._edges) >= MAX_EDGES:
+                raise CalibrationError(
+                    f"transform {parent!r} -> {child!r}: there are {MAX_EDGES} others already, as when a publisher "
+                    "makes up new frame names"
+                )
             parents = self._parents.setdefault(child, [])
             new = parent not in parents
             if parents[-1:] != [parent]:
@@ -193,12 +202,12 @@ class TransformTree:
             neighbours = self._neighbours()
             for name in (source, target):
                 if name not in neighbours:
-                    known = ", ".join(neighbours) or "none"
+                    known = _listed(list(neighbours)) or "none"
                     raise CalibrationError(f"frame {name!r} is unknown (known: {known})", reason="transform_missing")
             paths = _paths_from(source, neighbours)
             if target not in paths:
                 with_target, with_source = (
-                    ", ".join(list(found)[1:]) for found in (_paths_from(target, neighbours), paths)
+                    _listed(list(found)[1:]) for found in (_paths_from(target, neighbours), paths)
                 )
                 raise CalibrationError(
                     f"frames {target!r} and {source!r} are not connected: {target!r} is connected with {with_target}, "
@@ -238,6 +247,11 @@ def _covers(edge: Transform | PoseBuffer, stamp_ns: int) -> bool:
     """Whether an edge is known at a stamp without extrapolation."""
     span = edge.span() if isinstance(edge, PoseBuffer) else (stamp_ns, stamp_ns)
     return span is not None and span[0] <= stamp_ns <= span[1]
+
+
+def _listed(frames: Sequence[str]) -> str:
+    more = len(frames) - _LISTED
+    return ", ".join(frames[:_LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _without_slash(frame: str) -> str:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -18,7 +17,7 @@ from sam_adapt_ros.geometry.transform_tree import TransformTree
 from sam_adapt_ros.geometry.transforms import Transform
 from sam_adapt_ros.messages.calibration_file import Calibration, CameraCalibration
 from sam_adapt_ros.messages.camera_info import camera_from_info, info_content, optical_from_info
-from sam_adapt_ros.messages.image import decode_image, decode_instances
+from sam_adapt_ros.messages.image import declared_size, decode_image, decode_instances
 from sam_adapt_ros.messages.mounting import Mounting
 from sam_adapt_ros.messages.point_cloud import Cloud, read_labels, read_points
 from sam_adapt_ros.messages.sensor_frame import SensorFrame, SensorPoints
@@ -26,8 +25,6 @@ from sam_adapt_ros.messages.transform_messages import TransformFeed
 from sam_adapt_ros.messages.vehicle_motion import NO_MOTION, POSE_EXTRAPOLATED, Motion, VehicleMotion
 from sam_adapt_ros.notices import Notices
 from sam_adapt_ros.taxonomy import Taxonomy
-
-logger = logging.getLogger(__name__)
 
 Array = TypeVar("Array", bound=NDArray[Any])
 
@@ -93,8 +90,11 @@ class FrameAssembler:
             model, T_image_frame = camera_from_info(msg, rectified), optical_from_info(msg, rectified)
             self._intrinsics[camera] = _Intrinsics(model, T_image_frame, str(msg.header.frame_id))
         except CalibrationError as error:
-            logger.warning("camera %s: its images are left out until its CameraInfo is usable: %s", camera, error)
+            text = f"camera {camera}: its images are left out until its CameraInfo is usable: {error}"
+            self.notices.add(f"camera_info:{camera}", text)
             self._intrinsics[camera] = error
+        else:
+            self.notices.withdraw(f"camera_info:{camera}")
 
     def set_calibration(self, calibration: Calibration) -> None:
         """Takes a calibration file's extrinsics into the tree, and its intrinsics for cameras without CameraInfo."""
@@ -178,11 +178,11 @@ class FrameAssembler:
         T_camera_lidar = intrinsics.T_image_frame @ self._extrinsics(name, frame, stamp, sweep.frame, sweep_ns, issues)
         if sweep.origin is not None:
             T_camera_lidar[:3, 3] += T_camera_lidar[:3, :3] @ sweep.origin
-        image = _check_size(decode_image(msg), camera, "image")
+        image = _decoded(decode_image, msg, camera, "image")
         ids = None
         if instances is not None:
             try:
-                ids = _check_size(decode_instances(instances), camera, "instance image")
+                ids = _decoded(decode_instances, instances, camera, "instance image")
             except MessageError as error:
                 issues.warn(name, "instances", str(error))
         return CameraView(name, stamp, image, camera, T_camera_lidar, ids, frame)
@@ -257,10 +257,14 @@ def _point_instances(label_cloud: Any) -> NDArray[np.uint16] | None:
     return cloud.field("instance").astype(np.uint16) if "instance" in cloud.fields else None
 
 
-def _check_size(image: Array, camera: CameraModel, what: str) -> Array:
-    height, width = image.shape[:2]
-    if (width, height) != (camera.width, camera.height):
-        raise MessageError(
-            "image_size", f"{what}: {camera.width} x {camera.height} expected by its CameraInfo, got {width} x {height}"
-        )
+def _decoded(decode: Callable[[Any], Array], msg: Any, camera: CameraModel, what: str) -> Array:
+    """An image of the camera's size. A file's size is checked before it is decoded: damage to a few bytes of its header
+    would cost seconds and gigabytes."""
+    size = declared_size(msg)
+    if size is None or size == (camera.width, camera.height):
+        image = decode(msg)
+        size = (image.shape[1], image.shape[0])
+    if size != (camera.width, camera.height):
+        expected, got = f"{camera.width} x {camera.height}", f"{size[0]} x {size[1]}"
+        raise MessageError("image_size", f"{what}: {expected} expected by its CameraInfo, got {got}")
     return image

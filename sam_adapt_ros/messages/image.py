@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam_adapt_ros.errors import MessageError
-from sam_adapt_ros.messages.image_file import decode_file
+from sam_adapt_ros.messages.image_file import decode_file, file_size
 
 # encoding -> (channels, numpy kind, OpenCV conversion to RGB or None). Names: sensor_msgs/image_encodings.hpp;
 # OpenCV-style names without an order mean blue first, as in cv_bridge.
@@ -88,6 +88,11 @@ def decode_instances(msg: Any) -> NDArray[np.uint16]:
             "image_encoding", f"instance image: grey of 8 or 16 bits expected, got {pixels.shape} {pixels.dtype}"
         )
     return np.ascontiguousarray(pixels, np.uint16)
+
+
+def declared_size(msg: Any) -> tuple[int, int] | None:
+    """Width and height that the file in a CompressedImage declares; None of raw images, and where it declares none."""
+    return None if hasattr(msg, "encoding") else file_size(bytes(msg.data))
 
 
 def _decode_compressed(msg: Any) -> NDArray[np.uint8]:

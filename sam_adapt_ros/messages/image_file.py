@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Iterator
 from typing import Any
 
 import cv2
@@ -13,7 +15,9 @@ from sam_adapt_ros.errors import MessageError
 _JPEG = b"\xff\xd8"
 _JPEG_END = b"\xff\xd9"
 _SCAN = 0xDA  # the marker that begins compressed pixels
+_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # the markers whose segment has the size
 _PNG = b"\x89PNG"
+_PNG_SIZE = 16  # where a PNG has it
 _PNG_END = b"IEND"
 
 
@@ -46,6 +50,18 @@ def is_whole(data: bytes) -> bool:
     return _PNG_END in data or not data.startswith(_PNG)
 
 
+def file_size(data: bytes) -> tuple[int, int] | None:
+    """Width and height in the header of a JPEG or PNG; None where there is no whole header."""
+    if data.startswith(_PNG):
+        return struct.unpack_from(">II", data, _PNG_SIZE) if len(data) >= _PNG_SIZE + 8 else None
+    if data.startswith(_JPEG):
+        for marker, at in _segments(data):
+            if marker in _FRAMES and len(data) >= at + 9:
+                height, width = struct.unpack_from(">HH", data, at + 5)
+                return width, height
+    return None
+
+
 def _kind(data: bytes) -> str:
     return "JPEG" if data.startswith(_JPEG) else "PNG" if data.startswith(_PNG) else ""
 
@@ -55,13 +71,17 @@ def _start_of_scan(data: bytes) -> int:
 
     The segments before them may hold whole JPEGs, such as thumbnails, so they are skipped by their lengths.
     """
+    return [at for _, at in _segments(data)][-1]
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, int]]:
+    """The marker and the place of each segment of a JPEG up to its first scan or its end; marker 0: there is none."""
     at = len(_JPEG)
-    while data[at : at + 1] == b"\xff":
-        marker = data[at + 1 : at + 2]
-        if marker == b"\xff":  # fill byte
+    while True:
+        while data[at : at + 2] == b"\xff\xff":  # fill byte
             at += 1
-        elif not marker or marker[0] in (_SCAN, _JPEG_END[1]):
-            break
-        else:
-            at += 2 + max(int.from_bytes(data[at + 2 : at + 4], "big"), 2)
-    return at
+        marker = data[at + 1] if data[at : at + 1] == b"\xff" and at + 1 < len(data) else 0
+        yield marker, at
+        if marker in (0, _SCAN, _JPEG_END[1]):
+            return
+        at += 2 + max(int.from_bytes(data[at + 2 : at + 4], "big"), 2)

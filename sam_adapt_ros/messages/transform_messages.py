@@ -22,6 +22,11 @@ def transform_topics(name: str, lidar_topic: str) -> list[str]:
     return topics
 
 
+_NAMED = 20
+"""Frames whose transforms are left out and that are named one by one; all others together."""
+_OTHERS = "others"
+
+
 @dataclass
 class _LeftOut:
     """Transforms of one topic to one frame that were not usable: how many, and what is wrong with the last one."""
@@ -81,20 +86,26 @@ class TransformFeed:
                 raise ValueError("a stamp expected, got 0")
             self._tree.add(header.frame_id, child, stamp, make_transform((t.x, t.y, t.z), (q.x, q.y, q.z, q.w)), static)
         except (ValueError, CalibrationError) as error:
-            left_out = self._left_out.setdefault((topic, child), _LeftOut())
+            named = self._named(topic, child)
+            left_out = self._left_out.setdefault((topic, named), _LeftOut())
             left_out.count += 1
             left_out.text = (
                 str(error) if isinstance(error, CalibrationError) else f"{header.frame_id} -> {child}: {error}"
             )
-            self._say(topic, child)
+            self._say(topic, named)
             return False
-        if (topic, child) in self._left_out:
-            self._notices.withdraw(_key(topic, child))
+        if (topic, named := self._named(topic, child)) in self._left_out:
+            self._notices.withdraw(_key(topic, named))
         return True
+
+    def _named(self, topic: str, child: str) -> str:
+        """The name that a frame's left-out transforms are counted by: publishers may make up new ones for ever."""
+        known = (topic, child) in self._left_out or len(self._left_out) < _NAMED
+        return child if known else _OTHERS
 
     def _say(self, topic: str, child: str) -> None:
         left_out = self._left_out[topic, child]
-        name = "child_frame_id is empty; " if not child else ""
+        name = "child_frame_id is empty; " if not child else "of further frames, the last " if child == _OTHERS else ""
         self._notices.add(_key(topic, child), f"{topic}: {left_out.count} messages left out: {name}{left_out.text}")
 
 

@@ -8,6 +8,7 @@ from scipy.spatial.transform import Rotation
 
 from sam_adapt_ros.errors import CalibrationError
 from sam_adapt_ros.geometry import TransformTree, invert, make_transform
+from sam_adapt_ros.geometry.transform_tree import MAX_EDGES
 
 SECOND = 10**9
 T0 = 1_532_402_927 * SECOND  # stamps as in recordings: too long for float64
@@ -96,6 +97,22 @@ def test_what_is_no_edge_is_refused(parent, child, T):
     with pytest.raises(CalibrationError):
         tree.add(parent, child, 0, T, static=True)
     assert tree.frames() == ()
+
+
+def test_frames_that_are_made_up_without_end_are_refused_and_named_briefly():
+    tree = TransformTree()
+    for k in range(MAX_EDGES):
+        tree.add("odom", f"body{k}", 0, np.eye(4))
+    for static in (False, True):
+        with pytest.raises(CalibrationError, match="'late': there are 2000 others already"):
+            tree.add("odom", "late", 0, np.eye(4), static)
+    tree.add("odom", "body7", 1, np.eye(4))  # those that are known go on
+    assert len(tree.frames()) == MAX_EDGES + 1
+    with pytest.raises(CalibrationError, match=r"body5, .*and 19.. more") as caught:
+        tree.lookup("odom", "unknown", 0)
+    assert len(str(caught.value)) < 400
+    tree.remove("odom", "body8")
+    tree.add("odom", "late", 0, np.eye(4))
 
 
 def test_two_parents_do_not_flap():

@@ -16,6 +16,7 @@ from sam_adapt_ros.messages import (
     encode_cloud,
     encode_labels,
 )
+from sam_adapt_ros.notices import Notices
 from sam_adapt_ros.taxonomy import Taxonomy
 
 SECOND = 10**9
@@ -151,6 +152,29 @@ def test_a_truncated_jpeg_leaves_out_its_camera_only(ros):
     images = both(ros) | {"front": (T0, ros.compressed(data[: len(data) // 2], "jpeg", T0, "front"))}
     got = assembler(ros).assemble(T0, "lidar", cloud(ros), images)
     assert got.dropped == {"front": "image_truncated"} and len(got.frame.views) == 1
+
+
+@pytest.mark.parametrize("extension", [".jpg", ".png"])
+def test_a_file_that_declares_another_size_is_not_decoded(ros, extension, monkeypatch):
+    data = cv2.imencode(extension, RGB)[1].tobytes()
+    jpeg = extension == ".jpg"
+    size, place = (30_000, data.index(b"\xff\xc0") + 5) if jpeg else (2**31 - 1, 16)
+    shape = np.array([size] * 2, ">u2" if jpeg else ">u4").tobytes()
+    images = both(ros) | {
+        "front": (T0, ros.compressed(data[:place] + shape + data[place + len(shape) :], "jpeg", T0, "front"))
+    }
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("gigabytes are decoded"))
+    got = assembler(ros).assemble(T0, "lidar", cloud(ros), images)
+    assert got.dropped == {"front": "image_size"} and f"got {size} x {size}" in got.details["front"]
+
+
+def test_a_camera_info_that_is_not_usable_now_and_then_is_logged_once_and_shown_while_it_holds(ros):
+    made, logged = assembler(ros), []
+    made.notices = Notices(logged.append)
+    for k in range(50):
+        made.set_camera_info("front", ros.info(frame_id="front", **({"width": 0} if k % 2 else {})))
+        assert ("camera_info:front" in made.notices.as_dict()) == bool(k % 2)
+    assert len(logged) == 1 and "its CameraInfo" in logged[0]
 
 
 @pytest.mark.parametrize(

@@ -88,3 +88,14 @@ def test_what_was_unusable_for_a_moment_is_told_at_the_end(ros):
     fed.feed.conclude()
     (notice,) = fed.notices
     assert notice == "/tf: 1 messages left out: odom -> base_link: a stamp expected, got 0"
+
+
+def test_frames_that_are_made_up_without_end_are_named_together(ros):
+    fed = Fed()
+    for k in range(500):
+        assert fed.feed.odometry(ros.odometry("odom", f"body{k}", STAMP, (0, 0, 0), (0, 0, 0, 0))) == 1
+    assert len(fed.notices) == len(fed.logged) == 21
+    last = list(fed.notices)[-1]
+    assert last.startswith("/odom: 480 messages left out: of further frames, the last odom -> body499")
+    fed.feed.odometry(ros.odometry("odom", "body499", STAMP, (0, 0, 0), TURN))
+    assert len(fed.notices) == 20

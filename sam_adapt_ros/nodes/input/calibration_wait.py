@@ -11,6 +11,9 @@ from sam_adapt_ros.messages import Match
 MAX_VAIN_WAITS = 3
 """After this many waits in vain for the same thing, sweeps wait for it no longer until it would have come in time."""
 
+MAX_WAITING = 32
+"""When more matches wait, the oldest goes on without what it lacks: they hold images."""
+
 
 @dataclass(eq=False)
 class _Waiting:
@@ -24,8 +27,9 @@ class CalibrationWait:
     (``tf2_ros::MessageFilter`` solves the same problem).
 
     lacking: names of what a match lacks and that may yet come. A match waits while it lacks something that was not
-    waited for in vain before, at most ``timeout_s``. What would have come in time, had a match waited, is waited for
-    again; so messages that complete nothing, such as odometry of other frames, cost no time.
+    waited for in vain before, at most ``timeout_s``, and while no more than ``MAX_WAITING`` wait. What would have come
+    in time, had a match waited, is waited for again; so messages that complete nothing, such as odometry of other
+    frames, cost no time.
     output: called with the matches, in the order in which they were added.
     """
 
@@ -56,7 +60,7 @@ class CalibrationWait:
         while self._waiting:
             first = self._waiting[0]
             self._update(first)
-            timed_out = now_ns >= first.deadline
+            timed_out = now_ns >= first.deadline or len(self._waiting) > MAX_WAITING
             if not timed_out and any(self._vain_waits[name] < MAX_VAIN_WAITS for name in first.lacking):
                 return
             if timed_out:

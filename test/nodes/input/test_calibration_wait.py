@@ -3,7 +3,7 @@ from __future__ import annotations
 from node_support import SECOND
 
 from sam_adapt_ros.messages import Match
-from sam_adapt_ros.nodes.input.calibration_wait import MAX_VAIN_WAITS, CalibrationWait
+from sam_adapt_ros.nodes.input.calibration_wait import MAX_VAIN_WAITS, MAX_WAITING, CalibrationWait
 
 MS = SECOND // 1000
 TIMEOUT = 100 * MS
@@ -114,3 +114,11 @@ def test_memory_is_bounded() -> None:
         wait.add(number, number * 10 * MS)
         wait.wait.poll(number * 10 * MS)
     assert len(wait.wait._unwaited) <= 11 and len(wait.wait._waiting) <= 11
+
+
+def test_no_more_than_so_many_wait() -> None:
+    sweeps = Wait()
+    for number in range(MAX_WAITING + 3):
+        sweeps.lacking[number] = {f"pose {number}"}
+        sweeps.add(number, now_ns=0)
+    assert sweeps.out == [0, 1, 2]
