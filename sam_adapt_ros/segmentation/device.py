@@ -32,8 +32,7 @@ def choose_threads(threads: int) -> int:
     no more than torch is set to.
 
     Threads that share the work of a layer wait for the slowest one. Where other processes use some of the cores, as on
-    a vehicle, a frame takes ten times as long with all cores as with one: 944 against 91 ms on two cores, one of them
-    busy (65 against 83 ms with both idle).
+    a vehicle, a frame takes many times as long with all cores as with one.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return threads or min(torch.get_num_threads(), max(1, cores // 2))
