@@ -22,7 +22,7 @@ from launch_ros.actions import LifecycleNode, Node
 
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.nodes.fastdds import profile_variables
-from sam_adapt_ros.nodes.launch_arguments import OFF, LaunchArguments, join_namespaces
+from sam_adapt_ros.nodes.launch_arguments import OFF, LaunchArguments, absolute_name
 from sam_adapt_ros.nodes.parameter_files import parameter_text
 from sam_adapt_ros.nodes.rviz import rviz_text
 from sam_adapt_ros.resources import PACKAGE
@@ -41,7 +41,7 @@ def generate_launch_description() -> LaunchDescription:
 
 def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     given = {name: LaunchConfiguration(name).perform(context) for name in LaunchArguments.model_fields}
-    namespace = join_namespaces(context.launch_configurations.get("ros_namespace", ""), given["namespace"])
+    namespace = absolute_name(context.launch_configurations.get("ros_namespace", ""), given["namespace"])
     arguments = LaunchArguments.parse({**given, "namespace": namespace})
     config = arguments.configure(node="segmenter")
     profile = profile_variables(os.environ)

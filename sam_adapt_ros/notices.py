@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 logger = logging.getLogger(__name__)
+
+
+def describe_counts(counts: Mapping[str, int]) -> str:
+    """Counts by reason, in words: ``overload 4, cloud_fields 1``; "" where there are none."""
+    return ", ".join(f"{reason} {count}" for reason, count in counts.items())
 
 
 class Notices:

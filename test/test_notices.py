@@ -1,6 +1,6 @@
 """Notices are logged once, updated, withdrawn and handed over."""
 
-from sam_adapt_ros.notices import Notices
+from sam_adapt_ros.notices import Notices, describe_counts
 
 
 def test_a_condition_is_logged_once_and_its_latest_sentence_is_kept() -> None:
@@ -32,3 +32,8 @@ def test_what_another_run_logged_is_taken_over_without_logging() -> None:
     mine.update(other)
     mine.add("a", "said, three times")
     assert (logged, list(mine)) == ([], ["said, three times"])
+
+
+def test_counts_are_described() -> None:
+    assert describe_counts({"overload": 4, "cloud_fields": 1}) == "overload 4, cloud_fields 1"
+    assert describe_counts({}) == ""

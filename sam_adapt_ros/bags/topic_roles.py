@@ -7,16 +7,13 @@ from dataclasses import dataclass, field
 
 from sam_adapt_ros.bags.message_reader import Topic
 from sam_adapt_ros.config import Config
-from sam_adapt_ros.messages import transform_topics
+from sam_adapt_ros.messages import TF_TOPICS, TF_TYPE, transform_topics
 
 POINT_CLOUD = ("sensor_msgs/msg/PointCloud2",)
 IMAGE = ("sensor_msgs/msg/CompressedImage", "sensor_msgs/msg/Image")
 CAMERA_INFO = ("sensor_msgs/msg/CameraInfo",)
 ODOMETRY = ("nav_msgs/msg/Odometry",)
-TRANSFORMS = ("tf2_msgs/msg/TFMessage",)
-
-TF_TOPICS = {"tf": False, "tf_static": True}
-"""TF topic, in any namespace -> whether its transforms are static."""
+TRANSFORMS = (TF_TYPE,)
 
 
 @dataclass

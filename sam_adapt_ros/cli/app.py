@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,7 @@ from sam_adapt_ros import __version__
 from sam_adapt_ros.cli.console import say, say_error, set_up_output
 from sam_adapt_ros.config.adaptation import AdaptationMode
 from sam_adapt_ros.errors import BagError, SamAdaptError
+from sam_adapt_ros.notices import describe_counts
 from sam_adapt_ros.resources import expand_home
 
 if TYPE_CHECKING:
@@ -102,13 +104,19 @@ def print_written(*paths: Path) -> None:
         say(str(path), "written")
 
 
+def print_frames(facts: Mapping[str, Any]) -> None:
+    """How many frames were labelled, and what was degraded. facts: of a summary."""
+    dropped = describe_counts(facts["dropped"]) or "none"
+    say(f"{facts['frames_labelled']} of {facts['frames_in']} frames labelled, dropped: {dropped}")
+    for notice in facts["notices"].values():
+        say(notice, "warning", "yellow")
+
+
 def print_summary(summary: RunSummary, output: Path) -> None:
     from sam_adapt_ros.evaluation.segmentation_metrics import score_text
 
     facts = summary.as_dict()
-    say(f"{facts['frames_labelled']} of {facts['frames_in']} frames labelled, dropped: {facts['dropped'] or 'none'}")
-    for notice in facts["notices"].values():
-        say(notice, "warning", "yellow")
+    print_frames(facts)
     if "miou" in facts:
         say("mean IoU: " + ", ".join(f"{name} {score_text(value)}" for name, value in facts["miou"].items()))
     print_written(*(output / name for name in ("labels", "summary.json", "pictures", "report.html")))

@@ -17,6 +17,7 @@ from sam_adapt_ros.cli.app import (
     Recipe,
     app,
     check_result,
+    print_frames,
     print_summary,
     print_written,
 )
@@ -78,8 +79,10 @@ def pseudo_label(
     from sam_adapt_ros.visualization.pseudo_label_report import stage_rows
 
     summary = pseudo_label(bag, load_config(config, set, bags=[bag]), output, force=force, stages=progress_bar)
+    facts = summary.as_dict()
+    print_frames(facts)
     table = make_table("of the points that a camera sees, %", "coverage", "precision", "recall")
-    for row in stage_rows(summary.as_dict(), "seen"):
+    for row in stage_rows(facts, "seen"):
         table.add_row(*row)
     console.print(table)
     print_written(*(output / name for name in ("pseudo_labels", "summary.json", "pictures", "report.html")))

@@ -19,7 +19,7 @@ from sam_adapt_ros.evaluation.segmentation_metrics import Evaluation
 from sam_adapt_ros.frame import IGNORE
 from sam_adapt_ros.io.json_values import json_values
 from sam_adapt_ros.io.outputs import write_text
-from sam_adapt_ros.notices import Notices
+from sam_adapt_ros.notices import Notices, describe_counts
 from sam_adapt_ros.taxonomy import Taxonomy
 
 
@@ -79,8 +79,7 @@ class RunSummary:
         """Why the run has no result; "" when it has one."""
         if self.frames_labelled:
             return ""
-        drops = ", ".join(f"{reason} {count}" for reason, count in self.dropped.items()) or "none was dropped"
-        return f"none of {self.frames_in} frames was labelled ({drops})"
+        return f"none of {self.frames_in} frames was labelled ({describe_counts(self.dropped) or 'none was dropped'})"
 
     def percentiles(self) -> dict[str, dict[str, float]]:
         """Milliseconds by stage: of the latencies added here, or as a live node reported them."""

@@ -14,9 +14,11 @@ from sam_adapt_ros.messages.point_cloud import (
 )
 from sam_adapt_ros.messages.stamps import serialized_stamp_ns, stamp_ns
 from sam_adapt_ros.messages.time_synchronizer import Match, TimeSynchronizer
-from sam_adapt_ros.messages.transform_messages import TransformFeed, transform_topics
+from sam_adapt_ros.messages.transform_messages import TF_TOPICS, TF_TYPE, TransformFeed, transform_topics
 
 __all__ = [
+    "TF_TOPICS",
+    "TF_TYPE",
     "AssembledFrame",
     "Calibration",
     "CameraCalibration",

@@ -11,6 +11,10 @@ from sam_adapt_ros.geometry.transforms import make_transform
 from sam_adapt_ros.messages.stamps import stamp_ns
 from sam_adapt_ros.notices import Notices
 
+TF_TYPE = "tf2_msgs/msg/TFMessage"
+TF_TOPICS = {"tf": False, "tf_static": True}
+"""TF topic, in any namespace -> whether its transforms are static."""
+
 
 def transform_topics(name: str, lidar_topic: str) -> list[str]:
     """Where a vehicle's ``tf`` or ``tf_static`` may be: in the namespace of its LiDAR's topic, then in those above it,

@@ -118,10 +118,11 @@ def default_store(namespace: str = "") -> Path:
     return user_folder("ROS_HOME", ".ros").joinpath(PACKAGE, *namespace.strip("/").split("/"), "store")
 
 
-def join_namespaces(outer: str, inner: str) -> str:
-    """The absolute namespace of nodes with the namespace ``inner`` that are launched inside of ``outer``."""
-    names = inner if inner.startswith("/") else f"{outer}/{inner}"
-    return "/" + "/".join(name for name in names.split("/") if name)
+def absolute_name(namespace: str, name: str) -> str:
+    """The full name, with a slash in front, of a topic, a node or a namespace that is called ``name`` inside of a
+    namespace; a name that begins with a slash is full already."""
+    full = name if name.startswith("/") else f"{namespace}/{name}"
+    return "/" + "/".join(part for part in full.split("/") if part)
 
 
 def bag_calibration(config: Config, bag: str | Path) -> dict[str, str]:

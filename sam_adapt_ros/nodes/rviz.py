@@ -10,6 +10,7 @@ from sam_adapt_ros import resources
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.messages.calibration_file import Calibration
 from sam_adapt_ros.nodes import topics
+from sam_adapt_ros.nodes.launch_arguments import absolute_name
 
 
 def rviz_text(config: Config, namespace: str = "/") -> str:
@@ -26,16 +27,14 @@ def rviz_text(config: Config, namespace: str = "/") -> str:
     manager["Global Options"]["Fixed Frame"] = displays["Grid"]["Reference Frame"] = frame
     manager["Views"]["Current"]["Target Frame"] = frame
 
-    prefix = namespace.rstrip("/")
-    displays["Labels"]["Topic"]["Value"] = f"{prefix}/{topics.LABELS}"
-    lidar = config.lidar.topic
-    displays["LiDAR"]["Topic"]["Value"] = lidar if lidar.startswith("/") else f"{prefix}/{lidar}"
+    displays["Labels"]["Topic"]["Value"] = absolute_name(namespace, topics.LABELS)
+    displays["LiDAR"]["Topic"]["Value"] = absolute_name(namespace, config.lidar.topic)
     overlay = displays.pop("Overlay")
-    overlays = [_overlay(overlay, prefix, camera, shown=not index) for index, camera in enumerate(config.cameras)]
+    overlays = [_overlay(overlay, namespace, camera, shown=not index) for index, camera in enumerate(config.cameras)]
     manager["Displays"] = [*displays.values(), *overlays]
     return yaml.safe_dump(view, sort_keys=False)
 
 
-def _overlay(display: dict[str, Any], prefix: str, camera: str, shown: bool) -> dict[str, Any]:
-    topic = {**display["Topic"], "Value": f"{prefix}/segmenter/{topics.overlay(camera)}"}
+def _overlay(display: dict[str, Any], namespace: str, camera: str, shown: bool) -> dict[str, Any]:
+    topic = {**display["Topic"], "Value": absolute_name(namespace, f"segmenter/{topics.overlay(camera)}")}
     return {**display, "Name": f"Overlay {camera}", "Topic": topic, "Enabled": shown, "Value": shown}

@@ -10,7 +10,7 @@ from sam_adapt_ros.bags import BagReader
 from sam_adapt_ros.config import Config, GroundTruthConfig
 from sam_adapt_ros.errors import BagError
 from sam_adapt_ros.evaluation.segmentation_metrics import Evaluation
-from sam_adapt_ros.notices import Notices
+from sam_adapt_ros.notices import Notices, describe_counts
 from sam_adapt_ros.progress import Stages, no_stages, track
 from sam_adapt_ros.segmentation import load_segmenter
 
@@ -49,5 +49,4 @@ def _why(reader: BagReader, truth: GroundTruthConfig) -> str:
     if counts.frames:
         how = f"by the mapping {truth.mapping}" if truth.mapping else "of the class set"
         return f"no ground truth on {truth.topic or 'any topic'}, or no labelled point in it with a class {how}"
-    drops = ", ".join(f"{reason} {count}" for reason, count in counts.dropped.items())
-    return f"no sweep could be used ({drops})"
+    return f"no sweep could be used ({describe_counts(counts.dropped)})"

@@ -18,9 +18,9 @@ from sam_adapt_ros.nodes.launch_arguments import (
     OFF,
     LaunchArguments,
     Mode,
+    absolute_name,
     bag_calibration,
     default_store,
-    join_namespaces,
     observes,
 )
 
@@ -119,17 +119,19 @@ def test_switches_may_be_written_as_python_does(given: str, meant: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("outer", "inner", "joined"),
+    ("namespace", "name", "full"),
     [
         ("", "", "/"),
         ("", "car", "/car"),
         ("/fleet", "car/", "/fleet/car"),
         ("/fleet", "/car", "/car"),
         ("/fleet", "", "/fleet"),
+        ("/", "points", "/points"),
+        ("car", "sensors/points", "/car/sensors/points"),
     ],
 )
-def test_namespaces_of_groups_are_joined(outer: str, inner: str, joined: str) -> None:
-    assert join_namespaces(outer, inner) == joined
+def test_names_in_a_namespace(namespace: str, name: str, full: str) -> None:
+    assert absolute_name(namespace, name) == full
 
 
 def test_each_node_reads_its_own_sections(tmp_path: Path) -> None:

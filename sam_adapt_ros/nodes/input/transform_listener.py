@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from nav_msgs.msg import Odometry
 
 from sam_adapt_ros.config import Config
-from sam_adapt_ros.messages import Calibration, FrameAssembler, transform_topics
+from sam_adapt_ros.messages import TF_TOPICS, TF_TYPE, Calibration, FrameAssembler, transform_topics
 from sam_adapt_ros.nodes.diagnostics.stream_statistics import StreamStatistics, token
 from sam_adapt_ros.nodes.input.subscriptions import TopicSubscription
 
@@ -22,7 +22,6 @@ try:
 except ImportError:  # it is not on PyPI: calibration file and odometry stand in
     TFMessage = None
 
-TF_TYPE = "tf2_msgs/msg/TFMessage"
 TF_DEPTH = 200
 
 
@@ -50,7 +49,7 @@ class TransformListener:
         self._tf: list[TopicSubscription] = []
         if TFMessage is not None:
             lidar = node.resolve_topic_name(config.lidar.topic)
-            for name, static in (("tf", False), ("tf_static", True)):
+            for name, static in TF_TOPICS.items():
                 nearer: list[TopicSubscription] = []
                 for topic in transform_topics(name, lidar):
                     take = partial(self._take_tf, topic, static, tuple(nearer))

@@ -13,6 +13,7 @@ from rclpy.node import Node
 
 from sam_adapt_ros.nodes import topics
 from sam_adapt_ros.nodes.diagnostics.diagnostic_messages import read_diagnostics
+from sam_adapt_ros.nodes.launch_arguments import absolute_name
 from sam_adapt_ros.nodes.tools.background_node import BackgroundNode
 
 logger = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ class AdapterClient(BackgroundNode):
 
     def __init__(self, namespace: str = "") -> None:
         self.status: dict[str, Any] = {}
-        self._prefix = f"{namespace.strip('/')}/" if namespace.strip("/") else ""
+        self._namespace = namespace
 
     def wait_until_open(self, stop: threading.Event) -> bool:
         """Blocks until the adapter takes in frames, for at most OPEN_TIMEOUT_S, or until ``stop``. Whether it does."""
@@ -63,10 +64,10 @@ class AdapterClient(BackgroundNode):
             )
 
     def _connect(self, node: Node) -> None:
-        node.create_subscription(DiagnosticArray, f"/{self._prefix}{topics.STATUS}", self._take, 10)
+        node.create_subscription(DiagnosticArray, absolute_name(self._namespace, topics.STATUS), self._take, 10)
 
     def _take(self, message: DiagnosticArray) -> None:
-        self.status = read_diagnostics(message, f"{self._prefix}adapter")
+        self.status = read_diagnostics(message, absolute_name(self._namespace, "adapter")[1:])
 
     @staticmethod
     def _wait(done: Callable[[], bool], waited_for: Callable[[], str], timeout_s: float, stop: threading.Event) -> bool:

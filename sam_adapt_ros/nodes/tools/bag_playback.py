@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 from sam_adapt_ros.errors import SamAdaptError
+from sam_adapt_ros.nodes.launch_arguments import absolute_name
 from sam_adapt_ros.nodes.tools.stop_event import stop_on_signals
 
 logger = logging.getLogger(__name__)
@@ -44,8 +45,7 @@ def play_to_nodes(
     from sam_adapt_ros.nodes.tools.player import play
 
     stop = stop or threading.Event()
-    prefix = namespace.rstrip("/")
-    topic = lidar_topic if lidar_topic.startswith("/") else f"{prefix}/{lidar_topic}"
+    adapter_name = absolute_name(namespace, "adapter")
     with ExitStack() as stack:
         adapter = stack.enter_context(AdapterClient(namespace)) if adapts else None
         played = play(
@@ -53,10 +53,10 @@ def play_to_nodes(
             rate=rate,
             loop=loop,
             clock=True,
-            wait_for=[topic],
-            subscribers=[f"{prefix}/segmenter"],
+            wait_for=[absolute_name(namespace, lidar_topic)],
+            subscribers=[absolute_name(namespace, "segmenter")],
             wait_timeout=SUBSCRIBED_TIMEOUT_S,
-            ready=lambda: [f"{prefix}/adapter"] if adapter is not None and adapter.wait_until_open(stop) else [],
+            ready=lambda: [adapter_name] if adapter is not None and adapter.wait_until_open(stop) else [],
             stop=stop,
         )
         if played.stopped:

@@ -13,7 +13,7 @@ from typing import Any
 
 from sam_adapt_ros.config.parameter_file import ADAPTER, NODES, SEGMENTER
 from sam_adapt_ros.errors import BagError
-from sam_adapt_ros.nodes.launch_arguments import LaunchArguments, join_namespaces, observes
+from sam_adapt_ros.nodes.launch_arguments import LaunchArguments, absolute_name, observes
 from sam_adapt_ros.nodes.tools import node_process
 from sam_adapt_ros.nodes.tools.bag_playback import play_to_nodes
 from sam_adapt_ros.nodes.tools.node_process import NodeProcess
@@ -52,7 +52,7 @@ def run(
         "namespace": arguments.namespace,
         "log_level": arguments.log_level,
     }
-    namespace = join_namespaces("", arguments.namespace)
+    namespace = absolute_name("", arguments.namespace)
     adapts = bool(adapting.adaptation.store.folder)
     settles = until_played and observes(adapting)
     with ExitStack() as stack:

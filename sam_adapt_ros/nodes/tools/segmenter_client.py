@@ -11,7 +11,9 @@ from rclpy.node import Node
 
 from sam_adapt_ros.nodes import topics
 from sam_adapt_ros.nodes.diagnostics.diagnostic_messages import read_diagnostics
+from sam_adapt_ros.nodes.launch_arguments import absolute_name
 from sam_adapt_ros.nodes.tools.background_node import BackgroundNode
+from sam_adapt_ros.notices import describe_counts
 
 PATIENCE_S = 20.0
 """How long the first label is waited for after the last sweep: it may wait in a queue, and so may the diagnostics."""
@@ -27,7 +29,7 @@ class SegmenterClient(BackgroundNode):
 
     def __init__(self, namespace: str = "") -> None:
         self.report: dict[str, Any] = {}
-        self._node_name = f"{namespace.strip('/')}/segmenter".lstrip("/")
+        self._node_name = absolute_name(namespace, "segmenter")[1:]
 
     def failure(self, stop: threading.Event) -> str:
         """Why no sweep has been labelled until now; "" if one was. Waits a little for the last ones, or until
@@ -36,7 +38,7 @@ class SegmenterClient(BackgroundNode):
         while time.monotonic() < deadline and not stop.wait(0.1):
             if self.report.get("frames_labelled"):
                 return ""
-        drops = ", ".join(f"{reason} {count}" for reason, count in self.report.get("dropped", {}).items())
+        drops = describe_counts(self.report.get("dropped", {}))
         return (
             f"no sweep was labelled: {self.report.get('frames_in', 0)} came to the segmenter"
             f"{f', dropped: {drops}' if drops else ''}"
