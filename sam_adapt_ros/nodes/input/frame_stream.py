@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from rclpy.node import Node
 
 UPDATE_PERIOD_S = 0.1
+SILENCE_S = 5.0
+"""After so long without a sweep it is said that none come: everything else waits for them."""
 
 
 class FrameStream:
@@ -56,6 +58,7 @@ class FrameStream:
                 statistics,
                 "lidar.topic",
                 on_lost=self._sweeps_lost,
+                silence_s=SILENCE_S,
             )
         ]
         for name, camera in config.cameras.items():

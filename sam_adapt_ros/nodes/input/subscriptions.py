@@ -12,6 +12,8 @@ transient-local one gets that, but does not match volatile publishers. Where a t
 
 from __future__ import annotations
 
+import math
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -45,6 +47,7 @@ class TopicSubscription:
     callback: called with each message; what it raises is counted and logged, so that one message never ends the stream.
     parameter: the name of the parameter that names the topic, for messages to the user.
     on_lost: called with the number of messages that the middleware lost; by default they are counted as warnings.
+    silence_s: where no message comes for so long, the topic is waited for again.
     """
 
     def __init__(
@@ -57,12 +60,14 @@ class TopicSubscription:
         parameter: str = "",
         on_lost: Callable[[int], None] | None = None,
         depth: int = DEPTH,
+        silence_s: float = math.inf,
     ) -> None:
         self.topic = topic
         self.received = 0
+        self._received_at = 0.0  # the last one, on the steady clock
         self._node, self._callback, self._statistics = node, callback, statistics
         self._types = {type_name(t): t for t in types}
-        self._parameter, self._on_lost, self._depth = parameter, on_lost, depth
+        self._parameter, self._on_lost, self._depth, self._silence_s = parameter, on_lost, depth, silence_s
         self._problem = "no publisher"
         self._type = ""  # of the publishers that are subscribed to
         self._subscriptions: dict[DurabilityPolicy, Subscription] = {}
@@ -86,8 +91,9 @@ class TopicSubscription:
 
     @property
     def waiting_for(self) -> str:
-        """What this input lacks, in words; "" when messages have come."""
-        problem = self._problem or ("" if self.received else "no message yet")
+        """What this input lacks, in words; "" when messages have come, and come still."""
+        silent = time.monotonic() - self._received_at > self._silence_s
+        problem = self._problem or ("no message yet" if not self.received else "no message any more" if silent else "")
         hint = f"; set by {self._parameter}" if self._parameter else ""
         return f"{self.topic} ({problem}{hint})" if problem else ""
 
@@ -144,6 +150,7 @@ class TopicSubscription:
         if self._came_before(msg):
             return
         self.received += 1
+        self._received_at = time.monotonic()
         try:
             self._callback(msg)
         except Exception as error:

@@ -67,6 +67,18 @@ def test_a_subscription_adapts_to_type_and_reliability(node: Node, drivers: Node
     assert not [s for s in node.subscriptions if s.topic_name == "/camera"]
 
 
+def test_a_topic_that_falls_silent_is_waited_for_again(node: Node, drivers: Node, spin: Any) -> None:
+    topic = TopicSubscription(node, "/sweeps", [PointCloud2], lambda _: None, make_statistics(), silence_s=0.3)
+    publisher = drivers.create_publisher(PointCloud2, "/sweeps", 10)
+    spin(lambda: topic.update() or publisher.get_subscription_count())
+    for count in (1, 2):
+        publisher.publish(PointCloud2())
+        spin(lambda count=count: topic.received == count)
+        assert topic.waiting_for == ""
+        spin(lambda: topic.waiting_for == "/sweeps (no message any more)")
+    topic.close()
+
+
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
