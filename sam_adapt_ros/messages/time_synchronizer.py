@@ -18,6 +18,7 @@ from sam_adapt_ros.messages.image_queue import CameraLiveness, ImageQueue, Stamp
 from sam_adapt_ros.notices import Notices
 
 _BEHIND_UNTIL_JUMP = 3  # sweeps that go back a little: a stray one is out of order, the third is a jump
+_JUMP_WINDOW, _JUMPS_TOO_MANY = 20, 5  # sweeps; a short bag that loops goes back less often
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +65,8 @@ class TimeSynchronizer:
     ``counts`` has ``sweeps``, ``matched``, the drops by reason, ``clock_jump``, and what happened to images by camera:
     ``image_stamp_zero.<camera>``, ``image_duplicate.…``, ``image_clock_jump.…``, ``image_late.…`` (after its sweep was
     matched), ``image_missing.…`` (a sweep was matched without), ``camera_silent.…`` (how often it became silent).
-    ``notices`` names each camera most of whose images belong to no sweep, with the reason.
+    ``notices`` names each camera most of whose images belong to no sweep, with the reason, and sweeps whose stamps go
+    back again and again.
 
     Arrival times (``now_ns``) are of one steady clock. Callbacks run inside the call that caused them, one at a time,
     in order; an exception in one reaches the caller and loses nothing but that sweep. Thread-safe.
@@ -92,6 +94,7 @@ class TimeSynchronizer:
         # Stamp, arrival and missing cameras of the latest matches.
         self._matched: deque[tuple[int, int, tuple[str, ...]]] = deque(maxlen=config.queue_size)
         self._newest: int | None = None  # newest sweep's stamp
+        self._went_back: deque[bool] = deque(maxlen=_JUMP_WINDOW)
         self._behind = 0  # sweeps older than that since it came
         self._on_match = on_match
         self._on_drop = on_drop
@@ -107,8 +110,10 @@ class TimeSynchronizer:
             elif self._out_of_order(stamp_ns):
                 self._drop("out_of_order", stamp_ns)
             else:
-                if self._newest is not None and stamp_ns < self._newest:
+                went_back = self._newest is not None and stamp_ns < self._newest
+                if went_back:
                     self._start_anew(stamp_ns)
+                self._note_jump(went_back)
                 self._newest, self._behind = stamp_ns, 0
                 self._pending.append(_Sweep(stamp_ns, payload, now_ns))
                 if len(self._pending) > self._queue_size:
@@ -228,6 +233,18 @@ class TimeSynchronizer:
         far = self._newest is not None and stamp_ns < self._newest - self._max_backward
         for queue in self._queues.values():
             queue.remove_after(stamp_ns + self._max_backward if far else stamp_ns)
+
+    def _note_jump(self, went_back: bool) -> None:
+        self._went_back.append(went_back)
+        jumps = sum(self._went_back)
+        self._notices.set(
+            "sweep_stamps",
+            f"point cloud: the stamps went back {jumps} times within {len(self._went_back)} sweeps, and matching with "
+            "images started anew each time: do two drivers of different clocks publish on the topic, or is the clock "
+            "set again and again?"
+            if jumps >= _JUMPS_TOO_MANY
+            else "",
+        )
 
     def _drop(self, reason: str, stamp_ns: int) -> None:
         self.counts[reason] += 1

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from sam_adapt_ros.config import SyncConfig
 from sam_adapt_ros.messages import Match, TimeSynchronizer
+from sam_adapt_ros.notices import Notices
 
 MS = 1_000_000
 T0 = 1_532_402_927_000 * MS
@@ -279,6 +280,20 @@ def test_a_camera_on_another_clock_costs_only_its_own_images():
     run = Run("ab").play(events)
     assert len(run.matches) == 30 and all(match.missing == ("b",) for _, match in run.matches)
     assert not run.counts["clock_jump"] and max(waits(run, 0)[4:]) == 0
+
+
+def test_two_lidars_of_different_clocks_are_said_and_a_looping_bag_is_not():
+    notices = Notices(lambda _: None)
+    synchronizer = TimeSynchronizer({}, CONFIG, lambda _: None, lambda *_: None, notices)
+
+    def notice(stamps):
+        for k, stamp in enumerate(stamps):
+            synchronizer.add_sweep(stamp, None, k)
+        return notices.as_dict().get("sweep_stamps", "")
+
+    assert not notice(T0 + k % 7 * 100 * MS for k in range(1, 70)), "a bag of 0.7 s that loops"
+    assert "went back 10 times within 20 sweeps" in notice(T0 + (k * 50 + k % 2 * 37_000) * MS for k in range(40))
+    assert not notice(T0 + 60_000 * MS + k * 100 * MS for k in range(20))
 
 
 def test_one_camera_whose_stamps_flicker_disturbs_nobody():

@@ -22,7 +22,7 @@ EXPLANATIONS = {
     "overload": "inference is slower than the sweeps arrive; a smaller network, fewer cameras or a GPU help",
     "stopped": "the node is stopping",
     "stamp_zero": "its header.stamp is zero; the driver has to stamp its messages",
-    "out_of_order": "its header.stamp is not newer than that of the sweep before",
+    "out_of_order": "its header.stamp is not newer than that of the sweep before; do two drivers publish on its topic?",
     "sync_queue_full": "too many sweeps wait for their images; lower sync.camera_timeout or raise sync.queue_size",
     "message_lost": "the middleware lost it; start the drivers with the profile config/fastdds.xml, too",
     "no_image": "no image came within sync.camera_timeout and sync.camera_tolerance; check its topic and its stamps",
