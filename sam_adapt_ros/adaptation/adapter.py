@@ -13,6 +13,7 @@ from torch import Tensor
 
 from sam_adapt_ros.adaptation.buffer.frame_buffer import Admission, FrameBuffer
 from sam_adapt_ros.adaptation.buffer.frame_checks import FrameChecks
+from sam_adapt_ros.adaptation.buffer.frame_sequence import FrameSequence
 from sam_adapt_ros.adaptation.buffer.frame_summary import summarize
 from sam_adapt_ros.adaptation.decision_log import DecisionLog
 from sam_adapt_ros.adaptation.labelled_source import LabelledSource
@@ -159,10 +160,9 @@ class Adapter:
         written, and can then be called again.
         """
         current = self.store.current()
-        if self._state is None or not self._state.fits(self.buffer, current.name, self._recipe_text):
-            self._begin(current)
+        training, held_out = self._frames_of_round(current)
         assert self._state is not None
-        context = self._context(self._state, current, token)
+        context = self._context(self._state, current, token, training, held_out)
         try:
             outcome = self._round.run(context)
             decision = self._settle(outcome, current, len(context.training))
@@ -201,9 +201,22 @@ class Adapter:
     def _recipe_text(self) -> str:
         return json.dumps(self._recipe, sort_keys=True)
 
-    def _context(self, state: RoundState, current: Version, token: CancellationToken) -> RoundContext:
-        training = self.buffer.training().of_keys(state.training)
-        held_out = self.buffer.held_out().of_keys(state.held_out)
+    def _frames_of_round(self, current: Version) -> tuple[FrameSequence, FrameSequence]:
+        """The training and the held-out frames of the round that was cancelled, or of one that begins here. They are
+        read from the buffer once, since frames that come meanwhile push others out."""
+        state, training, held_out = self._state, self.buffer.training(), self.buffer.held_out()
+        if state is not None and state.fits((*training.keys, *held_out.keys), current.name, self._recipe_text):
+            return training.of_keys(state.training), held_out.of_keys(state.held_out)
+        return self._begin(current)
+
+    def _context(
+        self,
+        state: RoundState,
+        current: Version,
+        token: CancellationToken,
+        training: FrameSequence,
+        held_out: FrameSequence,
+    ) -> RoundContext:
         in_use = None if current.name == self.store.source().name else self._load(current)
         same_scene = self.schedule.is_same_scene(training, current.record.gate.get("mean_color"))
         return RoundContext(state, self._files, token, training, held_out, in_use, same_scene)
@@ -216,7 +229,7 @@ class Adapter:
             kept = self.store.reject(current, str(error))
             raise StoreError("damaged", f"{error}; set aside as {kept}") from error
 
-    def _begin(self, current: Version) -> None:
+    def _begin(self, current: Version) -> tuple[FrameSequence, FrameSequence]:
         cause = self._state.cause if self._state else self.cause or "end"
         drift = " ".join(f"{name} {far:.2f}" for name, far in self.schedule.drift_detector.drift.items())
         logger.info("round %d begins: %s%s", self.rounds + 1, cause, f" (drift: {drift})" if drift else "")
@@ -227,6 +240,7 @@ class Adapter:
         keys, kept = (training.keys, held_out.keys), self.buffer.counts["kept"]
         self._state = RoundState(self.rounds, current.name, self._recipe_text, cause, *keys, {}, {}, kept)
         self.save()  # what is learned from has to survive a kill, so that the round can go on
+        return training, held_out
 
     def _forget_round(self) -> None:
         self._state = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sam_adapt_ros.adaptation.buffer.frame_buffer import FrameBuffer
 from sam_adapt_ros.errors import StoreError
 from sam_adapt_ros.io.arrays import load_arrays, save_arrays
 from sam_adapt_ros.io.store_errors import store_errors
@@ -58,10 +57,9 @@ class RoundState:
         ensemble = {key: each.ensemble for key, each in zip(self.held_out, held_out_selection, strict=True)}
         return replace(self, pseudo_labels=dict(labels), ensemble_labels=ensemble)
 
-    def fits(self, buffer: FrameBuffer, current: str, recipe: str) -> bool:
-        """Whether the round can go on: same weights, same recipe, and every frame still in the buffer."""
-        keys = {*buffer.training().keys, *buffer.held_out().keys}
-        return self.current == current and self.recipe == recipe and keys.issuperset((*self.training, *self.held_out))
+    def fits(self, keys: Collection[int], current: str, recipe: str) -> bool:
+        """Whether the round can go on: same weights, same recipe, and every frame still among the buffer's keys."""
+        return self.current == current and self.recipe == recipe and {*self.training, *self.held_out} <= {*keys}
 
     def save(self, path: Path) -> None:
         """Raises StoreError that names the file."""

@@ -186,6 +186,17 @@ def test_observing_is_everything_but_training(adapted: Adapter, dusk: list[Frame
     assert f"the gate would promote {would} without training ({would}: agreement with pseudo-labels " in said
 
 
+def test_frames_that_are_pushed_out_while_a_round_begins_are_still_its_own(
+    dusk: list[Frame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapter = make_adapter(tmp_path, learning_config(**{"self_training.steps": 2}))
+    watch(adapter, dusk)
+    monkeypatch.setattr(adapter, "save", adapter.buffer.clear)  # as another thread's frames might
+    decision = adapter.run_round()
+    assert decision is not None and decision.facts["frames"]["training"] >= 4
+    assert len(adapter.buffer) == 0
+
+
 def test_a_clip_too_short_to_learn_from_can_be_observed(dusk: list[Frame], tmp_path: Path) -> None:
     observer = make_adapter(tmp_path, learning_config(mode="observe"))
     assert not observer.ready_at_end
