@@ -117,35 +117,40 @@ def replay_adapting(
     """Labels every frame of ``bag``, ``passes`` times over, and learns in between.
 
     Leaves ``labels`` (a bag, of the last pass), ``store`` (weights), ``summary.json``, pictures and ``report.html``.
-    Interrupted (SIGINT), it ends after the present frame or round, and writes the same files for the frames so far.
+    Interrupted (SIGINT), it ends after the present frame or round, and writes the same files for the frames of that
+    pass so far; the bag of labels is empty unless it was the last one.
     Raises OutputError before the work begins, BagError, WeightsError, StoreError or CalibrationError.
     """
     prepare_report(output, force=force)
     labels = BagWriter(output / "labels", force=force)
     run = OnlineRun(config, fresh_folder(output / "store"))
     taxonomy = run.source.taxonomy
-    summary, shown = RunSummary(taxonomy), list[ReportFrame]()
-    summary.notices.update(run.source.notices)
     start = time.perf_counter()
     with labels as writer, cancelled_by_interrupt() as token:
         for number in range(1, passes + 1):
             last = number == passes
-            counted = summary if last else RunSummary(taxonomy)
+            summary, shown = RunSummary(taxonomy), list[ReportFrame]()  # of this pass
             with stages(f"adapting, pass {number} of {passes}") as progress:
-                for frame, _, pictured in bag_frames(bag, run.config, counted, progress, token):
+                for frame, _, pictured in bag_frames(bag, run.config, summary, progress, token):
                     try:
                         prediction = run.label(frame)
                     except NetworkError as error:
-                        counted.add_failure(error, frame.stamp_ns)
+                        summary.add_failure(error, frame.stamp_ns)
                         continue
                     if last:
                         write_labels(writer, LABELS, frame, prediction.labels, prediction.probability, taxonomy)
-                        summary.add(prediction.by_branch(), frame.ground_truth)
-                        prediction.report(summary.notices)
-                        if pictured:
-                            shown.append(ReportFrame(frame, prediction.labels))
+                    summary.add(prediction.by_branch(), frame.ground_truth)
+                    prediction.report(summary.notices)
+                    if pictured:
+                        shown.append(ReportFrame(frame, prediction.labels))
                     run.learn(token=token)
             if token.cancelled:
+                if not last:
+                    done = f"interrupted in pass {number} of {passes}"
+                    text = (
+                        f"{done}: the figures are of that pass, and the bag of labels, which is of the last, is empty"
+                    )
+                    summary.notices.add("interrupted_pass", text)
                 break
         if not token.cancelled:
             with stages("learning from the last frames"):

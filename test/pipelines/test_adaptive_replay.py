@@ -144,5 +144,6 @@ def test_an_interruption_in_a_round_leaves_a_report(
     facts = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert facts["interrupted"]
     assert facts["adaptation"]["decisions"] == []
-    assert facts["frames_labelled"] < len(DUSK)
+    assert 0 < facts["frames_labelled"] < len(DUSK)
+    assert ("interrupted_pass" in facts["notices"]) == (passes == 2)
     assert (tmp_path / "run" / "report.html").exists()
