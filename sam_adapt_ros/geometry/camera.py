@@ -15,6 +15,8 @@ from sam_adapt_ros.geometry.distortion import DistortionModel, Equidistant, Pinh
 
 MIN_DEPTH = 0.1
 """Metres. Points whose depth is not larger than this count as not seen."""
+_LARGEST = 1e9
+"""Of intrinsics: what is beyond it is garbage, and would overflow in products."""
 
 
 class Distortion(str, Enum):
@@ -57,8 +59,9 @@ class CameraModel:
         K = np.array(self.K, np.float64)
         if self.width < 1 or self.height < 1:
             raise CalibrationError(f"camera width x height: positive sizes expected, got {self.width} x {self.height}")
-        if K.shape != (3, 3) or not np.isfinite(K).all():
-            raise CalibrationError(f"camera matrix K: 3 x 3 finite numbers expected, got {np.array2string(K)}")
+        if K.shape != (3, 3) or not (np.abs(K) <= _LARGEST).all():
+            text = np.array2string(K)
+            raise CalibrationError(f"camera matrix K: 3 x 3 finite numbers up to {_LARGEST:g} expected, got {text}")
         if K[0, 0] <= 0 or K[1, 1] <= 0:
             raise CalibrationError(f"camera matrix K: positive focal lengths expected, got {K[0, 0]} and {K[1, 1]}")
         if K[1, 0] != 0 or not np.array_equal(K[2], (0, 0, 1)):
@@ -161,8 +164,8 @@ class CameraModel:
 def _fitted(kind: Distortion, D: tuple[float, ...]) -> tuple[float, ...]:
     """The coefficients, with trailing zeros that the model does not have cut off."""
     _, counts = _MODELS[kind]
-    if not np.isfinite(D).all():
-        raise CalibrationError(f"distortion coefficients D: finite numbers expected, got {D}")
+    if not (np.abs(D) <= _LARGEST).all():
+        raise CalibrationError(f"distortion coefficients D: finite numbers up to {_LARGEST:g} expected, got {D}")
     if len(D) > counts[-1] and not any(D[counts[-1] :]):
         D = D[: counts[-1]]
     if len(D) not in counts:

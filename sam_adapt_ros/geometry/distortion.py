@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 _MAX_SLOPE = 1e4  # tangent of the widest angle from the optical axis that is considered (89.99 degrees)
 _TABLE_SIZE = 4096
 _NEWTON_STEPS = 12
+_NOTHING = 1e-60  # a coefficient that changes nothing at any angle, and by which roots cannot be divided
 
 
 class DistortionModel(ABC):
@@ -153,7 +154,7 @@ class Equidistant(DistortionModel):
 
 def _smallest_positive_root(coefficients: NDArray) -> float:
     """Of a polynomial with the lowest order first; infinity when there is none."""
-    coefficients = poly.polytrim(coefficients)
+    coefficients = poly.polytrim(coefficients, tol=_NOTHING)
     if len(coefficients) < 2:
         return np.inf
     roots = poly.polyroots(coefficients)

@@ -148,6 +148,16 @@ def test_unproject_is_the_inverse(distortion):
     assert_allclose(camera.unproject(uv[valid], 2.0)[:, 2], 2.0)
 
 
+@pytest.mark.parametrize(("kind", "count"), [("plumb_bob", 5), ("rational_polynomial", 8), ("equidistant", 4)])
+def test_coefficients_that_are_nearly_nothing_change_nothing(kind, count):
+    points = np.random.default_rng(0).uniform((-3, -3, 1), (3, 3, 9), (100, 3))
+    D = np.linspace(0.01, -0.01, count) * (np.arange(count) % 2)
+    expected = CameraModel(64, 48, K, kind, tuple(D)).project(points)
+    found = CameraModel(64, 48, K, kind, tuple(np.where(D == 0, 1e-320, D))).project(points)
+    for one, other in zip(expected, found, strict=True):
+        assert_allclose(one, other)
+
+
 def test_pixels_that_no_ray_meets_are_nan():
     camera = CameraModel(2000, 2000, [[600, 0, 1000], [0, 600, 1000], [0, 0, 1]], Distortion.PLUMB_BOB, (-0.3, 0, 0, 0))
     rays = camera.unproject([[1000, 1000], [0, 0], [1400, 1000]], 1.0)
@@ -206,6 +216,8 @@ def test_the_model_does_not_share_its_matrix():
         ({"height": -1}, "positive sizes"),
         ({"K": np.eye(4)}, "3 x 3"),
         ({"K": K * np.nan}, "finite"),
+        ({"K": np.diag([1e300, 1e300, 1])}, "finite numbers up to"),
+        ({"distortion": "plumb_bob", "D": (0, 0, 0, 0, 1e300)}, "finite numbers up to"),
         ({"K": np.zeros((3, 3))}, "focal"),
         ({"K": K.T}, "expected, got"),
         ({"distortion": Distortion.PLUMB_BOB, "D": (1.0,) * 3}, "4 or 5 expected for plumb_bob, got 3"),
