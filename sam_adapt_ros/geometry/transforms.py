@@ -11,8 +11,8 @@ from scipy.spatial.transform import Rotation
 Transform = NDArray[np.float64]
 
 _ROUNDING = 1e-3  # of rotations in text files
-_LARGEST = 1e9
-"""What is beyond it is garbage, and would overflow in products."""
+_LARGEST = 1e8
+"""Metres. More than twice around the Earth is garbage: it would overflow in products, and in the indices of voxels."""
 
 
 def make_transform(translation: Sequence[float], quaternion_xyzw: Sequence[float]) -> Transform:

@@ -7,6 +7,7 @@ from scipy.spatial.transform import Rotation, Slerp
 
 from sam_adapt_ros.geometry import invert, make_transform, quaternion_from_matrix, transform_points
 from sam_adapt_ros.geometry.transforms import interpolate
+from sam_adapt_ros.geometry.voxels import voxelize
 
 numbers = st.floats(-1, 1, allow_nan=False)
 quaternions = st.tuples(numbers, numbers, numbers, numbers).filter(lambda q: np.linalg.norm(q) > 0.05)
@@ -91,3 +92,10 @@ def test_tiny_turns_keep_their_digits(angle):
     turn = make_transform((0, 0, 0), (0, 0, np.sin(angle / 2), np.cos(angle / 2)))
     got = interpolate(np.eye(4), turn, 0.25)
     assert_allclose(got[1, 0], angle / 4, rtol=1e-6)
+
+
+def test_a_pose_as_far_away_as_may_be_has_voxels():
+    points = transform_points(make_transform((1e8, -1e8, 1e8), (0, 0, 0, 1)), np.zeros((1, 3), np.float32))
+    assert len(voxelize(points, 0.05)[0]) == 1
+    with pytest.raises(ValueError, match="finite translation"):
+        make_transform((1.1e8, 0, 0), (0, 0, 0, 1))
