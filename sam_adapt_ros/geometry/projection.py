@@ -38,7 +38,8 @@ def project(points_lidar: NDArray[np.float32], view: CameraView) -> Projection:
     points_camera = transform_axes(view.T_camera_lidar, points_lidar)
     uv, depth, valid = view.camera.project(points_camera.T)
     cosine = np.full(len(points_lidar), -np.inf, np.float32)
-    cosine[valid] = depth[valid] / np.linalg.norm(points_camera[:, valid], axis=0)
+    with np.errstate(over="ignore"):  # points far beyond any LiDAR's range
+        cosine[valid] = depth[valid] / np.linalg.norm(points_camera[:, valid], axis=0)
     return Projection(uv, depth, valid, cosine)
 
 

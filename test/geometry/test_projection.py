@@ -75,6 +75,12 @@ def test_points_take_the_nearest_optical_axis(fov_scale):
     assert overlaps > 20
 
 
+@pytest.mark.filterwarnings("error")
+def test_points_at_absurd_distances_warn_of_nothing():
+    found = project(np.array([[1e30, 0, 0], [3e38, 0, 0], [10, 0, 0]], np.float32), view(0.0))
+    assert found.valid.all() and np.isfinite(found.cosine).all()
+
+
 def test_no_cameras_and_no_points():
     got = assign_cameras([], 10)
     assert_array_equal(got.camera, [-1] * 10)
