@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
@@ -12,6 +13,7 @@ import yaml
 
 from sam_adapt_ros.bags.message_reader import MessageReader, Topic
 from sam_adapt_ros.bags.reader import BagReader
+from sam_adapt_ros.bags.shortfalls import CAMERA_UNUSED, SWEEPS_DROPPED
 from sam_adapt_ros.bags.topic_roles import find_topic_roles
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import TaxonomyError
@@ -78,9 +80,9 @@ def _try_frames(path: Path, config: Config) -> tuple[list[str], list[str], bool]
             with closing(reader.assembled()) as frames:
                 assembled = list(islice(frames, _FRAMES_TRIED))
         except TaxonomyError as error:
-            return [str(error).removeprefix(f"{path}: ")], list(reader.notices), False
+            return [str(error).removeprefix(f"{path}: ")], _others(reader.notices), False
         lines = [f"sweeps dropped: {reason} ({count})" for reason, count in reader.counts.dropped.items()]
-        notices = list(reader.notices)
+        notices = _others(reader.notices, {name for one in assembled for name in one.dropped})
     said = {POSE_EXTRAPOLATED, *([NO_MOTION] if MOTION_NOTICE in reader.notices.as_dict() else [])}  # in notices
     details: dict[str, str] = {}
     for one in assembled:
@@ -92,6 +94,12 @@ def _try_frames(path: Path, config: Config) -> tuple[list[str], list[str], bool]
             details.setdefault(f"{name}: left out, {reason}", one.details[name])
     lines += [f"{what} ({detail})" for what, detail in details.items()]
     return lines, notices, bool(assembled)
+
+
+def _others(notices: Notices, cameras: Collection[str] = ()) -> list[str]:
+    """All but what ``missing`` has, which names these cameras."""
+    own = {SWEEPS_DROPPED, *(f"{CAMERA_UNUSED}:{name}" for name in cameras)}
+    return [text for key, text in notices.as_dict().items() if key not in own and not key.startswith("missing:")]
 
 
 def _kind(path: Path) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 from sam_adapt_ros.bags.label_clouds import LabelClouds
 from sam_adapt_ros.bags.message_reader import MessageReader, RawMessage
+from sam_adapt_ros.bags.shortfalls import Shortfalls
 from sam_adapt_ros.bags.topic_roles import TopicRoles, find_topic_roles
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import BagError, MessageError, TaxonomyError
@@ -90,8 +91,6 @@ class BagReader(MessageReader):
 
         ``counts`` is of the latest call. Raises BagError when the bag is unusable or damaged.
         """
-        for line in self.roles.missing:
-            logger.warning("%s: %s", self.path, line)
         return (assembled.frame for assembled in self.assembled(only))
 
     def assembled(self, only: Collection[int] | None = None) -> Generator[AssembledFrame]:
@@ -99,9 +98,11 @@ class BagReader(MessageReader):
         roles = self.roles
         self.counts, self.notices = Counts(), Notices(self._log)
         self.notices.update(self._of_bag)
-        for number, line in enumerate(roles.guessed):
-            self.notices.add(f"guessed:{number}", f"{self.path}: {line}")
+        for key, lines in (("missing", roles.missing), ("guessed", roles.guessed)):
+            for number, line in enumerate(lines):
+                self.notices.add(f"{key}:{number}", f"{self.path}: {line}")
         counts, notices = self.counts, self.notices
+        self._shortfalls = Shortfalls(roles.lidar, notices)
         matches: deque[Match] = deque()
         numbers = itertools.count()
 
@@ -122,6 +123,7 @@ class BagReader(MessageReader):
             MessageReader(self.path, notices) as ahead,
             ExitStack() as at_end,
         ):
+            at_end.callback(lambda: self._shortfalls.conclude(counts.frames_in, counts.frames, counts.dropped))
             at_end.callback(synchronizer.conclude)  # also where the caller has seen enough
             at_end.callback(self._check_labels, labels := LabelClouds(), all_sweeps=only is None)
             context = _LookAhead(ahead, roles, assembler := self._assembler(), counts, labels)
@@ -171,7 +173,8 @@ class BagReader(MessageReader):
     def _assemble(self, matches: deque[Match], context: _LookAhead) -> Iterator[AssembledFrame]:
         while matches:
             match = matches.popleft()
-            self.counts.cameras.update(f"image_missing.{name}" for name in match.missing)
+            for name in match.missing:
+                self._without(name, "image_missing")
             try:
                 assembled = context.assemble(match)
             except TaxonomyError as error:
@@ -180,8 +183,9 @@ class BagReader(MessageReader):
                 logger.warning("%s: sweep at %d dropped: %s", self.path, match.stamp_ns, error)
                 self.counts.dropped[error.reason] += 1
                 continue
-            for name, reason in [*assembled.dropped.items(), *assembled.warnings.items()]:
-                self.counts.cameras[f"{reason}.{name}"] += 1
+            for name, reason in assembled.dropped.items():
+                self._without(name, reason, assembled.details[name])
+            self.counts.cameras.update(f"{reason}.{name}" for name, reason in assembled.warnings.items())
             self.counts.frames += 1
             yield assembled
 
@@ -191,7 +195,11 @@ class BagReader(MessageReader):
             self.counts.frames_in += 1
             self.counts.dropped[error.reason] += 1
         else:
-            self.counts.cameras[f"{error.reason}.{self.roles.images[message.topic]}"] += 1
+            self._without(self.roles.images[message.topic], error.reason)
+
+    def _without(self, camera: str, reason: str, detail: str = "") -> None:
+        self.counts.cameras[f"{reason}.{camera}"] += 1
+        self._shortfalls.without(camera, reason, detail)
 
 
 class _LookAhead:

@@ -118,7 +118,8 @@ def print_summary(summary: RunSummary, output: Path) -> None:
     facts = summary.as_dict()
     print_frames(facts)
     if "miou" in facts:
-        say("mean IoU: " + ", ".join(f"{name} {score_text(value)}" for name, value in facts["miou"].items()))
+        scores = ", ".join(f"{name} {score_text(value)}" for name, value in facts["miou"].items())
+        say(f"mean IoU: {scores}, of {facts['frames']} frames with true labels")
     print_written(*(output / name for name in ("labels", "summary.json", "pictures", "report.html")))
     check_result(summary)
 

@@ -49,6 +49,9 @@ def run(
     """
     from sam_adapt_ros.nodes.tools.launcher import run
 
+    playing = {"--rate": rate != 1, "--loop": loop != 1, "--until-played": until_played}
+    if not bag and (given := [name for name, value in playing.items() if value]):
+        raise typer.BadParameter(f"{', '.join(given)}: there is no --bag to play")
     if config == AUTO:
         if not bag:
             raise typer.BadParameter("name a preset or a YAML file: there is no bag to find it from", param_hint="-c")

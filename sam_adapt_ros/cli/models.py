@@ -9,7 +9,7 @@ import typer
 
 from sam_adapt_ros.cli.app import PATH, ConfigName, Force, Overrides, app, print_written
 from sam_adapt_ros.cli.configuration import AUTO, load_config
-from sam_adapt_ros.cli.console import console, make_table
+from sam_adapt_ros.cli.console import console, make_table, say
 from sam_adapt_ros.cli.progress_bar import progress_bar
 
 
@@ -51,3 +51,4 @@ def evaluate(
     table.add_section()
     table.add_row("mean", *(score_text(result.miou(key)) for key in result.confusion))
     console.print(table)
+    say(f"measured on the {result.points} labelled points of {result.frames} frames with true labels")

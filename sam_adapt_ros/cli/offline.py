@@ -45,6 +45,9 @@ def replay(
     from sam_adapt_ros.pipelines.adaptive_replay import replay_adapting
     from sam_adapt_ros.pipelines.replay import replay
 
+    learning = {"--passes": passes > 1, "--mode": mode, "--recipe": recipe}
+    if not adapt and (given := [name for name, value in learning.items() if value]):
+        raise typer.BadParameter(f"{', '.join(given)}: without --adapt there is no learning")
     settings = load_config(config, set, recipe, mode, [bag])
     if adapt:
         summary = replay_adapting(bag, settings, output, passes=passes, force=force, stages=progress_bar)
@@ -54,11 +57,13 @@ def replay(
     for decision in decisions:
         say(f"round: {decision['promoted'] or 'nothing'} promoted ({decision['reason']})")
     if adapt and not decisions:
-        rounds = settings.adaptation.rounds
+        rounds, facts = settings.adaptation.rounds, summary.facts["adaptation"]
+        offered = ", ".join(f"{outcome} {count}" for outcome, count in (facts["offered"] | facts["buffer"]).items())
         say(
             f"nothing was learned: no round ended. A round needs {rounds.min_frames} frames to learn from and "
             f"{rounds.min_held_out} held-out ones (adaptation.rounds.min_frames, min_held_out) "
-            "among the frames that are kept; --passes drives through it several times"
+            f"among the frames that are kept (of all passes: {offered or 'none'}); --passes drives through it several "
+            "times"
         )
     print_summary(summary, output)
 

@@ -30,7 +30,7 @@ class RunSummary:
         self.taxonomy = taxonomy
         self.frames_in = 0
         self.frames_labelled = 0
-        self.points = 0
+        self.points = self.points_labelled = 0
         self.points_seen_by_camera = 0
         self.dropped: Counter[str] = Counter()
         self.camera_drops: Counter[str] = Counter()
@@ -45,6 +45,7 @@ class RunSummary:
         """One labelled frame. truth: (N,) class ids, None without ground truth."""
         self.frames_labelled += 1
         self.points += len(labels[Branch.FUSED])
+        self.points_labelled += int(np.count_nonzero(labels[Branch.FUSED] != IGNORE))
         if Branch.IMAGE in labels:
             self.points_seen_by_camera += int(np.count_nonzero(labels[Branch.IMAGE] != IGNORE))
         if truth is not None:
@@ -78,7 +79,8 @@ class RunSummary:
     def failure(self) -> str:
         """Why the run has no result; "" when it has one."""
         if self.frames_labelled:
-            return ""
+            no_label = self.points and not self.points_labelled
+            return f"no point of {self.frames_labelled} frames got a label" if no_label else ""
         return f"none of {self.frames_in} frames was labelled ({describe_counts(self.dropped) or 'none was dropped'})"
 
     def percentiles(self) -> dict[str, dict[str, float]]:

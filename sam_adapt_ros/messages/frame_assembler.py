@@ -211,8 +211,14 @@ class FrameAssembler:
     def _frame_of(self, name: str, msg: Any) -> str:
         """The camera's optical frame: of the configuration, the image, its CameraInfo or the calibration file."""
         sources = self._config.cameras[name], msg.header, self._intrinsics.get(name), self._calibrated.get(name)
-        names = (getattr(source, "frame_id", "") for source in sources)
-        return next((str(name) for name in names if name), "")
+        configured, image, info, calibrated = (str(getattr(source, "frame_id", "")) for source in sources)
+        if image and info and image != info and not configured:
+            self.notices.add(
+                f"camera_frame:{name}",
+                f"camera {name}: its images are in frame {image}, its CameraInfo in {info}: the first is used; "
+                f"where it is not the optical frame, set cameras.{name}.frame_id",
+            )
+        return configured or image or info or calibrated
 
     def _labels(self, msg: Any, count: int, issues: _Issues) -> NDArray[np.uint8] | None:
         if msg is None or self._taxonomy is None:

@@ -79,6 +79,12 @@ class SensorFrame:
     def _measured(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
         """The points with NaN for what is no measurement."""
         missing = find_missing_returns(points)
+        if not (np.isfinite(points).all(1) & ~missing.rows).any():
+            self._notices.add(
+                "no_measurement",
+                f"point cloud: none of the {len(points)} points of a sweep is a measurement (not finite, at the "
+                "origin, or all at one place): they get no label (255); check the driver",
+            )
         if missing.constant_range:
             self._notices.add(
                 "missing_returns",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,6 +35,7 @@ class OnlineRun:
     """A stream of frames, labelled by the weights in use while these change; what the two nodes do, in one thread.
 
     source: the model as shipped. segmenter: of the weights in use. seconds_learning: of all rounds so far.
+    offered: frames by what the adapter made of them, see ``Adapter.observe``.
     notices: what failed.
     """
 
@@ -47,6 +49,7 @@ class OnlineRun:
         self.timeline = Timeline(self.source.taxonomy)
         self.decisions: list[Decision] = []
         self.seconds_learning = 0.0
+        self.offered: Counter[str] = Counter()
         self.notices = Notices(logger.error)
         self._version = self._source_version
         self._monitor = RollbackMonitor(config.adaptation.rollback)
@@ -61,7 +64,7 @@ class OnlineRun:
             self._monitored(error, frame)
             raise
         self.timeline.add(frame, prediction.by_branch(), shipped.by_branch())
-        self.adapter.observe(frame, prediction.labels, prediction.probability)
+        self.offered[self.adapter.observe(frame, prediction.labels, prediction.probability)] += 1
         self._monitored(prediction, frame)
         return prediction
 
@@ -171,6 +174,7 @@ def replay_adapting(
             **run.timeline.as_dict(),
             "passes": passes,
             "seconds_learning": round(run.seconds_learning, 2),
+            "offered": dict(run.offered),
             "buffer": dict(run.adapter.buffer.counts),
             "decisions": [decision.as_dict() for decision in run.decisions],
         },

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from sam_adapt_ros.adaptation.batchnorm import reestimate_batchnorm
@@ -17,6 +19,8 @@ from sam_adapt_ros.pseudo_labels.selection import Candidates
 from sam_adapt_ros.segmentation import Segmenter
 from sam_adapt_ros.segmentation.batch import Sample
 from sam_adapt_ros.visualization.run_report import evenly_spaced
+
+logger = logging.getLogger(__name__)
 
 
 class BagPseudoLabels:
@@ -37,9 +41,10 @@ class BagPseudoLabels:
         Raises BagError, MaskError, ConfigError or CalibrationError that names the part that does not fit.
         """
         self._bag, self._config, self._source = bag, config, segmenter.network
+        self._log = cache(logger.warning)  # once, though the bag is read three times
         self.generator = PseudoLabelGenerator(config.pseudo_labels, masks, segmenter.fusion, len(segmenter.taxonomy))
         self.generator.check_branches(self._source)
-        with BagReader(bag, config) as reader:
+        with BagReader(bag, config, self._log) as reader:
             sweeps = reader.sweeps
         used = evenly_spaced(sweeps, config.adaptation.buffer.max_frames)
         total = len(used) + sweeps
@@ -63,7 +68,7 @@ class BagPseudoLabels:
     def frames(self) -> Iterator[tuple[Frame, PreparedFrame]]:
         """Every frame of the bag, projected and resized."""
         visibility = self._config.pseudo_labels.visibility
-        with BagReader(self._bag, self._config) as reader:
+        with BagReader(self._bag, self._config, self._log) as reader:
             for frame in reader.frames():
                 yield frame, PreparedFrame.of(frame, self._source.architecture, visibility)
             counts = reader.counts
@@ -71,6 +76,6 @@ class BagPseudoLabels:
             self.notices = reader.notices
 
     def _samples(self, only: set[int]) -> Iterator[Sample]:
-        with BagReader(self._bag, self._config) as reader:
+        with BagReader(self._bag, self._config, self._log) as reader:
             for frame in reader.frames(only):
                 yield Sample.from_frame(frame, self._source.architecture)

@@ -89,13 +89,16 @@ def read_frames(bags: Sequence[str], config: Config) -> Iterator[Frame]:
     BagError."""
     for bag in find_bags(bags):
         logger.info("reading %s", bag)
-        labelled = False
+        frames = labelled = 0
         with BagReader(bag, config) as reader:
             for frame in reader.frames():
-                labelled |= frame.ground_truth is not None and bool((frame.ground_truth != IGNORE).any())
+                frames += 1
+                labelled += frame.ground_truth is not None and bool((frame.ground_truth != IGNORE).any())
                 yield frame
         if not labelled:
             logger.warning("%s is passed over: no frame has labelled points on %s", bag, config.ground_truth.topic)
+        elif labelled < frames:
+            logger.info("%s: %d of %d frames have labelled points", bag, labelled, frames)
 
 
 def prepare_samples(frames: Iterable[Frame], config: Config) -> list[Sample]:

@@ -90,3 +90,23 @@ def test_a_mapping_that_the_class_set_lacks_is_said(tmp_path: Path) -> None:
         assert list(reader.notices) == [
             "/ground_truth/labels: true labels are not read: taxonomy nuscenes6 has no mapping 'mars'"
         ]
+
+
+def test_label_clouds_of_one_stamp_are_said() -> None:
+    clouds = LabelClouds()
+    for stamp in (SECOND, SECOND, SECOND, 4 * SECOND):
+        clouds.add(stamp, None)
+    for stamp in (SECOND, 2 * SECOND, 3 * SECOND, 4 * SECOND):
+        clouds.take(stamp)
+    assert clouds.complaint().startswith(
+        "2 of 4 sweeps have no true labels, while 2 label clouds have the stamp of no "
+    )
+
+
+def test_some_label_clouds_of_no_sweep_are_said() -> None:
+    clouds = LabelClouds()
+    for stamp in (SECOND, 2 * SECOND + 70_000_000, 3 * SECOND):
+        clouds.add(stamp, None)
+    for stamp in (SECOND, 2 * SECOND, 3 * SECOND):
+        clouds.take(stamp)
+    assert clouds.complaint().startswith("1 of 3 sweeps have no true labels, while 1 label clouds ")

@@ -139,3 +139,35 @@ def test_without_points_that_a_camera_sees_there_is_nothing_to_ablate(tmp_path: 
     result = run(["ablate", BAG, "-o", OUT, "--no-sweep", "-c", "town"], tmp_path / "blind", tmp_path / "out")
     assert isinstance(result.exception, BagError), result.output
     assert "blind: no camera sees a point" in str(result.exception)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["replay", BAG, "--passes", "2"],
+        ["replay", BAG, "--mode", "source_free"],
+        ["replay", BAG, "--recipe", "supervised"],
+        ["run", "-c", "town", "--until-played"],
+        ["run", "-c", "town", "--rate", "0.5", "--loop", "2"],
+    ],
+    ids=" ".join,
+)
+def test_options_without_effect_are_refused(command: list[str], night_bag: Path, tmp_path: Path) -> None:
+    result = run(command, night_bag, tmp_path)
+    assert result.exit_code == 2
+    assert command[2] in result.output or command[3] in result.output
+
+
+def test_evaluate_says_how_much_was_measured(night_bag: Path, tmp_path: Path) -> None:
+    result = run(["evaluate", BAG], night_bag, tmp_path)
+    assert result.exit_code == 0
+    assert "labelled points of 3 frames with true labels" in result.output
+
+
+def test_frames_that_are_not_learned_from_are_counted(night_bag: Path, tmp_path: Path) -> None:
+    result = run(["replay", BAG, "--adapt", "-o", OUT], night_bag, tmp_path / "out")
+    assert result.exit_code == 0
+    assert "nothing was learned" in result.output and "(of all passes: " in result.output
+    assert "of all passes: none" not in result.output
+    offered = json.loads((tmp_path / "out" / "summary.json").read_text())["adaptation"]["offered"]
+    assert sum(offered.values()) == 3

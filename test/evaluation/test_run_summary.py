@@ -21,6 +21,14 @@ def test_a_run_that_labels_nothing_has_failed() -> None:
     assert summary.failure == ""
 
 
+def test_a_run_whose_frames_have_no_label_has_failed() -> None:
+    summary = RunSummary(TOWN)
+    summary.add({Branch.FUSED: NONE}, None)
+    assert summary.failure == "no point of 1 frames got a label"
+    summary.add({Branch.FUSED: LABELS}, None)
+    assert summary.failure == ""
+
+
 def test_pseudo_labels_of_no_point_are_no_result() -> None:
     summary = PseudoLabelSummary(TOWN)
     assert "none of 0 frames" in summary.failure
