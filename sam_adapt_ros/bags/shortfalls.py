@@ -48,7 +48,8 @@ class Shortfalls:
             )
         said = self._notices.as_dict()
         for camera, counts in self._cameras.items():
-            if set(counts) == {"image_missing"} and f"camera_sync:{camera}" in said:
+            explained = {"image_missing": f"camera_sync:{camera}", "transform_missing": "lidar_frame"}
+            if all(explained.get(reason) in said for reason in counts):
                 continue  # with what to do
             reasons = "; ".join(
                 _words(
