@@ -139,7 +139,8 @@ def test_numbers_that_are_too_coarse_are_said(night_bag: Path, tmp_path: Path) -
 
 def test_without_tf_the_sensor_is_guessed_and_said_so(night_bag: Path, plain, tmp_path: Path) -> None:
     record(night_bag, tmp_path / "bag", partial(registered, FAR["UTM"], np.float64), tf=False)
-    frames, predictions, evaluation, (notice,) = labelled(tmp_path / "bag")
+    frames, predictions, evaluation, (missing, notice) = labelled(tmp_path / "bag")
+    assert "transforms.odometry_topic: no topic /odom" in missing
     assert "frame odom is not the sensor's" in notice and "guessed at the middle of the points" in notice
     assert all(frame.views == () and frame.T_odom_lidar is None for frame in frames)
     assert all((prediction.labels != IGNORE).mean() > 0.99 for prediction in predictions)
