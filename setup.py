@@ -38,7 +38,7 @@ setup(
     ],
     install_requires=[
         "setuptools",
-        "numpy",
+        "numpy>=1.25",  # Generator.spawn
         "scipy",
         "numba",
         "pydantic>=2.9",

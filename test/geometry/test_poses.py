@@ -4,24 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from scipy.spatial.transform import Rotation, Slerp
+from vehicle_poses import SECOND, T0, drive, failure
 
-from sam_adapt_ros.errors import CalibrationError
 from sam_adapt_ros.geometry import PoseBuffer, make_transform
-
-SECOND = 10**9
-T0 = 1_532_402_927 * SECOND  # stamps as in recordings: too long for float64
-
-
-def drive(stamp_ns):
-    """A vehicle that turns slowly at 8 m/s."""
-    t = (stamp_ns - T0) / SECOND
-    return make_transform((8 * t, 0.3 * t, 0), (0, 0, np.sin(0.1 * t), np.cos(0.1 * t)))
-
-
-def failure(call) -> CalibrationError:
-    with pytest.raises(CalibrationError) as caught:
-        call()
-    return caught.value
 
 
 @settings(deadline=None)

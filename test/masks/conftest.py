@@ -49,7 +49,7 @@ def build_tiny_sam(checkpoint=None) -> Sam:
     sam.eval()
     if checkpoint is not None:
         with open(checkpoint, "rb") as file:  # noqa: PTH123
-            sam.load_state_dict(torch.load(file))
+            sam.load_state_dict(torch.load(file, weights_only=True))
     return sam
 
 
