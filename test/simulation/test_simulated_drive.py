@@ -146,6 +146,10 @@ def test_rain_wets_the_ground_and_weakens_the_lidar(day: Drive) -> None:
     assert np.linalg.norm(wet.sweep.points[drops], axis=1).max() < 8.5 and (wet.sweep.instance[drops] == 0).all()
     ranges = [np.linalg.norm(r.sweep.points[r.sweep.class_id == ROAD], axis=1) for r in (wet, dry)]
     assert np.quantile(ranges[0], 0.99) < 0.85 * np.quantile(ranges[1], 0.99)
+    far = [np.array([np.count_nonzero((np.abs(np.linalg.norm(r.sweep.points, axis=1) - 27) < 5) & (r.sweep.class_id == c))
+                     for c in (ROAD, TERRAIN)]) for r in (wet, dry)]  # fmt: skip
+    road, grass = far[0] / far[1]
+    assert road < 0.7 and grass > 0.9  # asphalt mirrors, grass does not
     images = [drive.frame(2).views[0].image.astype(float) for drive in (rain, day)]
     assert np.ptp(images[0].mean((0, 1))) < np.ptp(images[1].mean((0, 1)))  # grey
 
