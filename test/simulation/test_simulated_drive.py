@@ -12,6 +12,7 @@ from sam_adapt_ros.errors import BagError, ConfigError
 from sam_adapt_ros.geometry import invert, transform_points
 from sam_adapt_ros.simulation import DOMAINS, Domain, Drive, frames, render_drive
 from sam_adapt_ros.simulation import drive as drive_module
+from sam_adapt_ros.simulation.sensors import Sweep
 from sam_adapt_ros.simulation.trace import trace
 from sam_adapt_ros.taxonomy import Taxonomy
 
@@ -138,17 +139,22 @@ def test_shifts_change_what_they_document(day: Drive) -> None:
     assert Domain.parse("night+other_lidar").camera == Domain.parse("other_lidar+night").camera
 
 
+def _ranges(sweep: Sweep, class_id: int) -> np.ndarray:
+    return np.linalg.norm(sweep.points[sweep.class_id == class_id], axis=1)
+
+
 def test_rain_wets_the_ground_and_weakens_the_lidar(day: Drive) -> None:
     rain = Drive("rain", seed=4, frames=40, period=0.5)
     wet, dry = rain.record(2), day.record(2)
     drops = wet.sweep.class_id == 255
     assert 0.003 < drops.mean() < 0.02 and not (dry.sweep.class_id == 255).any()
     assert np.linalg.norm(wet.sweep.points[drops], axis=1).max() < 8.5 and (wet.sweep.instance[drops] == 0).all()
-    ranges = [np.linalg.norm(r.sweep.points[r.sweep.class_id == ROAD], axis=1) for r in (wet, dry)]
+    ranges = [_ranges(r.sweep, ROAD) for r in (wet, dry)]
     assert np.quantile(ranges[0], 0.99) < 0.85 * np.quantile(ranges[1], 0.99)
-    far = [np.array([np.count_nonzero((np.abs(np.linalg.norm(r.sweep.points, axis=1) - 27) < 5) & (r.sweep.class_id == c))
-                     for c in (ROAD, TERRAIN)]) for r in (wet, dry)]  # fmt: skip
-    road, grass = far[0] / far[1]
+    road, grass = (
+        np.divide(*(np.count_nonzero(np.abs(_ranges(r.sweep, class_id) - 27) < 5) for r in (wet, dry)))
+        for class_id in (ROAD, TERRAIN)
+    )
     assert road < 0.7 and grass > 0.9  # asphalt mirrors, grass does not
     images = [drive.frame(2).views[0].image.astype(float) for drive in (rain, day)]
     assert np.ptp(images[0].mean((0, 1))) < np.ptp(images[1].mean((0, 1)))  # grey
