@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import copyreg
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
-
-from typing import Literal
 
 StoreErrorReason = Literal["disk_full", "read_only", "locked", "missing", "damaged", "refused", "moved_on", "io"]
 
 
 class SamAdaptError(Exception):
     """Base of every error that is the input's fault, not ours: shown to the user without a traceback."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled by what it holds, whatever ``__init__`` takes: errors of other processes arrive whole."""
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 class ConfigError(SamAdaptError):
@@ -46,6 +49,10 @@ class BagError(SamAdaptError):
 
 class OutputError(SamAdaptError):
     """What a run is to leave cannot be written, or would replace what is there."""
+
+
+class ParallelError(SamAdaptError):
+    """Parts of work that is done in parallel failed, or the cluster that was to do it cannot be used."""
 
 
 class WeightsError(SamAdaptError):

@@ -13,6 +13,7 @@ GROUND = {"branch", "cancellation", "errors", "resources", "frame", "taxonomy", 
 # From the ground floor upwards; see docs/development.md.
 FLOORS = [
     "io",
+    "parallel",
     "geometry",
     "messages",
     "bags",

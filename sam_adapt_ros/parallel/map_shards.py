@@ -1,0 +1,146 @@
+"""A function over the parts of long work: each done once, whatever is killed meanwhile."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sam_adapt_ros.errors import OutputError, ParallelError, SamAdaptError, StoreError
+from sam_adapt_ros.io.json_values import json_values
+from sam_adapt_ros.io.lock import locked
+from sam_adapt_ros.io.outputs import output_errors, prepare_folder, write_text
+from sam_adapt_ros.parallel.engine import Engine, ThisProcess
+from sam_adapt_ros.parallel.shard import Function, Shard, is_disk_full
+from sam_adapt_ros.progress import Progress, no_progress
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+LOCK, SETTINGS = ".lock", ".settings.json"
+_FAILURES_SHOWN = 3
+
+
+def map_shards(
+    function: Function[T],
+    shards: Sequence[Shard[T]],
+    folder: Path,
+    engine: Engine | None = None,
+    progress: Progress = no_progress,
+    settings: Mapping[str, Any] | None = None,
+    force: bool = False,
+) -> list[Path]:
+    """Has ``function`` make the output of every part in ``folder``; returns these paths, in order.
+
+    An output that is there is done: after an interruption, however hard, the same call goes on with the rest. The
+    outputs are the same whatever the engine. Where parts fail, the others are done all the same, unless the disk is
+    full.
+
+    Args:
+        engine: None: one part after the other, in this process.
+        progress: in the unit of the parts' sizes.
+        settings: what the outputs depend on besides the parts' names, such as the configuration and the version of the
+            weights. Outputs that were made with others are not taken for these.
+        force: does everything again: what is there is removed.
+
+    Raises:
+        OutputError: the folder cannot be written, is in use by another process, or has outputs of other settings.
+        SamAdaptError: as the function raises it, where one part failed. ParallelError: several did; it names them.
+    """
+    names = [shard.name for shard in shards]
+    if len(set(names)) < len(names) or any(Path(name).name != name or name.startswith(".") for name in names):
+        raise ValueError(f"different names of files expected, got {names}")
+    prepare_folder(folder, force=True)
+    try:
+        with locked(folder / LOCK, timeout_s=0):
+            _clean(folder, names, settings or {}, force)
+            _run(function, shards, folder, engine or ThisProcess(), progress)
+    except StoreError as error:
+        if error.reason == "locked":
+            raise OutputError(
+                f"{folder}: another process is at work here; wait for it, or choose another output"
+            ) from None
+        raise
+    return [folder / name for name in names]
+
+
+def unique_names(paths: Iterable[Path]) -> list[str]:
+    """A name for each path: its last part, and a number where that occurs before."""
+    names: list[str] = []
+    for path in paths:
+        own, number = path.absolute().name, 2
+        name = own
+        while name in names:
+            name, number = f"{own}-{number}", number + 1
+        names.append(name)
+    return names
+
+
+def _run(function: Function[T], shards: Sequence[Shard[T]], folder: Path, engine: Engine, progress: Progress) -> None:
+    missing = [shard for shard in shards if not (folder / shard.name).exists()]
+    if done := len(shards) - len(missing):
+        logger.info("%s: %d of %d parts are done already", folder, done, len(shards))
+    total = sum(shard.size for shard in shards)
+    finished = total - sum(shard.size for shard in missing)
+    running: dict[int, int] = {}
+    failures: list[Exception] = []
+
+    def report(place: int, done: int, of: int) -> None:
+        running[place] = missing[place].size * done // of if of else 0
+        progress(finished + sum(running.values()), total)
+
+    progress(finished, total)
+    outcomes = engine.run(function, missing, folder, report)
+    for place, error in outcomes:
+        running.pop(place, None)
+        shard = missing[place]
+        if error is None and not (folder / shard.name).exists():
+            error = ParallelError(
+                f"{folder / shard.name}: done by a worker, but not there: the folder has to be on a disk that all "
+                "machines share, under the same path"
+            )
+        if error is None:
+            finished += shard.size
+            progress(finished + sum(running.values()), total)
+            continue
+        failures.append(error)
+        if is_disk_full(error):
+            break
+    outcomes.close()
+    if failures:
+        raise _summary(failures, len(missing))
+
+
+def _summary(failures: Sequence[Exception], parts: int) -> Exception:
+    unexpected = [error for error in failures if not isinstance(error, SamAdaptError | OSError)]
+    if unexpected or len(failures) == 1:
+        return (unexpected or failures)[0]
+    shown = "; ".join(str(error) for error in failures[:_FAILURES_SHOWN])
+    more = f"; and {len(failures) - _FAILURES_SHOWN} more" if len(failures) > _FAILURES_SHOWN else ""
+    return ParallelError(f"{len(failures)} of {parts} parts failed: {shown}{more}. The others are done, and stay")
+
+
+def _clean(folder: Path, names: Sequence[str], settings: Mapping[str, Any], force: bool) -> None:
+    """Removes what killed processes left of these parts, and refuses outputs of other settings."""
+    path, text = folder / SETTINGS, json.dumps(json_values(settings), indent=1, sort_keys=True) + "\n"
+    with output_errors(folder):
+        prefixes = tuple(f".{name}." for name in names)
+        for leftover in folder.iterdir():
+            if leftover.name.startswith(prefixes) or (force and leftover.name in names):
+                _remove(leftover)
+        if force or not path.exists():
+            write_text(path, text)
+        elif path.read_text(encoding="utf-8", errors="replace") != text:
+            raise OutputError(
+                f"{folder}: has results of other settings (see {path}); choose another output, or give --force"
+            )
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
