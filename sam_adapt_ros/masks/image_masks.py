@@ -18,7 +18,7 @@ from sam_adapt_ros.masks.mask_set import MaskSet, SeenPoints
 
 @dataclass(frozen=True, eq=False)
 class ImageMasks:
-    """M masks of one image.
+    """M masks of one image, or of the points that a camera sees, see ``of_points``.
 
     size: (H, W) pixels. counts: (M,) compressed COCO run lengths. areas: (M,) float64 pixels.
     scores: (M,) float32 quality, NaN where there is none.
@@ -32,16 +32,33 @@ class ImageMasks:
     def __len__(self) -> int:
         return len(self.counts)
 
+    @classmethod
+    def of_points(cls, masks: MaskSet) -> ImageMasks:
+        """Masks that are known at the V points of a ``MaskSet`` alone, as those of an image of V x 1 pixels."""
+        columns = np.asfortranarray(masks.membership.T[:, None, :], np.uint8)  # (V, 1, M)
+        counts = tuple(each["counts"].decode() for each in coco.encode(columns)) if len(masks) else ()
+        return cls((len(columns), 1), counts, masks.areas, masks.scores)
+
+    def at_all(self, source: str, min_points: int) -> MaskSet:
+        """What ``of_points`` was made of."""
+        return self._at(np.arange(self.size[0]), np.zeros(self.size[0], np.int64), source, min_points)
+
     def mask(self, number: int) -> NDArray[np.bool_]:
         """One mask at full resolution: (H, W) bool."""
         return coco.decode({"size": list(self.size), "counts": self.counts[number].encode()}).astype(bool)
 
     def at(self, seen: SeenPoints, source: str, min_points: int) -> MaskSet:
-        """The masks with at least ``min_points`` seen points on them; decodes one mask at a time to save memory."""
-        rows, columns = seen.pixels(*self.size)
-        membership = np.zeros((len(self), len(seen)), bool)
-        for number in range(len(self)):
-            membership[number] = self.mask(number)[rows, columns]
+        """The masks with at least ``min_points`` seen points on them.
+
+        Raises ValueError when the run lengths are not those of an image of ``size``.
+        """
+        return self._at(*seen.pixels(*self.size), source, min_points)
+
+    def _at(self, rows: NDArray[np.int64], columns: NDArray[np.int64], source: str, min_points: int) -> MaskSet:
+        # Imported here: importing Numba takes a quarter of a second.
+        from sam_adapt_ros.masks.run_lengths import lookup
+
+        membership = lookup(self.counts, self.size, rows, columns)
         return MaskSet(membership, self.areas, (source,) * len(self), self.scores).with_at_least(min_points)
 
     def arrays(self) -> dict[str, NDArray[Any]]:

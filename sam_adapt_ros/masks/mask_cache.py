@@ -50,7 +50,7 @@ class CachedGenerator:
 
     def __call__(self, view: CameraView, seen: SeenPoints, labels: NDArray[np.uint8] | None = None) -> MaskSet:
         if isinstance(self._generator, ImageMaskGenerator):
-            return self._image_masks(self._generator, view.image).at(seen, self.name, self._generator.min_points)
+            return self._image_masks(self._generator, view.image, seen)
         path = self._path(view.image, view.instances, seen.points, seen.index, seen.uv, seen.depth, labels)
         masks = _mask_set(self._read(path), len(seen), self.name, path)
         if masks is None:
@@ -59,13 +59,19 @@ class CachedGenerator:
             self._write(path, {"bits": bits, "areas": masks.areas, "scores": masks.scores})
         return masks
 
-    def _image_masks(self, generator: ImageMaskGenerator, image: NDArray[np.uint8]) -> ImageMasks:
+    def _image_masks(self, generator: ImageMaskGenerator, image: NDArray[np.uint8], seen: SeenPoints) -> MaskSet:
         path = self._path(image)
-        masks = _image_masks(self._read(path), (image.shape[0], image.shape[1]), path)
-        if masks is None:
-            masks = generator.image_masks(image)
-            self._write(path, masks.arrays())
-        return masks
+        stored = self._read(path)
+        try:
+            if stored is not None:
+                masks = ImageMasks.from_arrays(stored, (image.shape[0], image.shape[1]))
+                return masks.at(seen, self.name, generator.min_points)
+        except (KeyError, ValueError, TypeError) as error:
+            size = f"{image.shape[0]} x {image.shape[1]}"
+            logger.warning("mask cache: %s: not masks of a %s image (%s); computing them again", path, size, error)
+        masks = generator.image_masks(image)
+        self._write(path, masks.arrays())
+        return masks.at(seen, self.name, generator.min_points)
 
     def _path(self, *arrays: NDArray[Any] | None) -> Path:
         digest = hashlib.blake2b(self._settings, digest_size=20)
@@ -104,16 +110,6 @@ def _settings(name: str, config: MaskConfig) -> bytes:
         except OSError as error:
             raise MaskError(f"masks.sam.checkpoint: {checkpoint}: {error.strerror}; check the path") from None
     return json.dumps(settings, sort_keys=True).encode()
-
-
-def _image_masks(stored: Arrays | None, size: tuple[int, int], path: Path) -> ImageMasks | None:
-    if stored is None:
-        return None
-    try:
-        return ImageMasks.from_arrays(stored, size)
-    except (KeyError, ValueError, TypeError) as error:
-        logger.warning("mask cache: %s: not masks of a %d x %d image (%s); computing them again", path, *size, error)
-        return None
 
 
 def _mask_set(stored: Arrays | None, points: int, source: str, path: Path) -> MaskSet | None:

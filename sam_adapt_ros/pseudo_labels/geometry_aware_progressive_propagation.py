@@ -15,10 +15,7 @@ All compiled functions are in this file, because Numba's cache notices changes o
 
 from __future__ import annotations
 
-import functools
-import logging
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -26,27 +23,9 @@ from numba import njit
 from numpy.typing import NDArray
 
 from sam_adapt_ros.frame import IGNORE
-
-logger = logging.getLogger(__name__)
+from sam_adapt_ros.io.compiled import compiled
 
 _MORTON_CELLS = 2**20 - 1  # along an axis
-
-
-def _cached(function: Callable) -> Callable:
-    """Compiled at the first call, and kept on disk for other processes if a folder can be written."""
-    try:
-        return njit(cache=True)(function)
-    except RuntimeError:
-        _warn_of_no_cache()
-        return njit(function)
-
-
-@functools.cache
-def _warn_of_no_cache() -> None:
-    logger.warning(
-        "Neither the package's folder nor the user's cache folder can be written: propagation is compiled anew in "
-        "every process, which takes some seconds. NUMBA_CACHE_DIR names another folder."
-    )
 
 
 class Cliques(NamedTuple):
@@ -82,7 +61,7 @@ def pack(membership: NDArray[np.bool_]) -> NDArray[np.uint64]:
     return words
 
 
-@_cached
+@compiled
 def assign_and_propagate(
     points, cliques, membership, visits, labels, min_points, min_purity, min_representativity, relabel, propagate
 ):
@@ -250,7 +229,7 @@ def _length(x, y, z):
     return math.sqrt((x * x + y * y) + z * z)
 
 
-@_cached
+@compiled
 def _morton_codes(points):
     """(N,) places on the Z-order curve through the cloud's bounding cube: close places are close points."""
     codes = np.zeros(len(points), np.int64)
@@ -271,7 +250,7 @@ def _morton_codes(points):
     return codes
 
 
-@_cached
+@compiled
 def _split(points, order, radius_per_metre, min_radius, max_radius):
     """Cuts the order into cliques, each as long as can be; returns start, of_point, f and bounds of ``Cliques``."""
     start, of_point = np.empty(len(order) + 1, np.int64), np.empty(len(order), np.int64)
@@ -297,7 +276,7 @@ def _split(points, order, radius_per_metre, min_radius, max_radius):
     return start[: count + 1].copy(), of_point, f, bounds[:count].copy()
 
 
-@_cached
+@compiled
 def _blocks(bounds):
     """``Cliques.blocks`` and ``step``: about as many blocks as a block has cliques."""
     step = max(1, int(math.sqrt(len(bounds))))

@@ -1,5 +1,6 @@
 """The mask cache: equal masks, reused, keyed by all that they depend on, and recomputed when an entry is damaged."""
 
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -174,3 +175,17 @@ def test_run_lengths_hold_the_masks(scene):
     assert (again.at(seen, "x", 0).membership == masks[:, rows, columns]).all()
     with pytest.raises(ValueError, match="151, 233"):
         ImageMasks.from_arrays(stored.arrays(), (151, 234))
+
+
+def test_run_lengths_of_another_image_are_computed_again(config, scene, caplog):
+    """Such as a program that writes entries of its own: pycocotools would read beyond the mask's end."""
+    config = config.model_copy(update={"generator": "sam"})
+    good = build(config)(*scene)
+    (path,) = Path(config.cache).iterdir()
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    counts = json.loads(arrays["counts"].tobytes())
+    arrays["counts"] = np.frombuffer(json.dumps([counts[0] + "5", *counts[1:]]).encode(), np.uint8)
+    np.savez(path, **arrays)
+    same(build(config)(*scene), good)
+    assert "run lengths" in caplog.text

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numba.core import caching
 
 from sam_adapt_ros.benchmarks.street import street
 from sam_adapt_ros.pseudo_labels import EnhancementConfig, enhance
@@ -76,12 +75,3 @@ def test_ranges_are_rounded_as_the_definition_rounds_them():
 def test_numba_is_imported_where_it_is_needed_and_not_before():
     code = "import sys, sam_adapt_ros.pseudo_labels; sys.exit('numba' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
-
-
-def test_where_nothing_can_be_cached_functions_are_compiled_all_the_same(monkeypatch, caplog):
-    monkeypatch.setattr(caching.CacheImpl, "_locator_classes", [])
-    gapp._warn_of_no_cache.cache_clear()
-    doubled, tripled = gapp._cached(lambda a: 2 * a), gapp._cached(lambda a: 3 * a)
-    assert (doubled(2), tripled(2)) == (4, 6)
-    assert [record.levelname for record in caplog.records] == ["WARNING"]
-    assert "NUMBA_CACHE_DIR" in caplog.text
