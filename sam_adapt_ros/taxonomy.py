@@ -61,11 +61,13 @@ class Taxonomy:
             table[raw] = class_id
         return table
 
-    def classes_of(self, raw: NDArray[np.integer], mapping: str) -> NDArray[np.uint8]:
+    def classes_of(
+        self, raw: NDArray[np.integer], mapping: str, setting: str = "ground_truth.mapping"
+    ) -> NDArray[np.uint8]:
         """(N,) class ids, 255 = none, of a label cloud's raw ids by the named mapping; "" is the identity.
 
         -1, and 255 where the mapping does not name it, stand for no label. Of ids beyond 16 bits the lower 16 are the
-        class; SemanticKITTI has the instance in the upper ones.
+        class; SemanticKITTI has the instance in the upper ones. setting: where a user chooses the mapping; "": nowhere.
         Raises TaxonomyError that names the ids which the mapping does not explain, and mappings that do.
         """
         low = raw.astype(np.int64) & (_RAW_IDS - 1)
@@ -76,8 +78,8 @@ class Taxonomy:
             fitting = [name for name in self.mappings if self._explained(name, strict=True)[ids].all()]
             listed = ", ".join(map(str, foreign[:8])) + (", ..." if len(foreign) > 8 else "")
             hint = (
-                f"set ground_truth.mapping to {' or '.join(fitting)}"
-                if fitting
+                f"set {setting} to {' or '.join(fitting)}"
+                if fitting and setting
                 else (
                     f"none of the mappings of {self.name} explains them ({', '.join(self.mappings) or 'it has none'})"
                 )

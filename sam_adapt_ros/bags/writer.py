@@ -43,7 +43,7 @@ class BagWriter(MessageWriter):
         stamp_ns: int,
         frame_id: str,
         points: NDArray[np.float32],
-        class_id: NDArray[np.uint8],
+        class_id: NDArray[np.integer],
         probability: ArrayLike,
         colors: NDArray[np.uint8],
         instances: NDArray[np.uint16] | None = None,

@@ -1,1 +1,38 @@
-"""Data sets as recordings, one module each, and one way from any of them to a bag."""
+"""Data sets: sequences of frames, one module each, and one way from any of them to a bag."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from sam_adapt_ros.datasets.dataset import Dataset, RecordingDataset
+from sam_adapt_ros.datasets.selection import Selection
+from sam_adapt_ros.datasets.semantickitti import SemanticKitti
+from sam_adapt_ros.errors import BagError
+from sam_adapt_ros.notices import Notices
+from sam_adapt_ros.taxonomy import Taxonomy
+
+__all__ = ["DATASETS", "Dataset", "RecordingDataset", "Selection", "SemanticKitti", "open_dataset"]
+
+DATASETS: dict[str, Callable[..., RecordingDataset]] = {SemanticKitti.name: SemanticKitti}
+"""By name: takes the arguments of ``open_dataset`` from ``roots`` on."""
+
+
+def open_dataset(
+    name: str,
+    roots: Sequence[str | Path],
+    selection: Selection = Selection(),
+    taxonomy: Taxonomy | None = None,
+    notices: Notices | None = None,
+) -> Dataset:
+    """A data set by its name.
+
+    roots: its folders; parts of it may be in different ones. selection: what of it is opened. taxonomy: the class set
+    of the frames' ground truth; None: they have none. notices: is told what is left out, missing or guessed.
+
+    Raises BagError that names what is missing or malformed, and TaxonomyError when the class set has no mapping of the
+    data set.
+    """
+    if name not in DATASETS:
+        raise BagError(f"data set: one of {', '.join(DATASETS)} expected, got {name!r}")
+    return DATASETS[name](roots, selection, taxonomy, notices)

@@ -37,11 +37,14 @@ def read_text(path: Path) -> str:
     return read_file(path).decode("utf-8-sig", "replace")
 
 
-def numbered_files(folder: Path, suffixes: Sequence[str], notices: Notices) -> dict[int, Path]:
+def numbered_files(
+    folder: Path, suffixes: Sequence[str], notices: Notices, digits: int = 10, hint: str = ""
+) -> dict[int, Path]:
     """The files of a folder that are named by their number, such as ``0000000012.png``, in its order.
 
     suffixes: in lower case; where several files have a number, the one with the first suffix is taken. Hidden files,
     such as the ``._0000000012.png`` of macOS, are passed over; ``notices`` is told of any other file that is not used.
+    digits, hint: for errors: of a number, and what to do.
     Raises BagError that names the folder, and what is there instead, when there is no such file.
     """
     try:
@@ -53,11 +56,11 @@ def numbered_files(folder: Path, suffixes: Sequence[str], notices: Notices) -> d
         for path in visible:
             if path.suffix.lower() == suffix and path.stem.isascii() and path.stem.isdecimal():
                 found.setdefault(int(path.stem), path)
-    expected = f"files named by their number ({', '.join(f'0000000000{suffix}' for suffix in suffixes)})"
+    expected = f"files named by their number ({', '.join('0' * digits + suffix for suffix in suffixes)})"
     unused = [path.name for path in visible if path not in set(found.values())]
     if not found:
         instead = f"; it has {len(unused)} others, such as {unused[0]}" if unused else ""
-        raise BagError(f"{folder}: no files: {expected} expected{instead}; is this a KITTI raw drive (…_sync)?")
+        raise BagError(f"{folder}: no files: {expected} expected{instead}{hint}")
     if unused:
         notices.add(
             f"unused_files:{folder.parent.name}",

@@ -1,18 +1,27 @@
-"""The text files of KITTI raw: calibration and time stamps."""
+"""The text files of KITTI: calibration and time stamps."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sam_adapt_ros.datasets.files import read_text
-from sam_adapt_ros.errors import BagError
-from sam_adapt_ros.geometry.transforms import is_rotation
+from sam_adapt_ros.errors import BagError, CalibrationError
+from sam_adapt_ros.geometry.camera import CameraModel
+from sam_adapt_ros.geometry.transforms import Transform, invert, is_rotation, make_transform, quaternion_from_matrix
+from sam_adapt_ros.messages.calibration_file import CameraCalibration
 from sam_adapt_ros.messages.stamps import LATEST_NS
 
+LIDAR_HEIGHT = 1.73
+"""Metres (Geiger et al., figure 3)."""
+T_BASE_LIDAR = make_transform((0.0, 0.0, LIDAR_HEIGHT), (0.0, 0.0, 0.0, 1.0))
+CAMERAS = {"02": "CAM_FRONT", "03": "CAM_FRONT_RIGHT"}
+"""The colour pair by number; the grey pair sees the same."""
+_LARGEST_BASELINE = 100.0  # metres
 _TIME = re.compile(r"((?:19[7-9]|20[0-3])[0-9]-[0-9]{2}-[0-9]{2})[ T]([0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?)")
 
 
@@ -52,6 +61,60 @@ def rigid(values: dict[str, NDArray[np.float64]], path: Path) -> NDArray[np.floa
     T = np.eye(4)
     T[:3, :3], T[:3, 3] = rotation(values, "R", path), field(values, "T", (3,), path)
     return T
+
+
+def rigid_rows(values: dict[str, NDArray[np.float64]], name: str, path: Path) -> NDArray[np.float64]:
+    """The (4, 4) transform of a field that is its upper 3 x 4 numbers. Raises BagError as ``field``."""
+    rows = field(values, name, (3, 4), path)
+    if not is_rotation(rows[:, :3]):
+        raise BagError(f"{path}: field {name}: a rotation and a translation expected, got {rows.tolist()}")
+    return exact(np.vstack([rows, (0, 0, 0, 1)]))
+
+
+def exact(T: NDArray[np.float64]) -> Transform:
+    """The files' rounding leaves rotations that are not quite ones; what is passed on must be."""
+    return make_transform(T[:3, 3].tolist(), quaternion_from_matrix(T))
+
+
+def rectified_camera(
+    name: str, P: NDArray[np.float64], size: tuple[int, int], T_cam0_lidar: Transform, path: Path, fields: str
+) -> CameraCalibration:
+    """A rectified camera on a vehicle whose base is on the ground below the LiDAR and has its axes.
+
+    name: of the camera. P: (3, 4) its projection of points in the rectified camera 0. size: width and height in pixels.
+    T_cam0_lidar: LiDAR -> rectified camera 0. path, fields: where P (the first field) and size are from, for errors.
+    Raises BagError that names them.
+    """
+    try:
+        model = CameraModel(*size, P[:, :3])
+    except CalibrationError as error:
+        raise BagError(f"{path}: {fields}: {error}") from None
+    T_cam_cam0 = np.eye(4)  # P = K [I | t]: t moves from the rectified camera 0 to this one
+    with np.errstate(all="ignore"):
+        T_cam_cam0[:3, 3] = np.linalg.solve(P[:, :3], P[:, 3])
+    if not np.abs(T_cam_cam0[:3, 3]).max() < _LARGEST_BASELINE:
+        first = fields.split(", ")[0]
+        raise BagError(f"{path}: {first}: K [I | t] with t in metres expected, got {P.tolist()}")
+    return CameraCalibration(name, T_BASE_LIDAR @ invert(exact(T_cam_cam0 @ T_cam0_lidar)), model)
+
+
+def read_rows(path: Path, count: int, scans: Mapping[int, Path]) -> dict[int, NDArray[np.float64]]:
+    """(count,) numbers by scan, from a file whose n-th line is that of scan n - 1.
+
+    scans: files by number; the lines of others are not looked at. Raises BagError that names the line.
+    """
+    lines = read_text(path).splitlines()
+    rows = {}
+    for number, scan in scans.items():
+        if number >= len(lines):
+            raise BagError(f"{path}: no line for {scan.name}: {number + 1} lines expected, got {len(lines)}")
+        try:
+            rows[number] = np.array([float(word) for word in lines[number].split()])
+        except ValueError:
+            rows[number] = np.zeros(0)
+        if rows[number].shape != (count,) or not np.isfinite(rows[number]).all():
+            raise BagError(f"{path}:{number + 1}: {count} finite numbers expected, got {lines[number][:60]!r}")
+    return rows
 
 
 class Timestamps:

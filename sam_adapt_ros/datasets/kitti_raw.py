@@ -12,31 +12,33 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sam_adapt_ros.bags import Storage, Version
 from sam_adapt_ros.datasets.files import numbered_files
-from sam_adapt_ros.datasets.kitti_files import Timestamps, field, read_calibration_file, rigid, rotation
+from sam_adapt_ros.datasets.kitti_files import (
+    CAMERAS,
+    T_BASE_LIDAR,
+    Timestamps,
+    field,
+    read_calibration_file,
+    rectified_camera,
+    rigid,
+    rotation,
+)
 from sam_adapt_ros.datasets.kitti_oxts import read_poses
 from sam_adapt_ros.datasets.recording import BASE, LIDAR, ODOMETRY, Recording, SensorFile
-from sam_adapt_ros.datasets.scan_rows import KITTI_FIELDS
+from sam_adapt_ros.datasets.scan_rows import KITTI_FIELDS, ScanRows
 from sam_adapt_ros.datasets.to_bag import write_bags
 from sam_adapt_ros.errors import BagError, CalibrationError
-from sam_adapt_ros.geometry.camera import CameraModel
 from sam_adapt_ros.geometry.poses import PoseBuffer
-from sam_adapt_ros.geometry.transforms import Transform, invert, make_transform, quaternion_from_matrix
+from sam_adapt_ros.geometry.transforms import Transform, invert
 from sam_adapt_ros.messages.calibration_file import Calibration, CameraCalibration
 from sam_adapt_ros.notices import Notices
 from sam_adapt_ros.progress import Progress, no_progress
 
-LIDAR_HEIGHT = 1.73
-"""Metres (Geiger et al., figure 3)."""
-CAMERAS = {"image_02": "CAM_FRONT", "image_03": "CAM_FRONT_RIGHT"}
-"""The colour pair by folder; the grey pair sees the same."""
 IMAGES = (".png", ".jpg", ".jpeg")
 """Endings of images, the data set's own first."""
 _MAX_EXTRAPOLATION_S = 0.1
-_LARGEST_BASELINE = 100.0  # metres
 
 
 def convert(
@@ -72,19 +74,19 @@ def read_recording(drive: Path, notices: Notices) -> Recording:
     if not drive.is_dir():
         raise BagError(f"{drive}: no such folder")
     drive = _named(drive)
-    calibration = Calibration(LIDAR, BASE, ODOMETRY, _T_base_lidar(), read_cameras(drive))
+    calibration = Calibration(LIDAR, BASE, ODOMETRY, T_BASE_LIDAR, read_cameras(drive))
     poses = read_poses(drive, invert(calibration.T_base_lidar), notices)
     files = _sensor_files(drive, "velodyne_points", LIDAR, (".bin",), poses, notices)
-    for folder, camera in CAMERAS.items():
+    for number, camera in CAMERAS.items():
         if camera in calibration.cameras:
-            files += _sensor_files(drive, folder, camera, IMAGES, poses, notices)
+            files += _sensor_files(drive, f"image_{number}", camera, IMAGES, poses, notices)
     files.sort(key=lambda file: (file.stamp_ns, file.path))
     unplaced = sum(file.T_odom_base is None for file in files)
     if poses is None:
         notices.add("no_poses", f"{drive}: no oxts, so no poses: the vehicle's motion cannot be undone")
     elif unplaced:
         notices.add("no_poses", f"{drive / 'oxts'}: {unplaced} of {len(files)} files lie outside its packets: no poses")
-    return Recording(drive.name, calibration, files, KITTI_FIELDS)
+    return Recording(drive.name, calibration, files, ScanRows(KITTI_FIELDS))
 
 
 def read_cameras(drive: Path) -> dict[str, CameraCalibration]:
@@ -98,27 +100,13 @@ def read_cameras(drive: Path) -> dict[str, CameraCalibration]:
     R_rect = np.eye(4)
     R_rect[:3, :3] = rotation(intrinsics, "R_rect_00", cam_to_cam)
     cameras = {}
-    for folder, name in CAMERAS.items():
-        if folder != "image_02" and not any((drive / folder / "data").glob("[!.]*")):
+    for number, name in CAMERAS.items():
+        if number != "02" and not any((drive / f"image_{number}" / "data").glob("[!.]*")):
             continue
-        number = folder.removeprefix("image_")
         P = field(intrinsics, f"P_rect_{number}", (3, 4), cam_to_cam)
         width, height = field(intrinsics, f"S_rect_{number}", (2,), cam_to_cam)
-        try:
-            model = CameraModel(int(width), int(height), P[:, :3])
-        except CalibrationError as error:
-            raise BagError(f"{cam_to_cam}: fields P_rect_{number}, S_rect_{number}: {error}") from None
-        T_cam_rect = np.eye(4)  # P = K [I | t]: t moves from the rectified reference camera to this one
-        with np.errstate(all="ignore"):
-            T_cam_rect[:3, 3] = np.linalg.solve(P[:, :3], P[:, 3])
-        if not np.abs(T_cam_rect[:3, 3]).max() < _LARGEST_BASELINE:
-            raise BagError(
-                f"{cam_to_cam}: field P_rect_{number}: K [I | t] with t in metres expected, got {P.tolist()}"
-            )
-        T_cam_lidar = T_cam_rect @ R_rect @ T_cam0_velo
-        # The files' rounding leaves rotations that are not quite ones; what is written must be.
-        T_cam_lidar = make_transform(T_cam_lidar[:3, 3].tolist(), quaternion_from_matrix(T_cam_lidar))
-        cameras[name] = CameraCalibration(name, _T_base_lidar() @ invert(T_cam_lidar), model)
+        size, fields = (int(width), int(height)), f"P_rect_{number}, S_rect_{number}"
+        cameras[name] = rectified_camera(name, P, size, R_rect @ T_cam0_velo, cam_to_cam, fields)
     return cameras
 
 
@@ -126,7 +114,7 @@ def _sensor_files(
     drive: Path, folder: str, sensor: str, suffixes: Sequence[str], poses: PoseBuffer | None, notices: Notices
 ) -> list[SensorFile]:
     """Files are numbered by the lines of ``timestamps.txt``; numbers may be missing, as in drive 0009."""
-    files = numbered_files(drive / folder / "data", suffixes, notices)
+    files = numbered_files(drive / folder / "data", suffixes, notices, hint="; is this a KITTI raw drive (…_sync)?")
     timestamps = Timestamps(drive / folder / "timestamps.txt")
     stamps = {path: timestamps.of(number, path) for number, path in files.items()}
     return [SensorFile(stamp_ns, sensor, path, _pose(poses, stamp_ns)) for path, stamp_ns in stamps.items()]
@@ -138,7 +126,3 @@ def _pose(poses: PoseBuffer | None, stamp_ns: int) -> Transform | None:
         return None if poses is None else poses.lookup(stamp_ns, _MAX_EXTRAPOLATION_S)
     except CalibrationError:
         return None
-
-
-def _T_base_lidar() -> NDArray[np.float64]:
-    return make_transform((0.0, 0.0, LIDAR_HEIGHT), (0.0, 0.0, 0.0, 1.0))

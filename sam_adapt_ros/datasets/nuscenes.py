@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cache
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +16,10 @@ from numpy.typing import NDArray
 
 from sam_adapt_ros.bags import Storage, Version
 from sam_adapt_ros.datasets.files import missing_files
-from sam_adapt_ros.datasets.nuscenes_categories import read_label_ids
+from sam_adapt_ros.datasets.nuscenes_categories import LabelFiles, read_label_ids
 from sam_adapt_ros.datasets.nuscenes_tables import Row, find_tables, iterate_rows
-from sam_adapt_ros.datasets.recording import BASE, LIDAR, ODOMETRY, Recording, SensorFile
-from sam_adapt_ros.datasets.scan_rows import NUSCENES_FIELDS
+from sam_adapt_ros.datasets.recording import BASE, LIDAR, ODOMETRY, Recording, SensorFile, label_colors
+from sam_adapt_ros.datasets.scan_rows import NUSCENES_FIELDS, ScanRows
 from sam_adapt_ros.datasets.to_bag import write_bags
 from sam_adapt_ros.errors import BagError, CalibrationError
 from sam_adapt_ros.geometry.camera import CameraModel
@@ -28,7 +27,6 @@ from sam_adapt_ros.geometry.transforms import Transform, invert, make_transform
 from sam_adapt_ros.messages.calibration_file import Calibration, CameraCalibration
 from sam_adapt_ros.notices import Notices
 from sam_adapt_ros.progress import Progress, no_progress
-from sam_adapt_ros.taxonomy import Taxonomy
 
 _WITHOUT_SWEEPS = "; without --sweeps the keyframes alone are converted"
 _LARGEST_IMAGE = 1 << 16  # pixels a side
@@ -114,7 +112,7 @@ def read_recordings(
     }
     if missing := needed - poses.keys():
         raise BagError(f"{tables / 'ego_pose.json'}: row {min(missing)} is missing")
-    label_ids = read_label_ids(tables, notices) if labels else None
+    label_ids = read_label_ids(tables, notices) if labels else np.arange(256, dtype=np.uint8)
     recordings: list[Recording] = []
     incomplete: dict[str, BagError] = {}
     for scene, name in names.items():
@@ -166,7 +164,7 @@ class _File:
 
 
 def _recording(
-    tables: Path, name: str, files: list[_File], poses: Mapping[str, Transform], label_ids: NDArray[np.uint8] | None
+    tables: Path, name: str, files: list[_File], poses: Mapping[str, Transform], label_ids: NDArray[np.uint8]
 ) -> Recording:
     """poses: ``T_map_base`` (4, 4) by token. Raises BagError that says what the scene lacks."""
     files.sort(key=lambda file: (file.stamp_ns, file.sensor.channel))
@@ -188,20 +186,13 @@ def _recording(
             SensorFile(file.stamp_ns, file.sensor.channel, file.path, T_odom_map @ poses[file.ego_pose], file.labels)
             for file in files
         ],
-        point_fields=NUSCENES_FIELDS,
+        sweep_format=ScanRows(NUSCENES_FIELDS, LabelFiles(tuple(label_ids.tolist()))),
         T_map_odom=T_map_odom,
-        label_colors=_label_colors(),
+        label_colors=label_colors("nuscenes16", "nuscenes_lidarseg"),
     )
     if missing := missing_files(recording.paths):
         raise BagError(missing)
-    return recording if label_ids is None else replace(recording, label_ids=label_ids)
-
-
-@cache
-def _label_colors() -> NDArray[np.uint8]:
-    """(256, 3) uint8 RGB by nuScenes-lidarseg's id."""
-    taxonomy = Taxonomy.load("nuscenes16")
-    return taxonomy.colors[taxonomy.lookup("nuscenes_lidarseg")[:256]]
+    return recording
 
 
 def _cameras(tables: Path, name: str, first: Mapping[str, _File]) -> dict[str, CameraCalibration]:

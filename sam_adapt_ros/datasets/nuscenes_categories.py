@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sam_adapt_ros.datasets.files import read_file
 from sam_adapt_ros.datasets.nuscenes_tables import iterate_rows
 from sam_adapt_ros.errors import BagError
 from sam_adapt_ros.notices import Notices
@@ -47,7 +50,38 @@ NUSCENES_LIDARSEG = (
 )
 """By id, as in nuScenes-lidarseg's ``category.json``; class sets have a mapping ``nuscenes_lidarseg`` of these ids."""
 _NOISE = 0
+_INSTANCES = 1000  # panoptic ids are category * 1000 + instance
 _NAMED = 8
+
+
+@dataclass(frozen=True)
+class LabelFiles:
+    """Reads label files: lidarseg's ``.bin``, a uint8 a point, and panoptic's ``.npz``, whose array ``data`` has
+    category * 1000 + instance (nutonomy/nuscenes-devkit, ``load_bin_file`` in ``python-sdk/nuscenes/utils/data_io.py``
+    and ``panoptic_to_lidarseg``).
+
+    ids: nuScenes-lidarseg's id of each of the 256 ids in the files.
+    """
+
+    ids: tuple[int, ...]
+
+    def __call__(self, path: Path) -> NDArray[np.uint8]:
+        """(N,) ids. Raises BagError that names the file, and what was expected."""
+        data = read_file(path)
+        if path.suffix != ".npz":
+            return np.array(self.ids, np.uint8)[np.frombuffer(data, np.uint8)]
+        try:
+            with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+                panoptic = arrays["data"]
+        except Exception as error:  # damaged zip files raise errors of many types
+            raise BagError(f"{path}: panoptic labels, an npz file with an array data, expected: {error}") from None
+        category = panoptic // _INSTANCES if panoptic.dtype.kind in "iu" and panoptic.ndim == 1 else np.array([-1])
+        if category.size and not 0 <= category.min() <= category.max() < len(self.ids):
+            raise BagError(
+                f"{path}: data: one whole number a point, category * 1000 + instance, expected, got "
+                f"{panoptic.shape} {panoptic.dtype}"
+            )
+        return np.array(self.ids, np.uint8)[category]
 
 
 def read_label_ids(tables: Path, notices: Notices) -> NDArray[np.uint8]:

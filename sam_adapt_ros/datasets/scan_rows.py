@@ -6,13 +6,16 @@ other. Read with the wrong width, points are scrambled without an error, so the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from sam_adapt_ros.datasets.files import read_file
+from sam_adapt_ros.datasets.recording import SensorFile, Sweep, check_label_count
 from sam_adapt_ros.errors import BagError
 from sam_adapt_ros.notices import Notices
 
@@ -28,6 +31,30 @@ _COMPARED = 200_000  # numbers of the first file
 _FEWEST_ROWS = 16  # that say something
 _CLEARLY, _RATHER = 0.5, 0.85  # of two widths' mean differences; the second where the files' sizes fit both
 _FARTHEST = 1000.0  # a difference of two numbers counts at most this
+
+
+@dataclass(frozen=True)
+class ScanRows:
+    """The ``SweepFormat`` of such files.
+
+    fields: of a point by the data set's description. read_labels: the ids in a file of labels, one a point; None: there
+    are no labels.
+    """
+
+    fields: PointFields
+    read_labels: Callable[[Path], NDArray[Any]] | None = None
+
+    def fitted(self, files: Sequence[SensorFile], notices: Notices) -> ScanRows:
+        """With the fields that the files have, see ``scan_fields``."""
+        return replace(self, fields=scan_fields([file.path for file in files], self.fields, notices))
+
+    def read(self, file: SensorFile) -> Sweep:
+        fields = columns(read_file(file.path), self.fields, file.path)
+        if file.labels is None or self.read_labels is None:
+            return Sweep(fields)
+        labels = self.read_labels(file.labels)
+        check_label_count(file.labels, labels, len(fields["x"]))
+        return Sweep(fields, labels)
 
 
 def scan_fields(paths: Sequence[Path], documented: PointFields, notices: Notices) -> PointFields:

@@ -11,12 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from sam_adapt_ros.bags import BagWriter, Storage, Version
 from sam_adapt_ros.datasets.files import check_space, image_size, read_file, total_size
-from sam_adapt_ros.datasets.recording import BASE, LIDAR, MAP, ODOMETRY, Recording, SensorFile
-from sam_adapt_ros.datasets.scan_rows import PointFields, columns, scan_fields
+from sam_adapt_ros.datasets.recording import BASE, LIDAR, MAP, ODOMETRY, Recording, SensorFile, Sweep, SweepFormat
 from sam_adapt_ros.errors import BagError
 from sam_adapt_ros.messages.calibration_file import CALIBRATION_FILE
 from sam_adapt_ros.messages.image_file import is_whole
@@ -45,22 +42,23 @@ def write_bags(
     """
     size = total_size(path for recording in recordings for path in recording.paths)
     check_space(bags[0], size)
-    fields = [scan_fields(recording.sweeps, recording.point_fields, notices) for recording in recordings]
+    formats = [recording.sweep_format.fitted(recording.sweeps, notices) for recording in recordings]
     writers = [BagWriter(bag, storage, bag_version, force) for bag in bags]  # refuses taken names before it writes any
     done = 0
-    for recording, point_fields, writer in zip(recordings, fields, writers, strict=True):
+    for recording, sweep_format, writer in zip(recordings, formats, writers, strict=True):
         with writer:
-            export = _Export(recording, point_fields, writer, notices)
+            export = _Export(recording, sweep_format, writer, notices)
             for file in recording.files:
-                done += export.add(file)
+                export.add(file)
+                done += sum(path.stat().st_size for path in file.paths)
                 progress(done, size)
 
 
 class _Export:
     """Writes a recording into a bag, file by file."""
 
-    def __init__(self, recording: Recording, point_fields: PointFields, writer: BagWriter, notices: Notices) -> None:
-        self._recording, self._point_fields, self._writer = recording, point_fields, writer
+    def __init__(self, recording: Recording, sweep_format: SweepFormat, writer: BagWriter, notices: Notices) -> None:
+        self._recording, self._sweep_format, self._writer = recording, sweep_format, writer
         self._notices = notices
         self._calibration = recording.calibration
         self._pose_stamp_ns: int | None = None
@@ -71,31 +69,27 @@ class _Export:
         writer.write_tf_static(recording.files[0].stamp_ns, transforms)
         self._calibration.save(writer.folder / CALIBRATION_FILE)
 
-    def add(self, file: SensorFile) -> int:
-        """Returns the bytes read."""
-        data = read_file(file.path)
+    def add(self, file: SensorFile) -> None:
+        if file.sensor == LIDAR:
+            sweep = self._sweep_format.read(file)
+            self._write_pose(file)
+            self._write_sweep(file, sweep)
+        else:
+            data = read_file(file.path)
+            self._write_pose(file)
+            self._write_image(file, data)
+
+    def _write_pose(self, file: SensorFile) -> None:
         if file.T_odom_base is not None and file.stamp_ns != self._pose_stamp_ns:
             self._writer.write_tf(file.stamp_ns, [(ODOMETRY, BASE, file.T_odom_base)])
             self._writer.write_odometry("/odom", file.stamp_ns, ODOMETRY, BASE, file.T_odom_base)
             self._pose_stamp_ns = file.stamp_ns
-        if file.sensor == LIDAR:
-            return len(data) + self._write_sweep(file, data)
-        self._write_image(file, data)
-        return len(data)
 
-    def _write_sweep(self, file: SensorFile, data: bytes) -> int:
-        """Returns the bytes of labels."""
-        points = columns(data, self._point_fields, file.path)
-        self._writer.write_cloud(f"/{LIDAR}", file.stamp_ns, LIDAR, encode_cloud(points))
-        if file.labels is None:
-            return 0
-        raw = np.frombuffer(read_file(file.labels), np.uint8)
-        if len(raw) != len(points["x"]):
-            raise BagError(f"{file.labels}: {len(points['x'])} labels expected, got {len(raw)}")
-        positions = np.stack([points[axis] for axis in "xyz"], axis=1)
-        class_id, colors = self._recording.label_ids[raw], self._recording.label_colors
-        self._writer.write_labels(LABELS_TOPIC, file.stamp_ns, LIDAR, positions, class_id, 1.0, colors)
-        return len(raw)
+    def _write_sweep(self, file: SensorFile, sweep: Sweep) -> None:
+        self._writer.write_cloud(f"/{LIDAR}", file.stamp_ns, LIDAR, encode_cloud(sweep.fields))
+        if sweep.labels is not None:
+            colors = self._recording.label_colors
+            self._writer.write_labels(LABELS_TOPIC, file.stamp_ns, LIDAR, sweep.points, sweep.labels, 1.0, colors)
 
     def _write_image(self, file: SensorFile, data: bytes) -> None:
         camera = self._calibration.cameras[file.sensor]

@@ -108,7 +108,7 @@ def read_labels(msg: Any) -> tuple[NDArray[np.float32], NDArray[Any], NDArray[np
 
 def encode_labels(
     points: NDArray[np.float32],
-    class_id: NDArray[np.uint8],
+    class_id: NDArray[np.integer],
     probability: ArrayLike,
     colors: NDArray[np.uint8],
     instances: NDArray[np.uint16] | None = None,
@@ -116,10 +116,11 @@ def encode_labels(
     """The label cloud: ``x y z`` float32, ``rgb`` (0x00RRGGBB in the bits of a float32, as RViz and PCL have it),
     ``class_id`` uint8, ``probability`` float32.
 
-    points: (N, 3) metres; class_id: (N,); probability: (N,) or scalar; colors: (256, 3) uint8 RGB by class id.
+    points: (N, 3) metres; class_id: (N,); probability: (N,) or scalar; colors: (256, 3) uint8 RGB by class id. A data
+    set whose ids go beyond 255 has more colours; its ``class_id`` is uint16.
     instances: (N,) true instance ids of a simulator; adds a field ``instance``.
     """
-    class_id = np.asarray(class_id, np.uint8)
+    class_id = np.asarray(class_id, np.uint8 if len(colors) <= 256 else np.uint16)
     r, g, b = colors.astype(np.uint32).T
     fields = dict(zip("xyz", np.asarray(points, np.float32).T, strict=True))
     fields |= {"rgb": (r << 16 | g << 8 | b)[class_id].view(np.float32), "class_id": class_id}

@@ -13,7 +13,7 @@ from kitti_factory import write_drive
 from sam_adapt_ros.bags import BagReader, MessageReader
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.datasets import kitti_raw
-from sam_adapt_ros.datasets.kitti_files import Timestamps
+from sam_adapt_ros.datasets.kitti_files import LIDAR_HEIGHT, Timestamps
 from sam_adapt_ros.datasets.kitti_oxts import imu_poses
 from sam_adapt_ros.errors import BagError
 from sam_adapt_ros.messages import read_points, stamp_ns
@@ -85,7 +85,7 @@ def test_poses_of_oxts_undo_the_motion(tmp_path: Path) -> None:
     for frame in frames:
         (view,) = frame.views
         T_base_lidar = np.eye(4)
-        T_base_lidar[:3, 3] = -0.1, 0, kitti_raw.LIDAR_HEIGHT  # 10 m/s for 10 ms: the car has moved on
+        T_base_lidar[:3, 3] = -0.1, 0, LIDAR_HEIGHT  # 10 m/s for 10 ms: the car has moved on
         assert np.abs(view.T_camera_lidar - T_camera_base @ T_base_lidar).max() < 1e-6
     with MessageReader(bag) as source:
         stamps = [stamp_ns(message.decode().header) for message in source.messages(["/odom"])]
