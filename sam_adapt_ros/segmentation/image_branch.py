@@ -9,6 +9,7 @@ from typing import Any
 
 import segmentation_models_pytorch as smp
 import torch
+from timm.models.efficientnet import EfficientNetFeatures
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -47,6 +48,7 @@ class ImageBranch(nn.Module):
             raise ConfigError(f"architecture.encoder: {architecture.encoder}: {error}") from None
         self.encoder, self.decoder = unet.encoder, unet.decoder
         self.decoder.blocks = self.decoder.blocks[:-1]
+        _remove_unused_stages(self.encoder)
         if architecture.first_stride:
             _set_first_stride(self.encoder, architecture.first_stride)
         self.multiple = 1 << depth
@@ -108,6 +110,13 @@ def _encoder_options(architecture: ArchitectureConfig) -> dict[str, Any]:
     if architecture.encoder_channels:
         options["channels"] = tuple(architecture.encoder_channels)
     return options
+
+
+def _remove_unused_stages(encoder: nn.Module) -> None:
+    """timm's EfficientNets keep the stages behind the last feature map; they would be computed for nothing."""
+    model = getattr(encoder, "model", None)
+    if isinstance(model, EfficientNetFeatures):
+        model.blocks = model.blocks[: max(model._stage_out_idx)]
 
 
 def _set_first_stride(encoder: nn.Module, stride: int) -> None:

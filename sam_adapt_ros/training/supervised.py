@@ -22,7 +22,9 @@ from sam_adapt_ros.progress import Progress, no_progress
 from sam_adapt_ros.segmentation import weights as weights_files
 from sam_adapt_ros.segmentation.batch import Batch, Sample
 from sam_adapt_ros.segmentation.device import choose_device
+from sam_adapt_ros.segmentation.encoder_weights import load_encoder_weights
 from sam_adapt_ros.segmentation.fusion import FUSIONS
+from sam_adapt_ros.segmentation.image_branch import ImageBranch
 from sam_adapt_ros.segmentation.logits import forward
 from sam_adapt_ros.segmentation.networks import build
 from sam_adapt_ros.segmentation.temperature_scaling import LogitScales, scale_classifiers
@@ -32,7 +34,7 @@ from sam_adapt_ros.training import checkpoint
 from sam_adapt_ros.training.batch_stream import BatchStream, count_classes
 from sam_adapt_ros.training.learning_rate import SCHEDULES
 from sam_adapt_ros.training.losses import class_weights, xmuda_losses
-from sam_adapt_ros.training.train_step import LossTerms, add_terms, train_step
+from sam_adapt_ros.training.train_step import LossTerms, add_terms, parameter_groups, train_step
 from sam_adapt_ros.training.validation import validate
 
 logger = logging.getLogger(__name__)
@@ -138,15 +140,29 @@ class Trainer:
         architecture = load_architecture(self.config.architecture)
         self.device = choose_device(self.config.device, "training.device")
         torch.manual_seed(self.config.seed)
-        self.network = build(len(self.taxonomy), architecture).to(self.device)
-        self.network.configure(config.segmenter, self.device)
-        self.optimizer = torch.optim.Adam(self.network.parameters(), self.config.learning_rate, foreach=True)
+        self.network = build(len(self.taxonomy), architecture)
+        pretrained = self._load_encoder()
+        self.network.to(self.device).configure(config.segmenter, self.device)
+        self.optimizer = torch.optim.Adam(
+            parameter_groups(self.network, pretrained), self.config.learning_rate, foreach=True
+        )
         self._class_weights = class_weights(counts).to(self.device)
         self._stream = BatchStream(
             samples, architecture, self.config.augmentation, self.config.batch_size, self.config.seed
         )
         self._settings = self.config.model_dump(exclude=_FREE_ON_RESUME, mode="json")
         self._checkpoint = self.output / CHECKPOINT
+
+    def _load_encoder(self) -> list[Tensor]:
+        """Loads the image encoder's first weights, where some are configured; returns its parameters, else none."""
+        image = getattr(self.network, "image", None)
+        if not self.config.encoder_weights:
+            logger.warning("training starts from random weights: training.encoder_weights names none for the encoder")
+            return []
+        if not isinstance(image, ImageBranch):
+            raise ConfigError("training.encoder_weights: the network has no image branch of the package's")
+        load_encoder_weights(image, self.network.architecture.encoder, self.config.encoder_weights)
+        return list(image.encoder.parameters())
 
     def restore(self) -> None:
         """Goes on from the last checkpoint, where there is one. Raises ConfigError for other settings, WeightsError."""

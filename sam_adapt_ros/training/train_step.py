@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 LossTerms = Mapping[str, Tensor]
 """The terms of a loss by name, as scalars that gradients flow through."""
+
+
+PRETRAINED_RATE = 0.1
+"""Learning rate of layers that start from weights of another task, relative to that of the others: what they have
+learned from real images is to be kept."""
+
+
+def parameter_groups(network: nn.Module, pretrained: Sequence[Tensor] = ()) -> list[dict[str, Any]]:
+    """The network's parameters for an optimizer; those that are pretrained learn at ``PRETRAINED_RATE``."""
+    known = set(map(id, pretrained))
+    groups: list[dict[str, Any]] = [{"params": [each for each in network.parameters() if id(each) not in known]}]
+    if pretrained:
+        groups.append({"params": list(pretrained), "rate_factor": PRETRAINED_RATE})
+    return groups
 
 
 def train_step(
@@ -30,7 +45,7 @@ def train_step(
     """
     torch.manual_seed(_hash_seed(seed, step))
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate
+        group["lr"] = learning_rate * group.get("rate_factor", 1.0)
     optimizer.zero_grad(set_to_none=True)
     total, terms = compute_loss()
     if not bool(torch.isfinite(total)):

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from sam_adapt_ros.training.train_step import add_terms, train_step
+from sam_adapt_ros.training.train_step import add_terms, parameter_groups, train_step
 
 
 def test_a_step_is_the_optimizer_s_with_the_rate_given() -> None:
@@ -40,3 +40,17 @@ def test_a_loss_that_is_not_finite_changes_nothing() -> None:
     with pytest.raises(FloatingPointError, match="step 7"):
         train_step(optimizer, 1.0, 0, 7, lambda: ((parameter / 0).sum(), {}))
     assert not parameter.any()
+
+
+def test_pretrained_layers_learn_at_a_tenth_of_the_rate() -> None:
+    network = torch.nn.Sequential(torch.nn.Linear(2, 2, bias=False), torch.nn.Linear(2, 2, bias=False))
+    before = [parameter.detach().clone() for parameter in network.parameters()]
+    optimizer = torch.optim.SGD(parameter_groups(network, [network[0].weight]), 1.0)
+
+    def compute_loss() -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        loss = torch.stack([parameter.sum() for parameter in network.parameters()]).sum()  # all gradients are 1
+        return loss, {}
+
+    train_step(optimizer, 0.5, 0, 0, compute_loss)
+    first, second = (old - new.detach() for old, new in zip(before, network.parameters(), strict=True))
+    assert torch.allclose(first, torch.full((2, 2), 0.05)) and torch.allclose(second, torch.full((2, 2), 0.5))
