@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -16,7 +17,7 @@ from sam_adapt_ros.config import Config
 from sam_adapt_ros.evaluation.confusion import Confusion
 from sam_adapt_ros.frame import Frame
 from sam_adapt_ros.geometry.transforms import invert, transform_points
-from sam_adapt_ros.segmentation import Segmenter, load_segmenter
+from sam_adapt_ros.segmentation import Segmenter
 
 MOUNTINGS = {
     "as it is": (0.0, 0.0, 0.0),
@@ -36,19 +37,8 @@ def run(quick: bool = False) -> list[Figure]:
     data = benchmarks.real_data()
     if data is None or not (bag := data / "pandaset_002").is_dir():
         return []
-    config = Config.from_flat(
-        {
-            "taxonomy": "town",
-            "lidar.topic": "/pandar64/points",
-            "cameras.front.image": "/camera/front/image_raw/compressed",
-            "cameras.front.info": "/camera/front/camera_info",
-            "ground_truth.mapping": "pandaset",
-            "segmenter.weights": "town_small.safetensors",
-        }
-    )
-    segmenter, config = load_segmenter(config)
-    with BagReader(bag, config) as reader:
-        frames = list(reader.frames(range(0, reader.sweeps, 4) if quick else None))
+    segmenter = Segmenter.load("town_small")
+    frames = drive(bag, 4 if quick else 1)
     figures = []
     for name, (yaw, pitch, roll) in MOUNTINGS.items():
         for known in (True, False):
@@ -56,6 +46,21 @@ def run(quick: bool = False) -> list[Figure]:
             note = "TF names the mounting" if known else "mounting unknown"
             figures.append(Figure(f"{name}, {note}", _miou_seen(segmenter, turned), "mIoU", note="pandaset_002, front"))
     return figures
+
+
+def drive(bag: Path, step: int = 1) -> list[Frame]:
+    """Every ``step``-th sweep of PandaSet's sequence 002 with the front camera, with labels of the town's classes."""
+    config = Config.from_flat(
+        {
+            "taxonomy": "town",
+            "lidar.topic": "/pandar64/points",
+            "cameras.front.image": "/camera/front/image_raw/compressed",
+            "cameras.front.info": "/camera/front/camera_info",
+            "ground_truth.mapping": "pandaset",
+        }
+    )
+    with BagReader(bag, config) as reader:
+        return list(reader.frames(range(0, reader.sweeps, step)))
 
 
 def mounted(frame: Frame, yaw: float, pitch: float, roll: float, known: bool) -> Frame:

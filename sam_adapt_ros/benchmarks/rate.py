@@ -32,7 +32,7 @@ def run(quick: bool = False) -> list[Figure]:
         return []
     keep_to_this_machine()
     with tempfile.TemporaryDirectory() as folder:
-        frame = _keyframe(data / "nuscenes_keyframe", Path(folder) / "bag")
+        frame = keyframe(data / "nuscenes_keyframe", Path(folder) / "bag")
         return [
             figure
             for names, hz, lost, p99 in RIGS
@@ -40,7 +40,8 @@ def run(quick: bool = False) -> list[Figure]:
         ]
 
 
-def _keyframe(root: Path, bag: Path) -> Frame:
+def keyframe(root: Path, bag: Path) -> Frame:
+    """The real nuScenes frame with its six cameras, from the folder of the data set; ``bag`` is written."""
     nuscenes.convert(root, bag)
     with BagReader(bag, Config.load("nuscenes", {"taxonomy": ""})) as reader:
         return next(iter(reader.frames()))

@@ -15,7 +15,8 @@ class SegmenterConfig(Section):
     weights: FilePath = Field("town_small", description="Weights file: a path, or the name of the package's")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the model runs; auto: CUDA if there is")
     precision: Literal["auto", "float32", "float16", "bfloat16"] = Field(
-        "auto", description="Number format of the model; auto: float16 on CUDA, float32 on a CPU"
+        "auto",
+        description="Number format of the model; auto: float16 on CUDA, bfloat16 for the images on CPUs that have it",
     )
     sparse_backend: Literal["auto", "torch", "spconv"] = Field(
         "auto",

@@ -15,7 +15,9 @@ from torch.nn import functional
 
 from sam_adapt_ros.config import ArchitectureConfig
 from sam_adapt_ros.errors import ConfigError
+from sam_adapt_ros.segmentation.batchnorm_folding import fold_batchnorm
 from sam_adapt_ros.segmentation.heads import BranchOutput, DualHeads
+from sam_adapt_ros.segmentation.segmentation_network import autocast
 
 
 class ImageBranch(nn.Module):
@@ -57,26 +59,38 @@ class ImageBranch(nn.Module):
         self.register_buffer("mean", torch.tensor(architecture.image_mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(architecture.image_std).view(1, 3, 1, 1), persistent=False)
 
-    def feature_map(self, images: Tensor) -> Tensor:
+    def prepare_for_inference(self) -> ImageBranch:
+        """A copy that computes the same faster: the BatchNorm layers are folded into the convolutions, and kernels are
+        laid out with channels last, as the images are."""
+        side = 2 * self.multiple
+        image = (torch.arange(3 * side * side, device=self.mean.device) % 251).to(torch.uint8).view(1, 3, side, side)
+        other = fold_batchnorm(self, lambda branch: branch.feature_map(image))
+        return other.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+    def feature_map(self, images: Tensor, precision: torch.dtype = torch.float32) -> Tensor:
         """(K, 3, H, W) uint8 RGB -> (K, F, h, w), over the image padded on the right and below to a fitting size."""
-        x = (images.float() / 255 - self.mean) / self.std
+        x = images.float().div_(255).sub_(self.mean).div_(self.std)
         height, width = x.shape[2:]
         x = functional.pad(x, (0, -width % self.multiple, 0, -height % self.multiple))
         # On a CPU, channels last is faster in the forward pass and slower in the backward pass.
         layout = torch.contiguous_format if self.training else torch.channels_last
-        maps = self.encoder(x.contiguous(memory_format=layout))
-        return self.decoder([*maps[:-2], self.dropout(maps[-2]), self.dropout(maps[-1])])
+        with autocast(x.device, precision):
+            maps = self.encoder(x.contiguous(memory_format=layout))
+            return self.decoder([*maps[:-2], self.dropout(maps[-2]), self.dropout(maps[-1])])
 
-    def forward(self, images: Tensor, image_of_pixel: Tensor, uv: Tensor) -> BranchOutput:
+    def forward(
+        self, images: Tensor, image_of_pixel: Tensor, uv: Tensor, precision: torch.dtype = torch.float32
+    ) -> BranchOutput:
         """Predictions at M pixels.
 
         images: (K, 3, H, W) uint8 RGB.
         image_of_pixel: (M,) int64 in [0, K).
         uv: (M, 2) float32 pixels of these images, centres at integers.
+        precision: of the feature maps; they are interpolated and classified in float32.
         """
         if not len(uv):
             return self.heads(self.heads.classify.weight.new_zeros(0, self.heads.classify.in_features))
-        maps = self.feature_map(images)
+        maps = self.feature_map(images, precision)
         stride = (images.shape[3] + -images.shape[3] % self.multiple) // maps.shape[3]
         return self.heads(sample_bilinear(maps, image_of_pixel, (uv + 0.5) / stride - 0.5))
 
@@ -91,11 +105,11 @@ def sample_bilinear(maps: Tensor, map_of_sample: Tensor, uv: Tensor) -> Tensor:
     u, v = uv[:, 0].clamp(0, width - 1), uv[:, 1].clamp(0, height - 1)
     left, top = u.floor(), v.floor()
     right, bottom = (left + 1).clamp(max=width - 1), (top + 1).clamp(max=height - 1)
-    wu, wv = (u - left).unsqueeze(1).to(table.dtype), (v - top).unsqueeze(1).to(table.dtype)
+    wu, wv = (u - left).unsqueeze(1), (v - top).unsqueeze(1)
     start = map_of_sample * (height * width)
 
     def at(column: Tensor, row: Tensor) -> Tensor:
-        return table.index_select(0, start + row.long() * width + column.long())
+        return table.index_select(0, start + row.long() * width + column.long()).float()
 
     upper = torch.lerp(at(left, top), at(right, top), wu)
     lower = torch.lerp(at(left, bottom), at(right, bottom), wu)

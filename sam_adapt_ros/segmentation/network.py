@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -34,9 +35,8 @@ class Network(SegmentationNetwork):
         )
 
     def forward(self, batch: Batch, precision: torch.dtype = torch.float32) -> NetworkOutput:
-        """Both branches over a batch on the network's device; autocast to ``precision`` on CUDA."""
-        with autocast(batch.voxels.device, precision):
-            image = self.image(batch.images, batch.image_of_seen, batch.uv)
+        """Both branches over a batch on the network's device; autocast to ``precision``."""
+        image = self.image(batch.images, batch.image_of_seen, batch.uv, precision)
         # spconv computes in float16 or float32, not in bfloat16.
         half = autocast(batch.voxels.device, precision if precision == torch.float16 else torch.float32)
         with half, self._statistics_of(batch):
@@ -46,10 +46,10 @@ class Network(SegmentationNetwork):
     def configure(self, config: SegmenterConfig, device: torch.device) -> None:
         self.points.backend = choose_backend(config.sparse_backend, device)
 
-    def prepare_for_inference(self, device: torch.device) -> None:
-        if device.type == "cpu":
-            # The image branch's convolutions are faster with channels last.
-            self.image.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    def prepare_for_inference(self, device: torch.device) -> Network:
+        other = copy.copy(self)  # which shares the point branch
+        other._modules = {**self._modules, "image": self.image.prepare_for_inference()}
+        return other
 
     @contextmanager
     def _statistics_of(self, batch: Batch) -> Iterator[None]:

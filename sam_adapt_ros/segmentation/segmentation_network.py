@@ -58,14 +58,16 @@ class SegmentationNetwork(nn.Module, ABC):
         """Finite logits of each branch over a batch on the network's device; any number of images and of points that a
         camera sees, none included, and at least one point.
 
-        precision: what may be computed in on CUDA; see ``autocast``.
+        precision: what may be computed in; see ``autocast``.
         """
 
     def configure(self, config: SegmenterConfig, device: torch.device) -> None:  # it may need nothing
         """Called once before it computes on a device, to label or to train. Raises ConfigError."""
 
-    def prepare_for_inference(self, device: torch.device) -> None:  # there may be nothing to do
-        """Called once the network is on the device that it will label frames on; it will not be trained any more."""
+    def prepare_for_inference(self, device: torch.device) -> SegmentationNetwork:
+        """The network to label frames with: itself, or one that computes the same faster, with folded or converted
+        layers. Called once it is on the device; it must not change itself, since it may yet be trained from."""
+        return self
 
 
 AnyNetwork = TypeVar("AnyNetwork", bound=SegmentationNetwork)
@@ -79,6 +81,7 @@ def with_state(network: AnyNetwork, state: Mapping[str, Tensor]) -> AnyNetwork:
 
 
 def autocast(device: torch.device, precision: torch.dtype) -> torch.autocast:
-    """The context in which CUDA computes in ``precision``; it does nothing on other devices, or for float32."""
-    enabled = device.type == "cuda" and precision != torch.float32
+    """The context in which a device computes in ``precision``; it does nothing for float32, nor for float16 on a
+    CPU."""
+    enabled = precision != torch.float32 and (device.type == "cuda" or precision == torch.bfloat16)
     return torch.autocast(device.type, dtype=precision if enabled else torch.bfloat16, enabled=enabled)

@@ -30,6 +30,7 @@ class Segmenter:
 
     New weights are a new Segmenter, loaded and warmed up off the inference thread; the swap is one assignment of the
     reference between two frames.
+    network: the one with these weights, for whoever learns from it. labelling: the same for labelling, faster.
     notices: what is degraded, in words.
     """
 
@@ -44,7 +45,7 @@ class Segmenter:
         torch.set_num_threads(choose_threads(config.threads))
         self.network = network.eval().requires_grad_(False).to(self.device)
         self.network.configure(config, self.device)
-        self.network.prepare_for_inference(self.device)
+        self.labelling = self.network.prepare_for_inference(self.device)
         self.fusion = FUSIONS[config.fusion]
         self.notices = Notices()
         self.notices.update(sparse_backend.notices)
@@ -86,7 +87,7 @@ class Segmenter:
         clock.append(time.perf_counter())
         with torch.inference_mode():
             on_device = batch.to(self.device)
-            logits = infer(self.network, on_device, self.precision)
+            logits = infer(self.labelling, on_device, self.precision)
             if self.device.type == "cuda":
                 torch.cuda.synchronize(self.device)
             clock.append(time.perf_counter())

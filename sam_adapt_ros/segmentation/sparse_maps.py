@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -80,7 +81,7 @@ def join_neighbours(voxels: Voxels) -> SparseMap:
     padded = torch.cat([keys, keys.new_full((3,), torch.iinfo(keys.dtype).max)])
     columns = keys.new_tensor([dx * voxels.step_x + dy * voxels.step_y for dx, dy in _COLUMNS])
     wanted = keys + columns[:, None] - 1  # the lowest of the three neighbours in each column
-    at = torch.searchsorted(keys, wanted)
+    at = _places(keys, wanted)
     found, places = [], []
     for dz in range(3):
         hit = padded.index_select(0, at.flatten()).view_as(at) == wanted + dz
@@ -96,6 +97,13 @@ def join_neighbours(voxels: Voxels) -> SparseMap:
     # Element k of a pair is element 26 - k of the exchanged pair.
     sources, targets = torch.cat([earlier.flip(0), later]), torch.cat([later.flip(0), earlier])
     return SparseMap.of(sources, targets, [*reversed(counts), 0, *counts], count, 13)
+
+
+def _places(keys: Tensor, wanted: Tensor) -> Tensor:
+    """``torch.searchsorted``; on a CPU by NumPy, which makes use of rows of ``wanted`` that ascend, too."""
+    if keys.device.type != "cpu":
+        return torch.searchsorted(keys, wanted)
+    return torch.from_numpy(np.searchsorted(keys.numpy(), wanted.numpy()))
 
 
 def coarsen(voxels: Voxels) -> tuple[Voxels, SparseMap]:

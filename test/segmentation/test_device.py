@@ -1,4 +1,4 @@
-"""How many threads a frame is labelled by."""
+"""How many threads a frame is labelled by, and in which number format."""
 
 import os
 from collections.abc import Iterator
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from sam_adapt_ros.segmentation import device
 from sam_adapt_ros.segmentation.device import choose_threads
 
 
@@ -27,3 +28,18 @@ def test_half_of_the_cores_are_left_to_others(monkeypatch: pytest.MonkeyPatch, c
 def test_a_limit_that_is_set_already_holds() -> None:
     torch.set_num_threads(1)
     assert choose_threads(0) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "has", "expected"),
+    [
+        ("auto", True, torch.bfloat16),
+        ("auto", False, torch.float32),
+        ("bfloat16", False, torch.bfloat16),
+        ("float32", True, torch.float32),
+        ("float16", True, torch.float32),
+    ],
+)
+def test_number_format_on_a_cpu(monkeypatch: pytest.MonkeyPatch, name: str, has: bool, expected: torch.dtype) -> None:
+    monkeypatch.setattr(device, "has_bfloat16", lambda: has)
+    assert device.choose_precision(name, torch.device("cpu")) == expected

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from sam_adapt_ros.cancellation import CancellationToken, Cancelled
+from sam_adapt_ros.config import SegmenterConfig
 from sam_adapt_ros.frame import Frame
 from sam_adapt_ros.segmentation.batch import Sample, collate
 from sam_adapt_ros.segmentation.fusion import FUSIONS, fuse
@@ -32,7 +33,7 @@ def test_logits_are_the_network_s_in_evaluation_mode(network: Network, samples: 
 
 def test_fused_logits_are_the_segmenter_s_probabilities(network: Network, make_frame: MakeFrame, shapes) -> None:
     frame = make_frame(cameras=2)
-    segmenter = Segmenter(network, shapes)
+    segmenter = Segmenter(network, shapes, SegmenterConfig(precision="float32"))
     (logits,) = compute_logits(network, [Sample.from_frame(frame, network.architecture)])
     torch.testing.assert_close(fuse(FUSIONS["product"], logits), torch.from_numpy(segmenter(frame).fused))
 

@@ -173,7 +173,7 @@ def _one_thread(otherwise: int) -> Iterator[None]:
 
 @contextmanager
 def _before_each_layer(segmenter: Segmenter, do: Callable[[], None]) -> Iterator[None]:
-    hooks = [module.register_forward_pre_hook(lambda *_: do()) for module in segmenter.network.modules()]
+    hooks = [module.register_forward_pre_hook(lambda *_: do()) for module in segmenter.labelling.modules()]
     try:
         yield
     finally:

@@ -114,7 +114,7 @@ def test_what_loads_has_low_priority_and_one_thread_and_waits_for_frames(
         stat = Path(f"/proc/self/task/{task}/stat").read_text().rpartition(")")[2].split()
         seen["nice"], seen["threads"] = int(stat[16]), torch.get_num_threads()
         before = set(Path("/proc/self/task").iterdir())
-        for layer in segmenter.network.modules():
+        for layer in segmenter.labelling.modules():
             layer.register_forward_hook(lambda *_: layers.append(time.monotonic()))
         in_warm_up.set()
         go_on.wait(30.0)
