@@ -50,6 +50,7 @@ class Frame:
     T_base_lidar: (4, 4) float64 where the LiDAR is mounted, LiDAR frame -> vehicle frame (REP-105: x forward, z up),
         where TF, a calibration file or a data set says so. The network sees the points along the vehicle's axes, so
         that a tilted mounting changes nothing.
+    intensity: (N,) float32 strength of the returns as the sensor gives it, in whatever unit; None where it gives none.
     message_points: (N, 3) float32 metres in ``frame_id``, as the message has them; None: ``points`` are the same.
     """
 
@@ -62,6 +63,7 @@ class Frame:
     instances: NDArray[np.uint16] | None = None
     T_base_lidar: NDArray[np.float64] | None = None
     message_points: NDArray[np.float32] | None = None
+    intensity: NDArray[np.float32] | None = None
 
     @property
     def published_points(self) -> NDArray[np.float32]:

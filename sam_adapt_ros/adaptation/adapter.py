@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,8 @@ class Adapter:
         fault = self.frame_checks.fault(frame, labels)
         if fault:
             return fault
+        if "intensity" not in self.source.architecture.point_inputs:
+            frame = replace(frame, intensity=None)  # it would be kept for nothing
         summary = summarize(frame, labels, len(self.taxonomy), probability)
         self.schedule.drift_detector.observe(summary)
         if not self.buffer.add(frame, summary, admission):

@@ -63,6 +63,11 @@ class ArchitectureConfig(Section):
     point_features: Literal["constant", "offset"] = Field(
         "constant", description="Input of a voxel: 1, or also the offset of its points' mean from its centre"
     )
+    point_inputs: list[Literal["intensity", "range"]] = Field(
+        [],
+        description="Further input of a voxel, the mean over its points: intensity, by rank within the sweep, since "
+        "sensors have scales of their own; range, the distance from the LiDAR",
+    )
     voxel_size: Positive = Field(0.1, description="Side of a voxel [m]")
     voxel_extent: Count = Field(
         4096, le=2**18, description="Voxels a side of the cube around the LiDAR; points outside get no label"

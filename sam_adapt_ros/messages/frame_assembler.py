@@ -166,6 +166,7 @@ class FrameAssembler:
             instances=None if ground_truth is None else _point_instances(ground_truth_msg),
             T_base_lidar=self._mounting.at(self.tree, sweep.frame, stamp_ns, self._motion.fixed_frame(sweep.frame)),
             message_points=None if sweep.points is cloud.points else cloud.points,
+            intensity=cloud.intensity,
         )
         return AssembledFrame(frame, cloud, issues.dropped, issues.warnings, issues.details)
 

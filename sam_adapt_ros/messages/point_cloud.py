@@ -14,6 +14,8 @@ from sam_adapt_ros.errors import MessageError
 
 _KINDS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "f8"}
 """numpy kinds by ``sensor_msgs/PointField`` datatype."""
+_INTENSITIES = ("intensity", "reflectivity", "remission", "reflectance")
+"""Fields with the strength of the returns, the first one that there is."""
 _DATATYPES = {np.dtype(kind): datatype for datatype, kind in _KINDS.items()}
 
 FieldSpec = tuple[str, int, int, int]
@@ -62,6 +64,11 @@ class Cloud:
         column = _find(name, self._columns, self._unreadable)
         return np.ascontiguousarray(column, column.dtype.newbyteorder("="))
 
+    @property
+    def intensity(self) -> NDArray[np.float32] | None:
+        """See ``intensity_of``."""
+        return intensity_of(self._columns)
+
     def exact_points(self) -> NDArray[np.float64]:
         """(N, 3) as ``points``, with the digits of float64 fields: float32 rounds coordinates in UTM by decimetres."""
         with np.errstate(invalid="ignore"):  # signalling NaN
@@ -104,6 +111,16 @@ def read_labels(msg: Any) -> tuple[NDArray[np.float32], NDArray[Any], NDArray[np
         class_id = whole
     probability = cloud.field("probability").astype(np.float32) if "probability" in cloud.fields else None
     return cloud.points, class_id, probability
+
+
+def intensity_of(fields: Mapping[str, NDArray[Any]]) -> NDArray[np.float32] | None:
+    """(N,) strength of the returns as the sensor gives it, from the fields of a cloud by name; None where there is no
+    such field of one number a point."""
+    column = next((fields[name] for name in _INTENSITIES if name in fields), None)
+    if column is None or column.ndim != 1:
+        return None
+    with np.errstate(over="ignore", invalid="ignore"):  # float64 beyond float32's range
+        return np.ascontiguousarray(column, np.float32)
 
 
 def encode_labels(

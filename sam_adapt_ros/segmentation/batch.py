@@ -18,8 +18,8 @@ from sam_adapt_ros.geometry.projection import Projection, assign_cameras, projec
 from sam_adapt_ros.geometry.transforms import rotate_points
 from sam_adapt_ros.geometry.voxels import voxelize
 
-VOXEL_FEATURES = {"constant": 1, "offset": 4}
-"""Channels of the voxels by ``ArchitectureConfig.point_features``."""
+FAR = 50.0
+"""Metres that are 1 in the voxels' range."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +35,8 @@ class Sample:
     rows: (P,) int64 rows of the frame's points.
     labels: (P,) uint8 class ids, 255 = ignore; None without ground truth.
     outside: how many finite points are beyond the cube.
+    intensity: (P,) float32 from -1 to 1, see ``normalize_intensity``; None where the frame has none, or the network
+        does not ask for it.
     """
 
     points: NDArray[np.float32]
@@ -44,6 +46,7 @@ class Sample:
     rows: NDArray[np.int64]
     labels: NDArray[np.uint8] | None = None
     outside: int = 0
+    intensity: NDArray[np.float32] | None = None
 
     @classmethod
     def from_frame(
@@ -71,7 +74,11 @@ class Sample:
         if frame.T_base_lidar is not None:
             points = rotate_points(frame.T_base_lidar, points)
         inside = (np.abs(points) < reach(architecture)).all(axis=1)  # NaN is not
-        sample = cls(points, camera, uv, images, rows, frame.ground_truth, int(np.count_nonzero(finite & ~inside)))
+        intensity = None
+        if frame.intensity is not None and "intensity" in architecture.point_inputs:
+            intensity = normalize_intensity(np.where(finite, frame.intensity, np.float32(np.nan)))
+        outside = int(np.count_nonzero(finite & ~inside))
+        sample = cls(points, camera, uv, images, rows, frame.ground_truth, outside, intensity)
         return sample if inside.all() else sample.only(np.asarray(inside))
 
     @property
@@ -88,12 +95,37 @@ class Sample:
             uv=self.uv[keep],
             rows=self.rows[keep],
             labels=None if self.labels is None else self.labels[keep],
+            intensity=None if self.intensity is None else self.intensity[keep],
         )
 
 
 def reach(architecture: ArchitectureConfig) -> float:
     """Half the side of the cube around the sensor, in metres, that the network sees."""
     return architecture.voxel_size * architecture.voxel_extent / 2
+
+
+def normalize_intensity(intensity: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(N,) the rank of each value among those of its sweep, from -1 (lowest) to 1; equal values have equal ranks. 0,
+    the middle, where it is not finite.
+
+    The scales of sensors differ (0 to 1, 255 or 65,535), and their curves; the order of strong and weak returns is what
+    they have in common.
+    """
+    ranks = np.zeros(len(intensity), np.float32)
+    known = np.flatnonzero(np.isfinite(intensity))
+    if not len(known):
+        return ranks
+    order = known[np.argsort(intensity[known])]
+    ascending = intensity[order]
+    first = np.flatnonzero(np.r_[True, ascending[1:] != ascending[:-1]])  # of each run of equal values
+    counts = np.diff(np.r_[first, len(known)])
+    ranks[order] = np.repeat((2 * first + counts) / len(known) - 1, counts)
+    return ranks
+
+
+def voxel_channels(architecture: ArchitectureConfig) -> int:
+    """F, how many features a voxel has."""
+    return {"constant": 1, "offset": 4}[architecture.point_features] + len(architecture.point_inputs)
 
 
 def _resized(view: CameraView, width: int, height: int) -> NDArray[np.uint8]:
@@ -146,7 +178,7 @@ def collate(samples: Sequence[Sample], architecture: ArchitectureConfig) -> Batc
     camera = np.concatenate([sample.camera for sample in samples])
     seen = np.flatnonzero(camera >= 0)
     first_image = np.cumsum([0, *(len(sample.images) for sample in samples[:-1])])
-    voxels, features, voxel_of_point = zip(*(_voxelize(sample.points, architecture) for sample in samples), strict=True)
+    voxels, features, voxel_of_point = zip(*(_voxelize(sample, architecture) for sample in samples), strict=True)
     first_voxel = np.cumsum([0, *map(len, voxels[:-1])])
     with_frame = [np.pad(own, ((0, 0), (1, 0)), constant_values=index) for index, own in enumerate(voxels)]
     labels = [sample.labels for sample in samples if sample.labels is not None]
@@ -165,23 +197,32 @@ def collate(samples: Sequence[Sample], architecture: ArchitectureConfig) -> Batc
 
 
 def _voxelize(
-    points: NDArray[np.float32], architecture: ArchitectureConfig
+    sample: Sample, architecture: ArchitectureConfig
 ) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int64]]:
-    """(V, 3) occupied voxels of one frame's (P, 3) points, their (V, F) features, and (P,) the voxel of each point.
+    """(V, 3) occupied voxels of one frame's P points, their (V, F) features, and (P,) the voxel of each point.
 
     Voxels are counted from the frame's lowest one, in whole cells of the coarsest level, so that a coarse cell holds
     the same space in every frame. Their features are the constant 1, as in xMUDA, and with ``offset`` the mean of the
     voxel's points relative to its centre, scaled to about [-1, 1]: surfaces finer than a voxel (a kerb, a pole) remain
-    visible.
+    visible. Then the means of ``point_inputs``: intensity as in the sample (0, the middle, where it is not known), and
+    the range, 1 at ``FAR``.
     """
+    points = sample.points
     voxels, inverse = voxelize(points, architecture.voxel_size)
-    features = np.ones((len(voxels), VOXEL_FEATURES[architecture.point_features]), np.float32)
-    if features.shape[1] > 1:
-        cells = points / architecture.voxel_size
+    columns: list[NDArray[np.float64] | float] = [1.0]
+    if voxel_channels(architecture) > 1:
         count = np.bincount(inverse, minlength=len(voxels))
+    if architecture.point_features == "offset":
+        cells = points / architecture.voxel_size
         for axis in range(3):
             mean = np.bincount(inverse, cells[:, axis], len(voxels)) / count
-            features[:, 1 + axis] = 2 * (mean - voxels[:, axis]) - 1
+            columns.append(2 * (mean - voxels[:, axis]) - 1)
+    for name in architecture.point_inputs:
+        values = sample.intensity if name == "intensity" else np.linalg.norm(points, axis=1) / FAR
+        columns.append(0.0 if values is None else np.bincount(inverse, values, len(voxels)) / count)
+    features = np.empty((len(voxels), len(columns)), np.float32)
+    for place, column in enumerate(columns):
+        features[:, place] = column
     if len(voxels):
         unit = 1 << (architecture.point_levels - 1)
         voxels = voxels - voxels.min(0) // unit * unit

@@ -11,7 +11,7 @@ from torch import nn
 
 from sam_adapt_ros.branch import NETWORK_BRANCHES
 from sam_adapt_ros.config import ArchitectureConfig, SegmenterConfig
-from sam_adapt_ros.segmentation.batch import VOXEL_FEATURES, Batch
+from sam_adapt_ros.segmentation.batch import Batch, voxel_channels
 from sam_adapt_ros.segmentation.image_branch import ImageBranch
 from sam_adapt_ros.segmentation.point_branch import PointBranch
 from sam_adapt_ros.segmentation.segmentation_network import NetworkOutput, SegmentationNetwork, autocast
@@ -31,7 +31,7 @@ class Network(SegmentationNetwork):
         super().__init__(classes, architecture)
         self.image = ImageBranch(classes, architecture)
         self.points = PointBranch(
-            classes, architecture.point_width, architecture.point_levels, VOXEL_FEATURES[architecture.point_features]
+            classes, architecture.point_width, architecture.point_levels, voxel_channels(architecture)
         )
 
     def forward(self, batch: Batch, precision: torch.dtype = torch.float32) -> NetworkOutput:

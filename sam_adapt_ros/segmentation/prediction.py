@@ -13,6 +13,11 @@ from sam_adapt_ros.frame import IGNORE
 from sam_adapt_ros.notices import Notices
 from sam_adapt_ros.segmentation.logits import labels_of
 
+NO_INTENSITY = (
+    "point cloud: the network was trained with intensity, but the points have no field intensity, reflectivity or "
+    "remission of one number: they count as of middling intensity, and labels will be worse. Have the driver publish it"
+)
+
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
@@ -25,6 +30,7 @@ class Prediction:
     seen: (N,) bool, a camera sees the point.
     timings: seconds by stage: ``project`` (and resize), ``voxelize`` (and batch), ``model``, ``fuse``.
     outside: share of the finite points that are beyond the cube.
+    lacks_intensity: the network asks for intensity, and the frame has none.
     """
 
     labels: NDArray[np.uint8]
@@ -35,6 +41,7 @@ class Prediction:
     seen: NDArray[np.bool_]
     timings: dict[str, float] = field(default_factory=dict)
     outside: float = 0.0
+    lacks_intensity: bool = False
 
     @classmethod
     def scatter(
@@ -46,6 +53,7 @@ class Prediction:
         image: Tensor,
         points: Tensor,
         outside: int = 0,
+        lacks_intensity: bool = False,
     ) -> Prediction:
         """The prediction of ``count`` points from the probabilities of those that the network saw.
 
@@ -66,10 +74,11 @@ class Prediction:
         seen = np.zeros(count, bool)
         seen[seen_rows] = True
         branches = to_rows(rows, fused), to_rows(seen_rows, image), to_rows(rows, points)
-        return cls(labels, probability, *branches, seen, outside=outside / max(outside + len(rows), 1))
+        return cls(labels, probability, *branches, seen, {}, outside / max(outside + len(rows), 1), lacks_intensity)
 
     def report(self, notices: Notices) -> None:
-        """Says, as long as it holds, that most points are where the network does not look."""
+        """Says, as long as it holds, that most points are where the network does not look, or what the frame lacks."""
+        notices.set("no_intensity", NO_INTENSITY if self.lacks_intensity else "")
         if self.outside > 0.5:
             notices.add(
                 "points_outside",

@@ -96,7 +96,10 @@ class Segmenter:
             image, points = (each.cpu() for each in logits.probabilities())
         seen_rows = sample.rows[logits.seen.cpu().numpy()]
         found = fused, image, points
-        prediction = Prediction.scatter(len(frame.points), sample.rows, seen_rows, *found, sample.outside)
+        lacks_intensity = "intensity" in self.network.architecture.point_inputs and frame.intensity is None
+        prediction = Prediction.scatter(
+            len(frame.points), sample.rows, seen_rows, *found, sample.outside, lacks_intensity
+        )
         clock.append(time.perf_counter())
         stages = ("project", "voxelize", "model", "fuse")
         prediction.timings.update(zip(stages, np.diff(clock).tolist(), strict=True))

@@ -107,6 +107,12 @@ def prepare_samples(frames: Iterable[Frame], config: Config) -> list[Sample]:
     """Samples of the frames that have ground truth, projected and resized once for the whole run."""
     architecture = load_architecture(config.training.architecture)
     samples = [Sample.from_frame(frame, architecture) for frame in frames if frame.ground_truth is not None]
+    if "intensity" in architecture.point_inputs and (lacking := sum(each.intensity is None for each in samples)):
+        logger.warning(
+            "%d of %d frames have no intensity, which architecture.point_inputs asks for: it counts as middling there",
+            lacking,
+            len(samples),
+        )
     return [sample.only(sample.camera >= 0) for sample in samples] if config.training.points == "seen" else samples
 
 

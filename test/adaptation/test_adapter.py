@@ -18,8 +18,9 @@ from learning_support import (
     to_samples,
     watch,
 )
+from small_network import TINY
 
-from sam_adapt_ros.adaptation import batchnorm
+from sam_adapt_ros.adaptation import WeightStore, batchnorm
 from sam_adapt_ros.adaptation.adapter import Adapter
 from sam_adapt_ros.adaptation.labelled_source import SourceSamples
 from sam_adapt_ros.adaptation.round import RoundContext
@@ -31,6 +32,8 @@ from sam_adapt_ros.evaluation.segmentation_metrics import evaluate
 from sam_adapt_ros.frame import Frame
 from sam_adapt_ros.segmentation import Segmenter
 from sam_adapt_ros.segmentation import weights as weights_files
+from sam_adapt_ros.segmentation.network import Network
+from sam_adapt_ros.segmentation.weights import Weights
 
 FRAMES = 16
 
@@ -361,3 +364,19 @@ def test_the_segmenters_threads_are_not_the_adapters(dusk: list[Frame], tmp_path
     watch(adapter, dusk)
     adapter.run_round()
     assert torch.get_num_threads() == threads
+
+
+@pytest.mark.parametrize("inputs", [[], ["intensity"]])
+def test_intensity_is_kept_where_the_network_asks_for_it(tmp_path: Path, inputs: list[str]) -> None:
+    torch.manual_seed(0)
+    architecture = TINY.model_copy(update={"point_inputs": inputs})
+    state = Network(len(SHAPES), architecture).state_dict()
+    store = WeightStore(tmp_path / "store")
+    store.initialize(Weights(state, SHAPES.name, SHAPES.classes, architecture))
+    adapter = Adapter(learning_config(), store, None, NoMasks(), SHAPES)
+    frames = [dataclasses.replace(frame, intensity=np.arange(800, dtype=np.float32)) for frame in drive(3)]
+    for frame in frames:
+        assert adapter.observe(frame, frame.ground_truth) == "kept"
+    kept = [*adapter.buffer.training(), *adapter.buffer.held_out()]
+    assert len(kept) == 3
+    assert all((frame.intensity is not None) == bool(inputs) for frame in kept)

@@ -399,3 +399,12 @@ def test_a_real_keyframe_projects_where_it_should(real_data, ros):
     seen = assign_cameras(project_all(got.frame.points, got.frame.views), len(got.frame.points)).camera
     assert len(seen) == 34_688 and 0.4 < (seen >= 0).mean() < 0.9
     assert set(seen) == {-1, 0, 1, 2, 3, 4, 5}
+
+
+def test_the_strength_of_the_returns_comes_with_the_frame(ros):
+    p = points()
+    strength = np.arange(20, dtype=np.float32)
+    fields = {"x": p[:, 0], "y": p[:, 1], "z": p[:, 2], "intensity": strength}
+    made = assembler(ros)
+    assert_array_equal(made.assemble(T0, "lidar", ros.cloud(encode_cloud(fields), T0), {}).frame.intensity, strength)
+    assert made.assemble(T0, "lidar", cloud(ros), {}).frame.intensity is None

@@ -8,6 +8,7 @@ from numpy.testing import assert_array_equal
 
 from sam_adapt_ros.errors import MessageError
 from sam_adapt_ros.messages import CloudData, encode_cloud, encode_labels, read_labels, read_points
+from sam_adapt_ros.messages.point_cloud import intensity_of
 
 FORMATS = {1: "b", 2: "B", 3: "h", 4: "H", 5: "i", 6: "I", 7: "f", 8: "d"}
 
@@ -293,3 +294,19 @@ def test_a_real_sweep_survives(real_data, ros):
     assert len(cloud) == 34_688
     assert_array_equal(cloud.points, np.stack([x, y, z], 1))
     assert_array_equal(cloud.field("ring"), ring)
+
+
+@pytest.mark.parametrize("name", ["intensity", "reflectivity", "remission", "reflectance"])
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32, np.float64])
+def test_the_strength_of_the_returns(ros, name, kind):
+    strength = np.arange(40).astype(kind)
+    axes = {axis: np.ones(40, np.float32) for axis in "xyz"}
+    cloud = read_points(ros.cloud(encode_cloud({**axes, name: strength})))
+    assert cloud.intensity.dtype == np.float32
+    np.testing.assert_array_equal(cloud.intensity, strength)
+    assert read_points(ros.cloud(encode_cloud(axes))).intensity is None
+
+
+def test_the_first_name_of_the_strength_counts_and_one_of_several_numbers_does_not():
+    assert intensity_of({"reflectivity": np.ones(3), "intensity": np.zeros(3)}).tolist() == [0, 0, 0]
+    assert intensity_of({"intensity": np.zeros((3, 2))}) is None

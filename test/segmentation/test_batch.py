@@ -3,10 +3,14 @@ from collections.abc import Callable
 
 import cv2
 import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sam_adapt_ros.config import ArchitectureConfig
 from sam_adapt_ros.frame import Frame
-from sam_adapt_ros.segmentation.batch import Sample, collate
+from sam_adapt_ros.segmentation.batch import FAR, Sample, collate, normalize_intensity, voxel_channels
 
 MakeFrame = Callable[..., Frame]
 
@@ -60,3 +64,58 @@ def test_voxel_features_match_a_loop(tiny: ArchitectureConfig, make_frame: MakeF
         cells = sample.points[inverse == voxel].astype(np.float64) / tiny.voxel_size
         expected = 2 * (cells.mean(0) - np.floor(cells[0])) - 1
         np.testing.assert_allclose(batch.features[voxel], [1, *expected], atol=1e-4)
+
+
+def test_further_inputs_of_voxels_match_a_loop(tiny: ArchitectureConfig, make_frame: MakeFrame) -> None:
+    architecture = tiny.model_copy(update={"point_features": "offset", "point_inputs": ["range", "intensity"]})
+    frame = make_frame(points=300)
+    strength = np.random.default_rng(0).gamma(1.0, 40.0, 300).astype(np.float32)
+    sample = Sample.from_frame(dataclasses.replace(frame, intensity=strength), architecture)
+    batch = collate([sample], architecture)
+    plain = collate([sample], tiny.model_copy(update={"point_features": "offset"}))
+    without = collate([dataclasses.replace(sample, intensity=None)], architecture)
+    assert voxel_channels(architecture) == batch.features.shape[1] == 6
+    rank = (np.argsort(np.argsort(strength)) + 0.5) / 300 * 2 - 1  # no two are equal
+    inverse = batch.voxel_of_point.numpy()
+    for voxel in range(len(batch.voxels)):
+        own = inverse == voxel
+        expected = np.linalg.norm(sample.points[own], axis=1).mean() / FAR, rank[own].mean()
+        np.testing.assert_allclose(batch.features[voxel, 4:], expected, atol=1e-5)
+    np.testing.assert_array_equal(batch.features[:, :4], plain.features)
+    assert (without.features[:, 5] == 0).all() and torch.equal(without.features[:, :5], batch.features[:, :5])
+
+
+def test_points_keep_their_intensity_when_others_are_left_out(tiny: ArchitectureConfig, make_frame: MakeFrame) -> None:
+    architecture = tiny.model_copy(update={"point_inputs": ["intensity"]})
+    frame = make_frame(points=300)
+    points = frame.points.copy()
+    points[:100] = np.nan
+    points[100:120] = 1e7
+    sample = Sample.from_frame(
+        dataclasses.replace(frame, points=points, intensity=np.arange(300, dtype=np.float32)), architecture
+    )
+    np.testing.assert_array_equal(sample.rows, np.arange(120, 300))
+    assert (np.diff(sample.intensity) > 0).all() and sample.intensity[-1] > 0.99
+    assert sample.intensity[0] == pytest.approx(-0.8, abs=0.01)  # the 20 far ones are measurements, and count as such
+    half = sample.only(np.arange(180) % 2 == 0)
+    np.testing.assert_array_equal(half.intensity, sample.intensity[::2])
+    assert Sample.from_frame(dataclasses.replace(frame, intensity=points[:, 0]), tiny).intensity is None
+
+
+@given(st.lists(st.floats(0, 1000, width=32), min_size=1, max_size=60), st.floats(0.125, 256.0), st.floats(-5, 5))
+def test_intensity_means_the_same_whatever_the_sensor_s_scale(values: list[float], scale: float, shift: float) -> None:
+    intensity = np.round(np.array(values, np.float32), 1)
+    ranks = normalize_intensity(intensity)
+    expected = [((intensity < x).sum() + (intensity <= x).sum()) / len(values) - 1 for x in intensity]
+    np.testing.assert_allclose(ranks, expected, atol=1e-6)
+    np.testing.assert_array_equal(
+        normalize_intensity(np.sqrt(intensity) * np.float32(scale) + np.float32(shift)), ranks
+    )
+
+
+def test_intensity_that_is_no_number_is_in_the_middle() -> None:
+    found = normalize_intensity(np.array([np.nan, 0, 10, np.inf, 20], np.float32))
+    np.testing.assert_allclose(found, [0, -2 / 3, 0, 0, 2 / 3], atol=1e-6)
+    assert normalize_intensity(np.full(5, np.nan, np.float32)).tolist() == [0] * 5
+    many = np.random.default_rng(0).permutation(50_000).astype(np.float32)
+    np.testing.assert_allclose(normalize_intensity(many), (2 * many + 1) / 50_000 - 1, atol=1e-5)

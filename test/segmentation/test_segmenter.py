@@ -161,3 +161,23 @@ def test_architecture_errors_name_the_field(tmp_path) -> None:
         Network(3, ArchitectureConfig(decoder_channels=[8]))
     with pytest.raises(ConfigError, match="encoder"):
         Network(3, ArchitectureConfig(encoder="no-such-encoder"))
+
+
+def test_intensity_that_the_network_asks_for_and_the_frame_lacks_is_said_once(
+    tiny: ArchitectureConfig, shapes: Taxonomy, make_frame: MakeFrame
+) -> None:
+    torch.manual_seed(0)
+    segmenter = Segmenter(Network(3, tiny.model_copy(update={"point_inputs": ["intensity", "range"]})), shapes)
+    frame = make_frame()
+    strong = dataclasses.replace(frame, intensity=np.linspace(0, 255, len(frame.points), dtype=np.float32))
+    said: list[str] = []
+    notices = Notices(said.append)
+    predictions = [segmenter(each) for each in (strong, frame, frame, strong)]
+    for prediction, holds in zip(predictions, (False, True, True, False), strict=True):
+        prediction.report(notices)
+        assert ("no_intensity" in notices.as_dict()) == holds
+    assert len(said) == 1 and "intensity" in said[0]
+    assert not np.array_equal(predictions[0].points, predictions[1].points)
+    middle = segmenter(dataclasses.replace(frame, intensity=np.full(len(frame.points), 7, np.float32)))
+    np.testing.assert_array_equal(middle.points, predictions[1].points)
+    assert not Segmenter(Network(3, tiny), shapes)(frame).lacks_intensity

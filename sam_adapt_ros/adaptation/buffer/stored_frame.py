@@ -16,6 +16,7 @@ from sam_adapt_ros.geometry.camera import CameraModel, Distortion
 from sam_adapt_ros.io.arrays import Arrays, load_arrays, save_arrays
 
 Bytes = NDArray[np.uint8]
+_OPTIONAL = ("ground_truth", "T_odom_lidar", "T_base_lidar", "intensity")
 _OVERHEAD = 2048  # bytes of Python objects a frame, about
 
 
@@ -81,6 +82,7 @@ class StoredFrame:
     ground_truth: NDArray[np.uint8] | None
     T_odom_lidar: NDArray[np.float64] | None
     T_base_lidar: NDArray[np.float64] | None = None
+    intensity: NDArray[np.float32] | None = None
 
     @classmethod
     def encode(cls, frame: Frame, storage: ImageStorage) -> StoredFrame:
@@ -93,6 +95,7 @@ class StoredFrame:
             None if frame.ground_truth is None else np.array(frame.ground_truth[finite], np.uint8),
             None if frame.T_odom_lidar is None else np.array(frame.T_odom_lidar, np.float64),
             None if frame.T_base_lidar is None else np.array(frame.T_base_lidar, np.float64),
+            None if frame.intensity is None else np.array(frame.intensity[finite], np.float32),
         )
 
     def decode(self) -> Frame:
@@ -106,12 +109,13 @@ class StoredFrame:
             self.ground_truth,
             self.T_odom_lidar,
             T_base_lidar=self.T_base_lidar,
+            intensity=self.intensity,
         )
 
     @property
     def nbytes(self) -> int:
         """Its size in memory, about."""
-        arrays: list[NDArray[Any] | None] = [self.points, self.ground_truth]
+        arrays: list[NDArray[Any] | None] = [self.points, self.ground_truth, self.intensity]
         for view in self.views:
             arrays += [view.image, view.instances]
         return _OVERHEAD * (1 + len(self.views)) + sum(array.nbytes for array in arrays if array is not None)
@@ -119,12 +123,8 @@ class StoredFrame:
     def save(self, path: Path) -> None:
         """Writes the frame atomically. Raises StoreError that names the file."""
         arrays: Arrays = {"points": self.points}
-        if self.ground_truth is not None:
-            arrays["ground_truth"] = self.ground_truth
-        if self.T_odom_lidar is not None:
-            arrays["T_odom_lidar"] = self.T_odom_lidar
-        if self.T_base_lidar is not None:
-            arrays["T_base_lidar"] = self.T_base_lidar
+        optional = {name: getattr(self, name) for name in _OPTIONAL}
+        arrays |= {name: array for name, array in optional.items() if array is not None}
         for place, view in enumerate(self.views):
             arrays |= {f"image_{place}": view.image, f"K_{place}": view.camera.K, f"T_{place}": view.T_camera_lidar}
             if view.instances is not None:
@@ -157,7 +157,7 @@ class StoredFrame:
                 )
                 for place, view in enumerate(facts["views"])
             )
-            optional = [arrays.get(name) for name in ("ground_truth", "T_odom_lidar", "T_base_lidar")]
+            optional = [arrays.get(name) for name in _OPTIONAL]
             return cls(facts["stamp_ns"], facts["frame_id"], arrays["points"], views, *optional)
         except (KeyError, TypeError, ValueError, CalibrationError) as error:
             raise StoreError("damaged", f"{path}: not a stored frame ({type(error).__name__}: {error})") from None

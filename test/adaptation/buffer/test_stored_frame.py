@@ -1,3 +1,4 @@
+import dataclasses
 import os
 from pathlib import Path
 
@@ -91,3 +92,15 @@ def test_nothing_is_ever_unpickled(tmp_path):
     with pytest.raises(StoreError, match="allow_pickle"):
         StoredFrame.load(tmp_path / "frame.npz")
     assert not Path("/tmp/unpickled").exists()
+
+
+def test_intensity_is_kept_with_its_points(tmp_path):
+    frame = dataclasses.replace(make_frame(1), intensity=np.arange(50, dtype=np.float32))
+    frame.points[[0, 7]] = np.nan
+    stored = StoredFrame.encode(frame, ImageStorage())
+    stored.save(tmp_path / "frame.npz")
+    frame.intensity[:] = 0
+    kept = np.setdiff1d(np.arange(50), [0, 7]).astype(np.float32)
+    np.testing.assert_array_equal(StoredFrame.load(tmp_path / "frame.npz").decode().intensity, kept)
+    without = StoredFrame.encode(dataclasses.replace(frame, intensity=None), ImageStorage())
+    assert without.decode().intensity is None and stored.nbytes - without.nbytes == kept.nbytes
