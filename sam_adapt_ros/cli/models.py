@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
-from sam_adapt_ros.cli.app import PATH, ConfigName, Force, Overrides, app, print_written
+from sam_adapt_ros.cli.app import PATH, ConfigName, Force, Overrides, Ray, Workers, app, print_written
 from sam_adapt_ros.cli.configuration import AUTO, load_config
 from sam_adapt_ros.cli.console import console, make_table, say
 from sam_adapt_ros.cli.progress_bar import progress_bar
+from sam_adapt_ros.parallel import LOCAL, choose_engine
 
 
 @app.command(rich_help_panel="Models")
@@ -36,6 +37,18 @@ def evaluate(
     bags: Annotated[list[Path], typer.Argument(help="Bags with ground truth.", show_default=False, **PATH)],
     config: ConfigName = AUTO,
     set: Overrides = [],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Folder that keeps each bag's counts: an interrupted evaluation goes on there.",
+            show_default=False,
+            **PATH,
+        ),
+    ] = None,
+    workers: Workers = None,
+    ray: Ray = "",
 ) -> None:
     """Measure the IoU of each class by the image branch (2d), the point branch (3d) and both together (fused).
 
@@ -44,7 +57,11 @@ def evaluate(
     from sam_adapt_ros.evaluation.segmentation_metrics import score_text
     from sam_adapt_ros.pipelines.evaluate import evaluate_bags
 
-    result = evaluate_bags(bags, load_config(config, set, bags=bags), progress_bar)
+    engine = choose_engine(workers, ray)
+    if ray not in ("", LOCAL) and output is None:
+        raise typer.BadParameter(f"--ray {ray}: needs --output, a folder on the disk that the cluster's machines share")
+    settings = load_config(config, set, bags=bags)
+    result = evaluate_bags(bags, settings, progress_bar, engine, output)
     table = make_table("IoU", *result.confusion)
     for place, name in enumerate(result.taxonomy.classes):
         table.add_row(name, *(score_text(confusion.iou()[place]) for confusion in result.confusion.values()))

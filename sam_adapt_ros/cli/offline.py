@@ -9,12 +9,15 @@ import typer
 
 from sam_adapt_ros.cli.app import (
     Bag,
+    Bags,
     ConfigName,
     Force,
     Mode,
     Output,
     Overrides,
+    Ray,
     Recipe,
+    Workers,
     app,
     check_result,
     print_frames,
@@ -24,6 +27,7 @@ from sam_adapt_ros.cli.app import (
 from sam_adapt_ros.cli.configuration import AUTO, load_config
 from sam_adapt_ros.cli.console import console, make_table, say
 from sam_adapt_ros.cli.progress_bar import progress_bar
+from sam_adapt_ros.parallel import choose_engine
 
 
 @app.command(rich_help_panel="Offline")
@@ -70,20 +74,37 @@ def replay(
 
 @app.command("pseudo-label", rich_help_panel="Offline")
 def pseudo_label(
-    bag: Bag,
+    bags: Bags,
     config: ConfigName = AUTO,
     output: Output = Path("out/pseudo_labels"),
     set: Overrides = [],
     force: Force = False,
+    workers: Workers = None,
+    ray: Ray = "",
 ) -> None:
-    """Pseudo-label a bag by selection, masks, MLA and GAPP; leaves the labels as a bag, summary, pictures, report.
+    """Pseudo-label bags by selection, masks, MLA and GAPP; leaves the labels as a bag, summary, pictures, report.
+
+    Of several bags, each gets a folder of its name; those that are done are not done again.
 
     Example: sam-adapt pseudo-label /data/scene-0061 -s masks.generator=segments
     """
     from sam_adapt_ros.pipelines.pseudo_label import pseudo_label
+    from sam_adapt_ros.pipelines.pseudo_label_bags import pseudo_label_bags
     from sam_adapt_ros.visualization.pseudo_label_report import stage_rows
 
-    summary = pseudo_label(bag, load_config(config, set, bags=[bag]), output, force=force, stages=progress_bar)
+    engine = choose_engine(workers, ray)
+    settings = load_config(config, set, bags=bags)
+    if len(bags) > 1:
+        summaries = pseudo_label_bags(bags, settings, output, engine=engine, force=force, stages=progress_bar)
+        table = make_table("of the points that a camera sees, %", "frames", "coverage", "precision", "recall")
+        for name, facts in summaries.items():
+            for notice in facts["notices"].values():
+                say(f"{name}: {notice}", "warning", "yellow")
+            table.add_row(name, str(facts["frames_labelled"]), *stage_rows(facts, "seen")[-1][1:])
+        console.print(table)
+        print_written(*(output / name for name in summaries))
+        return
+    summary = pseudo_label(bags[0], settings, output, force=force, stages=progress_bar)
     facts = summary.as_dict()
     print_frames(facts)
     table = make_table("of the points that a camera sees, %", "coverage", "precision", "recall")

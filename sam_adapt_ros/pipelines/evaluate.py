@@ -2,45 +2,125 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import tempfile
 from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from sam_adapt_ros.bags import BagReader
 from sam_adapt_ros.config import Config, GroundTruthConfig
-from sam_adapt_ros.errors import BagError
+from sam_adapt_ros.errors import BagError, WeightsError
+from sam_adapt_ros.evaluation.confusion import Confusion
 from sam_adapt_ros.evaluation.segmentation_metrics import Evaluation
+from sam_adapt_ros.io.arrays import load_arrays, save_arrays
 from sam_adapt_ros.notices import Notices, describe_counts
-from sam_adapt_ros.progress import Stages, no_stages, track
-from sam_adapt_ros.segmentation import load_segmenter
+from sam_adapt_ros.parallel import Engine, Shard, map_shards, unique_names
+from sam_adapt_ros.progress import Progress, Stages, no_stages, track
+from sam_adapt_ros.segmentation import Segmenter, load_segmenter
 
 logger = logging.getLogger(__name__)
 
 
-def evaluate_bags(bags: Sequence[Path], config: Config, stages: Stages = no_stages) -> Evaluation:
-    """Labels every frame of the bags and compares it with its ground truth; a stage a bag.
+@dataclass(frozen=True)
+class _Work:
+    """A bag to evaluate, and the version of the weights that the configuration is to name, on any machine."""
+
+    bag: Path
+    config: str  # as JSON
+    weights: str
+
+
+def evaluate_bags(
+    bags: Sequence[Path],
+    config: Config,
+    stages: Stages = no_stages,
+    engine: Engine | None = None,
+    folder: Path | None = None,
+) -> Evaluation:
+    """Labels every frame of the bags and compares it with its ground truth.
+
+    engine: see ``map_shards``; a part is a bag. folder: keeps each bag's counts, so that an evaluation that was
+    interrupted goes on, and one of more bags evaluates these alone; None: nothing is kept.
 
     Raises BagError when no labelled point could be counted, with the reason, TaxonomyError when the labels are of
     another data set, WeightsError when the weights do not load. Of several bags, one without ground truth is passed
     over, and named in the log.
     """
     segmenter, config = load_segmenter(config)
+    text = config.model_dump_json()
+    names = unique_names(bags)
+    shards = [
+        Shard(f"{name}-{_fingerprint(bag)}.npz", _Work(bag, text, segmenter.version), _sweeps(bag, config))
+        for name, bag in zip(names, bags, strict=True)
+    ]
+    settings = {"config": config.model_dump(mode="json"), "weights": segmenter.version}
+    title = f"evaluating {bags[0].name}" if len(bags) == 1 else f"evaluating {len(bags)} bags"
+    with nullcontext(folder) if folder else tempfile.TemporaryDirectory() as place, stages(title) as progress:
+        outputs = map_shards(_evaluate_bag, shards, Path(place), engine, progress, settings)
+        return _sum(outputs, Evaluation(segmenter.taxonomy))
+
+
+def _evaluate_bag(work: _Work, output: Path, progress: Progress) -> None:
+    """The counts of one bag, and why there are none."""
+    segmenter, config = _load(work.config, work.weights)
     evaluation, notices = Evaluation(segmenter.taxonomy), Notices()
+    with BagReader(work.bag, config) as reader:
+        for frame in track(reader.frames(), progress, reader.sweeps):
+            prediction = segmenter(frame)
+            prediction.report(notices)
+            evaluation.add(frame, prediction)
+    reasons = [] if evaluation.points else [f"{work.bag}: {_why(reader, config.ground_truth)}", *reader.notices]
+    facts = {"frames": evaluation.frames, "useless": "; ".join(reasons), "notices": notices.as_dict()}
+    save_arrays(output, {key: confusion.counts for key, confusion in evaluation.confusion.items()}, facts)
+
+
+def _sum(outputs: Sequence[Path], evaluation: Evaluation) -> Evaluation:
+    """The counts of all bags, added."""
     useless: list[str] = []
-    for bag in bags:
-        before = evaluation.points
-        with stages(f"evaluating {bag.name}") as progress, BagReader(bag, config) as reader:
-            for frame in track(reader.frames(), progress, reader.sweeps):
-                prediction = segmenter(frame)
-                prediction.report(notices)
-                evaluation.add(frame, prediction)
-        if evaluation.points == before:
-            useless.append("; ".join([f"{bag}: {_why(reader, config.ground_truth)}", *reader.notices]))
+    notices: dict[str, str] = {}
+    for output in outputs:
+        arrays, facts = load_arrays(output)
+        evaluation.frames += facts["frames"]
+        for key, counts in arrays.items():
+            confusion = evaluation.confusion.setdefault(key, Confusion(len(evaluation.taxonomy)))
+            confusion.counts += counts
+        useless += [facts["useless"]] if facts["useless"] else []
+        notices |= facts["notices"]
     if not evaluation.points:
-        raise BagError("; ".join(useless + list(notices)))
+        raise BagError("; ".join([*useless, *notices.values()]))
     for line in useless:
         logger.warning("passed over: %s", line)
     return evaluation
+
+
+@lru_cache(maxsize=1)
+def _load(config: str, weights: str) -> tuple[Segmenter, Config]:
+    """Once for all bags that a process evaluates."""
+    segmenter, loaded = load_segmenter(Config.model_validate_json(config))
+    if segmenter.version != weights:
+        path = loaded.segmenter.weights
+        raise WeightsError(f"{path}: version {weights} expected, as on the machine that began, got {segmenter.version}")
+    return segmenter, loaded
+
+
+def _sweeps(bag: Path, config: Config) -> int:
+    """How many the bag has, for the progress; a bag that cannot be read says so when its turn comes."""
+    try:
+        with BagReader(bag, config, lambda _: None) as reader:
+            return max(reader.sweeps, 1)
+    except BagError:
+        return 1
+
+
+def _fingerprint(bag: Path) -> str:
+    """Of the place, the sizes and the times of a bag's files: counts of a bag that was replaced are not taken."""
+    files = sorted(bag.rglob("*")) if bag.is_dir() else [bag]
+    status = [(str(file.absolute()), file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
+    return hashlib.sha256(repr(status).encode()).hexdigest()[:8]
 
 
 def _why(reader: BagReader, truth: GroundTruthConfig) -> str:

@@ -147,6 +147,7 @@ def test_without_points_that_a_camera_sees_there_is_nothing_to_ablate(tmp_path: 
         ["replay", BAG, "--passes", "2"],
         ["replay", BAG, "--mode", "source_free"],
         ["replay", BAG, "--recipe", "supervised"],
+        ["evaluate", BAG, "--ray", "10.0.0.1:6379"],
         ["run", "-c", "town", "--until-played"],
         ["run", "-c", "town", "--rate", "0.5", "--loop", "2"],
     ],

@@ -1,0 +1,56 @@
+"""Pseudo-labels of several bags: the same as of each alone, and done once."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from sam_adapt_ros import cli
+from sam_adapt_ros.bags import BagWriter
+from sam_adapt_ros.config import Config
+from sam_adapt_ros.errors import BagError
+from sam_adapt_ros.messages import encode_cloud
+from sam_adapt_ros.parallel import choose_engine
+from sam_adapt_ros.pipelines.pseudo_label import pseudo_label
+from sam_adapt_ros.pipelines.pseudo_label_bags import pseudo_label_bags
+from sam_adapt_ros.simulation import render_drive
+
+CONFIG = Config.load("town", {"masks.generator": "instances"})
+
+
+@pytest.fixture(scope="module")
+def day_bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("town") / "day"
+    render_drive("day", seed=8, frames=2, output=path)
+    return path
+
+
+def test_two_processes_make_what_one_run_a_bag_makes(night_bag: Path, day_bag: Path, tmp_path: Path) -> None:
+    found = pseudo_label_bags([night_bag, day_bag], CONFIG, tmp_path / "out", engine=choose_engine(2))
+    assert list(found) == ["night", "day"]
+    alone = pseudo_label(day_bag, CONFIG, tmp_path / "alone").as_dict()
+    assert found["day"]["stages"] == alone["stages"]
+    assert found["day"]["masks"] == alone["masks"]
+    recorded = (tmp_path / "alone" / "pseudo_labels" / "pseudo_labels.mcap").read_bytes()
+    assert (tmp_path / "out" / "day" / "pseudo_labels" / "pseudo_labels.mcap").read_bytes() == recorded
+
+
+def test_the_command_leaves_a_folder_a_bag_and_goes_on_with_the_rest(
+    night_bag: Path, day_bag: Path, tmp_path: Path
+) -> None:
+    with BagWriter(tmp_path / "flat") as writer:
+        writer.write_cloud("/LIDAR_TOP", 1, "LIDAR_TOP", encode_cloud({"x": [1.0]}))
+    bags = [str(day_bag), str(tmp_path / "flat"), str(night_bag)]
+    arguments = ["-c", "town", "-o", str(tmp_path / "out"), "-s", "masks.generator=instances"]
+    result = CliRunner().invoke(cli.app, ["pseudo-label", *bags, *arguments])
+    assert isinstance(result.exception, BagError), result.output
+    assert "flat: none of 1 frames was labelled (cloud_fields 1)" in str(result.exception)
+    before = (tmp_path / "out" / "day" / "summary.json").stat().st_mtime_ns
+    result = CliRunner().invoke(cli.app, ["pseudo-label", bags[0], bags[2], *arguments])
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "out" / "day" / "summary.json").stat().st_mtime_ns == before
+    rows = [line for line in result.output.splitlines() if line.startswith("│")]
+    assert [row.replace("│", " ").split()[:2] for row in rows] == [["day", "2"], ["night", "3"]]
+    facts = json.loads((tmp_path / "out" / "night" / "summary.json").read_text())
+    assert facts["frames_labelled"] == 3
