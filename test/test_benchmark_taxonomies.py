@@ -65,6 +65,17 @@ VKITTI = [
     "DontCare",
 ]
 
+A2D2 = [
+    "Car 1", "Car 2", "Car 3", "Car 4", "Bicycle 1", "Bicycle 2", "Bicycle 3", "Bicycle 4", "Pedestrian 1",
+    "Pedestrian 2", "Pedestrian 3", "Truck 1", "Truck 2", "Truck 3", "Small vehicles 1", "Small vehicles 2",
+    "Small vehicles 3", "Traffic signal 1", "Traffic signal 2", "Traffic signal 3", "Traffic sign 1", "Traffic sign 2",
+    "Traffic sign 3", "Utility vehicle 1", "Utility vehicle 2", "Sidebars", "Speed bumper", "Curbstone", "Solid line",
+    "Irrelevant signs", "Road blocks", "Tractor", "Non-drivable street", "Zebra crossing", "Obstacles / trash", "Poles",
+    "RD restricted area", "Animals", "Grid structure", "Signal corpus", "Drivable cobblestone", "Electronic traffic",
+    "Slow drive area", "Nature object", "Parking area", "Sidewalk", "Ego car", "Painted driv. instr.",
+    "Traffic guide obj.", "Dashed line", "RD normal street", "Sky", "Buildings", "Blurred area", "Rain dirt",
+]  # fmt: skip
+
 PANDASET = [
     "unlabelled", "smoke", "exhaust", "spray", "reflection", "vegetation", "ground", "road", "lane-line", "stop-line",
     "other-marking", "sidewalk", "driveway", "car", "pickup", "medium-truck", "semi-truck", "towed-object",
@@ -88,6 +99,10 @@ CASES = {
     ("nuscenes16", "nuscenes_lidarseg"): "noise animal personal_mobility stroller wheelchair debris pushable_pullable "
     "bicycle_rack ambulance police static.other ego",
     ("vkitti_semantickitti6", "vkitti"): "Van GuardRail DontCare",
+    (
+        "a2d2_semantickitti10",
+        "a2d2",
+    ): "Utility_vehicle_1 Utility_vehicle_2 Tractor Non-drivable_street Sky Blurred_area Rain_dirt",
     ("a2d2_semantickitti10", "semantickitti"): "unlabeled outlier bus on-rails other-vehicle other-ground "
     "other-structure moving-on-rails moving-bus moving-other-vehicle",
     ("vkitti_semantickitti6", "semantickitti"): "unlabeled outlier bus on-rails other-vehicle other-ground "
@@ -98,6 +113,7 @@ NAMES = {
     "nuscenes_lidarseg": dict(enumerate(LIDARSEG)),
     "semantickitti": SEMANTICKITTI,
     "vkitti": dict(enumerate(VKITTI)),
+    "a2d2": {place: name.replace(" ", "_") for place, name in enumerate(A2D2)},
     "pandaset": dict(enumerate(PANDASET)),
 }
 LACKING = {("town", "pandaset"): {"pole"}}
@@ -112,7 +128,13 @@ RENAMED = {
         "trafficcone": "traffic_cone",
     },
     "vkitti_semantickitti6": {"trunk": "vegetation_terrain", "Tree": "vegetation_terrain", "Misc": "object"},
-    "a2d2_semantickitti10": {"moving-bicyclist": "bike", "trunk": "nature", "fence": "other-objects"},
+    "a2d2_semantickitti10": {
+        **{"moving-bicyclist": "bike", "trunk": "nature", "fence": "other-objects"},
+        **{"Ego_car": "car", "Truck_2": "truck", "Small_vehicles_3": "bike", "Pedestrian_1": "person"},
+        **{"Dashed_line": "road", "Painted_driv._instr.": "road", "Parking_area": "parking", "Curbstone": "sidewalk"},
+        **{"Buildings": "building", "Nature_object": "nature", "Grid_structure": "other-objects"},
+        **{"Speed_bumper": "other-objects", "Poles": "other-objects", "Drivable_cobblestone": "road"},
+    },
 }
 
 

@@ -121,24 +121,33 @@ def info(bag: Bag, config: ConfigName = AUTO, set: Overrides = []) -> None:
 
 @app.command(rich_help_panel="Bags")
 def town(
-    output: Annotated[Path, typer.Argument(help="The bag.", **PATH)],
+    output: Annotated[Path, typer.Argument(help="The bag, or the data set's folder.", **PATH)],
     domain: Annotated[
         str,
         typer.Option(help="day, varied, or shifts, joined by +: night, new_city, other_lidar, rain, miscalibrated."),
     ] = "day",
     seed: Annotated[int, typer.Option(help="Another seed is another town.")] = 0,
-    frames: Annotated[int, typer.Option(min=1, help="Length of the drive.")] = 100,
+    frames: Annotated[int, typer.Option(min=1, help="Length of the drive; of each, with --layout.")] = 100,
     period: Annotated[float, typer.Option(help="Seconds from frame to frame.")] = 0.2,
+    layout: Annotated[
+        Literal["bag", "nuscenes", "semantickitti", "a2d2", "virtual_kitti"],
+        typer.Option(help="A data set's: drives for all of its splits, in domains of their own, as it is on disk."),
+    ] = "bag",
     storage: Storage = "mcap",
     force: Force = False,
 ) -> None:
     """Render a drive through a simulated town, with exact labels.
 
-    Example: sam-adapt town /tmp/drive --frames 12 --domain night
+    Example: sam-adapt town /tmp/drive --frames 12 --domain night; sam-adapt town /tmp/a2d2 --layout a2d2 --frames 4
     """
     from sam_adapt_ros.simulation import render_drive
 
     prepare_folder(output.absolute().parent, force=True)
     with progress_bar("rendering") as progress:
-        render_drive(domain, seed, frames, output, progress, force, storage, period)
+        if layout == "bag":
+            render_drive(domain, seed, frames, output, progress, force, storage, period)
+        else:
+            from sam_adapt_ros.pipelines.layouts import write_layout
+
+            write_layout(layout, output, frames, seed, force, progress)
     print_written(output)

@@ -5,16 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from sam_adapt_ros.datasets.a2d2 import A2D2
 from sam_adapt_ros.datasets.dataset import Dataset, RecordingDataset
 from sam_adapt_ros.datasets.selection import Selection
 from sam_adapt_ros.datasets.semantickitti import SemanticKitti
+from sam_adapt_ros.datasets.virtual_kitti import VirtualKitti
 from sam_adapt_ros.errors import BagError
 from sam_adapt_ros.notices import Notices
 from sam_adapt_ros.taxonomy import Taxonomy
 
-__all__ = ["DATASETS", "Dataset", "RecordingDataset", "Selection", "SemanticKitti", "open_dataset"]
+__all__ = [
+    "A2D2",
+    "DATASETS",
+    "Dataset",
+    "RecordingDataset",
+    "Selection",
+    "SemanticKitti",
+    "VirtualKitti",
+    "open_dataset",
+]
 
-DATASETS: dict[str, Callable[..., RecordingDataset]] = {SemanticKitti.name: SemanticKitti}
+DATASETS: dict[str, Callable[..., RecordingDataset]] = {
+    dataset.name: dataset for dataset in (SemanticKitti, A2D2, VirtualKitti)
+}
 """By name: takes the arguments of ``open_dataset`` from ``roots`` on."""
 
 

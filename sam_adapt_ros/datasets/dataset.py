@@ -7,18 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, NamedTuple, overload
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sam_adapt_ros.datasets.files import read_file
+from sam_adapt_ros.datasets.image_files import read_image
 from sam_adapt_ros.datasets.recording import LIDAR, Recording, SensorFile, SweepFormat
 from sam_adapt_ros.datasets.selection import Selection
-from sam_adapt_ros.errors import BagError, MessageError, TaxonomyError
+from sam_adapt_ros.errors import BagError, TaxonomyError
 from sam_adapt_ros.frame import CameraView, Frame
 from sam_adapt_ros.geometry.transforms import Transform, invert
 from sam_adapt_ros.messages.calibration_file import CameraCalibration
-from sam_adapt_ros.messages.image_file import decode_file, file_size
 from sam_adapt_ros.notices import Notices
 from sam_adapt_ros.taxonomy import Taxonomy
 
@@ -149,25 +147,8 @@ def _view(image: SensorFile, camera: CameraCalibration, sweep: SensorFile, T_bas
     return CameraView(
         name=image.sensor,
         stamp_ns=image.stamp_ns,
-        image=read_image(image.path, camera),
+        image=read_image(image.path, camera.model),
         camera=camera.model,
         T_camera_lidar=invert(camera.T_base_camera) @ T_base_base @ T_base_lidar,
         frame_id=camera.frame_id,
     )
-
-
-def read_image(path: Path, camera: CameraCalibration) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8 RGB of the calibration's size.
-
-    Raises BagError that names the file when it is missing, cut short, damaged, no JPEG or PNG, or of another size; the
-    size is looked at before anything is decoded.
-    """
-    data = read_file(path)
-    expected = (camera.model.width, camera.model.height)
-    if (size := file_size(data)) not in (None, expected):
-        raise BagError(f"{path}: {size[0]} x {size[1]}, but the calibration is of {expected[0]} x {expected[1]}")
-    try:
-        pixels = decode_file(data, path.suffix.removeprefix("."), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    except MessageError as error:
-        raise BagError(f"{path}: {error}") from None
-    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)

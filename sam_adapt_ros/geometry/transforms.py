@@ -10,6 +10,8 @@ from scipy.spatial.transform import Rotation
 
 Transform = NDArray[np.float64]
 
+T_BODY_OPTICAL: Transform = np.array([[0.0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
+"""(4, 4) x forward, y left, z up <- a camera's optical axes (REP 103), at one place."""
 _ROUNDING = 1e-3  # of rotations in text files
 _LARGEST = 1e8
 """Metres. More than twice around the Earth is garbage: it would overflow in products, and in the indices of voxels."""

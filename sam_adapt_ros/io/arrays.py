@@ -20,7 +20,7 @@ from sam_adapt_ros.io.store_errors import store_errors
 Arrays = dict[str, NDArray[Any]]
 _FACTS = "facts"
 # What NumPy and zipfile raise on damaged files.
-_UNREADABLE = (
+UNREADABLE = (
     *(OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, MemoryError),
     *(zipfile.BadZipFile, zlib.error),
 )
@@ -57,5 +57,5 @@ def load_arrays(path: Path) -> tuple[Arrays, dict[str, Any]]:
         return arrays, facts
     except FileNotFoundError:
         raise StoreError("missing", f"{path}: no such file") from None
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise StoreError("damaged", f"{path}: cannot be read ({type(error).__name__}: {error})") from None

@@ -56,15 +56,15 @@ class Recording:
 class Drive:
     """A drive of ``frames`` frames, ``period`` seconds apart. The same arguments always give the same frames.
 
-    Raises ConfigError for an unknown domain.
+    domain: its name, or a domain of one's own. Raises ConfigError for an unknown name.
     """
 
-    def __init__(self, domain: str, seed: int, frames: int, period: float = PERIOD) -> None:
+    def __init__(self, domain: str | Domain, seed: int, frames: int, period: float = PERIOD) -> None:
         if frames < 1 or period <= 0:
             raise ValueError(
                 f"frames, period: at least one frame and a positive period expected, got {frames}, {period}"
             )
-        self.domain = Domain.parse(domain, seed)
+        self.domain = domain if isinstance(domain, Domain) else Domain.parse(domain, seed)
         self.seed, self.frames, self.period = seed, frames, period
         self.scene = Scene(self.domain, seed, frames * period + 1.0)
         self.camera, self.lidar = (

@@ -88,6 +88,10 @@ def _word(path: Path, root: Path, rng: random.Random) -> str:
 
 def _json(path: Path, root: Path, rng: random.Random) -> str:
     rows = json.loads(path.read_text())
+    if isinstance(rows, dict) and rng.random() < 0.9:
+        what = _value_inside(rows, rng)
+        path.write_text(json.dumps(rows))
+        return what
     if not isinstance(rows, list) or not rows:
         path.write_text(rng.choice(["[" * 100_000, "[" + "9" * 5000 + "]", "null", '[{"token": 1']))
         return "malformed"
@@ -109,3 +113,16 @@ def _json(path: Path, root: Path, rng: random.Random) -> str:
         del rows[row]
     path.write_text(json.dumps(rows))
     return f"{kind} {field} {str(value)[:30]!r}"
+
+
+def _value_inside(content: Any, rng: random.Random) -> str:
+    """Replaces or takes away a value somewhere in nested objects and lists."""
+    key = rng.choice(list(content) if isinstance(content, dict) else range(len(content)))
+    inner = content[key]
+    if isinstance(inner, dict | list) and inner and rng.random() < 0.8:
+        return f"{key}.{_value_inside(inner, rng)}"
+    if rng.random() < 0.3:
+        del content[key]
+        return f"{key} gone"
+    content[key] = rng.choice(VALUES)
+    return f"{key} {str(content[key])[:30]!r}"
