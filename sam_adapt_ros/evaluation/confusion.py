@@ -48,15 +48,37 @@ class Confusion:
 
     def iou(self) -> NDArray[np.float64]:
         """(C,) intersection over union; NaN for a class that neither occurs nor is predicted."""
-        intersection = np.diagonal(self.matrix)
-        union = self.counts.sum(1) + self.matrix.sum(0) - intersection
-        return np.divide(intersection, union, out=np.full(len(union), np.nan), where=union > 0)
+        return iou_of(self.counts)
 
     def miou(self) -> float:
         """The mean IoU over the classes that occur or are predicted; NaN when there are none."""
-        iou = self.iou()
-        known = iou[~np.isnan(iou)]
-        return float(known.mean()) if len(known) else float("nan")
+        return _mean(self.iou())
+
+    def miou_present(self) -> float:
+        """The mean IoU over the classes that the truth has; NaN when there are none.
+
+        A class that the truth lacks costs those that it is taken for, and no more: a handful of points would else be a
+        whole class, in which models cannot be compared.
+        """
+        return _mean(self.iou()[self.counts.sum(1) > 0])
+
+    def miou_published(self) -> float:
+        """The mean IoU over all classes of the class set, those that do not occur as 0, as published tables have it
+        (xMUDA: Jaritz et al., CVPR 2020)."""
+        return float(np.nan_to_num(self.iou()).mean()) if self.points else float("nan")
+
+
+def _mean(iou: NDArray[np.float64]) -> float:
+    known = iou[~np.isnan(iou)]
+    return float(known.mean()) if len(known) else float("nan")
+
+
+def iou_of(counts: NDArray[np.integer]) -> NDArray[np.float64]:
+    """(..., C) intersection over union of (..., C, C + 1) counts, see ``Confusion``; NaN as in ``Confusion.iou``."""
+    matrix = counts[..., :-1]
+    intersection = np.diagonal(matrix, axis1=-2, axis2=-1)
+    union = counts.sum(-1) + matrix.sum(-2) - intersection
+    return np.divide(intersection, union, out=np.full(union.shape, np.nan), where=union > 0)
 
 
 def check_class_ids(name: str, ids: NDArray[np.integer], classes: int) -> None:

@@ -5,5 +5,6 @@ The nodes and the libraries do not import it.
 
 from sam_adapt_ros.simulation.domains import DOMAINS, Domain
 from sam_adapt_ros.simulation.drive import Drive, frames, render_drive
+from sam_adapt_ros.simulation.version import domains_hash
 
-__all__ = ["DOMAINS", "Domain", "Drive", "frames", "render_drive"]
+__all__ = ["DOMAINS", "Domain", "Drive", "domains_hash", "frames", "render_drive"]

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from sam_adapt_ros import cli
 from sam_adapt_ros.bags import BagReader
 from sam_adapt_ros.benchmarks.ablation import Ablation, Result, ablate, table, write_report
-from sam_adapt_ros.benchmarks.ablation.estimates import METRICS, estimates, student, total
+from sam_adapt_ros.benchmarks.ablation.estimates import METRICS, estimates, total
 from sam_adapt_ros.benchmarks.ablation.measurement import Measured
 from sam_adapt_ros.benchmarks.ablation.parallax import parallax_points
 from sam_adapt_ros.benchmarks.ablation.variants import rows, sweeps
@@ -190,12 +190,6 @@ def test_a_single_frame_has_no_interval() -> None:
     found = estimates([[frame_of(1, 0, 1)]], [[frame_of(1, 0, 1)]])["coverage"]
     assert found.value == 0.5
     assert math.isnan(found.half_width)
-
-
-def test_intervals_leave_out_what_is_not_known() -> None:
-    assert student([0.5, math.nan, 0.7]).value == pytest.approx(0.6)
-    assert math.isnan(student([0.5]).low)
-    assert math.isnan(student([]).value)
 
 
 # Files ----------------------------------------------------------------------------------------------------------------

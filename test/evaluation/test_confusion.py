@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sam_adapt_ros.evaluation.confusion import Confusion
+from sam_adapt_ros.evaluation.confusion import Confusion, iou_of
 
 IDS = st.sampled_from([0, 1, 2, 3, 255])
 
@@ -30,6 +30,27 @@ def test_mean_leaves_absent_classes_out() -> None:
     confusion.add([0, 0, 1, 255], [0, 0, 1, 2])
     assert confusion.miou() == 1
     assert np.isnan(Confusion(3).miou())
+
+
+def test_means_over_the_classes_that_the_truth_has_and_over_all() -> None:
+    confusion = Confusion(4)  # class 1 is only predicted, class 3 does not occur at all
+    confusion.add([0, 0, 0, 0, 2, 2], [0, 0, 0, 1, 2, 2])
+    assert confusion.iou() == pytest.approx([0.75, 0, 1, np.nan], nan_ok=True)
+    assert confusion.miou() == pytest.approx(1.75 / 3)
+    assert confusion.miou_present() == pytest.approx(1.75 / 2)
+    assert confusion.miou_published() == pytest.approx(1.75 / 4)
+    assert np.isnan(Confusion(2).miou_present()) and np.isnan(Confusion(2).miou_published())
+
+
+def test_iou_of_many_confusions_at_once() -> None:
+    rng = np.random.default_rng(0)
+    counts = rng.integers(0, 9, (2, 5, 3, 4))
+    counts[0, 0, 1] = counts[0, 0, :, 1] = 0
+    found = iou_of(counts)
+    for place in np.ndindex(2, 5):
+        confusion = Confusion(3)
+        confusion.counts = counts[place]
+        np.testing.assert_array_equal(found[place], confusion.iou())
 
 
 def test_points_without_a_prediction_have_a_column_of_their_own() -> None:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from sam_adapt_ros.benchmarks.ablation.measurement import Measured
+from sam_adapt_ros.evaluation.intervals import Bootstrap, Estimate, student
 from sam_adapt_ros.evaluation.label_statistics import LabelStatistics
 
 RESAMPLES = 300
-CONFIDENCE = 0.95
 
 Pair = tuple[Measured, Measured]
 """Statistics of a variant and of selection alone, over the same frames."""
@@ -29,18 +28,6 @@ METRICS: dict[str, Callable[[Pair], float]] = {
 }
 
 
-class Estimate(NamedTuple):
-    """A figure and its 95 % confidence interval; NaN where it is undefined."""
-
-    value: float
-    low: float
-    high: float
-
-    @property
-    def half_width(self) -> float:
-        return (self.high - self.low) / 2
-
-
 def estimates(drives: Sequence[Sequence[Measured]], baseline: Sequence[Sequence[Measured]]) -> dict[str, Estimate]:
     """The estimates of ``METRICS``, by name.
 
@@ -52,35 +39,19 @@ def estimates(drives: Sequence[Sequence[Measured]], baseline: Sequence[Sequence[
         baseline: the same frames with selection alone.
     """
     if len(drives) == 1 and len(drives[0]) > 1:
-        pairs = _resampled(drives[0], baseline[0])
-        whole = total(drives[0]), total(baseline[0])
-        return {name: _percentiles(metric(whole), [metric(pair) for pair in pairs]) for name, metric in METRICS.items()}
+        bootstrap = Bootstrap(len(drives[0]), resamples=RESAMPLES)
+
+        def measured(metric: Callable[[Pair], float], draws: NDArray[np.int64]) -> NDArray[np.float64]:
+            return np.array([metric((_weighted(drives[0], each), _weighted(baseline[0], each))) for each in draws])
+
+        return {name: bootstrap.statistic(partial(measured, metric)) for name, metric in METRICS.items()}
     totals = [(total(mine), total(theirs)) for mine, theirs in zip(drives, baseline, strict=True)]
     return {name: student([metric(pair) for pair in totals]) for name, metric in METRICS.items()}
-
-
-def student(values: Sequence[float]) -> Estimate:
-    """Mean of independent values and its confidence interval by Student's t; NaN values are left out."""
-    known = np.array([value for value in values if not math.isnan(value)])
-    if not len(known):
-        return Estimate(math.nan, math.nan, math.nan)
-    mean = float(known.mean())
-    if len(known) == 1:
-        return Estimate(mean, math.nan, math.nan)
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(known) - 1) * known.std(ddof=1) / math.sqrt(len(known)))
-    return Estimate(mean, mean - half, mean + half)
 
 
 def total(frames: Sequence[Measured]) -> Measured:
     """The summed counts of all frames."""
     return _weighted(frames, np.ones(len(frames), np.int64))
-
-
-def _resampled(mine: Sequence[Measured], theirs: Sequence[Measured]) -> list[Pair]:
-    """Bootstrap samples: pairs over the same frames drawn with replacement, with a fixed seed."""
-    count = len(mine)
-    draws = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), RESAMPLES)
-    return [(_weighted(mine, weights), _weighted(theirs, weights)) for weights in draws]
 
 
 def _weighted(frames: Sequence[Measured], weights: NDArray[np.int64]) -> Measured:
@@ -98,14 +69,6 @@ def _sum(parts: Sequence[LabelStatistics], weights: NDArray[np.int64]) -> LabelS
     result.labelled = np.tensordot(weights, np.stack([part.labelled for part in parts]), 1)
     result.confusion.counts = np.tensordot(weights, np.stack([part.confusion.counts for part in parts]), 1)
     return result
-
-
-def _percentiles(value: float, samples: Sequence[float]) -> Estimate:
-    known = [sample for sample in samples if not math.isnan(sample)]
-    if not known:
-        return Estimate(value, math.nan, math.nan)
-    low, high = np.percentile(known, [50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)])
-    return Estimate(value, float(low), float(high))
 
 
 def _divide(part: float, whole: float) -> float:

@@ -10,8 +10,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sam_adapt_ros.benchmarks.ablation.estimates import Estimate
 from sam_adapt_ros.benchmarks.ablation.run import Ablation, Result
+from sam_adapt_ros.evaluation.intervals import Estimate
 from sam_adapt_ros.evaluation.label_statistics import MEASURES
 from sam_adapt_ros.io.outputs import prepare_folder
 from sam_adapt_ros.visualization.plots import save

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from sam_adapt_ros.bags import BagReader
-from sam_adapt_ros.benchmarks.ablation.estimates import METRICS, Estimate, estimates, student, total
+from sam_adapt_ros.benchmarks.ablation.estimates import METRICS, estimates, total
 from sam_adapt_ros.benchmarks.ablation.measurement import Bench, Measured
 from sam_adapt_ros.benchmarks.ablation.variants import Variant, rows, sweeps
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import BagError
+from sam_adapt_ros.evaluation.intervals import Estimate, student
 from sam_adapt_ros.io.outputs import write_text
 from sam_adapt_ros.masks import build
 from sam_adapt_ros.pipelines.bag_pseudo_labels import BagPseudoLabels
