@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sam_adapt_ros.adaptation.promotion.gate import Decision
-from sam_adapt_ros.benchmarks.adaptation import with_source_drives
+from sam_adapt_ros.benchmarks.adaptation import with_source
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import ConfigError
 from sam_adapt_ros.evaluation.segmentation_metrics import FUSED_SEEN, evaluate
@@ -216,7 +216,7 @@ def bench_streams(
     unknown = sorted(set(names) - set(STREAMS))
     if unknown:
         raise ConfigError(f"streams: some of {', '.join(STREAMS)} expected, got {', '.join(unknown)}")
-    config = with_source_drives(config)
+    config = with_source(config) if config.adaptation.mode == "with_source" else config
     found: dict[str, Any] = {}
 
     def keep(name: str, row: dict[str, Any]) -> None:

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+import itertools
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from sam_adapt_ros import geometry, segmentation
 from sam_adapt_ros.bags import BagReader
 from sam_adapt_ros.branch import NETWORK_BRANCHES, Branch
-from sam_adapt_ros.config import Config
+from sam_adapt_ros.config import Config, find_weights
 from sam_adapt_ros.errors import StoreError
-from sam_adapt_ros.evaluation.confusion import Confusion
 from sam_adapt_ros.evaluation.segmentation_metrics import FUSED_SEEN, Evaluation, evaluate
 from sam_adapt_ros.frame import Frame
 from sam_adapt_ros.io.arrays import load_arrays, save_arrays
-from sam_adapt_ros.io.hashing import hash_sources
+from sam_adapt_ros.io.hashing import hash_file, hash_sources
+from sam_adapt_ros.parallel import Engine, Function, Shard, map_shards
 from sam_adapt_ros.pipelines.simulated_drives import cache_folder, town_bag
 from sam_adapt_ros.progress import Progress, no_progress, part_of, track
 from sam_adapt_ros.segmentation import Segmenter
+from sam_adapt_ros.simulation import domains_hash
+from sam_adapt_ros.taxonomy import Taxonomy
 
 SHIFTS = ("night", "new_city", "other_lidar", "night+other_lidar", "new_city+rain")
 """The domain shifts that are reported."""
@@ -79,57 +83,98 @@ def one_thread(config: Config) -> Config:
     return config.updated({"segmenter.threads": 1})
 
 
-@contextmanager
-def drive_frames(bag: Path, config: Config) -> Iterator[Iterator[Frame]]:
+def drive_frames(bag: Path, config: Config) -> Iterator[Frame]:
     """The frames of a drive, true labels included."""
-    with ExitStack() as stack:
-        yield stack.enter_context(BagReader(bag, config)).frames()
+    with BagReader(bag, config) as reader:
+        yield from reader.frames()
 
 
-def score(
-    segmenter: Segmenter,
-    model: str,
-    shift: str,
-    seed: int,
-    config: Config,
-    protocol: Protocol,
-    *,
-    known_as: str = "",
-    progress: Progress = no_progress,
-) -> list[Score]:
-    """The model on each unseen drive of the seed.
+class UnseenDrives:
+    """The unseen drives of one shift and seed. scores: of the models scored so far."""
 
-    known_as: a name for these very weights, under which confusions are kept on disk from run to run; "": they are not.
-    """
-    found = []
-    drives = protocol.unseen_drives(shift, seed)
-    for place, (unseen, bag) in enumerate(drives.items()):
-        part = part_of(progress, place, len(drives))
-        evaluation = _evaluation(segmenter, bag, config, protocol, known_as, part)
-        miou = {key: evaluation.confusion[key].miou_present() for key in KEYS}
-        found.append(Score(shift, seed, unseen, model, miou))
-    return found
+    def __init__(self, shift: str, seed: int, config: Config, protocol: Protocol, taxonomy: Taxonomy) -> None:
+        self._shift, self._seed, self._config, self._protocol, self._taxonomy = shift, seed, config, protocol, taxonomy
+        self.scores: list[Score] = []
 
+    def score(
+        self, model: str, make: Callable[[], Segmenter], progress: Progress = no_progress, known_as: str = ""
+    ) -> None:
+        """Scores a model on each drive.
 
-def _evaluation(
-    segmenter: Segmenter, bag: Path, config: Config, protocol: Protocol, known_as: str, progress: Progress
-) -> Evaluation:
-    path = cache_folder("scores") / f"{known_as}-{config.segmenter.fusion}-{_code()[:12]}-{bag.name}.npz"
-    evaluation = Evaluation(segmenter.taxonomy)
-    if known_as:
+        make: called where it has to label. known_as: a name for these very weights, under which confusions are kept on
+        disk from run to run; "": they are not.
+        """
+        drives = self._protocol.unseen_drives(self._shift, self._seed)
+        made = cache(make)
+        for place, (unseen, bag) in enumerate(drives.items()):
+            evaluation = self._known(known_as, bag) if known_as else None
+            if evaluation is None:
+                part = part_of(progress, place, len(drives))
+                frames = track(drive_frames(bag, self._config), part, self._protocol.unseen_frames)
+                evaluation = evaluate(frames, made())
+                if known_as:
+                    counts = {key: evaluation.confusion[key].counts for key in KEYS}
+                    path = self._path(known_as, bag)
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    save_arrays(path, counts)
+            miou = {key: evaluation.confusion[key].miou_present() for key in KEYS}
+            self.scores.append(Score(self._shift, self._seed, unseen, model, miou))
+
+    def _path(self, known_as: str, bag: Path) -> Path:
+        fusion = self._config.segmenter.fusion
+        return cache_folder("scores") / f"{known_as}-{fusion}-{_code()[:12]}-{bag.name}.npz"
+
+    def _known(self, known_as: str, bag: Path) -> Evaluation | None:
+        """None where there is none yet, or a damaged one."""
+        evaluation = Evaluation(self._taxonomy)
         try:
-            counts, _ = load_arrays(path)
+            counts, _ = load_arrays(self._path(known_as, bag))
             for key in KEYS:
                 evaluation.confusion[key].counts += counts[key]
-            return evaluation
         except (StoreError, KeyError, ValueError):
-            evaluation = Evaluation(segmenter.taxonomy)
-    with drive_frames(bag, config) as frames:
-        evaluation = evaluate(track(frames, progress, protocol.unseen_frames), segmenter)
-    if known_as:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_arrays(path, {key: evaluation.confusion[key].counts for key in KEYS})
-    return evaluation
+            return None
+        return evaluation
+
+
+@dataclass(frozen=True)
+class Task:
+    """One shift and seed, for a worker process. what: is measured, can be pickled."""
+
+    what: Any
+    shift: str
+    seed: int
+
+
+def measure_all(
+    measure: Function[Task],
+    what: Any,
+    shifts: Sequence[str],
+    seeds: Sequence[int],
+    output: Path,
+    engine: Engine,
+    settings: Mapping[str, Any],
+    progress: Progress = no_progress,
+    *,
+    force: bool = False,
+) -> list[dict[str, Any]]:
+    """What ``measure`` leaves as JSON for every shift and seed; what is there in ``output`` is not measured again.
+
+    settings: what the results depend on. Raises OutputError where there are results of others, which ``force``
+    replaces.
+    """
+    tasks = [Task(what, shift, seed) for shift, seed in itertools.product(shifts, seeds)]
+    shards = [Shard(f"{task.shift}-{task.seed}.json", task, 100) for task in tasks]
+    paths = map_shards(measure, shards, output / "parts", engine, progress, settings, force)
+    return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+
+
+def model_settings(config: Config) -> dict[str, Any]:
+    """What scores in the town depend on besides what is learned."""
+    return {
+        "domains": domains_hash(),
+        "weights": hash_file(find_weights(config.segmenter.weights)),
+        "segmenter": config.segmenter.model_dump(mode="json"),
+    }
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Benchmarks: measured figures, and the effect of adaptation and of its parts."""
+"""Benchmarks: measured figures, and the effect of the parts of the pseudo-labels."""
 
 from __future__ import annotations
 
@@ -15,17 +15,14 @@ from sam_adapt_ros.cli.app import (
     PATH,
     ConfigName,
     Force,
-    Mode,
     Output,
     Overrides,
-    Recipe,
     app,
     print_written,
 )
 from sam_adapt_ros.cli.configuration import AUTO, load_config
 from sam_adapt_ros.cli.console import console, make_table
 from sam_adapt_ros.cli.progress_bar import progress_bar
-from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import ConfigError, OutputError
 from sam_adapt_ros.io.json_values import json_values
 from sam_adapt_ros.io.outputs import prepare_file, write_text
@@ -74,93 +71,6 @@ def _earlier_figures(path: Path) -> dict[str, Any]:
         raise OutputError(f"{path}: a file of earlier figures expected, to keep them; choose another output") from None
 
 
-@app.command("bench-adaptation", rich_help_panel="Benchmarks")
-def bench_adaptation(
-    config: ConfigName = AUTO,
-    set: Overrides = [],
-    shifts: Annotated[str, typer.Option(help="Domains of the simulated town.")] = "night,new_city,other_lidar",
-    seeds: Annotated[str, typer.Option(help="Of the drives; unseen ones are 5 higher.")] = "110-112",
-    frames: Annotated[int, typer.Option(min=1, help="Length of a drive.")] = 60,
-    mode: Mode = None,
-    recipe: Recipe = "",
-    stream: Annotated[
-        str,
-        typer.Option(help="Instead: what happens in the long run; some of long,return,memory.", show_default=False),
-    ] = "",
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="JSON file; out/bench_adaptation.json, out/bench_stream.json.", **PATH),
-    ] = None,
-    force: Force = False,
-) -> None:
-    """Measure what adaptation recovers of domain shifts, on unseen simulated drives.
-
-    Example: sam-adapt bench-adaptation --shifts night --seeds 110
-    """
-    from sam_adapt_ros.benchmarks import adaptation
-
-    settings = load_config(config, set, recipe, mode)
-    output = output or Path("out/bench_stream.json" if stream else "out/bench_adaptation.json")
-    prepare_file(output, force=force)
-    if stream:
-        _bench_streams(settings, stream, shifts, seeds, frames, output)
-        return
-    chosen = adaptation.Protocol(frames=frames)
-    results = adaptation.bench_adaptation(settings, _names(shifts), parse_seeds(seeds), chosen, output, progress_bar)
-    names = ("miou_source", "miou_batchnorm_only", "miou_final", "miou_oracle", "recovered")
-    worst = ("worst_change", "worst_change_all_points")
-    table = make_table("shift", *names, "of the means", "worst change", "of all points")
-    for shift, row in adaptation.summarize(results).items():
-        cells = (f"{row[name]:.3f} ± {row[f'{name}_spread']:.3f}" for name in names)
-        others = (f"{row['recovered_of_means']:.2f}", *(f"{row[name]:+.3f}" for name in worst))
-        table.add_row(shift, *cells, *others)
-    console.print(table)
-    print_written(output)
-
-
-@app.command("bench-recipes", rich_help_panel="Benchmarks")
-def bench_recipes(
-    config: ConfigName = AUTO,
-    set: Overrides = [],
-    recipes: Annotated[str, typer.Option(help="Of config/recipes, or YAML files.")] = (
-        "batchnorm_only,selection_only,direct,default,instances_direct,instances"
-    ),
-    shifts: Annotated[str, typer.Option(help="Domains of the simulated town.")] = "night,new_city,other_lidar",
-    seeds: Annotated[str, typer.Option(help="Of the drives; unseen ones are 5 higher.")] = "110-112",
-    output: Annotated[Path, typer.Option("--output", "-o", help="JSON file.", **PATH)] = Path("out/bench_recipes.json"),
-    force: Force = False,
-) -> None:
-    """Compare what recipes make of the same frames, without a gate, on unseen simulated drives."""
-    from sam_adapt_ros.benchmarks import recipes as comparison
-
-    prepare_file(output, force=force)
-    chosen = {name: load_config(config, set, name) for name in _names(recipes)}
-    rows = comparison.compare_recipes(
-        load_config(config, set), chosen, _names(shifts), parse_seeds(seeds), output=output, stages=progress_bar
-    )
-    names = ("fused_seen", "gain", "gain_spread", "fused", "2d", "3d", "coverage", "precision")
-    table = make_table("recipe", "shift", *names)
-    for recipe, by_shift in comparison.summarize(rows).items():
-        for shift, row in by_shift.items():
-            table.add_row(recipe, shift, *(f"{row[name]:.3f}" for name in names))
-    console.print(table)
-    print_written(output)
-
-
-def _bench_streams(config: Config, names: str, shifts: str, seeds: str, frames: int, output: Path) -> None:
-    from sam_adapt_ros.benchmarks import stream
-
-    protocol = stream.StreamProtocol(frames=frames)
-    found = stream.bench_streams(
-        config, _names(names), _names(shifts), parse_seeds(seeds), protocol, output, progress_bar
-    )
-    table = make_table("measured", "value", "target")
-    for row in stream.figures(found):
-        table.add_row(*row)
-    console.print(table)
-    print_written(output)
-
-
 @app.command(rich_help_panel="Benchmarks")
 def ablate(
     bags: Annotated[
@@ -197,7 +107,7 @@ def ablate(
     drives = {"drives": bags}
     if domain:
         with progress_bar("rendering the drives") as progress:
-            drives = town_drives(_names(domain), parse_seeds(seeds), frames, progress)
+            drives = town_drives(parse_names(domain), parse_seeds(seeds), frames, progress)
     result = ablation.ablate(drives, settings, masks, swept=swept, stages=progress_bar)
     for group, results in result.groups.items():
         table = make_table(*ablation.HEADER, title=f"{group}, %")
@@ -219,5 +129,6 @@ def parse_seeds(text: str) -> list[int]:
     return seeds
 
 
-def _names(text: str) -> list[str]:
+def parse_names(text: str) -> list[str]:
+    """``a, b`` -> a, b."""
     return [name.strip() for name in text.split(",")]

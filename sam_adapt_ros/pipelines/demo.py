@@ -144,7 +144,7 @@ class _Measurement:
         with stages("re-estimating BatchNorm statistics") as progress:
             places = evenly_spaced(settings.frames, BATCHNORM_FRAMES)
             frames = track(self._frames(self._bag, places), progress, len(places))
-            batchnorm = batchnorm_only(self._source, to_samples(frames, self._source), self._config)
+            batchnorm = batchnorm_only(self._source, to_samples(frames, self._source), self._config.segmenter)
         self._score("miou_batchnorm_only", batchnorm, "BatchNorm statistics alone", stages)
         self._score("miou_final", self._final, "the adapted weights", stages)
         with stages("training the oracle with true labels") as progress:

@@ -13,13 +13,11 @@ from sam_adapt_ros.resources import user_folder
 
 PERIOD = 0.5
 """Seconds from frame to frame: nuScenes' keyframe rate, which two CPU cores can label live."""
-_PATIENCE_S = 3600.0
-"""How long another process may take to render the same drive."""
+PATIENCE_S = 3600.0
+"""How long another process may take to render or train the same."""
 
 
-def town_bag(
-    domain: str, seed: int, frames: int, progress: Progress = no_progress, period: float = PERIOD
-) -> Path:
+def town_bag(domain: str, seed: int, frames: int, progress: Progress = no_progress, period: float = PERIOD) -> Path:
     """A drive as a bag, from the cache or rendered into it, by one process at a time.
 
     Raises ConfigError for an unknown domain.
@@ -28,7 +26,7 @@ def town_bag(
     bag = cache_folder("town") / name
     if not bag.is_dir():  # a bag takes its name when it is whole
         bag.parent.mkdir(parents=True, exist_ok=True)
-        with locked(bag.with_name(f".{name}.lock"), _PATIENCE_S):
+        with locked(bag.with_name(f".{name}.lock"), PATIENCE_S):
             if not bag.is_dir():
                 simulation.render_drive(domain, seed, frames, bag, progress, period=period)
     return bag

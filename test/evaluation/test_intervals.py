@@ -45,7 +45,7 @@ def test_without_a_loss_nothing_is_recovered_and_where_it_is_uncertain_there_is_
     bootstrap = Bootstrap(4)
     source = np.full(4, 0.7)
     assert math.isnan(bootstrap.recovered(source, source + 0.1, source).value)
-    found = bootstrap.recovered(source, source + 0.1, source + [0.3, -0.1, -0.1, 0.1])
+    found = bootstrap.recovered(source, source + 0.1, source + np.array([0.3, -0.1, -0.1, 0.1]))
     assert found.value == pytest.approx(2.0)
     assert math.isnan(found.low) and math.isnan(found.high)
 

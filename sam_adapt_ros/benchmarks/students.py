@@ -1,0 +1,71 @@
+"""What a recipe makes of a drive without a gate: one student."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from sam_adapt_ros.adaptation.batchnorm import reestimate_batchnorm
+from sam_adapt_ros.adaptation.buffer.frame_buffer import FrameBuffer
+from sam_adapt_ros.adaptation.buffer.frame_summary import summarize
+from sam_adapt_ros.adaptation.round import label_ensemble
+from sam_adapt_ros.adaptation.self_training import SelfTraining
+from sam_adapt_ros.benchmarks.unseen_drives import drive_frames
+from sam_adapt_ros.config import Config
+from sam_adapt_ros.errors import ConfigError
+from sam_adapt_ros.evaluation.label_statistics import LabelStatistics
+from sam_adapt_ros.masks import build
+from sam_adapt_ros.progress import Progress
+from sam_adapt_ros.pseudo_labels import PreparedFrame, PseudoLabelGenerator
+from sam_adapt_ros.segmentation import Segmenter
+from sam_adapt_ros.segmentation.fusion import FUSIONS
+
+
+def check_recipe(name: str, recipe: Config) -> None:
+    """Raises ConfigError where a recipe learns from source frames, which a single student is not given."""
+    if recipe.adaptation.mode == "with_source":
+        raise ConfigError(
+            f"recipe {name}: adaptation.mode source_free expected, got with_source, which students without a gate "
+            "leave out; give --gate"
+        )
+
+
+def train_student(
+    source: Segmenter, config: Config, bag: Path, frames: int, progress: Progress
+) -> tuple[Segmenter, dict[str, Any]]:
+    """A student of the frames that the buffer keeps of a drive, and coverage and precision of its pseudo-labels.
+
+    The gate is left out, and so are the steps that held-out frames decide (temperature scaling, averages of weights,
+    and the choice of the BatchNorm statistics to start from: here the re-estimated ones), so that differences between
+    the students come from the recipes' labels. frames: of the drive.
+    """
+    buffer = FrameBuffer(config.adaptation.buffer)
+    steps = config.adaptation.self_training.steps
+    for done, frame in enumerate(drive_frames(bag, config), 1):
+        buffer.add(frame, summarize(frame, source(frame).labels, len(source.taxonomy)))
+        progress(done, frames + steps)
+    training, held_out = buffer.training(), buffer.held_out()
+    generator = PseudoLabelGenerator(
+        config.pseudo_labels, build(config.masks), FUSIONS[config.segmenter.fusion], len(source.taxonomy)
+    )
+    architecture, visibility = source.network.architecture, config.pseudo_labels.visibility
+    prepared = [PreparedFrame.of(frame, architecture, visibility) for frame in chain(training, held_out)]
+    samples = [frame.sample for frame in prepared[: len(training)]]
+    statistics = reestimate_batchnorm(source.network, samples, config.adaptation.batchnorm)
+    networks = label_ensemble(source.network, statistics, generator)
+    predictions = [generator.predict(networks, frame) for frame in prepared]
+    selections, _ = generator.select(predictions[: len(training)], predictions[len(training) :])
+    found = LabelStatistics(len(source.taxonomy))
+    labelled = []
+    for frame, each, selection in zip(training, prepared, selections, strict=False):
+        labels = generator.densify(frame.views, each.seen, selection.labels).labels[each.sample.rows]
+        found.add(labels, each.sample.labels, each.sample.camera >= 0)
+        labelled.append(replace(each.sample, labels=labels))
+    run = SelfTraining(networks[0], labelled, config.adaptation.self_training)
+    while not run.finished:
+        run.step()
+        progress(frames + run.done, frames + steps)
+    student = Segmenter(run.average, source.taxonomy, config.segmenter, "student")
+    return student, {"coverage": found.coverage, "precision": found.precision, **found.as_dict(source.taxonomy.classes)}

@@ -1,0 +1,159 @@
+"""The town's measures end to end, on drives of a few frames with a network that has learned nothing."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from small_network import TINY
+from typer.testing import CliRunner
+
+from sam_adapt_ros import cli
+from sam_adapt_ros.benchmarks import adaptation, calibration
+from sam_adapt_ros.benchmarks.unseen_drives import Protocol
+from sam_adapt_ros.cli.bench_town import parse_variant
+from sam_adapt_ros.config import Config
+from sam_adapt_ros.errors import ConfigError, OutputError
+from sam_adapt_ros.segmentation import Segmenter
+from sam_adapt_ros.segmentation import weights as weights_files
+from sam_adapt_ros.segmentation.network import Network
+from sam_adapt_ros.segmentation.weights import Weights
+from sam_adapt_ros.taxonomy import Taxonomy
+
+PROTOCOL = Protocol(frames=4, unseen=2, unseen_frames=1)
+QUICK = {
+    "adaptation.buffer.min_distance": 0.1,
+    "adaptation.rounds.min_frames": 1,
+    "adaptation.rounds.min_held_out": 1,
+    "adaptation.buffer.split_block": 1.0,
+    "adaptation.buffer.split_gap": 0.0,
+    "adaptation.buffer.held_out": 0.5,
+    "adaptation.rounds.new_frames": 1,
+    "adaptation.self_training.steps": 1,
+    "adaptation.self_training.batch_size": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def small(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    monkeypatch.setattr(adaptation, "ORACLE_FRAMES", 2)
+    monkeypatch.setattr(adaptation, "ORACLE_STEPS", 1)
+
+
+@pytest.fixture(scope="module")
+def config(cache: Path) -> Config:
+    torch.manual_seed(0)
+    town = Taxonomy.load("town")
+    steps = ({"step": "train", "frames": 2},)
+    weights = Weights(Network(len(town), TINY).state_dict(), town.name, town.classes, TINY, steps)
+    weights_files.save(cache / "tiny.safetensors", weights)
+    return Config.load("town", {**QUICK, "segmenter.weights": str(cache / "tiny.safetensors")})
+
+
+def measurement(config: Config, **changes) -> adaptation.Measurement:
+    given = {"shifts": ["night"], "seeds": [110], "protocol": PROTOCOL, **changes}
+    return adaptation.Measurement(config, {"adapted": config}, **given)
+
+
+def test_what_is_measured_once_stays(
+    config: Config, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = adaptation.measure(measurement(config), tmp_path)
+    assert table.models == ["source", "normalization only", "oracle", "adapted"]
+    assert {score.unseen for score in table.scores} == {11000, 11001}
+    assert all(0 <= score.miou["fused_seen"] < 1 for score in table.scores)
+    source, normalized = (table.row("night", name).miou["2d"].value for name in table.models[:2])
+    assert source != normalized
+    assert len(list(cache.rglob("oracles/*/*.safetensors"))) == 1
+    found = json.loads((tmp_path / "results.json").read_text(), parse_constant=pytest.fail)
+    assert found["settings"]["domains"] == adaptation.domains_hash()
+    assert found["parts"][0]["facts"]["adapted"]["decisions"], "no round"
+    assert "Domains " in (tmp_path / "table.md").read_text()
+
+    monkeypatch.setattr(Segmenter, "__call__", lambda *_: pytest.fail("labelled again"))
+    assert adaptation.measure(measurement(config), tmp_path).rows == table.rows
+    other = config.updated({"adaptation.self_training.learning_rate": 0.1})
+    with pytest.raises(OutputError, match="other settings"):
+        adaptation.measure(measurement(other), tmp_path)
+
+
+def test_references_are_scored_once_for_all_recipes(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = adaptation.measure(measurement(config, gate=False), tmp_path / "first")
+    facts = json.loads((tmp_path / "first/results.json").read_text())["parts"][0]["facts"]["adapted"]
+    assert 0 < facts["coverage"] <= 1 and 0 < facts["precision"] <= 1
+    versions = []
+    call = Segmenter.__call__
+
+    def noted(self: Segmenter, frame):
+        versions.append(self.version)
+        return call(self, frame)
+
+    monkeypatch.setattr(Segmenter, "__call__", noted)
+    again = adaptation.measure(measurement(config, gate=False), tmp_path / "second")
+    assert again.rows == first.rows  # the same drives, the same training
+    assert versions.count("student") == 2
+    assert len(versions) == 2 + 4  # the source labels what the buffer is offered, and no unseen frame
+
+
+def test_calibration_is_of_the_source_alone(config: Config, tmp_path: Path) -> None:
+    (row,) = calibration.calibrate(config, tmp_path, ["night"], [110], PROTOCOL)
+    assert 0.5 <= row.coverage.value < 1  # the median, at most 0.9: half of each class or more
+    assert 0 < row.precision.value < 1
+    assert row.loss["2d"].value == pytest.approx(row.oracle["2d"].value - row.source["2d"].value)
+    text = (tmp_path / "table.md").read_text()
+    assert "| night | " in text and "| nuScenes, USA -> Singapore | 0.682 | 0.796 | 0.114 |" in text
+    stricter = config.updated({"pseudo_labels.selection.quantile": 0.9, "pseudo_labels.voting_cell": 0.5})
+    assert calibration.calibrate(stricter, tmp_path / "other", ["night"], [110], PROTOCOL) == [row]
+
+
+def test_figures_outside_of_what_is_wanted_are_marked() -> None:
+    assert calibration.LOSS_FUSED.mark(0.05) == " (below)"
+    assert calibration.LOSS_FUSED.mark(0.1) == ""
+    assert calibration.COVERAGE.mark(0.9) == " (above)"
+
+
+def test_unseen_drives_are_no_drive_that_is_learned_from() -> None:
+    learned = {*range(60, 70), *range(110, 120)}
+    unseen = [seed for each in learned for seed in Protocol().unseen_seeds(each)]
+    assert len(set(unseen)) == 3 * len(learned)
+    oracle = adaptation.oracle_recipe("night", Config.load("town")).seeds
+    assert not {*unseen} & {*learned, *oracle}
+    assert not learned & {*oracle}
+
+
+def test_variants_are_the_first_recipe_with_other_values(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert parse_variant("no voting: pseudo_labels.voting_cell=0; masks.generator=sam") == (
+        "no voting",
+        ["pseudo_labels.voting_cell=0", "masks.generator=sam"],
+    )
+    for text in ("voting", ":a=1", "name:", "name: ;"):
+        with pytest.raises(ConfigError, match="name:key=value;key=value expected"):
+            parse_variant(text)
+    given = []
+
+    def noted(what: adaptation.Measurement, *_: object, **__: object) -> None:
+        given.append(what)
+        raise ConfigError("enough")
+
+    monkeypatch.setattr(adaptation, "measure", noted)
+    command = ["bench-recipes", "--recipes", "strict,direct", "-o", str(tmp_path / "out"), "--shifts", "night"]
+    CliRunner().invoke(cli.app, [*command, "-v", "no voting:pseudo_labels.voting_cell=0", "--miscalibrated"])
+    (what,) = given
+    assert list(what.recipes) == ["strict", "direct", "no voting"]
+    assert what.recipes["no voting"].pseudo_labels.voting_cell == 0
+    assert what.recipes["no voting"].pseudo_labels.selection == what.recipes["strict"].pseudo_labels.selection
+    assert what.shifts == ["night", "night+miscalibrated"]
+
+
+def test_a_student_without_a_gate_takes_no_source_frames(tmp_path: Path) -> None:
+    command = ["bench-recipes", "--recipes", "default", "-s", "adaptation.mode=with_source", "-o", str(tmp_path)]
+    result = CliRunner().invoke(cli.app, command)
+    assert isinstance(result.exception, ConfigError) and "--gate" in str(result.exception)
