@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 
@@ -58,6 +59,23 @@ class Notices:
         with self._lock:
             self._said.update(other._holding)
             self._holding.update(other._holding)
+
+    @classmethod
+    def joined(cls, parts: Mapping[str, Notices]) -> Notices:
+        """The sentences of several bags, by the bags' names; what several say alike, but for names and numbers, once,
+        with how many of them do. They have been logged."""
+        if len(parts) == 1:
+            return next(iter(parts.values()))
+        said: dict[tuple[str, str], list[str]] = {}  # by key and wording: the first text, and the bags
+        for name, notices in parts.items():
+            for key, text in notices.as_dict().items():
+                wording = re.sub(r"[\d.]+", "", re.sub(rf"\S*{re.escape(name)}\S*", "", text))
+                said.setdefault((key, wording), [text]).append(name)
+        joined = cls(log=str)
+        for number, ((key, _), (text, first, *others)) in enumerate(said.items()):
+            alike = f" (and likewise {len(others)} more of the {len(parts)} bags)" if others else ""
+            joined.add(f"{key}:{number}" if key in joined._holding else key, f"{first}: {text}{alike}")
+        return joined
 
     def as_dict(self) -> dict[str, str]:
         """The sentences that hold, by their keys."""

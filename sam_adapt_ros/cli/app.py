@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sam_adapt_ros import __version__
-from sam_adapt_ros.cli.console import say, say_error, set_up_output
+from sam_adapt_ros.cli.console import console, make_table, say, say_error, set_up_output
 from sam_adapt_ros.config.adaptation import AdaptationMode
 from sam_adapt_ros.errors import BagError, SamAdaptError
 from sam_adapt_ros.notices import describe_counts
@@ -40,7 +40,10 @@ PATH: dict[str, Any] = {"parser": path}
 """Of every argument and option that is a path."""
 
 Bag = Annotated[Path, typer.Argument(help="A rosbag2 folder, or a ROS 1 .bag file.", show_default=False, **PATH)]
-Bags = Annotated[list[Path], typer.Argument(help="rosbag2 folders, or ROS 1 .bag files.", show_default=False, **PATH)]
+Bags = Annotated[
+    list[Path],
+    typer.Argument(help="Rosbag2 folders, ROS 1 .bag files, or folders of them.", show_default=False, **PATH),
+]
 ConfigName = Annotated[
     str,
     typer.Option(
@@ -135,9 +138,16 @@ def print_frames(facts: Mapping[str, Any]) -> None:
 
 def print_summary(summary: RunSummary, output: Path) -> None:
     from sam_adapt_ros.evaluation.segmentation_metrics import score_text
+    from sam_adapt_ros.visualization.run_report import bag_rows
 
     facts = summary.as_dict()
     print_frames(facts)
+    if "bags" in facts:
+        header, rows = bag_rows(facts["bags"])
+        table = make_table(*header)
+        for row in rows:
+            table.add_row(*(score_text(cell) if not isinstance(cell, str) else cell for cell in row))
+        console.print(table)
     if "miou" in facts:
         scores = ", ".join(f"{name} {score_text(value)}" for name, value in facts["miou"].items())
         say(f"mean IoU: {scores}, of {facts['frames']} frames with true labels")

@@ -32,31 +32,35 @@ from sam_adapt_ros.parallel import choose_engine
 
 @app.command(rich_help_panel="Offline")
 def replay(
-    bag: Bag,
+    bags: Bags,
     config: ConfigName = AUTO,
     output: Output = Path("out/replay"),
     set: Overrides = [],
     force: Force = False,
     adapt: Annotated[bool, typer.Option("--adapt", help="Adapt on the way; each frame is labelled first.")] = False,
-    passes: Annotated[int, typer.Option(min=1, help="With --adapt: how often the bag is driven through.")] = 1,
+    passes: Annotated[int, typer.Option(min=1, help="With --adapt: how often the bags are driven through.")] = 1,
     mode: Mode = None,
     recipe: Recipe = "",
 ) -> None:
-    """Label a bag in process, as fast as it goes; leaves the labelled bag, summary.json, pictures and a report.
+    """Label bags in process, as fast as it goes; leaves the labelled bags, summary.json, pictures and a report.
+
+    Several bags, or a folder of them, are one stream, in the order given, and within a folder by name.
 
     Example: sam-adapt replay /tmp/drive -o /tmp/labelled --adapt --passes 2
     """
+    from sam_adapt_ros.bags.clips import find_bags, readable_bags
     from sam_adapt_ros.pipelines.adaptive_replay import replay_adapting
     from sam_adapt_ros.pipelines.replay import replay
 
     learning = {"--passes": passes > 1, "--mode": mode, "--recipe": recipe}
     if not adapt and (given := [name for name, value in learning.items() if value]):
         raise typer.BadParameter(f"{', '.join(given)}: without --adapt there is no learning")
-    settings = load_config(config, set, recipe, mode, [bag])
+    found = find_bags(bags)
+    settings = load_config(config, set, recipe, mode, readable_bags(found))
     if adapt:
-        summary = replay_adapting(bag, settings, output, passes=passes, force=force, stages=progress_bar)
+        summary = replay_adapting(found, settings, output, passes=passes, force=force, stages=progress_bar)
     else:
-        summary = replay(bag, settings, output, force=force, stages=progress_bar)
+        summary = replay(found, settings, output, force=force, stages=progress_bar)
     decisions = summary.facts.get("adaptation", {}).get("decisions", ())
     for decision in decisions:
         say(f"round: {decision['promoted'] or 'nothing'} promoted ({decision['reason']})")

@@ -41,6 +41,21 @@ class RunSummary:
         self.evaluation = Evaluation(taxonomy)
         self.facts: dict[str, Any] = {}
 
+    @classmethod
+    def joined(cls, taxonomy: Taxonomy, parts: Mapping[str, RunSummary]) -> RunSummary:
+        """Of several bags, by their names, as of one stream; without ``facts`` and ``seconds``."""
+        joined = cls(taxonomy)
+        for part in parts.values():
+            for count in ("frames_in", "frames_labelled", "points", "points_labelled", "points_seen_by_camera"):
+                setattr(joined, count, getattr(joined, count) + getattr(part, count))
+            joined.dropped.update(part.dropped)
+            joined.camera_drops.update(part.camera_drops)
+            joined.evaluation += part.evaluation
+            for stage, seconds in part.latencies.items():
+                joined.latencies.setdefault(stage, []).extend(seconds)
+        joined.notices = Notices.joined({name: part.notices for name, part in parts.items()})
+        return joined
+
     def add(self, labels: BranchLabels, truth: NDArray[np.uint8] | None) -> None:
         """One labelled frame. truth: (N,) class ids, None without ground truth."""
         self.frames_labelled += 1

@@ -51,6 +51,13 @@ class Evaluation:
             seen = (labels[Branch.IMAGE] != IGNORE) & (fused != IGNORE)
             self.confusion[FUSED_SEEN].add(truth[seen], fused[seen])
 
+    def __iadd__(self, other: Evaluation) -> Evaluation:
+        """Adds the counts of an evaluation over the same classes."""
+        for key, confusion in other.confusion.items():
+            self.confusion[key] += confusion
+        self.frames += other.frames
+        return self
+
     @property
     def points(self) -> int:
         """Labelled points that were counted; without any there is no IoU."""

@@ -61,13 +61,15 @@ class Track:
     def windowed_miou(self, branch: Branch) -> list[float]:
         """By frame: mean IoU over the last ``WINDOW`` frames, of the points that a camera sees, or of all points of a
         frame in which none does."""
-        values = []
-        for last in range(1, len(self.agreement) + 1):
-            window = Confusion(len(self.evaluation.taxonomy))
-            for confusion in self._confusions[branch][max(0, last - WINDOW) : last]:
-                window += confusion
-            values.append(window.miou())
-        return values
+        lasts = range(1, len(self.agreement) + 1)
+        return [self.miou(branch, range(max(0, last - WINDOW), last)) for last in lasts]
+
+    def miou(self, branch: Branch, places: range) -> float:
+        """Mean IoU over the frames at ``places``, of the same points."""
+        together = Confusion(len(self.evaluation.taxonomy))
+        for confusion in self._confusions[branch][places.start : places.stop]:
+            together += confusion
+        return together.miou()
 
 
 class Timeline:
@@ -99,6 +101,13 @@ class Timeline:
     @property
     def has_ground_truth(self) -> bool:
         return bool(self.online.evaluation.points)
+
+    def part(self, places: range) -> dict[str, Any]:
+        """Mean IoU of a part of the drive, over the points that a camera sees."""
+        if not self.has_ground_truth:
+            return {}
+        tracks = {"miou_source": self.source, "miou_online": self.online}
+        return {name: track.miou(Branch.FUSED, places) for name, track in tracks.items()}
 
     def as_dict(self) -> dict[str, Any]:
         facts: dict[str, Any] = {

@@ -12,7 +12,6 @@ from sam_adapt_ros.adaptation import Version, WeightStore
 from sam_adapt_ros.adaptation.adapter import Adapter
 from sam_adapt_ros.adaptation.monitoring.rollback_monitor import RollbackMonitor
 from sam_adapt_ros.adaptation.promotion.gate import Decision
-from sam_adapt_ros.bags import BagWriter
 from sam_adapt_ros.cancellation import NEVER, CancellationToken
 from sam_adapt_ros.config import Config, find_weights
 from sam_adapt_ros.errors import NetworkError
@@ -20,7 +19,8 @@ from sam_adapt_ros.evaluation.run_summary import RunSummary
 from sam_adapt_ros.evaluation.timeline import Timeline
 from sam_adapt_ros.frame import Frame
 from sam_adapt_ros.notices import Notices
-from sam_adapt_ros.pipelines.bag_frames import bag_frames, cancelled_by_interrupt, write_labels
+from sam_adapt_ros.pipelines.bag_frames import cancelled_by_interrupt, write_labels
+from sam_adapt_ros.pipelines.bag_stream import BagStream, LabelBags, as_list, unique_names
 from sam_adapt_ros.pipelines.replay import LABELS
 from sam_adapt_ros.progress import Stages, no_stages
 from sam_adapt_ros.segmentation import Prediction, Segmenter, load_segmenter
@@ -109,7 +109,7 @@ class OnlineRun:
 
 
 def replay_adapting(
-    bag: Path,
+    bags: Path | Sequence[Path],
     config: Config,
     output: Path,
     *,
@@ -117,52 +117,60 @@ def replay_adapting(
     force: bool = False,
     stages: Stages = no_stages,
 ) -> RunSummary:
-    """Labels every frame of ``bag``, ``passes`` times over, and learns in between.
+    """Labels every frame of a bag, or of several as one stream, ``passes`` times over, and learns in between.
 
-    Leaves ``labels`` (a bag, of the last pass), ``store`` (weights), ``summary.json``, pictures and ``report.html``.
+    Leaves ``labels`` (a bag, of the last pass; of several, a folder with one for each), ``store`` (weights),
+    ``summary.json``, pictures and ``report.html``.
     Interrupted (SIGINT), it ends after the present frame or round, and writes the same files for the frames of that
     pass so far; the bag of labels is empty unless it was the last one.
     Raises OutputError before the work begins, BagError, WeightsError, StoreError or CalibrationError.
     """
     prepare_report(output, force=force)
-    labels = BagWriter(output / "labels", force=force)
+    labels = LabelBags(output / "labels", unique_names(as_list(bags)), force=force)
     run = OnlineRun(config, fresh_folder(output / "store"))
     taxonomy = run.source.taxonomy
+    stream = BagStream(bags, run.config, taxonomy)
     start = time.perf_counter()
-    with labels as writer, cancelled_by_interrupt() as token:
+    interrupted_pass = ""
+    with labels as written, cancelled_by_interrupt() as token:
         for number in range(1, passes + 1):
             last = number == passes
-            summary, shown = RunSummary(taxonomy), list[ReportFrame]()  # of this pass
+            shown, spans = list[ReportFrame](), dict[str, range]()  # of this pass
             with stages(f"adapting, pass {number} of {passes}") as progress:
-                for frame, _, pictured in bag_frames(bag, run.config, summary, progress, token):
+                for frame, _, pictured, part, bag in stream.frames(progress, token):
                     try:
                         prediction = run.label(frame)
                     except NetworkError as error:
-                        summary.add_failure(error, frame.stamp_ns)
+                        part.add_failure(error, frame.stamp_ns)
                         continue
+                    spans[bag] = range(spans[bag].start if bag in spans else len(run.timeline) - 1, len(run.timeline))
                     if last:
+                        writer = written.writer(bag)
                         write_labels(writer, LABELS, frame, prediction.labels, prediction.probability, taxonomy)
-                    summary.add(prediction.by_branch(), frame.ground_truth)
-                    prediction.report(summary.notices)
+                    part.add(prediction.by_branch(), frame.ground_truth)
+                    prediction.report(part.notices)
                     if pictured:
                         shown.append(ReportFrame(frame, prediction.labels))
                     run.learn(token=token)
             if token.cancelled:
                 if not last:
-                    done = f"interrupted in pass {number} of {passes}"
-                    text = (
-                        f"{done}: the figures are of that pass, and the bag of labels, which is of the last, is empty"
+                    interrupted_pass = (
+                        f"interrupted in pass {number} of {passes}: the figures are of that pass, and the bag of "
+                        "labels, which is of the last, is empty"
                     )
-                    summary.notices.add("interrupted_pass", text)
                 break
         if not token.cancelled:
             with stages("learning from the last frames"):
                 run.learn(at_end=True, token=token)
+    summary = stream.summary()
     summary.seconds = time.perf_counter() - start
+    if interrupted_pass:
+        summary.notices.add("interrupted_pass", interrupted_pass)
     summary.notices.update(run.source.notices)
     summary.notices.update(run.notices)
-    summary.facts = {
-        "bag": str(bag),
+    for facts in summary.facts.get("bags", ()):
+        facts |= run.timeline.part(spans.get(facts["name"], range(0)))
+    summary.facts |= {
         "mode": "replay --adapt",
         "interrupted": token.cancelled,
         "weights": run.source.version,
@@ -180,7 +188,7 @@ def replay_adapting(
         },
     }
     with stages("drawing the report"):
-        _write_report(run, summary, shown, output, f"Adapting on {bag.name}")
+        _write_report(run, summary, shown, output, f"Adapting on {stream.title}")
     return summary
 
 

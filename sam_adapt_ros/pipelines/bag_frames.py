@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,23 +46,39 @@ def bag_frames(
     summary: RunSummary,
     progress: Progress = no_progress,
     token: CancellationToken = NEVER,
+    pictured: Collection[int] | None = None,
 ) -> Iterator[BagFrame]:
-    """The frames of a bag, read ahead; ``summary`` gets the counts of sweeps and of what was dropped.
+    """The frames of a bag, read ahead; ``summary`` gets the counts of sweeps and of what was dropped, also where the
+    bag turns out to be damaged.
 
-    token: cancelled, the iteration ends with the present frame.
+    token: cancelled, the iteration ends with the present frame. pictured: numbers of the frames that the report is to
+    show; None: some of the bag.
     """
     with BagReader(bag, config) as reader:
-        pictured, frames_in = evenly_spaced(reader.sweeps, PICTURES), reader.sweeps
-        for place, (frame, waited) in enumerate(read_ahead(reader.frames(), READ_AHEAD)):
-            yield BagFrame(frame, waited, place in pictured)
-            progress(place + 1, reader.sweeps)
-            if token.cancelled:
-                frames_in = place + 1 + sum(reader.counts.dropped.values())
-                break
-        summary.frames_in += frames_in
-        summary.dropped.update(reader.counts.dropped)
-        summary.camera_drops.update(reader.counts.cameras)
-        summary.notices.update(reader.notices)
+        shown = evenly_spaced(reader.sweeps, PICTURES) if pictured is None else pictured
+        frames_in = reader.sweeps
+        try:
+            for place, (frame, waited) in enumerate(read_ahead(reader.frames(), READ_AHEAD)):
+                yield BagFrame(frame, waited, place in shown)
+                progress(place + 1, reader.sweeps)
+                if token.cancelled:
+                    frames_in = place + 1 + sum(reader.counts.dropped.values())
+                    break
+        finally:
+            summary.frames_in += frames_in
+            summary.dropped.update(reader.counts.dropped)
+            summary.camera_drops.update(reader.counts.cameras)
+            summary.notices.update(reader.notices)
+
+
+def count_sweeps(bag: Path, config: Config) -> int:
+    """How many sweeps a bag has. Raises BagError when it cannot be read or has no usable LiDAR topic."""
+    with BagReader(bag, config, log=_said_later) as reader:
+        return reader.sweeps
+
+
+def _said_later(notice: str) -> None:
+    """When the frames are read."""
 
 
 @contextmanager

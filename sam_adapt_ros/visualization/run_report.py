@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from sam_adapt_ros.branch import Branch
 from sam_adapt_ros.evaluation.run_summary import RunSummary
 from sam_adapt_ros.frame import Frame
 from sam_adapt_ros.io.outputs import prepare_folder
+from sam_adapt_ros.notices import describe_counts
 from sam_adapt_ros.visualization import plots
 from sam_adapt_ros.visualization.pictures import label_picture, overlay_picture, save_image
 from sam_adapt_ros.visualization.report import Picture, Report, Section, Table, sweep_caption
@@ -47,17 +49,44 @@ def write_run_report(
 ) -> None:
     """The report of labelled frames. sections: to begin with."""
     pictures = output / "pictures"
+    bags = [_bags(summary.facts["bags"])] if "bags" in summary.facts else []
     quality = [_quality(summary, pictures)] if summary.has_ground_truth else []
-    write_report(summary, output, title, [*sections, *quality, _frames(summary, shown, pictures)])
+    write_report(summary, output, title, [*sections, *bags, *quality, _frames(summary, shown, pictures)])
 
 
 def write_report(summary: RunSummary, output: Path, title: str, sections: Sequence[Section]) -> None:
     """Writes ``summary.json`` and ``report.html``: the sections, then throughput and latency."""
     summary.write(output / "summary.json")
-    plain = {name: value for name, value in summary.facts.items() if not isinstance(value, dict)}
+    plain = {name: value for name, value in summary.facts.items() if not isinstance(value, dict | list)}
     report = Report(title, " · ".join(f"{name}: {value}" for name, value in plain.items()))
     report.sections += [*sections, _throughput(summary, output / "pictures")]
     report.write(output / "report.html")
+
+
+def bag_rows(bags: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[Any]]]:
+    """Header and rows of the table of a run's bags, one by one. bags: ``facts["bags"]`` of the summary."""
+    scores: dict[str, Callable[[Mapping[str, Any]], Any]] = {
+        "mean IoU, all points": lambda bag: bag.get("miou", {}).get(Branch.FUSED),
+        "where a camera sees": lambda bag: bag.get("miou_online"),
+        "of the source model": lambda bag: bag.get("miou_source"),
+    }
+    shown = {title: score for title, score in scores.items() if any(score(bag) is not None for bag in bags)}
+    rows = [
+        [
+            bag["name"],
+            f"{bag['frames_labelled']} of {bag['frames_in']}",
+            describe_counts(bag.get("dropped", {})) or "none",
+            *(score(bag) for score in shown.values()),
+        ]
+        for bag in bags
+    ]
+    return ["bag", "frames labelled", "dropped", *shown], rows
+
+
+def _bags(bags: Sequence[Mapping[str, Any]]) -> Section:
+    return Section(
+        "Bag by bag", text="The bags are one stream; all else here is of all.", tables=[Table(*bag_rows(bags))]
+    )
 
 
 def _throughput(summary: RunSummary, pictures: Path) -> Section:

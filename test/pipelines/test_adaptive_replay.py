@@ -27,7 +27,7 @@ DUSK = drive(16, dusk=True)
 
 
 class FakeReader:
-    def __init__(self, path: Path, config: Config) -> None:
+    def __init__(self, path: Path, config: Config, **_: object) -> None:
         self.sweeps = len(DUSK)
         self.counts = Counts()
         self.notices = Notices()

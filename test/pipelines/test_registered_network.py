@@ -28,7 +28,7 @@ BRANCHES = [("image", "points"), ("points",), ("image",)]
 
 def use_frames(monkeypatch, frames):
     class Reader:
-        def __init__(self, path, config):
+        def __init__(self, path, config, **_):
             self.sweeps, self.counts, self.notices = len(frames), Counts(), Notices()
 
         def __enter__(self):
