@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from sam_adapt_ros.adaptation.promotion.gate import Decision
 from sam_adapt_ros.adaptation.round import Outcome, Round, RoundContext
 from sam_adapt_ros.adaptation.round_schedule import Schedule
 from sam_adapt_ros.adaptation.round_state import Phase, RoundFiles, RoundState
+from sam_adapt_ros.adaptation.round_summary import account
 from sam_adapt_ros.adaptation.weight_store.store import WeightStore
 from sam_adapt_ros.adaptation.weight_store.version import Record, Version
 from sam_adapt_ros.cancellation import NEVER, CancellationToken, Cancelled
@@ -45,7 +47,8 @@ class Adapter:
     """Learns from the frames that it observes.
 
     store: initialized with the source model. folder: where the state is kept from process to process; None: nowhere.
-    rounds: how many have begun. decisions: of the rounds that ended. ``observe`` may be called from another thread than
+    rounds: how many have begun. decisions: of the rounds that ended. unfit: frames that the checks refused, by reason,
+    in this process. ``observe`` may be called from another thread than
     ``run_round``.
     """
 
@@ -75,6 +78,7 @@ class Adapter:
         labelled_source = LabelledSource(config, self.taxonomy, network.architecture)
         self._round = Round(self.config, network, pseudo_labels, self.taxonomy.classes, labelled_source)
         self.frame_checks = FrameChecks(self.config.buffer.min_points)
+        self.unfit: Counter[str] = Counter()
         self.rounds = 0
         self.decisions: list[Decision] = []
         self._recipe = config.model_dump(include={"masks", "pseudo_labels", "adaptation"}, mode="json")
@@ -120,15 +124,16 @@ class Adapter:
             return "passed_over"
         fault = self.frame_checks.fault(frame, labels)
         if fault:
+            self.unfit[fault] += 1
             return fault
         if "intensity" not in self.source.architecture.point_inputs:
             frame = replace(frame, intensity=None)  # it would be kept for nothing
         summary = summarize(frame, labels, len(self.taxonomy), probability)
-        self.schedule.drift_detector.observe(summary)
-        if not self.buffer.add(frame, summary, admission):
-            return "passed_over"
-        self.schedule.kept += 1
-        return "kept"
+        kept = self.buffer.add(frame, summary, admission)
+        if kept or admission.moved:  # else a stop at a light would be a drift
+            self.schedule.drift_detector.observe(summary)
+        self.schedule.kept += kept
+        return "kept" if kept else "passed_over"
 
     def request_round(self) -> None:
         """Makes a round due as soon as there are frames enough for one (to observe: any), new or not; where one is
@@ -153,8 +158,36 @@ class Adapter:
 
     @property
     def ready_at_end(self) -> bool:
-        """The same when no more frames will come: half of the new frames will do, and to observe, any."""
+        """The same when no more frames will come: half of the usual frames will do, and to observe, any."""
         return self.ready or self.schedule.due_at_end
+
+    def fit_short_drive(self) -> str:
+        """To be called when no more frames come for a while. Where nothing has been learned yet and the frames would
+        do, were they split more finely into those to learn from and those held out, they are.
+
+        Returns what was done in words, "" when nothing was.
+        """
+        schedule = self.schedule
+        if self.rounds or self.ready_at_end or self.config.mode == "observe":
+            return ""
+        needed = schedule.needed_at_end
+        blocks = self.buffer.fit_split(needed["training"], needed["held_out"])
+        if not blocks:
+            return ""
+        training, held_out = len(self.buffer.training()), len(self.buffer.held_out())
+        return (
+            f"the drive is short: it is split into blocks of {blocks} instead of adaptation.buffer.split_block "
+            f"{self.config.buffer.split_block:g} m, so that there are {training} frames to learn from and {held_out} "
+            "held out; these look more alike than usual, and the gate is the less strict for it"
+        )
+
+    @property
+    def missing(self) -> list[str]:
+        """Lines on what became of the frames, and on what a round at the end of the drive lacks."""
+        counts, needed = self.buffer.counts, self.schedule.needed_at_end
+        there = {"training": len(self.buffer.training()), "held_out": len(self.buffer.held_out())}
+        outcomes = counts + self.unfit
+        return account(sum(outcomes.values()), outcomes, there, needed)
 
     def run_round(self, token: CancellationToken = NEVER) -> Decision | None:
         """Begins a round, or goes on with the one that was cancelled; None when it is cancelled (again).

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -66,13 +66,7 @@ class Schedule:
         The former two are of the present scene: frames of another one wait in the buffer until it returns. In mode
         ``observe`` none need be held out.
         """
-        rounds, (training, held_out) = self.config.rounds, self.scene_frames()
-        found = {
-            "training": rounds.min_frames - len(training),
-            "held_out": 0 if self._observing else rounds.min_held_out - len(held_out),
-            "new": 0 if self._first else rounds.new_frames - self.kept,
-        }
-        return {name: max(count, 0) for name, count in found.items()}
+        return self._lacking(self._needed)
 
     @property
     def cause(self) -> str:
@@ -89,9 +83,32 @@ class Schedule:
         return "drift" if self.kept >= self.config.drift.new_frames and self.drift_detector.drift else ""
 
     @property
+    def needed_at_end(self) -> dict[str, int]:
+        """The number of frames that a round needs once no more come, by kind as in ``lacking``: half of the usual."""
+        return {name: -(-count // 2) for name, count in self._needed.items()}
+
+    @property
+    def lacking_at_end(self) -> dict[str, int]:
+        """``lacking``, once no more frames come."""
+        return self._lacking(self.needed_at_end)
+
+    @property
     def due_at_end(self) -> bool:
-        """Whether a round is due once no more frames come: half of the new ones will do; in mode ``observe``, any."""
+        """Whether a round is due once no more frames come; in mode ``observe``, any number of frames will do."""
         if self._observing and self.kept and len(self.scene_frames()[0]):
             return True
-        lacking = self.lacking
-        return not (lacking["training"] or lacking["held_out"]) and 2 * self.kept >= self.config.rounds.new_frames
+        return not any(self.lacking_at_end.values())
+
+    @property
+    def _needed(self) -> dict[str, int]:
+        rounds = self.config.rounds
+        return {
+            "training": rounds.min_frames,
+            "held_out": 0 if self._observing else rounds.min_held_out,
+            "new": 0 if self._first else rounds.new_frames,
+        }
+
+    def _lacking(self, needed: Mapping[str, int]) -> dict[str, int]:
+        training, held_out = self.scene_frames()
+        there = {"training": len(training), "held_out": len(held_out), "new": self.kept}
+        return {name: max(count - there[name], 0) for name, count in needed.items()}

@@ -10,7 +10,7 @@ if TYPE_CHECKING:  # the gate imports torch, which the adapter node loads only a
     from sam_adapt_ros.adaptation.promotion.gate import Decision
 
 _PASSED_OVER = {
-    "standing": "less than buffer.min_distance driven",
+    "standing": "less than buffer.min_distance driven, and nothing new to be seen",
     "near_border": "between training places and held-out places",
     "redundant": "like those kept",
     "too_large": "larger than the buffer",

@@ -64,15 +64,6 @@ def replay(
     decisions = summary.facts.get("adaptation", {}).get("decisions", ())
     for decision in decisions:
         say(f"round: {decision['promoted'] or 'nothing'} promoted ({decision['reason']})")
-    if adapt and not decisions:
-        rounds, facts = settings.adaptation.rounds, summary.facts["adaptation"]
-        offered = ", ".join(f"{outcome} {count}" for outcome, count in (facts["offered"] | facts["buffer"]).items())
-        say(
-            f"nothing was learned: no round ended. A round needs {rounds.min_frames} frames to learn from and "
-            f"{rounds.min_held_out} held-out ones (adaptation.rounds.min_frames, min_held_out) "
-            f"among the frames that are kept (of all passes: {offered or 'none'}); --passes drives through it several "
-            "times"
-        )
     print_summary(summary, output)
 
 

@@ -36,7 +36,7 @@ class OnlineRun:
 
     source: the model as shipped. segmenter: of the weights in use. seconds_learning: of all rounds so far.
     offered: frames by what the adapter made of them, see ``Adapter.observe``.
-    notices: what failed.
+    notices: what failed, and what was done otherwise than usual.
     """
 
     def __init__(self, config: Config, store: Path) -> None:
@@ -50,7 +50,7 @@ class OnlineRun:
         self.decisions: list[Decision] = []
         self.seconds_learning = 0.0
         self.offered: Counter[str] = Counter()
-        self.notices = Notices(logger.error)
+        self.notices = Notices(logger.warning)
         self._version = self._source_version
         self._monitor = RollbackMonitor(config.adaptation.rollback)
 
@@ -69,8 +69,10 @@ class OnlineRun:
         return prediction
 
     def learn(self, *, at_end: bool = False, token: CancellationToken = NEVER) -> None:
-        """A round where one is due; what is promoted labels from the next frame on. at_end: also with little new.
-        token: once cancelled, the round is left."""
+        """A round where one is due; what is promoted labels from the next frame on. at_end: no more frames come, half
+        of the usual will do. token: once cancelled, the round is left."""
+        if at_end and (done := self.adapter.fit_short_drive()):
+            self.notices.add("short_drive", done)
         if not (self.adapter.ready or (at_end and self.adapter.ready_at_end)):
             return
         start = time.perf_counter()
@@ -159,6 +161,9 @@ def replay_adapting(
                         "labels, which is of the last, is empty"
                     )
                 break
+            if not (last or run.decisions):  # a short drive: what there is to learn is learned before the next pass
+                with stages(f"learning from pass {number}"):
+                    run.learn(at_end=True, token=token)
         if not token.cancelled:
             with stages("learning from the last frames"):
                 run.learn(at_end=True, token=token)
@@ -167,6 +172,8 @@ def replay_adapting(
     if interrupted_pass:
         summary.notices.add("interrupted_pass", interrupted_pass)
     summary.notices.update(run.source.notices)
+    if not run.decisions and not token.cancelled:
+        run.notices.add("nothing_learned", f"nothing was learned, no round ended: {'; '.join(run.adapter.missing)}")
     summary.notices.update(run.notices)
     for facts in summary.facts.get("bags", ()):
         facts |= run.timeline.part(spans.get(facts["name"], range(0)))

@@ -10,7 +10,8 @@ def test_every_frame_is_accounted_for() -> None:
     lines = account(20, fates, {"training": 5, "held_out": 1}, NEEDED)
     assert lines == [
         "6 frames kept of 20 seen, 20 needed for training (there are 5) and 4 held out for evaluation (there are 1)",
-        "passed over: 5 standing (less than buffer.min_distance driven), 1 redundant (like those kept)",
+        "passed over: 5 standing (less than buffer.min_distance driven, and nothing new to be seen), "
+        "1 redundant (like those kept)",
         "refused: 2 dark_image (an image without contrast)",
         "not looked at: 3 not_open (came before the store was open), 1 bad_cloud, 2 under way",
     ]

@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sam_adapt_ros.adaptation.buffer.eviction import BoundedFrameSet, BufferEntry, FrameTraits
+from sam_adapt_ros.adaptation.buffer.eviction import DISTANCE_SCALE, BoundedFrameSet, BufferEntry, FrameTraits
 from sam_adapt_ros.adaptation.buffer.frame_sequence import FrameSequence
 from sam_adapt_ros.adaptation.buffer.frame_summary import FrameSummary
 from sam_adapt_ros.adaptation.buffer.movement import MovementGate
 from sam_adapt_ros.adaptation.buffer.spatial_split import SpatialSplit
+from sam_adapt_ros.adaptation.buffer.split_scale import SplitScale, split_finely
 from sam_adapt_ros.adaptation.buffer.stored_frame import ImageStorage, StoredFrame
 from sam_adapt_ros.config import BufferConfig
 from sam_adapt_ros.errors import StoreError
@@ -28,6 +29,10 @@ from sam_adapt_ros.io.store_errors import store_errors
 
 logger = logging.getLogger(__name__)
 
+NEWS = 0.05
+"""Least distance of a frame's descriptor to those of the frames kept nearby, for a frame of a standing vehicle to show
+something new. In a street of San Francisco sweeps of the standing vehicle are 0.01 to 0.03 apart, sweeps 1 m apart 0.03
+and those 2.5 to 5 m apart 0.05; in the simulated town those 2.5 to 5 m apart 0.06 to 0.11."""
 _INDEX = "index.npz"
 _FORMAT = 2
 
@@ -35,11 +40,13 @@ _FORMAT = 2
 class Admission(NamedTuple):
     """What the buffer has computed from the stamp and pose of a frame that it considers.
 
-    position: (2,) metres on the map. held_out: whether the frame is for evaluation instead of training.
+    position: (2,) metres on the map. held_out: whether the frame is for evaluation instead of training. moved: whether
+    the vehicle has moved since the last frame; where it has not, only a frame that shows something new is kept.
     """
 
     position: NDArray[np.float64]
     held_out: bool
+    moved: bool = True
 
 
 class FrameBuffer:
@@ -47,15 +54,16 @@ class FrameBuffer:
 
     A share of the places driven through is held out: no frame ever returned by ``training`` is nearer to one of
     ``held_out`` than ``config.split_gap`` metres, whatever was evicted meanwhile (see ``SpatialSplit``). The choice
-    depends on the drive and the seed alone. Without odometry, a second lap is not recognized.
+    depends on the drive and the seed alone. Without odometry, a second lap is not recognized. A drive that is too short
+    for that can be split more finely before anything is learned, see ``fit_split``.
 
     A frame comes in two steps: ``admit``, by stamp and pose, so that a frame that is passed over need not be decoded;
     then, where its content is fit to learn from, ``add``. ``admit`` is called for every frame of the stream, in order,
     whether it comes from topics or from a bag: so both keep the same frames.
 
     Kept of a frame: finite points (float32), labels, poses, compressed images. May be used from several threads.
-    counts: frames by what became of them: ``kept``, or why not: ``standing`` (see ``MovementGate``), ``near_border``,
-    ``redundant``, ``too_large``.
+    counts: frames by what became of them: ``kept``, or why not: ``standing`` (neither moved, see ``MovementGate``, nor
+    showing something new), ``near_border``, ``redundant``, ``too_large``.
     """
 
     def __init__(self, config: BufferConfig) -> None:
@@ -65,6 +73,7 @@ class FrameBuffer:
         self._lock = threading.RLock()
         self._saved: tuple[Path, set[int]] | None = None
         self._split = SpatialSplit(config.held_out, config.split_block, config.split_gap, config.seed)
+        self._scale = SplitScale()
         self._movement = MovementGate(config.min_distance)
         self._next_key = 0
         self._admitted = 0
@@ -72,35 +81,33 @@ class FrameBuffer:
 
     def clear(self) -> None:
         """Forgets the frames, but not which places are held out: the model may have learned from the others."""
-        config = self.config
         with self._lock:
-            held_out = max(1, round(config.max_frames * config.held_out)) if config.held_out else 0
-            total = int(config.max_megabytes * 1e6)
-            held_out_bytes = int(total * config.held_out)
-            self._sets = {
-                False: BoundedFrameSet(config, config.max_frames - held_out, total - held_out_bytes),
-                True: BoundedFrameSet(config, held_out, held_out_bytes),
-            }
+            self._sets = self._empty_sets()
             self._movement.forget_considered()
 
     def admit(self, stamp_ns: int, T_odom_lidar: Transform | None) -> Admission | None:
         """The admission of the frame of this stamp and pose; None, and counted, when the frame is passed over.
 
         To be called once for every frame of the stream, in order. An admitted frame is considered, whatever its content
-        turns out to be: the next one is admitted ``config.min_distance`` further on.
+        turns out to be: the next one is admitted ``config.min_distance`` further on, or, while the vehicle stands,
+        a second later.
         """
         with self._lock:
-            if not self._movement.has_moved(stamp_ns, T_odom_lidar):
+            moved = self._movement.has_moved(stamp_ns, T_odom_lidar)
+            if not (moved or self._movement.is_look_due):
                 self.counts["standing"] += 1
                 return None
             position = self._movement.position
-            held_out = self._split.is_held_out(position)
+            held_out = self._split.is_held_out(self._scale.place(position, stamp_ns))
             if held_out is None:
                 self.counts["near_border"] += 1
                 return None
-            self._movement.consider()
+            if moved:
+                self._movement.consider()
+            else:
+                self._movement.look()
             self._admitted += 1
-            return Admission(position, held_out)
+            return Admission(position, held_out, moved)
 
     def add(self, frame: Frame, summary: FrameSummary, admission: Admission | None = None) -> bool:
         """Offers a frame; True when it is kept (for now: a better one may take its place).
@@ -124,6 +131,29 @@ class FrameBuffer:
         """The held-out frames, which must not be learned from, oldest first."""
         with self._lock:
             return FrameSequence(self._sets[True].entries)
+
+    def fit_split(self, training: int, held_out: int) -> str:
+        """Splits what is kept of a short drive more finely, so that so many frames are learned from and held out.
+
+        Only for frames that nothing has been learned from. Blocks of half the side, a quarter, an eighth are tried;
+        where the vehicle has hardly moved, blocks of time instead of places. Later frames are split in the same way.
+
+        Returns the blocks in words; "" where no split is fine enough, and nothing has changed.
+        """
+        with self._lock:
+            entries = sorted((entry for each in self._sets.values() for entry in each.entries), key=lambda e: e.key)
+            frames = [(entry.traits.position, entry.frame.stamp_ns) for entry in entries]
+            finer = split_finely(self.config, frames, training, held_out)
+            if finer is None:
+                return ""
+            self._scale, self._split = finer.scale, finer.split
+            self._sets = self._empty_sets()
+            for entry, kind in zip(entries, finer.kinds, strict=True):
+                if kind is None:
+                    self.counts.update({"kept": -1, "near_border": 1})
+                else:
+                    self._sets[kind].add(entry)
+            return self._scale.describe(self.config.split_block)
 
     def __len__(self) -> int:
         with self._lock:
@@ -190,7 +220,26 @@ class FrameBuffer:
 
     # Inside -----------------------------------------------------------------------------------------------------------
 
+    def _empty_sets(self) -> dict[bool, BoundedFrameSet]:
+        """For training, and held out."""
+        config = self.config
+        held_out = max(1, round(config.max_frames * config.held_out)) if config.held_out else 0
+        total = int(config.max_megabytes * 1e6)
+        held_out_bytes = int(total * config.held_out)
+        return {
+            False: BoundedFrameSet(config, config.max_frames - held_out, total - held_out_bytes),
+            True: BoundedFrameSet(config, held_out, held_out_bytes),
+        }
+
+    def _shows_news(self, summary: FrameSummary, position: NDArray[np.float64]) -> bool:
+        """Whether a frame looks unlike all that are kept of its surroundings."""
+        kept = [entry.traits for each in self._sets.values() for entry in each.entries]
+        near = [each for each in kept if np.linalg.norm(each.position - position) < DISTANCE_SCALE]
+        return all(np.linalg.norm(each.descriptor - summary.descriptor) >= NEWS for each in near)
+
     def _offer(self, frame: Frame, summary: FrameSummary, admission: Admission) -> str:
+        if not (admission.moved or self._shows_news(summary, admission.position)):
+            return "standing"
         traits = FrameTraits(admission.position, summary.descriptor, summary.histogram, self._admitted)
         frames = self._sets[admission.held_out]
         if not frames.would_keep(traits):
@@ -220,6 +269,7 @@ class FrameBuffer:
         facts = {
             "format": _FORMAT,
             "split": self._split_parameters,
+            "scale": [self._scale.factor, self._scale.by_time],
             "next_key": self._next_key,
             "admitted": self._admitted,
             "movement": self._movement.state(),
@@ -229,6 +279,7 @@ class FrameBuffer:
 
     def _restore(self, folder: Path, arrays: dict[str, NDArray[Any]], facts: dict[str, Any]) -> None:
         self._split.restore({name: arrays[f"split_{name}"] for name in ("squares", "entered")})
+        self._scale = SplitScale(*facts.get("scale", ()))  # earlier versions had none
         self._next_key, self._admitted = facts["next_key"], facts["admitted"]
         self._movement.restore(facts["movement"])
         self.counts = Counter(facts["counts"])

@@ -1,4 +1,4 @@
-"""Whether the vehicle has moved since the last frame that was considered: a standing vehicle shows nothing new."""
+"""Whether the vehicle has moved since the last frame that was considered, or has stood for long since."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from sam_adapt_ros.geometry.transforms import Transform
 
+LOOK_AGAIN_S = 1.0
+"""A vehicle that stands is looked at again so often: what it sees may have changed."""
 NOMINAL_SPEED = 8.0  # metres a second that are assumed where there is no odometry: city traffic
 _LONGEST_STEP_S = 1.0  # without odometry, a longer gap between two frames is a pause or a jump of the clock, no drive
 _FAR = 1e9  # metres between positions by odometry and positions by time, so that the two never meet on the map
@@ -37,6 +39,7 @@ class MovementGate:
         self.distance = 0.0
         self._last: tuple[int, Position | None] | None = None  # stamp and position of the last frame
         self._considered: tuple[float, Position | None] | None = None  # distance and position of that frame
+        self._looked_ns: int | None = None  # stamp of the last frame that was considered, also while standing
 
     def has_moved(self, stamp_ns: int, T_odom_lidar: Transform | None) -> bool:
         """Takes the step to the frame of this stamp and pose, and returns whether it is to be considered.
@@ -54,9 +57,21 @@ class MovementGate:
         moved = self.distance - distance if position is None or origin is None else math.dist(origin, position)
         return moved >= self._min_distance
 
+    @property
+    def is_look_due(self) -> bool:
+        """Whether the last frame is LOOK_AGAIN_S from the one that was considered before, by its stamp."""
+        if self._last is None or self._looked_ns is None:
+            return True
+        return abs(self._last[0] - self._looked_ns) >= LOOK_AGAIN_S * 1e9
+
     def consider(self) -> None:
-        """Counts distances from the last frame on."""
+        """Counts distances and looks from the last frame on."""
         self._considered = (self.distance, None if self._last is None else self._last[1])
+        self.look()
+
+    def look(self) -> None:
+        """Counts looks from the last frame on, and distances from where they were."""
+        self._looked_ns = None if self._last is None else self._last[0]
 
     def forget_considered(self) -> None:
         """Makes the next frame due, wherever it is."""
@@ -77,8 +92,14 @@ class MovementGate:
 
     def state(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        return {"distance": self.distance, "last": self._last, "considered": self._considered}
+        return {
+            "distance": self.distance,
+            "last": self._last,
+            "considered": self._considered,
+            "looked_ns": self._looked_ns,
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """What ``state`` gave. Raises KeyError for anything else."""
         self.distance, self._last, self._considered = state["distance"], state["last"], state["considered"]
+        self._looked_ns = state.get("looked_ns")  # earlier versions did not look again

@@ -27,6 +27,69 @@ def test_a_standing_vehicle_adds_nothing():
     assert buffer.counts == {"kept": 1, "standing": 49}
 
 
+def test_a_standing_vehicle_that_sees_something_new_learns_from_it():
+    """A parked vehicle, 10 sweeps a second: a car stops beside it at 3 s, and leaves at 6 s; a truck comes at 9.2 s."""
+    looks = [(0.7, 0.3, 0, 0)] * 30 + [(0.5, 0.3, 0.2, 0)] * 30 + [(0.7, 0.3, 0, 0)] * 32 + [(0.3, 0.2, 0, 0.5)] * 20
+    buffer = FrameBuffer(small())
+    said = [buffer.add(make_frame(i, (5.0, 5.0)), flat_summary(look)) for i, look in enumerate(looks)]
+    assert [place for place, kept in enumerate(said) if kept] == [0, 30, 100]  # looked at once a second
+    assert buffer.counts == {"kept": 3, "standing": len(looks) - 3}
+    again = [buffer.add(make_frame(i, (5.0, 5.0)), flat_summary(look)) for i, look in enumerate(looks)]
+    assert not any(again)  # a second pass over the bag
+
+
+def test_a_vehicle_that_creeps_is_due_by_the_metres_all_the_same():
+    buffer = FrameBuffer(small(held_out=0))
+    said = [buffer.add(make_frame(i, (0.02 * i, 0.0)), flat_summary()) for i in range(201)]  # 0.2 m a second, 4 m
+    assert [place for place, kept in enumerate(said) if kept] == [0, 50, 100, 150, 200]
+
+
+def test_what_is_new_far_away_is_new_here():
+    buffer = FrameBuffer(small(held_out=0))
+    car, empty = flat_summary((0.5, 0.3, 0.2, 0)), flat_summary()
+    assert buffer.add(make_frame(0, (0.0, 0.0)), car)
+    assert buffer.add(make_frame(1, (100.0, 0.0)), empty)
+    assert buffer.add(make_frame(20, (100.0, 0.0)), car)
+    assert not buffer.add(make_frame(40, (100.0, 0.0)), car)
+
+
+def test_a_short_drive_is_split_more_finely_and_stays_so(tmp_path):
+    """22 m along a diagonal, as in the recording of San Francisco: all of it in two blocks, both to learn from."""
+    buffer = FrameBuffer(small(max_frames=100, split_block=15.0, split_gap=2.5, seed=3))
+    places = [(0.72 * i, 0.71 * i) for i in range(23)]
+    drive_along = lambda: [  # noqa: E731
+        buffer.add(make_frame(i, place), make_summary(np.random.default_rng(i))) for i, place in enumerate(places)
+    ]
+    drive_along()
+    kept = len(buffer)
+    assert kept == 23 and len(buffer.held_out()) == 0
+    assert buffer.fit_split(100, 2) == ""
+    assert len(buffer.training()) == kept
+    assert buffer.fit_split(10, 2).endswith(" m")
+    training, held_out = positions(buffer.training()), positions(buffer.held_out())
+    assert len(training) >= 10 and len(held_out) >= 2
+    assert buffer.counts["kept"] == len(buffer) and buffer.counts["near_border"] == kept - len(buffer)
+    buffer.save(tmp_path)
+    buffer = FrameBuffer.load(tmp_path, buffer.config)
+    drive_along()  # a second pass
+    assert {*map(tuple, positions(buffer.training()))} <= {*map(tuple, training)}
+    assert {*map(tuple, positions(buffer.held_out()))} <= {*map(tuple, held_out)}
+    assert len(buffer.training()) > 1.5 * len(training)
+
+
+def test_a_parked_vehicles_frames_are_split_by_time():
+    buffer = FrameBuffer(small(max_frames=100, seed=3))
+    for i in range(0, 600, 10):
+        buffer.add(make_frame(i, (5.0, 5.0)), make_summary(np.random.default_rng(i)))
+    kept = len(buffer)
+    assert kept > 40 and not len(buffer.held_out())
+    assert buffer.fit_split(10, 2) == "11.8 s"
+    training, held_out = ([frame.stamp_ns / 1e9 for frame in kind] for kind in (buffer.training(), buffer.held_out()))
+    assert len(training) >= 10 and len(held_out) >= 2
+    assert held_out[-1] - held_out[0] < 11.8  # one block
+    assert min(abs(a - b) for a in training for b in held_out) >= 11.8 / 5  # split_gap is a fifth of split_block here
+
+
 def test_frames_come_from_the_whole_drive_instead_of_its_end():
     buffer = FrameBuffer(small(half_life=0, held_out=0))
     for i in range(200):
