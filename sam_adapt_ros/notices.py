@@ -62,14 +62,14 @@ class Notices:
 
     @classmethod
     def joined(cls, parts: Mapping[str, Notices]) -> Notices:
-        """The sentences of several bags, by the bags' names; what several say alike, but for names and numbers, once,
+        """The sentences of several bags, by the bags' names; what several say alike, but for paths and numbers, once,
         with how many of them do. They have been logged."""
         if len(parts) == 1:
             return next(iter(parts.values()))
         said: dict[tuple[str, str], list[str]] = {}  # by key and wording: the first text, and the bags
         for name, notices in parts.items():
             for key, text in notices.as_dict().items():
-                wording = re.sub(r"[\d.]+", "", re.sub(rf"\S*{re.escape(name)}\S*", "", text))
+                wording = re.sub(rf"\S*[/\d]\S*|(?<!\w){re.escape(name)}(?!\w):?", "", text)
                 said.setdefault((key, wording), [text]).append(name)
         joined = cls(log=str)
         for number, ((key, _), (text, first, *others)) in enumerate(said.items()):

@@ -12,6 +12,7 @@ from learning_support import (
     drive,
     learning_config,
     make_adapter,
+    make_frame,
     miou,
     source_network,
     source_weights,
@@ -212,6 +213,32 @@ def test_a_clip_too_short_to_learn_from_can_be_observed(dusk: list[Frame], tmp_p
     assert decision.reason.endswith("no frame is held out, so that the gate cannot evaluate candidates")
     observer.request_round()
     assert observer.ready
+
+
+def test_a_drive_of_four_metres_is_learned_from_once_it_ends(tmp_path: Path) -> None:
+    """All in one block of the split: nothing would be held out, and no round would ever begin."""
+    frames = [make_frame(100 + place, dusk=True, at=0.6 * place) for place in range(8)]
+    adapter = make_adapter(tmp_path, learning_config(**{"self_training.steps": 2}))
+    watch(adapter, frames[:3])
+    assert adapter.fit_short_drive() == ""
+    assert adapter.missing == [
+        "3 frames kept of 3 seen, 3 needed for training (there are 3) and 2 held out for evaluation (there are 0)"
+    ]
+    watch(adapter, frames[3:])
+    assert not adapter.ready_at_end
+    assert "m instead of adaptation.buffer.split_block 10 m, so that" in adapter.fit_short_drive()
+    assert not adapter.ready and adapter.ready_at_end
+    decision = adapter.run_round()
+    assert decision.facts["cause"] == "end"
+    assert decision.facts["frames"]["training"] >= 3 and decision.facts["frames"]["held_out"] >= 2
+    assert adapter.fit_short_drive() == ""  # what has been learned from stays so
+
+
+def test_a_stop_is_no_drift(tmp_path: Path) -> None:
+    adapter = make_adapter(tmp_path)
+    stop = make_frame(0)
+    watch(adapter, [dataclasses.replace(stop, stamp_ns=second * 10**9) for second in range(5)])
+    assert len(adapter.schedule.drift_detector._latest) == 1
 
 
 def test_with_source_batches_mix_labelled_frames_and_the_gate_replays_some(

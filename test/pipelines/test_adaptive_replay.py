@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from learning_support import SHAPES, drive, learning_config, source_weights
+from learning_support import SHAPES, drive, learning_config, make_frame, source_weights
 
 from sam_adapt_ros import resources
 from sam_adapt_ros.adaptation import Record
@@ -73,6 +73,31 @@ def test_a_bag_is_labelled_learned_from_and_reported(
         assert part in html
     adaptive_replay.replay_adapting(Path("dusk"), config, output, force=True)  # again: the old store is moved aside
     assert (output / "store.1").is_dir()
+
+
+def test_a_short_clip_is_learned_from_before_its_second_pass(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bag_frames, "BagReader", FakeReader)
+    monkeypatch.setattr(f"{__name__}.DUSK", [make_frame(100 + i, dusk=True, at=0.6 * i) for i in range(8)])
+    adaptive_replay.replay_adapting(Path("clip"), config, tmp_path / "run", passes=2)
+    facts = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert facts["adaptation"]["decisions"][0]["cause"] == "end"
+    assert "split into blocks of" in facts["notices"]["short_drive"]
+    html = (tmp_path / "run" / "report.html").read_text()
+    assert "split into blocks of" in html
+
+
+def test_a_clip_that_offers_too_little_says_what_is_missing(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bag_frames, "BagReader", FakeReader)
+    monkeypatch.setattr(f"{__name__}.DUSK", [make_frame(100, dusk=True)] * 5)
+    adaptive_replay.replay_adapting(Path("clip"), config, tmp_path / "run")
+    said = json.loads((tmp_path / "run" / "summary.json").read_text())["notices"]["nothing_learned"]
+    assert "1 frame kept of 5 seen, 3 needed for training (there are 1) and 2 held out" in said
+    assert "4 standing (less than buffer.min_distance driven, and nothing new to be seen)" in said
+    assert "nothing was learned" in (tmp_path / "run" / "report.html").read_text()
 
 
 def test_frames_are_labelled_before_they_are_learned_from(config: Config, tmp_path: Path) -> None:

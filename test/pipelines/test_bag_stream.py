@@ -73,6 +73,7 @@ def test_bags_follow_one_another_and_are_counted_one_by_one_and_together() -> No
     assert summary.frames_in == 12 and summary.dropped == {"cloud_empty": 3}
     said = list(summary.notices)
     assert "a: a: camera front: 1 images late (and likewise 2 more of the 3 bags)" in said
+    assert summary.facts["bags"][1]["notices"]["camera"] == "x/cut: camera front: 3 images late"
     assert any("a chunk is damaged" in text for text in said) and any("absent: no such bag" in text for text in said)
     assert len(said) == 3
     bags = summary.facts["bags"]
