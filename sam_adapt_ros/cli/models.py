@@ -34,7 +34,9 @@ def train(
 
 @app.command(rich_help_panel="Models")
 def evaluate(
-    bags: Annotated[list[Path], typer.Argument(help="Bags with ground truth.", show_default=False, **PATH)],
+    bags: Annotated[
+        list[Path], typer.Argument(help="Bags with ground truth, or folders of them.", show_default=False, **PATH)
+    ],
     config: ConfigName = AUTO,
     set: Overrides = [],
     output: Annotated[
@@ -54,12 +56,14 @@ def evaluate(
 
     Example: sam-adapt evaluate /data/scene-0103 -s segmenter.weights=out/train/weights.safetensors
     """
+    from sam_adapt_ros.bags.clips import find_bags
     from sam_adapt_ros.evaluation.segmentation_metrics import score_text
     from sam_adapt_ros.pipelines.evaluate import evaluate_bags
 
     engine = choose_engine(workers, ray)
     if ray not in ("", LOCAL) and output is None:
         raise typer.BadParameter(f"--ray {ray}: needs --output, a folder on the disk that the cluster's machines share")
+    bags = find_bags(bags)
     settings = load_config(config, set, bags=bags)
     result = evaluate_bags(bags, settings, progress_bar, engine, output)
     table = make_table("IoU", *result.confusion)

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from sam_adapt_ros.cli.app import (
-    Bag,
     Bags,
     ConfigName,
     Force,
@@ -83,11 +82,13 @@ def pseudo_label(
 
     Example: sam-adapt pseudo-label /data/scene-0061 -s masks.generator=segments
     """
+    from sam_adapt_ros.bags.clips import find_bags
     from sam_adapt_ros.pipelines.pseudo_label import pseudo_label
     from sam_adapt_ros.pipelines.pseudo_label_bags import pseudo_label_bags
     from sam_adapt_ros.visualization.pseudo_label_report import stage_rows
 
     engine = choose_engine(workers, ray)
+    bags = find_bags(bags)
     settings = load_config(config, set, bags=bags)
     if len(bags) > 1:
         summaries = pseudo_label_bags(bags, settings, output, engine=engine, force=force, stages=progress_bar)
