@@ -11,7 +11,7 @@ from pathlib import Path
 from sam_adapt_ros.bags import BagReader
 from sam_adapt_ros.benchmarks import Figure, real_data
 from sam_adapt_ros.config import Config
-from sam_adapt_ros.datasets import kitti_raw, nuscenes
+from sam_adapt_ros.datasets import KittiRaw, NuScenes, convert
 
 _TARGET = "<= 10 ms"
 _SAMPLE_INTERVAL_US = 500_000
@@ -30,7 +30,7 @@ def run(quick: bool = False) -> list[Figure]:
             _repeat_keyframe(data / "nuscenes_keyframe", folder / f"nuscenes{count}", count)
         figures += _conversion(
             "nuScenes",
-            lambda count: nuscenes.convert(folder / f"nuscenes{count}", folder / "nuscenes", force=True)[0],
+            lambda count: convert(NuScenes([folder / f"nuscenes{count}"]), folder / "nuscenes", force=True),
             (few, many),
             _size(data / "nuscenes_keyframe", "samples/*/*", "lidarseg/*/*"),
         )
@@ -39,9 +39,7 @@ def run(quick: bool = False) -> list[Figure]:
             _first_frames(drive, folder / f"kitti{count}" / "2011_09_26", count)
         figures += _conversion(
             "KITTI",
-            lambda count: kitti_raw.convert(
-                folder / f"kitti{count}" / "2011_09_26" / drive.name, folder / "kitti", force=True
-            ),
+            lambda count: convert(KittiRaw([folder / f"kitti{count}"]), folder / "kitti", force=True),
             (2, 12),
             _size(drive, "*/data/*") / 12,
         )
@@ -51,7 +49,7 @@ def run(quick: bool = False) -> list[Figure]:
 
 
 def _conversion(
-    name: str, convert: Callable[[int], Path], counts: tuple[int, int], megabytes_a_frame: float
+    name: str, convert: Callable[[int], list[Path]], counts: tuple[int, int], megabytes_a_frame: float
 ) -> list[Figure]:
     """CPU time per megabyte and start-up, from the best of three short and three long conversions."""
     few, many = counts

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.spatial import ConvexHull, QhullError
 
 from sam_adapt_ros.config import EnhancementConfig
-from sam_adapt_ros.datasets.nuscenes import read_recordings
+from sam_adapt_ros.datasets import NuScenes
 from sam_adapt_ros.datasets.recording import LIDAR
 from sam_adapt_ros.evaluation.label_statistics import LabelStatistics
 from sam_adapt_ros.frame import IGNORE, CameraView
@@ -66,7 +66,7 @@ class BoxesFrame:
 
 def read(root: Path) -> BoxesFrame:
     """Reads the keyframe at ``root``, in the layout of nuScenes: points, boxes and geometry."""
-    (recording,) = read_recordings(root)
+    (recording,) = NuScenes([root]).recordings
     calibration, T_map_odom = recording.calibration, recording.T_map_odom
     sweep = next(file for file in recording.files if file.sensor == LIDAR)
     assert T_map_odom is not None and sweep.T_odom_base is not None

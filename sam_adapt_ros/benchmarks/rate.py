@@ -13,7 +13,7 @@ from sam_adapt_ros import benchmarks
 from sam_adapt_ros.bags import BagReader
 from sam_adapt_ros.benchmarks import Figure
 from sam_adapt_ros.config import Config
-from sam_adapt_ros.datasets import nuscenes
+from sam_adapt_ros.datasets import NuScenes, convert
 from sam_adapt_ros.frame import Frame
 from sam_adapt_ros.geometry import invert, make_transform
 from sam_adapt_ros.messages import Calibration, CameraCalibration
@@ -42,7 +42,7 @@ def run(quick: bool = False) -> list[Figure]:
 
 def keyframe(root: Path, bag: Path) -> Frame:
     """The real nuScenes frame with its six cameras, from the folder of the data set; ``bag`` is written."""
-    nuscenes.convert(root, bag)
+    convert(NuScenes([root]), bag)
     with BagReader(bag, Config.load("nuscenes", {"taxonomy": ""})) as reader:
         return next(iter(reader.frames()))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sam_adapt_ros.benchmarks import Figure, real_data
 from sam_adapt_ros.config import Config
-from sam_adapt_ros.datasets import kitti_raw
+from sam_adapt_ros.datasets import KittiRaw, convert
 from sam_adapt_ros.pipelines.replay import replay
 
 DRIVE = Path("kitti_raw/2011_09_26/2011_09_26_drive_9001_sync")
@@ -19,7 +19,7 @@ def run(quick: bool = False) -> list[Figure]:
     if data is None:
         return []
     with tempfile.TemporaryDirectory() as folder:
-        bag = kitti_raw.convert(data / DRIVE, Path(folder) / "bag")
+        (bag,) = convert(KittiRaw([data / DRIVE]), Path(folder) / "bag")
         shares, rates = [], []
         for attempt in range(1 if quick else 3):
             summary = replay(bag, Config.load("kitti"), Path(folder) / f"out{attempt}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
@@ -11,13 +11,11 @@ from sam_adapt_ros.cli.app import PATH, Bag, ConfigName, Force, Overrides, app, 
 from sam_adapt_ros.cli.configuration import AUTO, choose_preset, ground_truth_mismatch, load_config
 from sam_adapt_ros.cli.console import console, make_table, say
 from sam_adapt_ros.cli.progress_bar import progress_bar
+from sam_adapt_ros.errors import ConfigError
 from sam_adapt_ros.io.outputs import prepare_folder
 
 if TYPE_CHECKING:
     from sam_adapt_ros.bags import Version
-
-convert_app = typer.Typer(no_args_is_help=True, help="Turn a data set into a rosbag2 that `ros2 bag play` takes.")
-app.add_typer(convert_app, name="convert", rich_help_panel="Bags")
 
 Storage = Annotated[Literal["mcap", "sqlite3"], typer.Option(help="rosbag2 storage plugin.")]
 StorageVersion = Annotated[
@@ -25,62 +23,60 @@ StorageVersion = Annotated[
 ]
 
 
-@convert_app.command("nuscenes")
-def convert_nuscenes(
-    root: Annotated[
-        Path, typer.Argument(help="The data set: the folder of v1.0-*, samples, sweeps, lidarseg.", **PATH)
-    ],
-    output: Annotated[Path, typer.Argument(help="The bag; a folder of bags for several scenes.", **PATH)],
-    scene: Annotated[list[str], typer.Option(help="Scene names or patterns; all by default.", show_default=False)] = [],
+@app.command(rich_help_panel="Bags")
+def convert(
+    dataset: Annotated[str, typer.Argument(help="nuscenes, semantickitti, a2d2, virtual-kitti or kitti-raw.")],
+    root: Annotated[Path, typer.Argument(help="The data set's folder; of kitti-raw also a drive (…_sync).", **PATH)],
+    output: Annotated[Path, typer.Argument(help="The bag; a folder of bags for several recordings.", **PATH)],
+    scene: Annotated[
+        list[str],
+        typer.Option("--scene", "--sequence", help="Names or patterns; all by default.", show_default=False),
+    ] = [],
+    split: Annotated[str, typer.Option(help="A split of the data set, for example val.", show_default=False)] = "",
+    camera: Annotated[
+        list[str], typer.Option(help="Cameras, for example CAM_FRONT; all by default.", show_default=False)
+    ] = [],
+    other_root: Annotated[
+        list[Path], typer.Option("--root", help="Further folders with parts of it.", show_default=False, **PATH)
+    ] = [],
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Leave out what of a split is not on disk, instead of refusing.")
+    ] = False,
     sweeps: Annotated[
-        bool, typer.Option("--sweeps", help="Also the sweeps and images between the keyframes: 20 Hz and 12 Hz.")
+        bool,
+        typer.Option("--sweeps", help="nuscenes: also the files between the keyframes, 20 Hz sweeps and 12 Hz images."),
     ] = False,
     dataset_version: Annotated[
-        str, typer.Option(help="For example v1.0-mini; needed where several are installed.")
+        str, typer.Option(help="nuscenes: for example v1.0-mini; needed where several are installed.")
     ] = "",
     storage: Storage = "mcap",
     bag_version: StorageVersion = 9,
     force: Force = False,
 ) -> None:
-    """Convert nuScenes scenes, with their lidarseg labels where installed, to rosbag2.
+    """Convert a data set to rosbag2, one bag a recording, with its labels where it has any. Images stay as they are.
 
     Example: sam-adapt convert nuscenes /data/nuscenes /data/scene-0061 --sweeps --scene scene-0061
     """
-    from sam_adapt_ros.datasets import nuscenes
+    from sam_adapt_ros.datasets import Selection, open_dataset
+    from sam_adapt_ros.datasets import convert as write_bags
 
+    options: dict[str, Any] = {"sweeps": sweeps, "version": dataset_version}
+    options = {name: value for name, value in options.items() if value}
+    if options and dataset != "nuscenes":
+        raise ConfigError(f"--sweeps, --dataset-version: options of nuscenes, not of {dataset}")
+    selection = Selection(split, tuple(scene), tuple(camera), allow_missing)
     prepare_folder(output.absolute().parent, force=True)
+    opened = open_dataset(dataset.replace("-", "_"), [root, *other_root], selection, **options)
     with progress_bar("converting, bytes") as progress:
-        bags = nuscenes.convert(
-            root,
+        bags = write_bags(
+            opened,
             output,
-            scene,
-            sweeps=sweeps,
-            dataset_version=dataset_version,
             storage=storage,
             bag_version=cast("Version", bag_version),
             force=force,
             progress=progress,
         )
     print_written(*bags)
-
-
-@convert_app.command("kitti-raw")
-def convert_kitti_raw(
-    drive: Annotated[Path, typer.Argument(help="A drive, .../2011_09_26/2011_09_26_drive_0001_sync.", **PATH)],
-    output: Annotated[Path, typer.Argument(help="The bag.", **PATH)],
-    storage: Storage = "mcap",
-    bag_version: StorageVersion = 9,
-    force: Force = False,
-) -> None:
-    """Convert a drive of KITTI raw to rosbag2."""
-    from sam_adapt_ros.datasets import kitti_raw
-
-    prepare_folder(output.absolute().parent, force=True)
-    with progress_bar("converting, bytes") as progress:
-        bag = kitti_raw.convert(
-            drive, output, storage=storage, bag_version=cast("Version", bag_version), force=force, progress=progress
-        )
-    print_written(bag)
 
 
 @app.command(rich_help_panel="Bags")

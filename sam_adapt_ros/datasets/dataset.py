@@ -58,11 +58,13 @@ class Dataset(Sequence[Frame]):
 class RecordingDataset(Dataset):
     """The frames of recordings: what ``SensorFile.frame`` says belongs together.
 
-    recordings: what conversion to bags takes. cameras: whose images the frames have, in this order. mapping: of the
+    recordings: what conversion to bags takes. left_out: names of recordings that were to be opened, but are not whole.
+    cameras: whose images the frames have, in this order. mapping: of the
     class sets, from the data set's ids.
     """
 
     mapping: ClassVar[str]
+    left_out: tuple[str, ...] = ()
 
     def __init__(
         self, recordings: Sequence[Recording], taxonomy: Taxonomy | None, selection: Selection = Selection()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sam_adapt_ros.bags import Storage, Version
+from sam_adapt_ros.datasets.dataset import RecordingDataset
 from sam_adapt_ros.datasets.files import numbered_files
 from sam_adapt_ros.datasets.kitti_files import (
     CAMERAS,
@@ -28,53 +28,63 @@ from sam_adapt_ros.datasets.kitti_files import (
 from sam_adapt_ros.datasets.kitti_oxts import read_poses
 from sam_adapt_ros.datasets.recording import BASE, LIDAR, ODOMETRY, Recording, SensorFile
 from sam_adapt_ros.datasets.scan_rows import KITTI_FIELDS, ScanRows
-from sam_adapt_ros.datasets.to_bag import write_bags
+from sam_adapt_ros.datasets.selection import Selection, split_members
 from sam_adapt_ros.errors import BagError, CalibrationError
 from sam_adapt_ros.geometry.poses import PoseBuffer
 from sam_adapt_ros.geometry.transforms import Transform, invert
 from sam_adapt_ros.messages.calibration_file import Calibration, CameraCalibration
 from sam_adapt_ros.notices import Notices
-from sam_adapt_ros.progress import Progress, no_progress
+from sam_adapt_ros.taxonomy import Taxonomy
 
 IMAGES = (".png", ".jpg", ".jpeg")
 """Endings of images, the data set's own first."""
 _MAX_EXTRAPOLATION_S = 0.1
 
 
-def convert(
-    drive: str | Path,
-    output: str | Path,
-    *,
-    storage: Storage = "mcap",
-    bag_version: Version = 9,
-    force: bool = False,
-    progress: Progress = no_progress,
-    notices: Notices | None = None,
-) -> Path:
-    """Writes one drive (``.../2011_09_26/2011_09_26_drive_0001_sync``) as a bag, see ``to_bag``. Returns its path.
+class KittiRaw(RecordingDataset):
+    """Drives of KITTI raw, which have no labels."""
 
-    notices: is told what is left out, missing or guessed. Raises BagError that names the missing or malformed file.
-    """
-    notices = Notices() if notices is None else notices
-    recording = read_recording(_named(drive), notices)
-    write_bags([recording], [Path(output)], storage, bag_version, force, progress, notices)
-    return Path(output)
+    name = "kitti_raw"
+    mapping = ""
+
+    def __init__(
+        self,
+        roots: Sequence[str | Path],
+        selection: Selection = Selection(),
+        taxonomy: Taxonomy | None = None,
+        notices: Notices | None = None,
+    ) -> None:
+        """roots: drives (``.../2011_09_26/2011_09_26_drive_0001_sync``), or folders of drives, or of their dates.
+        notices: is told what is left out, missing or guessed.
+
+        Raises BagError that names the missing or malformed file.
+        """
+        notices = Notices() if notices is None else notices
+        drives = {drive.name: drive for root in roots for drive in _find_drives(Path(root))}
+        members = split_members({}, selection.split, self.name)
+        chosen = selection.choose(drives, members, ", ".join(map(str, roots)), notices)
+        super().__init__([read_recording(drives[name], selection, notices) for name in chosen], taxonomy, selection)
 
 
-def _named(drive: str | Path) -> Path:
-    """The drive by its own name, whose folder has the calibration: ``.`` has neither."""
-    return Path(os.path.abspath(drive))  # noqa: PTH100 (a link stays what it is called)
+def _find_drives(root: Path) -> list[Path]:
+    """The drives below a root, by their own names: ``.`` has neither a name nor the calibration above it."""
+    if not root.is_dir():
+        raise BagError(f"{root}: no such folder")
+    root = Path(os.path.abspath(root))  # noqa: PTH100 (a link stays what it is called)
+    if (root / "velodyne_points").is_dir():
+        return [root]
+    below = [path.parent for depth in ("*", "*/*") for path in sorted(root.glob(f"{depth}/velodyne_points"))]
+    return below or [root]
 
 
-def read_recording(drive: Path, notices: Notices) -> Recording:
+def read_recording(drive: Path, selection: Selection, notices: Notices) -> Recording:
     """The drive's sweeps and colour images. The calibration is that of the folder above, where KITTI puts it.
 
     Raises BagError that names the missing or malformed file.
     """
-    if not drive.is_dir():
-        raise BagError(f"{drive}: no such folder")
-    drive = _named(drive)
-    calibration = Calibration(LIDAR, BASE, ODOMETRY, T_BASE_LIDAR, read_cameras(drive))
+    cameras = read_cameras(drive)
+    wanted = selection.of_cameras(cameras, drive)
+    calibration = Calibration(LIDAR, BASE, ODOMETRY, T_BASE_LIDAR, {name: cameras[name] for name in wanted})
     poses = read_poses(drive, invert(calibration.T_base_lidar), notices)
     files = _sensor_files(drive, "velodyne_points", LIDAR, (".bin",), poses, notices)
     for number, camera in CAMERAS.items():
@@ -116,8 +126,11 @@ def _sensor_files(
     """Files are numbered by the lines of ``timestamps.txt``; numbers may be missing, as in drive 0009."""
     files = numbered_files(drive / folder / "data", suffixes, notices, hint="; is this a KITTI raw drive (…_sync)?")
     timestamps = Timestamps(drive / folder / "timestamps.txt")
-    stamps = {path: timestamps.of(number, path) for number, path in files.items()}
-    return [SensorFile(stamp_ns, sensor, path, _pose(poses, stamp_ns)) for path, stamp_ns in stamps.items()]
+    stamps = {number: timestamps.of(number, path) for number, path in files.items()}
+    return [
+        SensorFile(stamps[number], sensor, path, _pose(poses, stamps[number]), frame=f"{number:010d}")
+        for number, path in files.items()
+    ]
 
 
 def _pose(poses: PoseBuffer | None, stamp_ns: int) -> Transform | None:

@@ -7,8 +7,10 @@ memory of small machines, so rows are read one by one.
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -120,22 +122,61 @@ def iterate_rows(path: Path) -> Iterator[Row]:
         raise BagError(f"{path}: not JSON: {str(error)[:_SHOWN]}") from None
 
 
-def find_tables(root: Path, version: str) -> Path:
-    """The folder of the tables of a version (``v1.0-mini``, ...); "": of the only one there.
+@dataclass(frozen=True)
+class Tables:
+    """The tables of one version, and the files that they name, in one or several roots.
+
+    folder: of the tables, ``v1.0-mini`` and so on. roots: that have ``samples``, ``sweeps``, ``lidarseg``; a table that
+    is not in the folder may be in the folder of its name in another root.
+    """
+
+    folder: Path
+    roots: tuple[Path, ...]
+
+    def path(self, name: str) -> Path:
+        """Of a table by its name (``scene``)."""
+        own = self.folder / f"{name}.json"
+        others = (root / self.folder.name / own.name for root in self.roots)
+        return own if own.is_file() else next((path for path in others if path.is_file()), own)
+
+    def rows(self, name: str) -> Iterator[Row]:
+        """Of a table, see ``iterate_rows``."""
+        return iterate_rows(self.path(name))
+
+    def file(self, name: str) -> Path:
+        """A file by its name in a table: in the first root that has it."""
+        paths = [root / name for root in self.roots]
+        if len(paths) == 1:
+            return paths[0]
+        return next((path for path in paths if os.path.isfile(path)), paths[0])  # noqa: PTH113 (Path's raises for odd names)
+
+
+def find_tables(roots: Sequence[Path], version: str = "", preferred: str = "") -> Tables:
+    """The tables of a version (``v1.0-mini``, ...); "": of the only one there, or of several the preferred one.
+
+    roots: where the tables and files are. A root may be a version's folder itself; folders in a root that have
+    ``samples``, as the archives of the full data set are unpacked side by side, are roots, too.
 
     Raises BagError when there is none, or no only one.
     """
-    if not root.is_dir():
-        raise BagError(f"{root}: no such folder")
+    for root in roots:
+        if not root.is_dir():
+            raise BagError(f"{root}: no such folder")
+    within = [root for root in roots if (root / "scene.json").is_file()]
+    places = [root.parent if root in within else root for root in roots]
+    found = within or [path.parent for root in places for path in sorted(root.glob("v[0-9]*/scene.json"))]
+    where = ", ".join(map(str, roots))
     if version:
-        if not (root / version).is_dir():
-            raise BagError(f"{root / version}: folder with nuScenes' tables is missing")
-        return root / version
-    found = sorted(path for path in root.glob("v[0-9]*") if (path / "scene.json").is_file())
+        found = [path for path in found if path.name == version]
+        if not found:
+            raise BagError(f"{roots[0] / version}: folder with nuScenes' tables is missing")
     if not found:
         raise BagError(
-            f"{root}: no folder with nuScenes' tables in it (v1.0-mini/scene.json, v1.0-trainval/scene.json)"
+            f"{where}: no folder with nuScenes' tables in it (v1.0-mini/scene.json, v1.0-trainval/scene.json)"
         )
     if len(found) > 1:
-        raise BagError(f"{root}: several versions ({', '.join(path.name for path in found)}); name one")
-    return found[0]
+        found = [path for path in found if path.name == preferred] or found
+    if len(found) > 1:
+        raise BagError(f"{where}: several versions ({', '.join(path.name for path in found)}); name one")
+    inside = [path.parent for root in places for path in sorted(root.glob("*/samples"))]
+    return Tables(found[0], tuple(dict.fromkeys([*places, *inside])))

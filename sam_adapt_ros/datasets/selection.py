@@ -39,12 +39,10 @@ class Selection:
         on_disk = list(there)
         wanted = set(on_disk if members is None else members)
         if self.names:
-            unmatched = [name for name in self.names if not fnmatch.filter(wanted | set(on_disk), name)]
-            outside = [name for name in self.names if not fnmatch.filter(wanted, name)]
-            if unmatched:
-                raise BagError(f"{where}: no {unmatched[0]} (has {len(on_disk)}: {listed(on_disk, 5)})")
-            if outside:
-                raise BagError(f"{where}: {outside[0]} is not in split {self.split}")
+            if unmatched := [name for name in self.names if not fnmatch.filter(wanted | set(on_disk), name)]:
+                raise BagError(f"{where}: no {unmatched[0]!r} (has {len(on_disk)}: {listed(sorted(on_disk), 5)})")
+            if outside := [name for name in self.names if not fnmatch.filter(wanted, name)]:
+                raise BagError(f"{where}: {outside[0]!r} is not in split {self.split}")
             wanted = {each for name in self.names for each in fnmatch.filter(wanted, name)}
         if missing := sorted(wanted - set(on_disk)):
             text = f"{where}: {len(missing)} of {len(wanted)} recordings of split {self.split} are not there"

@@ -8,10 +8,10 @@ folder also has a calibration file.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from sam_adapt_ros.bags import BagWriter, Storage, Version
+from sam_adapt_ros.datasets.dataset import RecordingDataset
 from sam_adapt_ros.datasets.files import check_space, image_size, read_file, total_size
 from sam_adapt_ros.datasets.recording import BASE, LIDAR, MAP, ODOMETRY, Recording, SensorFile, Sweep, SweepFormat
 from sam_adapt_ros.errors import BagError
@@ -19,27 +19,32 @@ from sam_adapt_ros.messages.calibration_file import CALIBRATION_FILE
 from sam_adapt_ros.messages.image_file import is_whole
 from sam_adapt_ros.messages.point_cloud import encode_cloud
 from sam_adapt_ros.notices import Notices
-from sam_adapt_ros.progress import Progress
+from sam_adapt_ros.progress import Progress, no_progress
 
 LABELS_TOPIC = "/ground_truth/labels"
 
 
-def write_bags(
-    recordings: Sequence[Recording],
-    bags: Sequence[Path],
-    storage: Storage,
-    bag_version: Version,
-    force: bool,
-    progress: Progress,
-    notices: Notices,
-) -> None:
-    """Writes each recording to its bag.
+def convert(
+    dataset: RecordingDataset,
+    output: str | Path,
+    *,
+    storage: Storage = "mcap",
+    bag_version: Version = 9,
+    force: bool = False,
+    progress: Progress = no_progress,
+    notices: Notices | None = None,
+) -> list[Path]:
+    """Writes one bag a recording: ``output`` itself where one was to be opened, ``output/<recording>`` for several.
 
-    storage, bag_version, force: as for ``BagWriter``. progress: of the bytes read.
+    storage, bag_version, force: as for ``BagWriter``. progress: of the bytes read. notices: is told what is guessed.
+    Returns the bags.
 
     Raises BagError that names what is missing, damaged, taken or too large for the disk. Whether all files are there
     and fit is found out before anything is written.
     """
+    notices = Notices() if notices is None else notices
+    recordings, one = dataset.recordings, len(dataset.recordings) + len(dataset.left_out) == 1
+    bags = [Path(output) if one else Path(output) / recording.name for recording in recordings]
     size = total_size(path for recording in recordings for path in recording.paths)
     check_space(bags[0], size)
     formats = [recording.sweep_format.fitted(recording.sweeps, notices) for recording in recordings]
@@ -52,6 +57,7 @@ def write_bags(
                 export.add(file)
                 done += sum(path.stat().st_size for path in file.paths)
                 progress(done, size)
+    return bags
 
 
 class _Export:
@@ -89,6 +95,10 @@ class _Export:
         self._writer.write_cloud(f"/{LIDAR}", file.stamp_ns, LIDAR, encode_cloud(sweep.fields))
         if sweep.labels is not None:
             colors = self._recording.label_colors
+            if len(sweep.labels) and not 0 <= sweep.labels.min() <= sweep.labels.max() < len(colors):
+                raise BagError(
+                    f"{file.labels}: class ids from 0 to {len(colors) - 1} expected, got {sweep.labels.max()}"
+                )
             self._writer.write_labels(LABELS_TOPIC, file.stamp_ns, LIDAR, sweep.points, sweep.labels, 1.0, colors)
 
     def _write_image(self, file: SensorFile, data: bytes) -> None:

@@ -8,13 +8,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from dataset_support import convert_kitti
 from kitti_factory import write_drive
 
 from sam_adapt_ros.bags import BagReader, MessageReader
 from sam_adapt_ros.config import Config
-from sam_adapt_ros.datasets import kitti_raw
 from sam_adapt_ros.datasets.kitti_files import LIDAR_HEIGHT, Timestamps
 from sam_adapt_ros.datasets.kitti_oxts import imu_poses
+from sam_adapt_ros.datasets.kitti_raw import read_cameras
 from sam_adapt_ros.errors import BagError
 from sam_adapt_ros.messages import read_points, stamp_ns
 from sam_adapt_ros.notices import Notices
@@ -30,7 +31,7 @@ def numbers(path: Path, name: str) -> np.ndarray:
 @pytest.fixture(scope="module")
 def clip(real_data, tmp_path_factory):
     drive = real_data / "kitti_raw" / "2011_09_26" / "2011_09_26_drive_9001_sync"
-    return drive, kitti_raw.convert(drive, tmp_path_factory.mktemp("kitti") / "bag")
+    return drive, convert_kitti(drive, tmp_path_factory.mktemp("kitti") / "bag")
 
 
 def test_clip_projects_as_kitti_says(clip) -> None:
@@ -76,11 +77,11 @@ def test_clip_is_passed_on_untouched(clip) -> None:
 
 def test_poses_of_oxts_undo_the_motion(tmp_path: Path) -> None:
     drive = write_drive(tmp_path, oxts=True)
-    bag = kitti_raw.convert(drive, tmp_path / "bag", storage="sqlite3", bag_version=8)
+    bag = convert_kitti(drive, tmp_path / "bag", storage="sqlite3", bag_version=8)
     with BagReader(bag, KITTI) as reader:
         frames = list(reader.frames())
         assert not reader.counts.cameras and len(frames) == 4
-    still = kitti_raw.read_cameras(drive)["CAM_FRONT"]
+    still = read_cameras(drive)["CAM_FRONT"]
     T_camera_base = np.linalg.inv(still.T_base_camera)
     for frame in frames:
         (view,) = frame.views
@@ -112,7 +113,7 @@ def test_imu_poses_are_those_of_the_development_kit() -> None:
 def test_missing_scan_leaves_a_gap(tmp_path: Path) -> None:
     """KITTI's drive 0009 lacks four scans; the others keep their stamps."""
     drive = write_drive(tmp_path, missing_scan=1)
-    with BagReader(kitti_raw.convert(drive, tmp_path / "bag"), KITTI) as reader:
+    with BagReader(convert_kitti(drive, tmp_path / "bag"), KITTI) as reader:
         stamps = [frame.stamp_ns for frame in reader.frames()]
     assert np.diff(stamps).tolist() == [200_000_000, 100_000_000]
 
@@ -121,8 +122,8 @@ def test_missing_scan_leaves_a_gap(tmp_path: Path) -> None:
 def test_a_drive_is_named_from_within(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str) -> None:
     drive = write_drive(tmp_path / "kitti")
     monkeypatch.chdir(drive / folder)
-    bag = kitti_raw.convert(".." if folder else ".", tmp_path / "bag")
-    with BagReader(bag, KITTI) as inside, BagReader(kitti_raw.convert(drive, tmp_path / "other"), KITTI) as outside:
+    bag = convert_kitti(".." if folder else ".", tmp_path / "bag")
+    with BagReader(bag, KITTI) as inside, BagReader(convert_kitti(drive, tmp_path / "other"), KITTI) as outside:
         assert [frame.stamp_ns for frame in inside.frames()] == [frame.stamp_ns for frame in outside.frames()]
 
 
@@ -132,7 +133,7 @@ def test_blank_lines_stand_for_missing_scans(tmp_path: Path) -> None:
     path = drive / "velodyne_points" / "timestamps.txt"
     lines = path.read_text().splitlines()
     path.write_text("\n".join([lines[0], "", *lines[2:], ""]))
-    with BagReader(kitti_raw.convert(drive, tmp_path / "bag"), KITTI) as reader:
+    with BagReader(convert_kitti(drive, tmp_path / "bag"), KITTI) as reader:
         frames = list(reader.frames())
     scans = [np.fromfile(drive / "velodyne_points" / "data" / f"{i:010d}.bin", np.float32) for i in (0, 2, 3)]
     assert all(np.array_equal(f.points, s.reshape(-1, 4)[:, :3]) for f, s in zip(frames, scans, strict=True))
@@ -140,7 +141,7 @@ def test_blank_lines_stand_for_missing_scans(tmp_path: Path) -> None:
     assert [frame.stamp_ns for frame in frames] == [start, start + 200_000_000, start + 300_000_000]
     path.write_text("\n".join(["", *lines[1:]]))
     with pytest.raises(BagError, match=r"no time stamp for 0000000000\.bin \(line 1 is blank\)"):
-        kitti_raw.convert(drive, tmp_path / "other")
+        convert_kitti(drive, tmp_path / "other")
 
 
 def test_time_stamps(tmp_path: Path) -> None:
@@ -160,7 +161,7 @@ def test_time_stamps(tmp_path: Path) -> None:
 def convert(drive: Path, bag: Path) -> tuple[list, dict[str, str]]:
     """The frames of the bag, and the notices."""
     notices = Notices()
-    with BagReader(kitti_raw.convert(drive, bag, notices=notices), KITTI) as reader:
+    with BagReader(convert_kitti(drive, bag, notices=notices), KITTI) as reader:
         return list(reader.frames()), notices.as_dict()
 
 
@@ -202,13 +203,13 @@ def test_scans_of_other_names(tmp_path: Path) -> None:
     with pytest.raises(
         BagError, match=r"velodyne_points/data: no files: .*\.bin.* it has 4 others, such as 0000000000\.txt"
     ):
-        kitti_raw.convert(drive, tmp_path / "other")
+        convert_kitti(drive, tmp_path / "other")
 
 
 def test_a_drive_within_itself(tmp_path: Path, monkeypatch) -> None:
     drive = write_drive(tmp_path, oxts=True)
     monkeypatch.chdir(drive)
-    assert kitti_raw.convert(".", tmp_path / "bag") == tmp_path / "bag"
+    assert convert_kitti(".", tmp_path / "bag") == tmp_path / "bag"
 
 
 def rewrite_scans(drive: Path, change) -> list[np.ndarray]:
@@ -290,7 +291,7 @@ def test_real_scans_with_other_rows(real_data, tmp_path: Path) -> None:
         with pytest.raises(
             BagError, match=rf"rows of 4 float32 expected, but its numbers repeat in rows of {rows.shape[1]}"
         ):
-            kitti_raw.convert(drive, tmp_path / "never")
+            convert_kitti(drive, tmp_path / "never")
 
 
 def test_gaps_between_packets_are_said(tmp_path: Path) -> None:
@@ -385,10 +386,10 @@ def test_damage_is_named_and_leaves_nothing(tmp_path: Path, damage, message: str
     drive = write_drive(tmp_path / "data", oxts=True)
     damage(drive)
     with pytest.raises(BagError, match=message):
-        kitti_raw.convert(drive, tmp_path / "bag")
+        convert_kitti(drive, tmp_path / "bag")
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
 def test_missing_drive(tmp_path: Path) -> None:
     with pytest.raises(BagError, match="no such folder"):
-        kitti_raw.convert(tmp_path / "drive", tmp_path / "bag")
+        convert_kitti(tmp_path / "drive", tmp_path / "bag")

@@ -12,13 +12,14 @@ import cv2
 import numpy as np
 import pytest
 from bag_factory import START, expected_T_camera_lidar, write_nuscenes
+from dataset_support import convert_nuscenes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from sam_adapt_ros.bags import BagReader, BagWriter, MessageReader
 from sam_adapt_ros.config import Config
-from sam_adapt_ros.datasets import files, nuscenes, nuscenes_categories, nuscenes_tables
+from sam_adapt_ros.datasets import files, nuscenes_categories, nuscenes_tables
 from sam_adapt_ros.errors import BagError
 from sam_adapt_ros.messages import Calibration, read_labels, read_points, stamp_ns
 from sam_adapt_ros.notices import Notices
@@ -67,7 +68,7 @@ class Tables:
 @pytest.fixture(scope="module")
 def keyframe(real_data, tmp_path_factory):
     root = real_data / "nuscenes_keyframe"
-    (bag,) = nuscenes.convert(root, tmp_path_factory.mktemp("nuscenes") / "bag")
+    (bag,) = convert_nuscenes(root, tmp_path_factory.mktemp("nuscenes") / "bag")
     return Tables(root), bag
 
 
@@ -172,8 +173,8 @@ PAIR = PAIR.model_copy(update={"cameras": {n: c for n, c in PAIR.cameras.items()
 
 def test_one_scene_is_the_bag_several_are_a_folder_of_bags(tmp_path: Path) -> None:
     write_nuscenes(tmp_path / "data")
-    assert nuscenes.convert(tmp_path / "data", tmp_path / "one", ["scene-0001"]) == [tmp_path / "one"]
-    bags = nuscenes.convert(tmp_path / "data", tmp_path / "all", ["scene-*"])
+    assert convert_nuscenes(tmp_path / "data", tmp_path / "one", ["scene-0001"]) == [tmp_path / "one"]
+    bags = convert_nuscenes(tmp_path / "data", tmp_path / "all", ["scene-*"])
     assert bags == [tmp_path / "all" / "scene-0000", tmp_path / "all" / "scene-0001"]
     for bag in (tmp_path / "one", *bags):
         with BagReader(bag, PAIR) as reader:
@@ -185,7 +186,7 @@ def test_one_scene_is_the_bag_several_are_a_folder_of_bags(tmp_path: Path) -> No
 def test_sweeps_lie_between_keyframes(tmp_path: Path) -> None:
     write_nuscenes(tmp_path / "data", scenes=1, samples=3, between=2)
     progress: list[tuple[int, int]] = []
-    (bag,) = nuscenes.convert(
+    (bag,) = convert_nuscenes(
         tmp_path / "data", tmp_path / "bag", sweeps=True, storage="sqlite3", bag_version=8,
         progress=lambda done, size: progress.append((done, size)),
     )  # fmt: skip
@@ -203,7 +204,7 @@ def test_sweeps_lie_between_keyframes(tmp_path: Path) -> None:
 
 def test_data_set_without_labels(tmp_path: Path) -> None:
     write_nuscenes(tmp_path / "data", scenes=1, labels=False)
-    (bag,) = nuscenes.convert(tmp_path / "data", tmp_path / "bag")
+    (bag,) = convert_nuscenes(tmp_path / "data", tmp_path / "bag")
     with BagReader(bag, PAIR) as reader:
         assert "/ground_truth/labels" not in reader.topics
         assert all(frame.ground_truth is None for frame in reader.frames())
@@ -213,7 +214,7 @@ def convert_damaged(tmp_path: Path, damage, message: str, **options: object) -> 
     write_nuscenes(tmp_path / "data")
     damage(tmp_path / "data")
     with pytest.raises(BagError, match=message):
-        nuscenes.convert(tmp_path / "data", tmp_path / "out", **options)
+        convert_nuscenes(tmp_path / "data", tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
@@ -283,18 +284,18 @@ def test_scenes_that_are_whole_are_converted_and_the_others_named(tmp_path: Path
         if row["sample_token"].startswith("scene1-"):
             (root / row["filename"]).unlink()
     notices = Notices()
-    bags = nuscenes.convert(root, tmp_path / "out", notices=notices)
+    bags = convert_nuscenes(root, tmp_path / "out", notices=notices)
     assert bags == [tmp_path / "out" / "scene-0000", tmp_path / "out" / "scene-0002"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["scene-0000", "scene-0002"]
     text = notices.as_dict()["scenes"]
     assert text.startswith("1 of 3 scenes are left out: scene-0001 (scene-0001: missing files: ") and "more" in text
-    assert nuscenes.convert(root, tmp_path / "two", ["scene-000[12]"]) == [tmp_path / "two" / "scene-0002"]
+    assert convert_nuscenes(root, tmp_path / "two", ["scene-000[12]"]) == [tmp_path / "two" / "scene-0002"]
     for scenes in (["scene-0001"], ["scene-0000", "scene-0001"], ["*1"]):
         with pytest.raises(BagError, match="missing files: "):
-            nuscenes.convert(root, tmp_path / "never", scenes)
+            convert_nuscenes(root, tmp_path / "never", scenes)
     shutil.rmtree(root / "sweeps")
     with pytest.raises(BagError, match=r"missing files: .*; without --sweeps the keyframes alone are converted"):
-        nuscenes.convert(root, tmp_path / "never", sweeps=True)
+        convert_nuscenes(root, tmp_path / "never", sweeps=True)
     assert not (tmp_path / "never").exists()
 
 
@@ -351,7 +352,7 @@ def test_byte_order_marks_are_no_damage(tmp_path: Path) -> None:
     write_nuscenes(tmp_path / "data", scenes=1)
     for path in (tmp_path / "data" / "v1.0-mini").iterdir():
         path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
-    assert nuscenes.convert(tmp_path / "data", tmp_path / "bag") == [tmp_path / "bag"]
+    assert convert_nuscenes(tmp_path / "data", tmp_path / "bag") == [tmp_path / "bag"]
 
 
 def test_placeholders_are_named(tmp_path: Path) -> None:
@@ -363,10 +364,10 @@ def test_placeholders_are_named(tmp_path: Path) -> None:
         path = path if path.is_file() else sorted(path.iterdir())[1]
         path.write_text(pointer)
         with pytest.raises(BagError, match=rf"{path.name}: is a Git LFS pointer"):
-            nuscenes.convert(tmp_path / "data", tmp_path / "out")
+            convert_nuscenes(tmp_path / "data", tmp_path / "out")
     path.write_text("<html><body>Please sign in</body></html>")
     with pytest.raises(BagError, match=rf"{path.name}: is a web page"):
-        nuscenes.convert(tmp_path / "data", tmp_path / "out")
+        convert_nuscenes(tmp_path / "data", tmp_path / "out")
 
 
 def raw_labels(bag: Path) -> np.ndarray:
@@ -393,7 +394,7 @@ def test_labels_mean_what_the_category_table_says(tmp_path: Path, indices: str) 
         rows = [{"token": name, "name": name} for name in names]
     (tmp_path / "data" / "v1.0-mini" / "category.json").write_text(json.dumps(rows))
     notices = Notices()
-    (bag,) = nuscenes.convert(tmp_path / "data", tmp_path / "bag", notices=notices)
+    (bag,) = convert_nuscenes(tmp_path / "data", tmp_path / "bag", notices=notices)
     expected = {
         "official": np.arange(32),
         "none": np.arange(32),
@@ -433,7 +434,7 @@ def test_rows_of_other_widths(real_data, tmp_path: Path, kept: int) -> None:
     rows[:, 4] = np.linspace(0, 0.05, len(rows))
     path.write_bytes(np.ascontiguousarray(rows[:, :kept]).tobytes())
     notices = Notices()
-    (bag,) = nuscenes.convert(root, tmp_path / "bag", notices=notices)
+    (bag,) = convert_nuscenes(root, tmp_path / "bag", notices=notices)
     with MessageReader(bag) as source:
         cloud = read_points(next(source.messages(["/LIDAR_TOP"])).decode())
     assert np.array_equal(cloud.points, rows[:, :3])
@@ -441,26 +442,26 @@ def test_rows_of_other_widths(real_data, tmp_path: Path, kept: int) -> None:
     assert f"taken as rows of {kept}" in notices.as_dict()["point_fields:LIDAR_TOP"]
     path.write_bytes(np.ascontiguousarray(rows[:, :3]).tobytes())
     with pytest.raises(BagError, match="its numbers repeat in rows of 3"):
-        nuscenes.convert(root, tmp_path / "other")
+        convert_nuscenes(root, tmp_path / "other")
 
 
 def test_a_lidar_of_another_name(tmp_path: Path) -> None:
     write_nuscenes(tmp_path / "data", scenes=1)
     edit("sensor", lambda rows: rows[0].update(channel="LIDAR_ROOF"))(tmp_path / "data")
-    (bag,) = nuscenes.convert(tmp_path / "data", tmp_path / "bag")
+    (bag,) = convert_nuscenes(tmp_path / "data", tmp_path / "bag")
     with BagReader(bag, PAIR) as reader:
         assert len(list(reader.frames())) == 3
     edit("sensor", lambda rows: rows.append({**rows[0], "token": "x", "channel": "LIDAR_REAR"}))(tmp_path / "data")
     with pytest.raises(
         BagError, match=r"sensor\.json: a LiDAR expected, LIDAR_TOP where .* got LIDAR_ROOF, LIDAR_REAR"
     ):
-        nuscenes.convert(tmp_path / "data", tmp_path / "other")
+        convert_nuscenes(tmp_path / "data", tmp_path / "other")
 
 
 def test_rows_that_are_there_twice_are_one_file(tmp_path: Path) -> None:
     write_nuscenes(tmp_path / "data", scenes=1)
     edit("sample_data", lambda rows: rows.extend(rows[:]))(tmp_path / "data")
-    (bag,) = nuscenes.convert(tmp_path / "data", tmp_path / "bag")
+    (bag,) = convert_nuscenes(tmp_path / "data", tmp_path / "bag")
     with MessageReader(bag) as source:
         assert source.topics["/LIDAR_TOP"].count == source.topics["/CAM_FRONT/camera_info"].count == 3
 
@@ -491,14 +492,14 @@ def test_damaged_file_is_named_and_leaves_nothing(tmp_path: Path, folder: str, c
 
 
 def test_unknown_scene_and_folder(tmp_path: Path) -> None:
-    convert_damaged(tmp_path, lambda root: None, r"no scene 'scene-0007' \(has 2: scene-0000", scenes=["scene-0007"])
+    convert_damaged(tmp_path, lambda root: None, r"no 'scene-0007' \(has 2: scene-0000", scenes=["scene-0007"])
     with pytest.raises(BagError, match="no such folder"):
-        nuscenes.convert(tmp_path / "nowhere", tmp_path / "out")
+        convert_nuscenes(tmp_path / "nowhere", tmp_path / "out")
     with pytest.raises(BagError, match=r"v1\.0-trainval: folder with nuScenes' tables is missing"):
-        nuscenes.convert(tmp_path / "data", tmp_path / "out", dataset_version="v1.0-trainval")
+        convert_nuscenes(tmp_path / "data", tmp_path / "out", dataset_version="v1.0-trainval")
     shutil.copytree(tmp_path / "data" / "v1.0-mini", tmp_path / "data" / "v1.0-trainval")
     with pytest.raises(BagError, match="several versions"):
-        nuscenes.convert(tmp_path / "data", tmp_path / "out")
+        convert_nuscenes(tmp_path / "data", tmp_path / "out")
 
 
 def test_two_calibrations_in_one_scene_are_refused(tmp_path: Path) -> None:
@@ -511,10 +512,10 @@ def test_two_calibrations_in_one_scene_are_refused(tmp_path: Path) -> None:
 
 def test_taken_output_is_refused_unless_forced(tmp_path: Path) -> None:
     write_nuscenes(tmp_path / "data", scenes=1)
-    nuscenes.convert(tmp_path / "data", tmp_path / "bag")
+    convert_nuscenes(tmp_path / "data", tmp_path / "bag")
     with pytest.raises(BagError, match="--force"):
-        nuscenes.convert(tmp_path / "data", tmp_path / "bag")
-    nuscenes.convert(tmp_path / "data", tmp_path / "bag", force=True)
+        convert_nuscenes(tmp_path / "data", tmp_path / "bag")
+    convert_nuscenes(tmp_path / "data", tmp_path / "bag", force=True)
 
 
 def test_interrupted_conversion_leaves_no_half_bag(tmp_path: Path) -> None:
@@ -525,7 +526,7 @@ def test_interrupted_conversion_leaves_no_half_bag(tmp_path: Path) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        nuscenes.convert(tmp_path / "data", tmp_path / "bag", progress=interrupt)
+        convert_nuscenes(tmp_path / "data", tmp_path / "bag", progress=interrupt)
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 

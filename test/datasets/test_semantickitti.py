@@ -145,8 +145,8 @@ def test_splits(tmp_path: Path) -> None:
     assert "8 of 9 recordings of split train are not there: 00, 01" in notices.as_dict()["split"]
     for selection, message in [
         (Selection("trian"), "split: one of train, val, test, hidden_test expected, got 'trian'"),
-        (Selection("val", names=("08",)), "08 is not in split val"),
-        (Selection(names=("21",)), r"no 21 \(has 3: 07, 08, 09\)"),
+        (Selection("val", names=("08",)), "'08' is not in split val"),
+        (Selection(names=("21",)), r"no '21' \(has 3: 07, 08, 09\)"),
         (Selection(cameras=("CAM_BACK",)), r"no camera CAM_BACK \(has CAM_FRONT, CAM_FRONT_RIGHT\)"),
     ]:
         with pytest.raises(BagError, match=message):

@@ -2,11 +2,10 @@
 
 import numpy as np
 import pytest
+from dataset_support import convert_kitti, convert_nuscenes
 
 from sam_adapt_ros.bags import BagReader
 from sam_adapt_ros.config import Config, MaskConfig, SegmentsConfig
-from sam_adapt_ros.datasets.kitti_raw import convert as convert_kitti
-from sam_adapt_ros.datasets.nuscenes import convert as convert_nuscenes
 from sam_adapt_ros.geometry import project
 from sam_adapt_ros.masks import SeenPoints, build
 from sam_adapt_ros.masks.lidar_segments import LidarSegments

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 from adapter_support import AdapterServer
+from dataset_support import convert_kitti
 from node_support import save_weights, until
 
 from sam_adapt_ros.config import Config
-from sam_adapt_ros.datasets import kitti_raw
 from sam_adapt_ros.nodes.launch_arguments import bag_calibration
 from sam_adapt_ros.nodes.tools.node_process import NodeProcess
 from sam_adapt_ros.nodes.tools.player import play
@@ -32,7 +32,7 @@ def test_a_clip_that_is_too_short_is_summed_up_in_the_log(
 ) -> None:
     (drive,) = (real_data / "kitti_raw" / "2011_09_26").glob("*_sync")
     bag = tmp_path / "kitti"
-    kitti_raw.convert(drive, bag)
+    convert_kitti(drive, bag)
     values = {
         "segmenter.weights": str(save_weights(tmp_path / "small.safetensors")),
         "segmenter.device": "cpu",

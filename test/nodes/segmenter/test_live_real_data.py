@@ -9,13 +9,13 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from dataset_support import convert_kitti, convert_nuscenes
 from node_support import save_weights
 from rosbags.highlevel import AnyReader
 from sensor_msgs.msg import CompressedImage
 
 from sam_adapt_ros.bags import BagReader
 from sam_adapt_ros.config import Config
-from sam_adapt_ros.datasets import kitti_raw, nuscenes
 from sam_adapt_ros.messages import read_labels, stamp_ns
 from sam_adapt_ros.nodes.diagnostics.diagnostic_messages import read_diagnostics
 from sam_adapt_ros.nodes.launch_arguments import bag_calibration
@@ -36,10 +36,10 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def drive(request: pytest.FixtureRequest, real_data: Path, tmp_path_factory: Any) -> Iterator[tuple[str, Path]]:
     bag = tmp_path_factory.mktemp("bags") / request.param
     if request.param == "nuscenes":
-        nuscenes.convert(real_data / "nuscenes_keyframe", bag)
+        convert_nuscenes(real_data / "nuscenes_keyframe", bag)
     else:
         (folder,) = (real_data / "kitti_raw" / "2011_09_26").glob("*_sync")
-        kitti_raw.convert(folder, bag)
+        convert_kitti(folder, bag)
     yield request.param, bag
 
 
