@@ -17,6 +17,7 @@ from sam_adapt_ros.errors import BagError, TaxonomyError
 from sam_adapt_ros.frame import CameraView, Frame
 from sam_adapt_ros.geometry.transforms import Transform, invert
 from sam_adapt_ros.messages.calibration_file import CameraCalibration
+from sam_adapt_ros.messages.point_cloud import intensity_of
 from sam_adapt_ros.notices import Notices
 from sam_adapt_ros.taxonomy import Taxonomy
 
@@ -103,6 +104,7 @@ class RecordingDataset(Dataset):
             ground_truth=self._classes(file.labels, sweep.labels),
             T_odom_lidar=None if T_odom_base is None else T_odom_base @ T_base_lidar,
             T_base_lidar=T_base_lidar,
+            intensity=intensity_of(sweep.fields),
         )
 
     def _frames_of(self, recording: Recording) -> list[_FrameFiles]:

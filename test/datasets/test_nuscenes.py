@@ -32,6 +32,7 @@ def test_the_real_keyframe_is_the_frame_of_its_bag(real_data: Path, tmp_path: Pa
     frame = pickle.loads(pickle.dumps(dataset))[0]
     assert frame.stamp_ns == expected.stamp_ns and frame.frame_id == expected.frame_id
     assert np.array_equal(frame.points, expected.points) and frame.points.shape == (34688, 3)
+    assert np.array_equal(frame.intensity, expected.intensity) and frame.intensity.max() > 1
     assert np.array_equal(frame.ground_truth, expected.ground_truth) and (frame.ground_truth != 255).sum() > 500
     assert np.abs(frame.T_odom_lidar - expected.T_odom_lidar).max() < 1e-9
     assert np.abs(frame.T_base_lidar - expected.T_base_lidar).max() < 1e-9
