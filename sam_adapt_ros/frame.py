@@ -52,6 +52,8 @@ class Frame:
         that a tilted mounting changes nothing.
     intensity: (N,) float32 strength of the returns as the sensor gives it, in whatever unit; None where it gives none.
     message_points: (N, 3) float32 metres in ``frame_id``, as the message has them; None: ``points`` are the same.
+    image_labels: (N,) uint8 as ``ground_truth``, where the image branch is trained with labels of its own (xMUDA's
+        pseudo-labels are a branch's own); None: the same ones.
     """
 
     stamp_ns: int
@@ -64,6 +66,7 @@ class Frame:
     T_base_lidar: NDArray[np.float64] | None = None
     message_points: NDArray[np.float32] | None = None
     intensity: NDArray[np.float32] | None = None
+    image_labels: NDArray[np.uint8] | None = None
 
     @property
     def published_points(self) -> NDArray[np.float32]:

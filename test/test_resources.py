@@ -76,6 +76,8 @@ def test_every_path_of_the_schema_knows_the_home_folder(monkeypatch: pytest.Monk
         "training.validation_bags": ["~/x"],
         "training.architecture": "~/x.yaml",
         "training.output": "~/x",
+        "training.initial_weights": "~/x",
+        "training.data.x.roots": ["~/x"],
         "masks.cache": "~/x",
         "masks.sam.checkpoint": "~/x",
         "adaptation.store.folder": "~/x",

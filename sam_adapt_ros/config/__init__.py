@@ -18,6 +18,7 @@ from sam_adapt_ros.config.adaptation import (
     SourceConfig,
     StoreConfig,
 )
+from sam_adapt_ros.config.fabric import FabricConfig
 from sam_adapt_ros.config.masks import MaskConfig, RegionsConfig, SamConfig, SamLidarConfig, SegmentsConfig
 from sam_adapt_ros.config.parameter_file import ParameterFile, flatten
 from sam_adapt_ros.config.presets import PRESETS, find_preset
@@ -26,7 +27,7 @@ from sam_adapt_ros.config.root import Config, find_configuration, find_weights, 
 from sam_adapt_ros.config.section import FilePath, Section
 from sam_adapt_ros.config.segmentation import ArchitectureConfig, SegmenterConfig
 from sam_adapt_ros.config.sensors import CameraConfig, GroundTruthConfig, LidarConfig, SyncConfig, TransformConfig
-from sam_adapt_ros.config.training import AugmentationConfig, TrainingConfig
+from sam_adapt_ros.config.training import AugmentationConfig, DataConfig, RecipeConfig, TrainingConfig
 
 __all__ = [
     "PRESETS",
@@ -37,8 +38,10 @@ __all__ = [
     "BufferConfig",
     "CameraConfig",
     "Config",
+    "DataConfig",
     "DriftConfig",
     "EnhancementConfig",
+    "FabricConfig",
     "FilePath",
     "GateConfig",
     "GroundTruthConfig",
@@ -46,6 +49,7 @@ __all__ = [
     "MaskConfig",
     "ParameterFile",
     "PseudoLabelConfig",
+    "RecipeConfig",
     "RegionsConfig",
     "ResourceConfig",
     "RollbackConfig",

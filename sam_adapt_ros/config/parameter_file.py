@@ -23,7 +23,7 @@ ADAPTER: Final = "adapter"
 NODES: Final = (SEGMENTER, ADAPTER)
 _PARAMETERS = "ros__parameters"
 _OF_ROS = ("use_sim_time", "start_type_description_service", "qos_overrides.")
-_LEARNING = ("masks", "pseudo_labels", "training", "adaptation")
+_LEARNING = ("masks", "pseudo_labels", "training", "fabric", "adaptation")
 """The sections of the schema whose values are the adapter's where the two nodes' differ, and nobody asks for one."""
 
 

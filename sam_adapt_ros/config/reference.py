@@ -68,9 +68,9 @@ def groups(section: type[Section] = Config) -> Iterator[Group]:
 
 def find_parameter(name: str) -> Parameter:
     """The parameter of a dotted name, such as ``cameras.CAM_FRONT.image``. Raises KeyError for an unknown one."""
-    known = _by_name()
-    first, *others = name.split(".")
-    return known[name] if name in known else known[".".join([first, NAME, *others[1:]])]
+    known, parts = _by_name(), name.split(".")
+    chosen = (".".join([*parts[:place], NAME, *parts[place + 1 :]]) for place in range(1, len(parts) - 1))
+    return known[next((each for each in (name, *chosen) if each in known), name)]
 
 
 @cache

@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError
 
 from sam_adapt_ros import resources
 from sam_adapt_ros.config.adaptation import AdaptationConfig
+from sam_adapt_ros.config.fabric import FabricConfig
 from sam_adapt_ros.config.masks import MaskConfig
 from sam_adapt_ros.config.parameter_file import ParameterFile, flatten, is_of_ros
 from sam_adapt_ros.config.pseudo_labels import PseudoLabelConfig
@@ -32,6 +33,7 @@ class Config(Section):
     ground_truth: GroundTruthConfig = GroundTruthConfig()
     segmenter: SegmenterConfig = SegmenterConfig()
     training: TrainingConfig = TrainingConfig()
+    fabric: FabricConfig = FabricConfig()
     masks: MaskConfig = MaskConfig()
     pseudo_labels: PseudoLabelConfig = PseudoLabelConfig()
     adaptation: AdaptationConfig = AdaptationConfig()
@@ -86,7 +88,9 @@ class Config(Section):
 
 def _is_empty(name: str, value: Any) -> bool:
     """Whether it is a section that gives nothing, such as ``adaptation:`` alone; its defaults hold."""
-    return value is None and (name == "cameras" or any(known.startswith(f"{name}.") for known in Config().to_flat()))
+    if value is not None:
+        return False
+    return name in ("cameras", "training.data") or any(known.startswith(f"{name}.") for known in Config().to_flat())
 
 
 def find_configuration(name: str | Path) -> Path:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sam_adapt_ros.config import ArchitectureConfig
+from sam_adapt_ros.errors import SamAdaptError
 from sam_adapt_ros.frame import IGNORE, CameraView, Frame
 from sam_adapt_ros.geometry.projection import Projection, assign_cameras, project_all
 from sam_adapt_ros.geometry.transforms import rotate_points
@@ -20,6 +21,8 @@ from sam_adapt_ros.geometry.voxels import voxelize
 
 FAR = 50.0
 """Metres that are 1 in the voxels' range."""
+ImageSize = tuple[int, int]
+"""Width and height in pixels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +40,8 @@ class Sample:
     outside: how many finite points are beyond the cube.
     intensity: (P,) float32 from -1 to 1, see ``normalize_intensity``; None where the frame has none, or the network
         does not ask for it.
+    image_labels: (P,) uint8, those of the image branch where it has its own; None: ``labels``.
+    name: of the frame, in errors.
     """
 
     points: NDArray[np.float32]
@@ -47,19 +52,27 @@ class Sample:
     labels: NDArray[np.uint8] | None = None
     outside: int = 0
     intensity: NDArray[np.float32] | None = None
+    image_labels: NDArray[np.uint8] | None = None
+    name: str = ""
 
     @classmethod
     def from_frame(
-        cls, frame: Frame, architecture: ArchitectureConfig, projections: Sequence[Projection] | None = None
+        cls,
+        frame: Frame,
+        architecture: ArchitectureConfig,
+        projections: Sequence[Projection] | None = None,
+        size: ImageSize | None = None,
     ) -> Sample:
         """Keeps the points that can be placed, turns them into the vehicle's axes, assigns each to the camera that sees
         it best, and resizes the images.
 
-        projections: of the frame's points into its views, where they have been computed already.
+        Args:
+            projections: of the frame's points into its views, where they have been computed already.
+            size: of the resized images; None: the architecture's.
         """
         finite = np.isfinite(frame.points).all(axis=1)
         rows = np.arange(len(frame.points))
-        width, height = architecture.image_width, architecture.image_height
+        width, height = size or (architecture.image_width, architecture.image_height)
         if projections is None:
             projections = project_all(frame.points, frame.views)
         assignment = assign_cameras(projections, len(frame.points))
@@ -79,6 +92,7 @@ class Sample:
             intensity = normalize_intensity(np.where(finite, frame.intensity, np.float32(np.nan)))
         outside = int(np.count_nonzero(finite & ~inside))
         sample = cls(points, camera, uv, images, rows, frame.ground_truth, outside, intensity)
+        sample = replace(sample, image_labels=frame.image_labels, name=str(frame.stamp_ns))
         return sample if inside.all() else sample.only(np.asarray(inside))
 
     @property
@@ -96,6 +110,7 @@ class Sample:
             rows=self.rows[keep],
             labels=None if self.labels is None else self.labels[keep],
             intensity=None if self.intensity is None else self.intensity[keep],
+            image_labels=None if self.image_labels is None else self.image_labels[keep],
         )
 
 
@@ -146,7 +161,8 @@ class Batch:
     voxels: (V, 4) int32 frame, x, y, z, in ascending order. features: (V, F) float32.
     voxel_of_point: (P,) int64 rows of ``voxels``.
     labels: (P,) int64 class ids, 255 = ignore; None when a frame has none.
-    frames: their number.
+    frames: their number. names: theirs, in errors.
+    image_labels: (P,) int64, those of the image branch where a frame has such; None: ``labels``.
     """
 
     images: Tensor
@@ -159,6 +175,8 @@ class Batch:
     voxel_of_point: Tensor
     labels: Tensor | None
     frames: int
+    names: tuple[str, ...] = ()
+    image_labels: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
         """The batch on a device, through pinned memory where that is CUDA."""
@@ -173,7 +191,8 @@ class Batch:
 
 
 def collate(samples: Sequence[Sample], architecture: ArchitectureConfig) -> Batch:
-    """Samples -> one batch on the CPU."""
+    """Samples -> one batch on the CPU. Raises SamAdaptError that names two samples whose images differ in size."""
+    images = _images_of_one_size(samples)
     frame = np.repeat(np.arange(len(samples)), [len(sample.points) for sample in samples])
     camera = np.concatenate([sample.camera for sample in samples])
     seen = np.flatnonzero(camera >= 0)
@@ -181,9 +200,9 @@ def collate(samples: Sequence[Sample], architecture: ArchitectureConfig) -> Batc
     voxels, features, voxel_of_point = zip(*(_voxelize(sample, architecture) for sample in samples), strict=True)
     first_voxel = np.cumsum([0, *map(len, voxels[:-1])])
     with_frame = [np.pad(own, ((0, 0), (1, 0)), constant_values=index) for index, own in enumerate(voxels)]
-    labels = [sample.labels for sample in samples if sample.labels is not None]
+    own = [s.labels if s.image_labels is None else s.image_labels for s in samples]
     return Batch(
-        images=torch.from_numpy(np.concatenate([sample.images for sample in samples])).permute(0, 3, 1, 2),
+        images=torch.from_numpy(np.concatenate(images)).permute(0, 3, 1, 2),
         points=torch.from_numpy(np.concatenate([sample.points for sample in samples])),
         seen=torch.from_numpy(seen),
         image_of_seen=torch.from_numpy(camera[seen] + first_image[frame[seen]]),
@@ -191,9 +210,30 @@ def collate(samples: Sequence[Sample], architecture: ArchitectureConfig) -> Batc
         voxels=torch.from_numpy(np.concatenate(with_frame)),
         features=torch.from_numpy(np.concatenate(features)),
         voxel_of_point=torch.from_numpy(np.concatenate(voxel_of_point) + first_voxel[frame]),
-        labels=torch.from_numpy(np.concatenate(labels).astype(np.int64)) if len(labels) == len(samples) else None,
+        labels=_joined([sample.labels for sample in samples]),
         frames=len(samples),
+        names=tuple(sample.name for sample in samples),
+        image_labels=_joined(own) if any(sample.image_labels is not None for sample in samples) else None,
     )
+
+
+def _images_of_one_size(samples: Sequence[Sample]) -> list[NDArray[np.uint8]]:
+    """The images of the samples that have some, at least one array. Raises SamAdaptError."""
+    first, *others = [sample for sample in samples if len(sample.images)] or samples[:1]
+    for sample in others:
+        one, other = (each.images.shape[2:0:-1] for each in (first, sample))
+        if one != other:
+            raise SamAdaptError(
+                f"images of one size expected in a batch, {first.name} has {one[0]} x {one[1]}, {sample.name} "
+                f"{other[0]} x {other[1]}: give their data sets the same image or crop"
+            )
+    return [sample.images for sample in (first, *others)]
+
+
+def _joined(labels: Sequence[NDArray[np.uint8] | None]) -> Tensor | None:
+    """All labels as one tensor; None when one of them is."""
+    known = [each for each in labels if each is not None]
+    return torch.from_numpy(np.concatenate(known).astype(np.int64)) if len(known) == len(labels) else None
 
 
 def _voxelize(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +12,20 @@ from sam_adapt_ros.frame import IGNORE
 from sam_adapt_ros.segmentation.batch import Batch, Sample, collate
 from sam_adapt_ros.training.augmentation import augment
 
+Vary = Callable[[int, Sample, np.random.Generator], Sample]
+"""What is trained on of a sample this time, given its number."""
+
+
+def _whole(index: int, sample: Sample, rng: np.random.Generator) -> Sample:
+    return sample
+
 
 class BatchStream:
-    """Shuffled, augmented batches of samples that are held in memory (0.4 to 1 MB each)."""
+    """Shuffled, augmented batches of samples, which are held in memory (0.4 to 1 MB each) or read when they are needed.
+
+    A sample's augmentation depends on the seed and on its place in the stream alone, so that several processes can
+    build a part of each batch.
+    """
 
     def __init__(
         self,
@@ -25,38 +34,33 @@ class BatchStream:
         augmentation: AugmentationConfig,
         batch_size: int,
         seed: int,
+        vary: Vary = _whole,
+        part: tuple[int, int] = (0, 1),
     ) -> None:
+        """part: (number, count): of the equal parts that a batch is divided into, the one that is built here."""
         self.samples = samples
         self.architecture = architecture
         self.augmentation = augmentation
         self.batch_size = batch_size
         self.seed = seed
+        self.vary = vary
+        self.part = part
 
     def batch(self, iteration: int) -> Batch:
         """Batch number ``iteration``, on the CPU; independent of the batches built before."""
-        rng = np.random.default_rng((self.seed, 1, iteration))
-        first = iteration * self.batch_size
-        picked = [self.samples[self._at(place)] for place in range(first, first + self.batch_size)]
-        return collate([augment(sample, self.augmentation, rng) for sample in picked], self.architecture)
+        number, count = self.part
+        size = self.batch_size // count
+        first = iteration * self.batch_size + number * size
+        return collate([self._augmented(place) for place in range(first, first + size)], self.architecture)
 
-    def iterate(self, start: int, stop: int, workers: int) -> Iterator[Batch]:
-        """Batches ``start`` to ``stop - 1``, built ahead by ``workers`` threads; 0: each when it is needed."""
-        if not workers:
-            yield from map(self.batch, range(start, stop))
-            return
-        with ThreadPoolExecutor(workers, thread_name_prefix="batches") as pool:
-            ahead: deque[Future[Batch]] = deque()
-            try:
-                for iteration in range(start, stop):
-                    while len(ahead) <= workers and iteration + len(ahead) < stop:
-                        ahead.append(pool.submit(self.batch, iteration + len(ahead)))
-                    yield ahead.popleft().result()
-            finally:
-                for future in ahead:
-                    future.cancel()
+    def _augmented(self, place: int) -> Sample:
+        """The sample at a place in the endless sequence of shuffled epochs."""
+        index = self._at(place)
+        rng = np.random.default_rng((self.seed, 1, place))
+        return augment(self.vary(index, self.samples[index], rng), self.augmentation, rng)
 
     def _at(self, place: int) -> int:
-        """The index of the sample at a place in the endless sequence of shuffled epochs."""
+        """The index of the sample at a place."""
         epoch, within = divmod(place, len(self.samples))
         return int(np.random.default_rng((self.seed, 0, epoch)).permutation(len(self.samples))[within])
 
@@ -65,6 +69,11 @@ def count_classes(samples: Sequence[Sample], classes: int) -> NDArray[np.int64]:
     """(C,) number of labelled points by class over all samples."""
     counts = np.zeros(classes, np.int64)
     for sample in samples:
-        if sample.labels is not None:
-            counts += np.bincount(sample.labels[sample.labels != IGNORE], minlength=classes)[:classes]
+        counts += count_labels(sample, classes)
     return counts
+
+
+def count_labels(sample: Sample, classes: int) -> NDArray[np.int64]:
+    """(C,) number of labelled points of a sample by class."""
+    labels = sample.labels if sample.labels is not None else np.zeros(0, np.uint8)
+    return np.bincount(labels[labels != IGNORE], minlength=classes)[:classes]

@@ -44,9 +44,13 @@ def load(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer) -> di
 
 def check_settings(path: Path, saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Raises ConfigError that names the settings in which a resumed run differs from the one that was begun."""
-    different = [f"{name}: {saved.get(name)!r} then, {now[name]!r} now" for name in now if saved.get(name) != now[name]]
+    different = [
+        f"{name if '.' in name else f'training.{name}'}: {saved.get(name)!r} then, {now[name]!r} now"
+        for name in now
+        if saved.get(name) != now[name]
+    ]
     if different:
-        raise ConfigError(f"{path}: cannot be resumed with other settings: training." + "; training.".join(different))
+        raise ConfigError(f"{path}: cannot be resumed with other settings: {'; '.join(different)}")
 
 
 def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
 
 MILESTONES = (0.8, 0.9)
 """Shares of the steps at which the learning rate falls, as in xMUDA."""
 _RISE, _START, _END = 0.3, 0.04, 1e-3  # of the one-cycle schedule: its rising share, its first and last factor
 _WARM_UP, _FINAL = 0.1, 0.05  # of the warm-up schedule: its rising share, its last factor
 
-Schedule = Callable[[int, int], float]
-"""(step, steps) -> the factor of the learning rate, at most 1."""
 
-
-def milestones(step: int, steps: int) -> float:
-    """A tenth at each of ``MILESTONES``."""
-    return 0.1 ** sum(step / steps >= milestone for milestone in MILESTONES)
+def milestones(step: int, steps: int, shares: Sequence[float] = MILESTONES) -> float:
+    """A tenth at each of the shares of the steps."""
+    return 0.1 ** sum(step / steps >= share for share in shares)
 
 
 def one_cycle(step: int, steps: int) -> float:
@@ -39,9 +36,6 @@ def warm_up_cosine(step: int, steps: int) -> float:
     if step < rise:
         return (step + 1) / (rise + 1)
     return _cosine(1.0, _FINAL, (step - rise) / max(1, steps - rise))
-
-
-SCHEDULES: dict[str, Schedule] = {"milestones": milestones, "one_cycle": one_cycle}
 
 
 def _cosine(start: float, end: float, share: float) -> float:

@@ -15,30 +15,54 @@ from torch.nn import functional
 from sam_adapt_ros.frame import IGNORE
 from sam_adapt_ros.segmentation.batch import Batch
 from sam_adapt_ros.segmentation.segmentation_network import NetworkOutput
+from sam_adapt_ros.training.ranks import ONE_PROCESS, Ranks
 
 
-def xmuda_losses(output: NetworkOutput, batch: Batch, weights: Tensor | None, lambda_xm: float) -> dict[str, Tensor]:
-    """Cross entropy of both classifiers (``ce_2d``, ``ce_3d``) and the cross-modal loss of both imitating heads, over
-    the points that a camera sees (``xm_2d``, ``xm_3d``); the terms of branches and heads that the network has.
+def xmuda_losses(
+    output: NetworkOutput,
+    batch: Batch,
+    weights: Tensor | None,
+    lambda_xm: float,
+    lambda_ce: float = 1.0,
+    ranks: Ranks = ONE_PROCESS,
+) -> dict[str, Tensor]:
+    """Cross entropy of both classifiers (``ce_2d``, ``ce_3d``) where the batch is labelled, and the cross-modal loss of
+    both imitating heads, over the points that a camera sees (``xm_2d``, ``xm_3d``); the terms of those branches and
+    heads that the network has.
 
     Args:
-        batch: with labels, true ones or pseudo-labels.
+        batch: with labels, true ones or pseudo-labels, or without.
         weights: (C,) of the classes in the cross entropy; None: all alike.
-        lambda_xm: factor of the cross-modal loss.
+        lambda_xm, lambda_ce: factors of the cross-modal loss and of the cross entropy.
+        ranks: the processes that have a part of the batch each. The terms are then this one's share, whose mean over
+            the processes is the term of the whole batch.
     """
-    if batch.labels is None:
-        raise ValueError("batch.labels: labels expected")
     image, points_seen = output.image, output.points and output.points.rows(batch.seen)
-    terms = {}
-    if image:
-        terms["ce_2d"] = cross_entropy(image.logits, batch.labels[batch.seen], weights)
-    if output.points:
-        terms["ce_3d"] = cross_entropy(output.points.logits, batch.labels, weights)
+    terms: dict[str, Tensor] = {}
+    masses: dict[str, Tensor | int] = {}  # what the means are taken over
+    if image and batch.labels is not None:
+        labels = (batch.labels if batch.image_labels is None else batch.image_labels)[batch.seen]
+        terms["ce_2d"] = lambda_ce * cross_entropy(image.logits, labels, weights)
+        masses["ce_2d"] = _mass(labels, weights)
+    if output.points and batch.labels is not None:
+        terms["ce_3d"] = lambda_ce * cross_entropy(output.points.logits, batch.labels, weights)
+        masses["ce_3d"] = _mass(batch.labels, weights)
     if image and points_seen and image.imitation is not None:
         terms["xm_2d"] = lambda_xm * cross_modal(image.imitation, points_seen.logits)
+        masses["xm_2d"] = len(batch.seen)
     if image and points_seen and points_seen.imitation is not None:
         terms["xm_3d"] = lambda_xm * cross_modal(points_seen.imitation, image.logits)
-    return terms
+        masses["xm_3d"] = len(batch.seen)
+    if ranks.size == 1:
+        return terms
+    shares = ranks.shares(torch.stack([torch.as_tensor(mass, device=batch.uv.device) for mass in masses.values()]))
+    return {name: share * term for (name, term), share in zip(terms.items(), shares, strict=True)}
+
+
+def _mass(labels: Tensor, weights: Tensor | None) -> Tensor:
+    """The sum of the labelled points' weights."""
+    known = labels[labels != IGNORE]
+    return torch.tensor(len(known)) if weights is None else weights[known].sum()
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:

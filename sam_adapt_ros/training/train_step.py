@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sam_adapt_ros.training.ranks import ONE_PROCESS, Ranks
+
 LossTerms = Mapping[str, Tensor]
 """The terms of a loss by name, as scalars that gradients flow through."""
 
@@ -32,27 +34,33 @@ def train_step(
     learning_rate: float,
     seed: int,
     step: int,
-    compute_loss: Callable[[], tuple[Tensor, LossTerms]],
+    *compute_loss: Callable[[], tuple[Tensor, LossTerms]],
+    ranks: Ranks = ONE_PROCESS,
 ) -> dict[str, float]:
-    """Minimizes a loss by one step of the optimizer; returns the values of the loss's terms.
+    """Minimizes a sum of losses by one step of the optimizer; returns the values of their terms.
 
     Args:
         seed, step: of the training run, and the step's number in it. Random layers depend on these two alone, so that
             a resumed run repeats exactly.
-        compute_loss: the forward pass: the total that is minimized, and its terms.
+        compute_loss: the forward passes, each with its backward pass before the next: the total that is minimized, and
+            its terms, which have names of their own.
+        ranks: the processes that take the step together.
     Raises:
-        FloatingPointError: the loss is not finite. Nothing was changed.
+        FloatingPointError: a loss is not finite. No parameter was changed.
     """
     torch.manual_seed(_hash_seed(seed, step))
     for group in optimizer.param_groups:
         group["lr"] = learning_rate * group.get("rate_factor", 1.0)
     optimizer.zero_grad(set_to_none=True)
-    total, terms = compute_loss()
-    if not bool(torch.isfinite(total)):
-        raise FloatingPointError(f"step {step}: the loss is not finite")
-    total.backward()  # type: ignore[no-untyped-call]
+    values: dict[str, Tensor] = {}
+    for compute in compute_loss:
+        total, terms = compute()
+        if not ranks.is_finite(total):
+            raise FloatingPointError(f"step {step}: the loss is not finite")
+        ranks.backward(total)
+        values |= {name: term.detach() for name, term in terms.items()}
     optimizer.step()
-    return {name: float(term.detach()) for name, term in terms.items()}
+    return ranks.mean({name: float(value) for name, value in values.items()})
 
 
 def add_terms(terms: LossTerms) -> Tensor:

@@ -7,6 +7,7 @@ from sam_adapt_ros.config import ArchitectureConfig, AugmentationConfig
 from sam_adapt_ros.frame import Frame
 from sam_adapt_ros.segmentation.batch import Sample
 from sam_adapt_ros.training.batch_stream import BatchStream, count_classes
+from sam_adapt_ros.training.loader import map_ahead
 
 MakeFrame = Callable[..., Frame]
 
@@ -14,7 +15,7 @@ MakeFrame = Callable[..., Frame]
 def test_a_batch_depends_on_its_number_alone(tiny: ArchitectureConfig, make_frame: MakeFrame) -> None:
     samples = [Sample.from_frame(make_frame(seed, points=200), tiny) for seed in range(5)]
     stream = BatchStream(samples, tiny, AugmentationConfig(), 2, seed=4)
-    ahead = list(stream.iterate(0, 6, workers=2))
+    ahead = list(map_ahead(stream.batch, range(6), 2, processes=False))
     for number in (5, 0, 3):
         again = stream.batch(number)
         for name in ("images", "voxels", "voxel_of_point", "uv", "labels"):
