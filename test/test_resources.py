@@ -76,6 +76,7 @@ def test_every_path_of_the_schema_knows_the_home_folder(monkeypatch: pytest.Monk
         "training.validation_bags": ["~/x"],
         "training.architecture": "~/x.yaml",
         "training.output": "~/x",
+        "training.encoder_weights": "~/x",
         "training.initial_weights": "~/x",
         "training.data.x.roots": ["~/x"],
         "masks.cache": "~/x",

@@ -70,7 +70,7 @@ class TrainingConfig(Section):
         "them each time; auto: in memory, and on disk where there is ``data``",
     )
     architecture: FilePath = Field("small", description="config/architectures/<name>.yaml, or a YAML file")
-    encoder_weights: str = Field(
+    encoder_weights: FilePath = Field(
         "",
         description="What the image branch's encoder starts from: imagenet (weights of timm), a file of weights, or "
         "empty: random weights",
