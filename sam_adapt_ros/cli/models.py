@@ -44,7 +44,7 @@ def evaluate(
         typer.Option(
             "--output",
             "-o",
-            help="Folder that keeps each bag's counts: an interrupted evaluation goes on there.",
+            help="Folder for summary.json and each bag's counts: an interrupted evaluation goes on there.",
             show_default=False,
             **PATH,
         ),
@@ -72,4 +72,6 @@ def evaluate(
     table.add_section()
     table.add_row("mean", *(score_text(result.miou(key)) for key in result.confusion))
     console.print(table)
+    if output is not None:
+        print_written(output / "summary.json")
     say(f"measured on the {result.points} labelled points of {result.frames} frames with true labels")

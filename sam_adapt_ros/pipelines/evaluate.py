@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import tempfile
 from collections.abc import Sequence
@@ -17,12 +18,15 @@ from sam_adapt_ros.errors import BagError, WeightsError
 from sam_adapt_ros.evaluation.confusion import Confusion
 from sam_adapt_ros.evaluation.segmentation_metrics import Evaluation
 from sam_adapt_ros.io.arrays import load_arrays, save_arrays
+from sam_adapt_ros.io.outputs import write_text
 from sam_adapt_ros.notices import Notices, describe_counts
 from sam_adapt_ros.parallel import Engine, Shard, map_shards, unique_names
 from sam_adapt_ros.progress import Progress, Stages, no_stages, track
 from sam_adapt_ros.segmentation import Segmenter, load_segmenter
 
 logger = logging.getLogger(__name__)
+
+SUMMARY = "summary.json"
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ def evaluate_bags(
     """Labels every frame of the bags and compares it with its ground truth.
 
     engine: see ``map_shards``; a part is a bag. folder: keeps each bag's counts, so that an evaluation that was
-    interrupted goes on, and one of more bags evaluates these alone; None: nothing is kept.
+    interrupted goes on, and one of more bags evaluates these alone; then also ``summary.json``. None: nothing is kept.
 
     Raises BagError when no labelled point could be counted, with the reason, TaxonomyError when the labels are of
     another data set, WeightsError when the weights do not load. Of several bags, one without ground truth is passed
@@ -61,7 +65,10 @@ def evaluate_bags(
     title = f"evaluating {bags[0].name}" if len(bags) == 1 else f"evaluating {len(bags)} bags"
     with nullcontext(folder) if folder else tempfile.TemporaryDirectory() as place, stages(title) as progress:
         outputs = map_shards(_evaluate_bag, shards, Path(place), engine, progress, settings)
-        return _sum(outputs, Evaluation(segmenter.taxonomy))
+        evaluation = _sum(outputs, Evaluation(segmenter.taxonomy))
+        facts = {"bag": ", ".join(map(str, bags)), "mode": "evaluate", "weights": segmenter.version}
+        write_text(Path(place) / SUMMARY, json.dumps({**facts, **evaluation.summary()}, indent=2) + "\n")
+        return evaluation
 
 
 def _evaluate_bag(work: _Work, output: Path, progress: Progress) -> None:

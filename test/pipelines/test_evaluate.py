@@ -1,3 +1,4 @@
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -56,6 +57,8 @@ def test_an_evaluation_goes_on_where_it_was(
 ) -> None:
     config = Config.load("town")
     first = evaluate_bags([night_bag], config, folder=tmp_path)
+    facts = json.loads((tmp_path / "summary.json").read_text())
+    assert facts["frames"] == 3 and facts["miou"]["fused"] == pytest.approx(first.miou())
     monkeypatch.setattr(BagReader, "frames", lambda *_: pytest.fail("counted again"))
     assert evaluate_bags([night_bag], config, folder=tmp_path).miou() == first.miou()
     monkeypatch.undo()
