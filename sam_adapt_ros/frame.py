@@ -41,7 +41,9 @@ class Frame:
     """One sweep and its images, at the sweep's stamp.
 
     points: (N, 3) float32 metres in the LiDAR frame, or in the vehicle's where the sweep comes in a frame that the
-        vehicle moves in (a map's): the origin is about where the sensor is. Rows are NaN that are no measurement.
+        vehicle moves in (a map's): the origin is about where the sensor is. Where points carry times, the vehicle's
+        motion within the sweep is undone: all are where the LiDAR saw them at the stamp. Rows are NaN that are no
+        measurement.
     views: the cameras that came, any number, in the configuration's order.
     ground_truth: (N,) uint8 class ids of the configured taxonomy, 255 = ignore, where the bag has labels.
     T_odom_lidar: (4, 4) float64 pose of the LiDAR at the stamp, where odometry is known.

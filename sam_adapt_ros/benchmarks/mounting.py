@@ -57,6 +57,7 @@ def drive(bag: Path, step: int = 1) -> list[Frame]:
             "cameras.front.image": "/camera/front/image_raw/compressed",
             "cameras.front.info": "/camera/front/camera_info",
             "ground_truth.mapping": "pandaset",
+            "lidar.deskew": False,  # PandaSet has undone the motion within its sweeps
         }
     )
     with BagReader(bag, config) as reader:

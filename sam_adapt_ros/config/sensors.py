@@ -11,6 +11,11 @@ class LidarConfig(Section):
     """The LiDAR, whose sweeps are labelled."""
 
     topic: str = Field("/LIDAR_TOP", description="sensor_msgs/PointCloud2 topic of the sweeps")
+    deskew: bool = Field(
+        True,
+        description="Whether the vehicle's motion within a sweep is undone where points carry times and poses are "
+        "known; false where the driver, or whoever made the recording, has undone it already",
+    )
 
 
 class CameraConfig(Section):

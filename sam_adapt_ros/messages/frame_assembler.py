@@ -141,6 +141,8 @@ class FrameAssembler:
         if len(cloud) == 0:
             raise MessageError("cloud_empty", "point cloud: no points")
         sweep = self._sensor_frame.bring(self.tree, cloud, frame_id, stamp_ns)
+        if self._config.lidar.deskew and sweep.frame == frame_id and sweep.origin is None:  # others are registered
+            sweep = sweep._replace(points=self._motion.undone(sweep.points, cloud, sweep.frame, stamp_ns))
         issues = _Issues()
         views = []
         for name in self._config.cameras:

@@ -41,10 +41,11 @@ class Cloud:
 
     points: (N, 3) float32 metres in the message's frame, non-finite rows included; read-only where it is the
         message's own memory.
+    columns: the fields that can be read by name, in the message's byte order; see ``field``.
     """
 
     points: NDArray[np.float32]
-    _columns: Mapping[str, NDArray[Any]] = field(repr=False)
+    columns: Mapping[str, NDArray[Any]] = field(repr=False)
     _unreadable: Mapping[str, str] = field(repr=False)
 
     def __len__(self) -> int:
@@ -53,7 +54,7 @@ class Cloud:
     @property
     def fields(self) -> tuple[str, ...]:
         """Names of all fields that can be read."""
-        return tuple(self._columns)
+        return tuple(self.columns)
 
     def field(self, name: str) -> NDArray[Any]:
         """A field's values, (N,) or (N, count), in the machine's byte order.
@@ -61,18 +62,18 @@ class Cloud:
         Raises MessageError when there is none (``cloud_fields``), or its description is none of bytes that the points
         have (``cloud_layout``).
         """
-        column = _find(name, self._columns, self._unreadable)
+        column = _find(name, self.columns, self._unreadable)
         return np.ascontiguousarray(column, column.dtype.newbyteorder("="))
 
     @property
     def intensity(self) -> NDArray[np.float32] | None:
         """See ``intensity_of``."""
-        return intensity_of(self._columns)
+        return intensity_of(self.columns)
 
     def exact_points(self) -> NDArray[np.float64]:
         """(N, 3) as ``points``, with the digits of float64 fields: float32 rounds coordinates in UTM by decimetres."""
         with np.errstate(invalid="ignore"):  # signalling NaN
-            return np.stack([self._columns[name].astype(np.float64) for name in "xyz"], axis=1)
+            return np.stack([self.columns[name].astype(np.float64) for name in "xyz"], axis=1)
 
 
 def read_points(msg: Any) -> Cloud:

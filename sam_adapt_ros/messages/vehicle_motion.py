@@ -9,11 +9,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sam_adapt_ros.config import TransformConfig
 from sam_adapt_ros.errors import CalibrationError
+from sam_adapt_ros.geometry.deskew import deskew
+from sam_adapt_ros.geometry.poses import SECOND
 from sam_adapt_ros.geometry.transform_tree import TransformTree
 from sam_adapt_ros.geometry.transforms import Transform
+from sam_adapt_ros.messages.point_cloud import Cloud
+from sam_adapt_ros.messages.point_times import seconds_after_stamp, time_field
 from sam_adapt_ros.notices import Notices
 
 logger = logging.getLogger(__name__)
@@ -53,6 +58,7 @@ class VehicleMotion:
         self._tree, self._config, self._notices = tree, config, notices
         self._recent: deque[Motion] = deque(maxlen=WINDOW)
         self._all: deque[Motion] = deque(maxlen=50 * WINDOW)
+        self._skewed: deque[str] = deque(maxlen=WINDOW)  # of sweeps whose points carry times, why they stay as they are
         self._logged: set[str] = set()
 
     def fixed_frame(self, lidar: str) -> str:
@@ -62,9 +68,8 @@ class VehicleMotion:
         if self._tree.connected(configured, lidar):
             return configured
         found = self._tree.fixed_above(base if self._tree.connected(base, lidar) else lidar)
-        if found and found not in self._logged:
-            self._logged.add(found)
-            logger.info("transforms.odometry_frame: no frame %s is known, the vehicle moves in %s", configured, found)
+        if found:
+            self._log_once(f"transforms.odometry_frame: no frame {configured} is known, the vehicle moves in {found}")
         return found or configured
 
     def awaited(self, lidar: str, stamp_ns: int, others: Iterable[tuple[str, int]]) -> set[str]:
@@ -113,6 +118,40 @@ class VehicleMotion:
             return T, Motion(error=error, outside=outside)
         return T, Motion(extrapolated=max(self._tree.seconds_outside(fixed, *end) for end in ends))
 
+    def undone(self, points: NDArray[np.float32], cloud: Cloud, lidar: str, stamp_ns: int) -> NDArray[np.float32]:
+        """(N, 3) a sweep's points with the motion within the sweep undone; the same array where they carry no times, or
+        the poses are not known.
+
+        points: (N, 3) as the message has them, in the LiDAR's frame. Poses are continued at constant velocity to the
+        sweep's end: later ones would have to be waited for.
+        """
+        name = time_field(cloud.columns)
+        if name is None:
+            return points
+        seconds = seconds_after_stamp(cloud.field(name), stamp_ns)
+        text = ""
+        if seconds is None:
+            text = f"field {name} has no times of a sweep (s, ms, µs or ns, since the stamp or on its clock)"
+        else:
+            limit = self._config.max_extrapolation + float(np.nanmax(np.abs(seconds)))
+            fixed = self.fixed_frame(lidar)
+            try:
+                points = deskew(
+                    points,
+                    seconds,
+                    lambda after: self._tree.lookup(fixed, lidar, stamp_ns + round(after * SECOND), limit),
+                )
+            except CalibrationError as error:
+                text = str(error)
+            else:
+                self._log_once(
+                    f"point cloud: the vehicle's motion within the sweeps is undone by field {name}; set lidar.deskew: "
+                    "false where that was done before"
+                )
+        self._skewed.append(text and f"although the points have a field {name}: {text}")
+        self._say_skewed(WINDOW // 2)
+        return points
+
     def note(self, motion: Motion) -> None:
         """Takes what was known of one frame; ``notices`` has what is wrong with most of the last ones."""
         self._recent.append(motion)
@@ -122,6 +161,12 @@ class VehicleMotion:
     def conclude(self) -> None:
         """No more frames will come: the notices become those of all of them, however few they were."""
         self._say(self._all, math.ceil(len(self._all) / 2))
+        self._say_skewed(math.ceil(len(self._skewed) / 2))
+
+    def _log_once(self, text: str) -> None:
+        if text not in self._logged:
+            self._logged.add(text)
+            logger.info("%s", text)
 
     def _say(self, motions: deque[Motion], enough: int) -> None:
         unknown = [motion for motion in motions if motion.error is not None]
@@ -142,6 +187,16 @@ class VehicleMotion:
                 f"({self._config.timeout:g} s), or too rarely"
             )
         self._notices.set("poses_extrapolated", text)
+
+    def _say_skewed(self, enough: int) -> None:
+        reasons = [reason for reason in self._skewed if reason]
+        text = ""
+        if reasons and len(reasons) >= enough:
+            text = (
+                f"point cloud: the vehicle's motion within {len(reasons)} of {len(self._skewed)} sweeps is not undone, "
+                f"{reasons[-1]}; lidar.deskew: false leaves them as they are"
+            )
+        self._notices.set("sweep_motion", text)
 
     def _explain(self, motion: Motion) -> str:
         assert motion.error is not None

@@ -408,3 +408,65 @@ def test_the_strength_of_the_returns_comes_with_the_frame(ros):
     made = assembler(ros)
     assert_array_equal(made.assemble(T0, "lidar", ros.cloud(encode_cloud(fields), T0), {}).frame.intensity, strength)
     assert made.assemble(T0, "lidar", cloud(ros), {}).frame.intensity is None
+
+
+def skewed(ros, still, **fields):
+    """The cloud that a LiDAR at 10 m/s measures of points that stand at ``still`` in its frame at the stamp, over 0.1 s
+    before it; and what the message has."""
+    seconds = np.linspace(-0.1, 0, len(still))
+    seen = (still - np.outer(10 * seconds, (1, 0, 0))).astype(np.float32)
+    columns = {"x": seen[:, 0], "y": seen[:, 1], "z": seen[:, 2], "time": seconds.astype(np.float32)}
+    return ros.cloud(encode_cloud(columns | fields), T0), seen
+
+
+def test_motion_within_a_sweep_is_undone_where_points_carry_times(ros):
+    still = np.random.default_rng(2).uniform((5, -4, -2), (30, 4, 2), (60, 3)).astype(np.float32)
+    msg, seen = skewed(ros, still)
+    classes = (np.arange(60) % 3).astype(np.uint8)
+    labels = ros.cloud(encode_labels(seen, classes, 1.0, np.zeros((256, 3), np.uint8)), T0)
+    images = {"front": image(ros, stamp=T0 + SECOND // 20)}
+    made = assembler(ros)
+    frame = made.assemble(T0, "lidar", msg, images, labels).frame
+    assert_allclose(frame.points, still, atol=1e-3)
+    assert_array_equal(frame.published_points, seen)
+    assert_array_equal(frame.ground_truth, classes)  # row by row, wherever the points are
+    assert len(made.notices) == 0
+    # The image is taken half a metre further on: its pixels are those of the points that stand there.
+    later = still - (0.5, 0, 0)
+    (view,) = frame.views
+    T_front_lidar = invert(make_transform((1, 0, 1), OPTICAL)) @ make_transform((0, 0, 2), IDENTITY)
+    expected = view.camera.project((later @ T_front_lidar[:3, :3].T + T_front_lidar[:3, 3]).astype(np.float32))
+    (found,) = project_all(frame.points, frame.views)
+    assert_array_equal(found.valid, expected[2])
+    assert found.valid.sum() > 10
+    assert_allclose(found.uv[found.valid], expected[0][found.valid], atol=0.05)
+
+
+def test_motion_within_a_sweep_is_left_where_it_was_undone_before(ros):
+    msg, seen = skewed(ros, points(60))
+    frame = assembler(ros, **{"lidar.deskew": False}).assemble(T0, "lidar", msg, {}).frame
+    assert_array_equal(frame.points, seen)
+    assert frame.message_points is None
+
+
+def test_that_motion_within_sweeps_is_not_known_is_said(ros):
+    msg, seen = skewed(ros, points(60))
+    made = assembler(ros, odometry=False)
+    for _ in range(20):
+        assert_array_equal(made.assemble(T0, "lidar", msg, {}).frame.points, seen)
+    assert "lidar.deskew" in made.notices.as_dict()["sweep_motion"]
+    made = assembler(ros)
+    p = points(60)
+    other = np.linspace(0, 1700, 60).astype(np.float32)
+    unclear = ros.cloud(encode_cloud({"x": p[:, 0], "y": p[:, 1], "z": p[:, 2], "time": other}), T0)
+    assert_array_equal(made.assemble(T0, "lidar", unclear, {}).frame.points, p)
+    made.conclude()
+    assert "field time" in made.notices.as_dict()["sweep_motion"]
+
+
+def test_a_registered_cloud_is_not_moved_once_more(ros):
+    """Whoever brought it to a map's frame has undone the motion."""
+    msg, seen = skewed(ros, points(60))
+    msg.header.frame_id = "odom"
+    frame = assembler(ros).assemble(T0, "odom", msg, {}).frame
+    assert_allclose(frame.points, seen, atol=1e-4)  # the vehicle is at the origin at T0

@@ -100,6 +100,7 @@ def test_a_real_street_by_the_mapping_of_its_data_set(real_data: Path) -> None:
     settings = {
         "taxonomy": "town",
         "lidar.topic": "/pandar64/points",
+        "lidar.deskew": False,
         "cameras.front.image": "/camera/front/image_raw/compressed",
         "cameras.front.info": "/camera/front/camera_info",
         "cameras.front.rectified": True,
