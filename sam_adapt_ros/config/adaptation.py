@@ -168,7 +168,13 @@ class ResourceConfig(Section):
 
     threads: Count = Field(1, description="CPU threads")
     nice: int = Field(19, ge=0, le=19, description="Nice level; 19 is the lowest priority")
-    duty_cycle: float = Field(1.0, gt=0, le=1, description="Share of the time in which a round computes")
+    duty_cycle: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Share of the time in which a round computes; while a sweep is being labelled it stands still, too, "
+        "for half of the time at most",
+    )
     gpu_memory_fraction: float = Field(0.3, gt=0, le=1, description="Share of the GPU's memory")
 
 

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from sam_adapt_ros.errors import MaskError
+from sam_adapt_ros.segmentation.device import out_of_memory
 
 SHARE = 0.5  # of the free memory that a batch may take; the rest is for whatever else runs
 DECODER_BYTES = 40 * 2**20  # that a prompt takes in the mask decoder, which is the same in all SAMs
@@ -22,16 +23,6 @@ DECODER_BYTES = 40 * 2**20  # that a prompt takes in the mask decoder, which is 
 logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory is exhausted, on any device."""
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return True
-    # PyTorch's allocators of CPU and MPS raise a plain RuntimeError.
-    return isinstance(error, RuntimeError) and any(
-        words in str(error) for words in ("can't allocate memory", "not enough memory", "out of memory")
-    )
 
 
 def free_memory(device: torch.device) -> int:

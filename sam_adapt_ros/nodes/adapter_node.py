@@ -18,6 +18,7 @@ from sam_adapt_ros.adaptation.weight_store.pointer import Pointer
 from sam_adapt_ros.bags import remove_unpacked
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import ConfigError, StoreError
+from sam_adapt_ros.messages import stamp_ns
 from sam_adapt_ros.nodes import topics
 from sam_adapt_ros.nodes.adapter.exact_time_sync import ExactTimeSync
 from sam_adapt_ros.nodes.adapter.frame_intake import FrameIntake
@@ -35,6 +36,7 @@ from sam_adapt_ros.nodes.diagnostics.stream_statistics import StreamStatistics
 from sam_adapt_ros.nodes.input.frame_decoder import FrameDecoder
 from sam_adapt_ros.nodes.input.frame_stream import FrameStream
 from sam_adapt_ros.nodes.input.subscriptions import TopicSubscription
+from sam_adapt_ros.nodes.input.synchronizer import SynchronizedSweep
 from sam_adapt_ros.nodes.node_main import exit_now, run_node
 from sam_adapt_ros.nodes.parameters import Parameters
 from sam_adapt_ros.nodes.throttled_logger import ThrottledLogger
@@ -100,8 +102,8 @@ class AdapterNode(Node):
         """
         limit_process_resources(self.config.adaptation.resources)
         topic = self.resolve_topic_name(topics.LABELS)
-        labels = TopicSubscription(self, topic, [PointCloud2], self._sync.add_labels, self.statistics)
-        self._stream = FrameStream(self, self.config, self._decoder, self._sync.add_sweep, self.statistics, [labels])
+        labels = TopicSubscription(self, topic, [PointCloud2], self._add_labels, self.statistics)
+        self._stream = FrameStream(self, self.config, self._decoder, self._add_sweep, self.statistics, [labels])
         self.parameters.fixed_by = "can only be set before the adapter starts"
         self._poll_store()
         self.training.start()
@@ -131,6 +133,16 @@ class AdapterNode(Node):
     def _log_account(self) -> None:
         for line in account_of_frames(self.statistics, self._sync, self._intake, self.training):
             self.get_logger().info(line)
+
+    # Inputs -----------------------------------------------------------------------------------------------------------
+
+    def _add_sweep(self, sweep: SynchronizedSweep) -> None:
+        self.training.right_of_way.sweep_came(sweep.stamp_ns)
+        self._sync.add_sweep(sweep)
+
+    def _add_labels(self, labels: PointCloud2) -> None:
+        self.training.right_of_way.labels_came(stamp_ns(labels.header))
+        self._sync.add_labels(labels)
 
     # Parameters -------------------------------------------------------------------------------------------------------
 

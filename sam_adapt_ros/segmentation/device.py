@@ -51,3 +51,13 @@ def choose_threads(threads: int) -> int:
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return threads or min(torch.get_num_threads(), max(1, cores // 2))
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory is exhausted, on any device."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    # PyTorch's allocators of CPU and MPS raise a plain RuntimeError.
+    return isinstance(error, RuntimeError) and any(
+        words in str(error) for words in ("can't allocate memory", "not enough memory", "out of memory")
+    )

@@ -11,13 +11,14 @@ import torch
 
 from sam_adapt_ros.branch import Branch
 from sam_adapt_ros.config import Config, SegmenterConfig, find_weights
+from sam_adapt_ros.errors import ConfigError
 from sam_adapt_ros.frame import CameraView, Frame
 from sam_adapt_ros.geometry.camera import CameraModel
 from sam_adapt_ros.notices import Notices
 from sam_adapt_ros.segmentation import sparse_backend
 from sam_adapt_ros.segmentation import weights as weights_files
 from sam_adapt_ros.segmentation.batch import Sample, collate
-from sam_adapt_ros.segmentation.device import choose_device, choose_precision, choose_threads
+from sam_adapt_ros.segmentation.device import choose_device, choose_precision, choose_threads, out_of_memory
 from sam_adapt_ros.segmentation.fusion import FUSIONS, fuse
 from sam_adapt_ros.segmentation.logits import infer
 from sam_adapt_ros.segmentation.prediction import Prediction
@@ -41,13 +42,14 @@ class Segmenter:
         self.taxonomy = taxonomy
         self.version = version
         self.device = choose_device(config.device, "segmenter.device")
-        self.precision = choose_precision(config.precision, self.device)
         torch.set_num_threads(choose_threads(config.threads))
-        self.network = network.eval().requires_grad_(False).to(self.device)
+        self.notices = Notices()
+        self.network = network.eval().requires_grad_(False)
+        self._move(config)
+        self.precision = choose_precision(config.precision, self.device)
         self.network.configure(config, self.device)
         self.labelling = self.network.prepare_for_inference(self.device)
         self.fusion = FUSIONS[config.fusion]
-        self.notices = Notices()
         self.notices.update(sparse_backend.notices)
         if Branch.POINTS not in network.branches:
             name = network.architecture.network
@@ -72,6 +74,26 @@ class Segmenter:
         taxonomy = taxonomy or Taxonomy.load(loaded.taxonomy)
         weights_files.check_taxonomy(path, loaded, taxonomy)
         return cls(weights_files.build_network(loaded, str(path)), taxonomy, config, loaded.version)
+
+    def _move(self, config: SegmenterConfig) -> None:
+        """Brings the network to its device; where that has no memory left, and was not asked for, to the CPU."""
+        try:
+            self.network.to(self.device)
+        except RuntimeError as error:
+            if not out_of_memory(error) or self.device.type == "cpu":
+                raise
+            if config.device != "auto":
+                raise ConfigError(
+                    f"segmenter.device: {self.device.type} has no free memory for the network: end what else uses it, "
+                    "or set cpu"
+                ) from None
+            self.notices.add(
+                "device_memory",
+                f"segmenter.device: {self.device.type} has no free memory for the network, which computes on the CPU, "
+                "slower: end what else uses it, and start anew",
+            )
+            self.device = torch.device("cpu")
+            self.network.to(self.device)
 
     def __call__(self, frame: Frame) -> Prediction:
         """Labels every point of a frame; any number of cameras, none included, and zero points are fine.

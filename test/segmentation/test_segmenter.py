@@ -135,6 +135,39 @@ def test_cuda_is_refused_where_there_is_none(network: Network, shapes: Taxonomy)
         Segmenter(network, shapes, SegmenterConfig(device="cuda"))
 
 
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("HIP out of memory")])
+def test_a_gpu_without_free_memory(
+    network: Network, shapes: Taxonomy, make_frame: MakeFrame, monkeypatch: pytest.MonkeyPatch, error: RuntimeError
+) -> None:
+    """Left to itself, the segmenter goes to the CPU and says so; where CUDA was asked for, it is an error."""
+    real = type(network).to
+
+    def to(module: Network, *args: object, **options: object) -> Network:
+        if args == (torch.device("cuda"),):
+            raise error
+        return real(module, *args, **options)
+
+    monkeypatch.setattr(type(network), "to", to)
+    monkeypatch.setattr("sam_adapt_ros.segmentation.segmenter.choose_device", lambda *_: torch.device("cuda"))
+    with pytest.raises(ConfigError, match=r"^segmenter\.device: cuda has no free memory"):
+        Segmenter(network, shapes, SegmenterConfig(device="cuda"))
+    segmenter = Segmenter(network, shapes)
+    assert segmenter.device.type == "cpu" and "no free memory" in segmenter.notices.as_dict()["device_memory"]
+    assert (segmenter(make_frame()).labels < 3).all()
+
+
+def test_another_error_of_a_gpu_is_not_taken_for_a_lack_of_memory(
+    network: Network, shapes: Taxonomy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def to(*_: object) -> Network:
+        raise RuntimeError("CUDA error: no kernel image is available")
+
+    monkeypatch.setattr(type(network), "to", to)
+    monkeypatch.setattr("sam_adapt_ros.segmentation.segmenter.choose_device", lambda *_: torch.device("cuda"))
+    with pytest.raises(RuntimeError, match="kernel"):
+        Segmenter(network, shapes)
+
+
 def test_the_shipped_weights_keep_their_version() -> None:
     """The version is a hash of format and content: labels, stores and reports of earlier runs name it."""
     assert Segmenter.load("town_small").version == "c5ffaa5c572e"

@@ -18,6 +18,7 @@ from sam_adapt_ros.errors import SamAdaptError, StoreError
 from sam_adapt_ros.frame import IGNORE, Frame
 from sam_adapt_ros.nodes.adapter.duty_cycle import DutyCycle
 from sam_adapt_ros.nodes.adapter.request_queue import Answer, RequestQueue
+from sam_adapt_ros.nodes.adapter.right_of_way import RightOfWay
 from sam_adapt_ros.nodes.adapter.state_dir import StateDir
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class TrainingThread:
     adapter: None until the store is open. observing: whether it does everything but training (mode ``observe``).
     in_round: whether a round is under way. decision, ended_at: of the last round, None before; the latter on
     ``time.monotonic``. counts: of this process: ``promotions``, ``rejections``, ``failures``.
+    right_of_way: to be told of sweeps and labels as they come; rounds give way while a sweep is being labelled.
 
     A store that cannot be used (missing, read-only, full, another source's, in use) pauses learning, with ``problem``
     in words, and is tried again every RETRY_S; so is a full disk that a round meets. Any other error in a round is
@@ -54,6 +56,7 @@ class TrainingThread:
         self.config = config
         self.state_dir = StateDir(config)
         self.counts: Counter[str] = Counter()
+        self.right_of_way = RightOfWay()
         self.adapter: Adapter | None = None
         self.observing = config.adaptation.mode == "observe"
         self.in_round = False
@@ -250,7 +253,8 @@ class TrainingThread:
         self._token.begin()
         self.in_round = True
         try:
-            decision = adapter.run_round(self._token)
+            with self.right_of_way.between_layers():
+                decision = adapter.run_round(self._token)
             self._consecutive_failures = 0
             if decision is not None:
                 self._take_note(decision)
