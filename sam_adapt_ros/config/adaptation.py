@@ -172,8 +172,8 @@ class ResourceConfig(Section):
         1.0,
         gt=0,
         le=1,
-        description="Share of the time in which a round computes; while a sweep is being labelled it stands still, too, "
-        "for half of the time at most",
+        description="Share of the time in which a round computes; while a sweep is being labelled it stands still, "
+        "too, for half of the time at most",
     )
     gpu_memory_fraction: float = Field(0.3, gt=0, le=1, description="Share of the GPU's memory")
 
