@@ -184,7 +184,7 @@ class _Drive:
         camera = self._camera(next(iter(images.values())))
         npy = next((found for each in _NPY if (found := _find(self._roots, f"{each}/{self._scene}"))), None)
         points, labels, sweep_format = self._points(images, npy, camera)
-        poses = self._poses()
+        poses = self._poses(images)
         files: list[SensorFile] = []
         for number in (each for each in images if each in points and each in labels):
             stamp, frame = SECOND + number * SECOND // _RATE, f"{number:0{_DIGITS}d}"
@@ -237,7 +237,7 @@ class _Drive:
         self._notices.add("scaled", f"{image}: {expected} expected, got {width} x {height}: the intrinsics are scaled")
         return INTRINSICS.scaled(width, height)
 
-    def _poses(self) -> dict[int, Transform]:
+    def _poses(self, images: Mapping[int, Path]) -> dict[int, Transform]:
         """``T_odom_base`` by number, odom being base at the first frame; empty where they are not known."""
         name = f"vkitti_1.3.1_extrinsicsgt/{self._name}.txt"
         path = _find(self._roots, name)
@@ -246,4 +246,7 @@ class _Drive:
             self._notices.add(f"no_poses:{self._name}", text)
             return {}
         poses = read_poses(path)
+        if missing := [number for number in images if number not in poses]:
+            text = f"{path}: {len(missing)} of {len(images)} frames, such as {missing[0]}, are missing"
+            self._notices.add(f"no_poses:{self._name}", f"{text}: their poses are not known")
         return {number: invert(poses[min(poses)]) @ T for number, T in poses.items()}

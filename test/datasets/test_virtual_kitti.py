@@ -174,6 +174,15 @@ def test_poses_may_be_missing(root: Path) -> None:
     assert "0002_clone.txt: is missing" in notices.as_dict()["no_poses:0002_clone"]
 
 
+def test_a_pose_may_be_missing(root: Path) -> None:
+    for name in (IMAGE, POINTS):
+        shutil.copy(root / name, root / name.replace("00000", "00012"))
+    notices = Notices()
+    first, second = VirtualKitti([root], notices=notices)
+    assert first.T_odom_lidar is not None and second.T_odom_lidar is None
+    assert "1 of 2 frames, such as 12, are missing" in notices.as_dict()["no_poses:0002_clone"]
+
+
 def test_intrinsics_follow_the_images(root: Path) -> None:
     """They are those of the published images; smaller ones are said."""
     notices = Notices()

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from sam_adapt_ros.errors import ConfigError, OutputError
+from sam_adapt_ros.io.hashing import hash_sources
 from sam_adapt_ros.io.lock import locked
 from sam_adapt_ros.io.outputs import output_errors
 from sam_adapt_ros.pipelines.layouts import a2d2, nuscenes, semantickitti, virtual_kitti
-from sam_adapt_ros.pipelines.simulated_drives import cache_folder
+from sam_adapt_ros.pipelines.simulated_drives import PATIENCE_S, cache_folder
 from sam_adapt_ros.progress import Progress, no_progress
 
 LAYOUTS: dict[str, Callable[..., None]] = {
@@ -22,7 +22,6 @@ LAYOUTS: dict[str, Callable[..., None]] = {
     "virtual_kitti": virtual_kitti.write,
 }
 """By the names of the data sets."""
-_PATIENCE_S = 3600.0  # for another process that renders the same
 
 
 def write_layout(
@@ -43,18 +42,24 @@ def write_layout(
             root = Path(folder) / output.name
             LAYOUTS[name](root, frames, seed, progress=progress)
             if output.is_dir():
-                shutil.rmtree(output)
+                _remove(output, {path.name for path in root.iterdir()})
             root.rename(output)
+
+
+def _remove(folder: Path, names: set[str]) -> None:
+    """Removes an earlier layout of these names. Raises OutputError when there is anything else."""
+    if others := sorted(path.name for path in folder.iterdir() if path.name not in names):
+        raise OutputError(f"{folder}: has other files, such as {others[0]}; choose another output")
+    shutil.rmtree(folder)
 
 
 def town_layout(name: str, frames: int, seed: int = 0, progress: Progress = no_progress) -> Path:
     """``write_layout`` into the cache, by one process at a time, or what is there already."""
-    sources = sorted(Path(__file__).parent.glob("*.py"))
-    version = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:12]
+    version = hash_sources([Path(__file__).parent])[:12]
     folder = cache_folder("layouts") / f"{name}-{seed}-{frames}-{version}"
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with locked(folder.with_name(f".{folder.name}.lock"), _PATIENCE_S):
+        with locked(folder.with_name(f".{folder.name}.lock"), PATIENCE_S):
             if not folder.is_dir():
                 write_layout(name, folder, frames, seed, progress=progress)
     return folder

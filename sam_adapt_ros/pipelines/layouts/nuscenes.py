@@ -19,7 +19,7 @@ from scipy.spatial.transform import Rotation
 
 from sam_adapt_ros.datasets.nuscenes_categories import NUSCENES_LIDARSEG
 from sam_adapt_ros.geometry.transforms import Transform, invert, transform_points
-from sam_adapt_ros.pipelines.layouts.drives import LayoutDrive, id_table
+from sam_adapt_ros.pipelines.layouts.drives import LayoutDrive, id_table, png
 from sam_adapt_ros.progress import Progress, no_progress
 from sam_adapt_ros.simulation.drive import CAMERA, LIDAR, Recording
 
@@ -84,11 +84,15 @@ def write(
         rendered = drive(scene, seed, frames)
         _write_scene(root, tables, scene, rendered, place)
         progress(place + 1, len(scenes))
+    logs = [row["token"] for row in tables.rows["log"]]
+    empty = f"maps/{token('mask')}.png"
+    _write(root / empty, png(np.zeros((16, 16), np.uint8)))
+    tables.add("map", "map", category="semantic_prior", filename=empty, log_tokens=logs)
     tables.write(root / VERSION)
 
 
 class _Tables:
-    """The rows of all tables. Those that nothing is known of are written without rows, as the devkit wants them."""
+    """The rows of all tables; the devkit wants those, too, that nothing is known of."""
 
     def __init__(self) -> None:
         names = "scene sample sample_data ego_pose calibrated_sensor sensor log lidarseg category"
@@ -119,7 +123,7 @@ def token(*names: str) -> str:
 
 
 def _write_scene(root: Path, tables: _Tables, scene: Scene, rendered: LayoutDrive, place: int) -> None:
-    logfile = f"n0{15 if 'singapore' in scene.location else 8}-2018-{scene.name}"
+    logfile = f"{'n015' if 'singapore' in scene.location else 'n008'}-2018-{scene.name}"
     log = tables.add("log", logfile, logfile=logfile, vehicle=logfile[:4], date_captured="", location=scene.location)
     K = rendered.camera.model.K.tolist()
     sensors = {
@@ -142,18 +146,19 @@ def _write_scene(root: Path, tables: _Tables, scene: Scene, rendered: LayoutDriv
         stamp = r.stamp_ns // 1000 + later
         links = {"prev": samples[index - 1] if index else "", "next": (*samples, "")[index + 1]}
         tables.add("sample", f"{scene.name}/{index}", timestamp=stamp, scene_token=token("scene", scene.name), **links)
-        for channel, us, T, content, size in (
-            (LIDAR, stamp, r.T_odom_base, _sweep_bytes(r), (0, 0)),
-            (CAMERA, r.image_stamp_ns // 1000 + later, r.T_odom_base_image, bytes(r.jpeg), r.instances.shape[::-1]),
+        size = (r.instances.shape[1], r.instances.shape[0])
+        for channel, us, T, content, (width, height), suffix in (
+            (LIDAR, stamp, r.T_odom_base, _sweep_bytes(r), (0, 0), "pcd.bin"),
+            (CAMERA, r.image_stamp_ns // 1000 + later, r.T_odom_base_image, bytes(r.jpeg), size, "jpg"),
         ):
             name = f"{logfile}__{channel}__{us}"
-            file = f"samples/{channel}/{name}.{'pcd.bin' if channel == LIDAR else 'jpg'}"
+            file = f"samples/{channel}/{name}.{suffix}"
             _write(root / file, content)
             pose = tables.add("ego_pose", name, timestamp=us, **_pose(map_from_odom @ T))
             data = tables.add(
-                "sample_data", name, sample_token=samples[index], ego_pose_token=pose,
-                calibrated_sensor_token=sensors[channel], filename=file, fileformat=file[-3:], width=size[0],
-                height=size[1], timestamp=us, is_key_frame=True, prev="", next="")  # fmt: skip
+                "sample_data", name, sample_token=samples[index], ego_pose_token=pose, timestamp=us, filename=file,
+                calibrated_sensor_token=sensors[channel], fileformat=suffix[:3], width=width, height=height,
+                is_key_frame=True, prev="", next="")  # fmt: skip
             if channel == LIDAR:
                 labels = f"lidarseg/{VERSION}/{data}_lidarseg.bin"
                 kinds = rendered.kind(r.sweep.class_id, r.sweep.instance)
