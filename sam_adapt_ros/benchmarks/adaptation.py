@@ -73,6 +73,7 @@ class Measurement:
     def settings(self) -> dict[str, Any]:
         """What a shift's and seed's results depend on."""
         return {
+            "domains": domains_hash(),
             **model_settings(self.config),
             "gate": self.gate,
             "oracle": ORACLE_STEPS if self.oracle else 0,
@@ -180,16 +181,18 @@ def adapt_online(
     """
     with tempfile.TemporaryDirectory(prefix="sam_adapt_") as folder:
         run = OnlineRun(config, Path(folder) / "store")
-        for frame in track(drive_frames(bag, run.config), progress, frames):
-            run.label(frame)
-            run.learn()
-        run.learn(at_end=True)
-        facts = {
-            "online": run.timeline.online.evaluation.confusion[FUSED_SEEN].miou_present(),
-            "seconds_learning": round(run.seconds_learning, 1),
-            "decisions": [decision.as_dict() for decision in run.decisions],
-        }
-        return source if run.segmenter is run.source else run.segmenter, facts
+        run.drive(track(drive_frames(bag, run.config), progress, frames))
+        return source if run.segmenter is run.source else run.segmenter, online_facts(run)
+
+
+def online_facts(run: OnlineRun) -> dict[str, Any]:
+    """What became of a run: mean IoU of the published labels, and every decision."""
+    return {
+        "online": run.timeline.online.evaluation.confusion[FUSED_SEEN].miou_present(),
+        "seconds_learning": round(run.seconds_learning, 1),
+        "offered": dict(run.offered),
+        "decisions": [decision.as_dict() for decision in run.decisions],
+    }
 
 
 def run(quick: bool = False) -> list[Figure]:

@@ -119,7 +119,7 @@ def calibrate(
     """
     engine = choose_engine(jobs)
     train_oracles(config, shifts, engine, stages)
-    settings = {**model_settings(config), "protocol": asdict(protocol)}
+    settings = {"domains": domains_hash(), **model_settings(config), "protocol": asdict(protocol)}
     with stages(f"source, oracle and selection on {len(shifts) * len(seeds)} drives") as progress:
         parts = measure_all(
             _measure, (config, protocol), shifts, seeds, output, engine, settings, progress, force=force

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -16,8 +17,9 @@ from sam_adapt_ros.benchmarks.unseen_drives import drive_frames
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import ConfigError
 from sam_adapt_ros.evaluation.label_statistics import LabelStatistics
+from sam_adapt_ros.frame import Frame
 from sam_adapt_ros.masks import build
-from sam_adapt_ros.progress import Progress
+from sam_adapt_ros.progress import Progress, part_of, track
 from sam_adapt_ros.pseudo_labels import PreparedFrame, PseudoLabelGenerator
 from sam_adapt_ros.segmentation import Segmenter
 from sam_adapt_ros.segmentation.fusion import FUSIONS
@@ -35,23 +37,27 @@ def check_recipe(name: str, recipe: Config) -> None:
 def train_student(
     source: Segmenter, config: Config, bag: Path, frames: int, progress: Progress
 ) -> tuple[Segmenter, dict[str, Any]]:
-    """A student of the frames that the buffer keeps of a drive, and coverage and precision of its pseudo-labels.
+    """The student of the frames that the buffer keeps of a drive. frames: of the drive."""
+    buffer = FrameBuffer(config.adaptation.buffer)
+    for frame in track(drive_frames(bag, config), part_of(progress, 0, 2), frames):
+        buffer.add(frame, summarize(frame, source(frame).labels, len(source.taxonomy)))
+    student, found = student_of(source, config, buffer.training(), buffer.held_out(), part_of(progress, 1, 2))
+    return student, found.as_dict(source.taxonomy.classes)
+
+
+def student_of(
+    source: Segmenter, config: Config, training: Sequence[Frame], held_out: Sequence[Frame], progress: Progress
+) -> tuple[Segmenter, LabelStatistics]:
+    """A student of frames, and the statistics of its pseudo-labels over the points that a camera sees.
 
     The gate is left out, and so are the steps that held-out frames decide (temperature scaling, averages of weights,
     and the choice of the BatchNorm statistics to start from: here the re-estimated ones), so that differences between
-    the students come from the recipes' labels. frames: of the drive.
+    the students come from the recipes' labels.
     """
-    buffer = FrameBuffer(config.adaptation.buffer)
-    steps = config.adaptation.self_training.steps
-    for done, frame in enumerate(drive_frames(bag, config), 1):
-        buffer.add(frame, summarize(frame, source(frame).labels, len(source.taxonomy)))
-        progress(done, frames + steps)
-    training, held_out = buffer.training(), buffer.held_out()
-    generator = PseudoLabelGenerator(
-        config.pseudo_labels, build(config.masks), FUSIONS[config.segmenter.fusion], len(source.taxonomy)
-    )
-    architecture, visibility = source.network.architecture, config.pseudo_labels.visibility
-    prepared = [PreparedFrame.of(frame, architecture, visibility) for frame in chain(training, held_out)]
+    settings, fusion = config.pseudo_labels, FUSIONS[config.segmenter.fusion]
+    generator = PseudoLabelGenerator(settings, build(config.masks), fusion, len(source.taxonomy))
+    architecture = source.network.architecture
+    prepared = [PreparedFrame.of(frame, architecture, settings.visibility) for frame in chain(training, held_out)]
     samples = [frame.sample for frame in prepared[: len(training)]]
     statistics = reestimate_batchnorm(source.network, samples, config.adaptation.batchnorm)
     networks = label_ensemble(source.network, statistics, generator)
@@ -66,6 +72,5 @@ def train_student(
     run = SelfTraining(networks[0], labelled, config.adaptation.self_training)
     while not run.finished:
         run.step()
-        progress(frames + run.done, frames + steps)
-    student = Segmenter(run.average, source.taxonomy, config.segmenter, "student")
-    return student, {"coverage": found.coverage, "precision": found.precision, **found.as_dict(source.taxonomy.classes)}
+        progress(run.done, config.adaptation.self_training.steps)
+    return Segmenter(run.average, source.taxonomy, config.segmenter, "student"), found

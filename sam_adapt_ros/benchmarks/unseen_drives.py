@@ -23,7 +23,6 @@ from sam_adapt_ros.parallel import Engine, Function, Shard, map_shards
 from sam_adapt_ros.pipelines.simulated_drives import cache_folder, town_bag
 from sam_adapt_ros.progress import Progress, no_progress, part_of, track
 from sam_adapt_ros.segmentation import Segmenter
-from sam_adapt_ros.simulation import domains_hash
 from sam_adapt_ros.taxonomy import Taxonomy
 
 SHIFTS = ("night", "new_city", "other_lidar", "night+other_lidar", "new_city+rain")
@@ -169,9 +168,8 @@ def measure_all(
 
 
 def model_settings(config: Config) -> dict[str, Any]:
-    """What scores in the town depend on besides what is learned."""
+    """What scores depend on besides the drives and what is learned."""
     return {
-        "domains": domains_hash(),
         "weights": hash_file(find_weights(config.segmenter.weights)),
         "segmenter": config.segmenter.model_dump(mode="json"),
     }

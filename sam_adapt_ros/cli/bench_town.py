@@ -130,7 +130,7 @@ def bench_domains(
         load_config(config, set), output, _joined(shifts, miscalibrated), parse_seeds(seeds), jobs=jobs,
         stages=progress_bar, force=force,
     )  # fmt: skip
-    _print(calibration.HEADER, calibration.table(rows))
+    print_table(calibration.HEADER, calibration.table(rows))
     print_written(output / "results.json", output / "table.md")
 
 
@@ -158,7 +158,7 @@ def bench_streams(
     found = stream.bench_streams(
         settings, names or stream.STREAMS, parse_names(shifts), parse_seeds(seeds), protocol, output, progress_bar
     )
-    _print(("measured", "value", "target"), stream.figures(found))
+    print_table(("measured", "value", "target"), stream.figures(found))
     print_written(output)
 
 
@@ -183,8 +183,8 @@ def _measure(measurement: Measurement, output: Path, jobs: int, force: bool) -> 
 
     _prepare(output)
     table = adaptation.measure(measurement, output, jobs, progress_bar, force=force)
-    _print(*table.table())
-    _print(*table.branches())
+    print_table(*table.table())
+    print_table(*table.branches())
     for line in table.verdicts():
         say(line)
     print_written(output / "results.json", output / "table.md")
@@ -194,7 +194,8 @@ def _prepare(output: Path) -> None:
     prepare_folder(output, ("results.json", "table.md"), ("parts",), force=True)
 
 
-def _print(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Prints a table of text."""
     table = make_table(*header)
     for row in rows:
         table.add_row(*row)

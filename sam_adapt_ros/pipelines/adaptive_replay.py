@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from sam_adapt_ros.adaptation import Version, WeightStore
@@ -90,6 +90,14 @@ class OnlineRun:
         self.timeline.decide(decision.promoted, decision.reason)
         if decision.promoted:
             self._use(self.adapter.store.current())
+
+    def drive(self, frames: Iterable[Frame], *, ends: bool = True) -> None:
+        """Labels a drive frame by frame, and learns in between. ends: whether no more frames will come."""
+        for frame in frames:
+            self.label(frame)
+            self.learn()
+        if ends:
+            self.learn(at_end=True)
 
     def _monitored(self, outcome: Prediction | NetworkError, frame: Frame) -> None:
         is_source = self._version == self._source_version
