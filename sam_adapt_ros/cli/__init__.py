@@ -1,7 +1,18 @@
 """The command line, ``sam-adapt``: a line of glue a command. The library is imported where it is used: torch is slow
 to load."""
 
-from sam_adapt_ros.cli import bags, bench, bench_real, bench_town, live, models, offline, parameters, store
+from sam_adapt_ros.cli import (
+    bags,
+    bench,
+    bench_real,
+    bench_town,
+    live,
+    models,
+    offline,
+    parameters,
+    store,
+    view,
+)
 from sam_adapt_ros.cli.app import app, main
 
 __all__ = [
@@ -16,4 +27,5 @@ __all__ = [
     "offline",
     "parameters",
     "store",
+    "view",
 ]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from sam_adapt_ros.branch import NETWORK_BRANCHES
-from sam_adapt_ros.cli.app import Bag, ConfigName, Force, Output, Overrides, app, print_summary
+from sam_adapt_ros.cli.app import Bag, ConfigName, Force, Output, Overrides, app, print_summary, print_written
 from sam_adapt_ros.cli.configuration import AUTO, SIMULATED, choose_preset, load_config, parse_overrides
 from sam_adapt_ros.cli.console import console, make_table, say
 from sam_adapt_ros.cli.progress_bar import progress_bar
@@ -102,6 +103,10 @@ def demo(
     ] = "",
     force: Force = False,
     adapt: Annotated[bool, typer.Option("--adapt/--no-adapt", help="Adapt on the way, or only label.")] = True,
+    view: Annotated[
+        bool,
+        typer.Option("--view", help="Show it live in Rerun (extra view); without a display, in view.rrd."),
+    ] = False,
 ) -> None:
     """Drive the source model, trained by day, through a simulated town by night, live over DDS, while it adapts.
 
@@ -109,24 +114,36 @@ def demo(
     two cores.
     """
     from sam_adapt_ros.pipelines.demo import DemoSettings, adapt_live, label_live
+    from sam_adapt_ros.pipelines.demo_view import DemoView
+    from sam_adapt_ros.pipelines.view import find_viewed
+    from sam_adapt_ros.pipelines.view import view as show
+    from sam_adapt_ros.visualization.rerun_view import file_or_viewer
 
     config = load_config(SIMULATED, set)
+    file = file_or_viewer(None, output / "view.rrd") if view else None
     if adapt:
-        summary = adapt_live(DemoSettings(domain or "night"), config, output, progress_bar, force=force)
+        settings, opened = DemoSettings(domain or "night"), partial(DemoView.open, output=file) if view else None
+        summary = adapt_live(settings, config, output, progress_bar, force=force, view=opened)
         _print_adaptation(summary.facts["adaptation"])
     else:
         summary = label_live(domain or "day", config, output, progress_bar, force=force)
+        if view:
+            show(find_viewed([output]), config, file, stages=progress_bar)
+    if file is not None:
+        print_written(file)
     print_summary(summary, output)
 
 
 def _print_adaptation(facts: Mapping[str, Any]) -> None:
     from sam_adapt_ros.evaluation.segmentation_metrics import score_text
+    from sam_adapt_ros.visualization.adaptation_report import COUNTS, DESCRIPTIONS, conclusion
 
+    say(conclusion(facts))
     table = make_table("mean IoU", "points that a camera sees", "all points", "2d alone", "3d alone")
     for name, branches in facts["by_branch"].items():
         cells = (facts[name], facts["all_points"][name], *(branches[branch] for branch in NETWORK_BRANCHES))
-        table.add_row(name.removeprefix("miou_"), *map(score_text, cells))
+        table.add_row(DESCRIPTIONS.get(name, name), *map(score_text, cells))
     console.print(table)
     share = "the domain costs no IoU" if facts["recovered"] is None else f"{facts['recovered']:.2f}"
     counts = ("promotions", "rejections", "rollbacks", "frames_dropped_by_swaps", "swap_ms")
-    say(f"recovered: {share}, " + ", ".join(f"{name.replace('_', ' ')}: {facts[name]}" for name in counts))
+    say(f"recovered: {share}; " + "; ".join(f"{COUNTS[name]}: {facts[name]}" for name in counts))

@@ -50,6 +50,7 @@ def replay(
     from sam_adapt_ros.bags.clips import find_bags, readable_bags
     from sam_adapt_ros.pipelines.adaptive_replay import replay_adapting
     from sam_adapt_ros.pipelines.replay import replay
+    from sam_adapt_ros.visualization.adaptation_report import conclusion
 
     learning = {"--passes": passes > 1, "--mode": mode, "--recipe": recipe}
     if not adapt and (given := [name for name, value in learning.items() if value]):
@@ -60,9 +61,11 @@ def replay(
         summary = replay_adapting(found, settings, output, passes=passes, force=force, stages=progress_bar)
     else:
         summary = replay(found, settings, output, force=force, stages=progress_bar)
-    decisions = summary.facts.get("adaptation", {}).get("decisions", ())
-    for decision in decisions:
-        say(f"round: {decision['promoted'] or 'nothing'} promoted ({decision['reason']})")
+    if adapt:
+        facts = summary.facts["adaptation"]
+        say(conclusion(facts))
+        for decision in facts["decisions"]:
+            say(f"round: {decision['promoted'] or 'nothing'} promoted ({decision['reason']})")
     print_summary(summary, output)
 
 

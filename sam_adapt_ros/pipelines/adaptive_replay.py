@@ -25,7 +25,7 @@ from sam_adapt_ros.pipelines.replay import LABELS
 from sam_adapt_ros.progress import Stages, no_stages
 from sam_adapt_ros.segmentation import Prediction, Segmenter, load_segmenter
 from sam_adapt_ros.visualization.adaptation_report import adaptation_sections
-from sam_adapt_ros.visualization.before_after import BeforeAfter
+from sam_adapt_ros.visualization.before_after import compare
 from sam_adapt_ros.visualization.run_report import ReportFrame, prepare_report, write_run_report
 
 logger = logging.getLogger(__name__)
@@ -209,7 +209,8 @@ def replay_adapting(
 
 def _write_report(run: OnlineRun, summary: RunSummary, shown: Sequence[ReportFrame], output: Path, title: str) -> None:
     frames = [each.frame for each in shown]
-    compared = [BeforeAfter(frame, run.source(frame).by_branch(), run.segmenter(frame).by_branch()) for frame in frames]
+    before, after = ([model(frame).by_branch() for frame in frames] for model in (run.source, run.segmenter))
+    compared = compare(frames, before, after)
     sections = adaptation_sections(run.timeline, summary.facts["adaptation"], compared, output / "pictures")
     write_run_report(summary, shown, output, title, sections)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,23 +12,27 @@ from typing import Any
 from sam_adapt_ros.adaptation import StoreReader
 from sam_adapt_ros.adaptation.decision_log import DecisionLog
 from sam_adapt_ros.bags import BagReader, BagWriter
+from sam_adapt_ros.branch import BranchLabels
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.evaluation.recovered_share import recovery_figures
 from sam_adapt_ros.evaluation.run_summary import RunSummary
-from sam_adapt_ros.evaluation.segmentation_metrics import Evaluation, evaluate
+from sam_adapt_ros.evaluation.segmentation_metrics import Evaluation
 from sam_adapt_ros.evaluation.timeline import Timeline
 from sam_adapt_ros.frame import Frame
 from sam_adapt_ros.nodes.tools.recording import Recording
 from sam_adapt_ros.pipelines.adaptive_replay import fresh_folder
+from sam_adapt_ros.pipelines.demo_view import DemoView
 from sam_adapt_ros.pipelines.live_bag import drive_live, run_live, summarize
 from sam_adapt_ros.pipelines.reference_models import OracleRecipe, batchnorm_only, oracle_in_background, to_samples
 from sam_adapt_ros.pipelines.simulated_drives import town_bag
 from sam_adapt_ros.progress import Progress, Stages, track
 from sam_adapt_ros.segmentation import Segmenter, load_segmenter
+from sam_adapt_ros.taxonomy import Taxonomy
 from sam_adapt_ros.visualization.adaptation_report import adaptation_sections
-from sam_adapt_ros.visualization.before_after import BeforeAfter
-from sam_adapt_ros.visualization.run_report import PICTURES, evenly_spaced, prepare_report, write_run_report
+from sam_adapt_ros.visualization.before_after import compare
+from sam_adapt_ros.visualization.run_report import evenly_spaced, prepare_report, write_run_report
 
+_BEFORE_AFTER = ("miou_source_unseen", "miou_final")
 BATCHNORM_FRAMES = 40
 """Frames of the drive that BatchNorm statistics alone are re-estimated on."""
 
@@ -69,23 +74,39 @@ def label_live(
 
 
 def adapt_live(
-    settings: DemoSettings, config: Config, output: Path, stages: Stages, *, force: bool = False
+    settings: DemoSettings,
+    config: Config,
+    output: Path,
+    stages: Stages,
+    *,
+    force: bool = False,
+    view: Callable[[Taxonomy], AbstractContextManager[DemoView]] | None = None,
 ) -> RunSummary:
     """A drive, labelled live over DDS while the model adapts to it; then the adapted weights on an unseen drive.
 
     Leaves in ``output`` what ``label_live`` does and the weight ``store``; ``summary.json`` has ``adaptation``.
-    Raises OutputError before the work begins.
+    view: opens the live view. Raises OutputError before the work begins.
     """
     _prepare(output, force)
     store = fresh_folder(output / "store")
     config = _share_cores(config.updated({"adaptation.store.folder": str(store)}))
     with stages("rendering the drive") as progress:
         bag = town_bag(settings.domain, settings.seed, settings.frames, progress)
-    recording = drive_live(
-        bag, config, output, rate=settings.rate, patience_s=settings.patience_s, force=force, stages=stages
-    )
-    with oracle_in_background(settings.oracle, config) as wait_for_oracle:
-        measurement = _Measurement(settings, config, bag, store, recording)
+    with ExitStack() as stack:
+        shown = None if view is None else stack.enter_context(view(load_segmenter(config)[0].taxonomy))
+        recording = drive_live(
+            bag,
+            config,
+            output,
+            rate=settings.rate,
+            patience_s=settings.patience_s,
+            force=force,
+            stages=stages,
+            on_labels=None if shown is None else shown.live,
+        )
+        wait_for_oracle = stack.enter_context(oracle_in_background(settings.oracle, config))
+        with stages("loading the weights"):
+            measurement = _Measurement(settings, config, bag, store, recording, shown)
         measurement.score_drive(stages)
         measurement.score_unseen_drive(stages, wait_for_oracle)
     with stages("drawing the report"):
@@ -108,31 +129,48 @@ def _share_cores(config: Config) -> Config:
 class _Measurement:
     """What adaptation gained on the drive, measured afterwards in process."""
 
-    def __init__(self, settings: DemoSettings, config: Config, bag: Path, store: Path, recording: Recording) -> None:
-        self._settings, self._bag, self._recording = settings, bag, recording
+    def __init__(
+        self,
+        settings: DemoSettings,
+        config: Config,
+        bag: Path,
+        store: Path,
+        recording: Recording,
+        view: DemoView | None = None,
+    ) -> None:
+        self._settings, self._bag, self._recording, self._view = settings, bag, recording, view
         self._source, self._config = load_segmenter(config)
         self._last = StoreReader(store).current()
         self._final = Segmenter.load(self._last.path, self._config.segmenter, self._source.taxonomy)
         self._decisions = list(DecisionLog(store / "adapter"))
         self._timeline = Timeline(self._source.taxonomy)
         self._scores: dict[str, Evaluation] = {}
+        self._labels: dict[str, list[BranchLabels]] = {}  # of the unseen drive
 
     def score_drive(self, stages: Stages) -> None:
         """Evaluates the published labels, and those of the source model on the same frames."""
+        self._mark_events()
+        if self._view is not None:
+            self._view.begin_drive(self._timeline.events)
         with stages("evaluating the drive, with the source model for comparison") as progress:
             self._summary, self._shown = summarize(
                 self._recording,
                 self._bag,
                 self._config,
                 self._settings.rate,
-                lambda frame, labels: self._timeline.add(frame, labels, self._source(frame).by_branch()),
+                self._add,
                 progress,
             )
-        self._mark_events()
         self._scores |= {
             "miou_source": self._timeline.source.evaluation,
             "miou_online": self._timeline.online.evaluation,
         }
+
+    def _add(self, frame: Frame, labels: BranchLabels) -> None:
+        source = self._source(frame).by_branch()
+        self._timeline.add(frame, labels, source)
+        if self._view is not None:
+            self._view.show(frame, source, labels)
 
     def score_unseen_drive(self, stages: Stages, wait_for_oracle: Callable[[Progress], Segmenter]) -> None:
         """The last weights and what they are compared with, on a drive that the adapter has not seen."""
@@ -147,6 +185,10 @@ class _Measurement:
             batchnorm = batchnorm_only(self._source, to_samples(frames, self._source), self._config.segmenter)
         self._score("miou_batchnorm_only", batchnorm, "BatchNorm statistics alone", stages)
         self._score("miou_final", self._final, "the adapted weights", stages)
+        if self._view is not None:
+            self._view.begin_unseen_drive()
+            for both in zip(self._unseen, *(self._labels[name] for name in _BEFORE_AFTER), strict=True):
+                self._view.show(*both)
         with stages("training the oracle with true labels") as progress:
             oracle = wait_for_oracle(progress)
         self._score("miou_oracle", oracle, "the oracle", stages)
@@ -154,17 +196,19 @@ class _Measurement:
     def report(self, output: Path) -> RunSummary:
         facts = self._facts()
         self._summary.facts["adaptation"] = facts
-        shown = [
-            BeforeAfter(frame, self._source(frame).by_branch(), self._final(frame).by_branch())
-            for frame in (self._unseen[place] for place in sorted(evenly_spaced(len(self._unseen), PICTURES)))
-        ]
+        shown = compare(self._unseen, *(self._labels[name] for name in _BEFORE_AFTER))
         sections = adaptation_sections(self._timeline, facts, shown, output / "pictures")
         write_run_report(self._summary, self._shown, output, f"From day into {self._settings.domain}, live", sections)
         return self._summary
 
     def _score(self, name: str, segmenter: Segmenter, title: str, stages: Stages) -> None:
+        evaluation, self._labels[name] = Evaluation(segmenter.taxonomy), []
         with stages(f"scoring {title} on the unseen drive") as progress:
-            self._scores[name] = evaluate(track(self._unseen, progress, len(self._unseen)), segmenter)
+            for frame in track(self._unseen, progress, len(self._unseen)):
+                prediction = segmenter(frame)
+                evaluation.add(frame, prediction)
+                self._labels[name].append(prediction.by_branch())
+        self._scores[name] = evaluation
 
     def _frames(self, bag: Path, places: set[int] | None = None) -> Iterator[Frame]:
         with BagReader(bag, self._config) as reader:

@@ -79,11 +79,13 @@ def drive_live(
     patience_s: float = 0.0,
     force: bool = False,
     stages: Stages = no_stages,
+    on_labels: Callable[[Any], object] | None = None,
 ) -> Recording:
     """Starts the segmenter and, where the configuration names a weight store, the adapter; plays the bag to them and
     leaves ``labels`` (a bag), ``segmenter.log`` and ``adapter.log`` in ``output``.
 
     rate: times the recorded speed. patience_s: how long, after the bag, a round that is under way is waited for.
+    on_labels: called with the latest label cloud, while it drives; it must be quick.
     Raises BagError when the bag cannot be played or the segmenter ends before it.
     """
     output.mkdir(parents=True, exist_ok=True)
@@ -101,8 +103,9 @@ def drive_live(
         segmenter = start("segmenter")
         adapter = start("adapter") if config.adaptation.store.folder else None
         stack.callback(segmenter.request_stop)  # both end at the same time
-        _Drive(bag, config, rate, sweeps, segmenter, adapter, recorder).run(patience_s, stages)
-    return Recording.load(output / "labels")
+        _Drive(bag, config, rate, sweeps, segmenter, adapter, recorder, on_labels).run(patience_s, stages)
+    with stages("reading the recorded labels"):
+        return Recording.load(output / "labels")
 
 
 @dataclass
@@ -114,6 +117,7 @@ class _Drive:
     segmenter: NodeProcess
     adapter: NodeProcess | None
     recorder: Recorder
+    on_labels: Callable[[Any], object] | None = None
 
     def run(self, patience_s: float, stages: Stages) -> None:
         if self.adapter is not None:
@@ -150,6 +154,8 @@ class _Drive:
                     limits = {"idle_s": IDLE_S, "timeout_s": 2 * IDLE_S} if finished else {"timeout_s": 0.2}
                     ended = self.recorder.wait({LABELS: self.sweeps}, **limits)
                     progress(self.recorder.counts[LABELS], self.sweeps)
+                    if self.on_labels is not None and (cloud := self.recorder.latest_cloud(LABELS)) is not None:
+                        self.on_labels(cloud)
                     self._check()
                     if played.done():
                         played.result()  # raises what went wrong

@@ -20,8 +20,54 @@ DESCRIPTIONS = {
     "miou_batchnorm_only": "source model with BatchNorm statistics of the drive, on the unseen drive",
     "miou_final": "weights in use at the end, on the unseen drive",
     "miou_oracle": "oracle, trained with true labels of the domain, on the unseen drive",
-    "recovered": "(final - source) / (oracle - source), on the unseen drive",
+    "recovered": "recovered: (weights at the end - source) / (oracle - source), on the unseen drive",
 }
+"""Figures in words, by their keys in ``summary.json``."""
+COUNTS = {
+    "promotions": "rounds that put better weights to use",
+    "rejections": "rounds that changed nothing",
+    "rollbacks": "times that weights were rolled back",
+    "consistency_source": "agreement of both branches, source model",
+    "consistency_online": "agreement of both branches, published labels",
+    "passes": "times that the bags were driven through",
+    "seconds_learning": "seconds spent learning",
+    "frames_dropped_by_swaps": "sweeps lost while weights were exchanged",
+    "swap_ms": "longest exchange of weights, ms",
+}
+
+
+def conclusion(facts: Mapping[str, Any]) -> str:
+    """What came of adapting, in a sentence; where nothing was promoted, why. facts: as for ``adaptation_sections``."""
+    decisions, rollbacks = facts.get("decisions", ()), facts.get("rollbacks", 0)
+    promoted = [decision["promoted"] for decision in decisions if decision["promoted"]]
+    if not decisions:
+        return "Nothing was learned: no round ended, and the source model labelled every frame."
+    rounds = f"{len(decisions)} round{'s' if len(decisions) > 1 else ''}"
+    if not promoted:
+        return f"Nothing was promoted in {rounds}, the source model stayed in use: {_why(decisions[-1])}."
+    names = f"{len(promoted)} of {rounds} put better weights to use ({', '.join(promoted)})"
+    if rollbacks:
+        names += f", {rollbacks} of them {'was' if rollbacks == 1 else 'were'} rolled back"
+    for before, after, where in (
+        ("miou_source_unseen", "miou_final", "on the unseen drive"),
+        ("miou_source", "miou_online", "over the whole drive"),
+    ):
+        if facts.get(before) is not None and facts.get(after) is not None:
+            change = (
+                f"mean IoU where a camera sees: {facts[before]:.3f} by the source model, {facts[after]:.3f} adapted"
+            )
+            return f"{names}; {change}, {where}."
+    return f"{names}."
+
+
+def _why(decision: Mapping[str, Any]) -> str:
+    """Why a round promoted nothing: what the best of its candidates lacked."""
+    candidates = decision.get("candidates", ())
+    if not candidates:
+        return str(decision["reason"])
+    best = max(candidates, key=lambda each: each["score"])
+    refusal = best["refusals"][0] if best["refusals"] else decision["reason"]
+    return f"of the last round's {len(candidates)} candidates the best, {best['name']}, was refused since {refusal}"
 
 
 def adaptation_sections(
@@ -34,7 +80,7 @@ def adaptation_sections(
     sections = [
         Section(
             "Adaptation",
-            text="Every frame was labelled before the adapter could learn from it.",
+            text=f"{conclusion(facts)} Every frame was labelled before the adapter could learn from it.",
             tables=[*_figures(facts), _rounds(timeline, facts)],
             pictures=[plot],
         )
@@ -53,18 +99,17 @@ def _figures(facts: Mapping[str, Any]) -> list[Table]:
     if quality:
         rows = [
             (
-                name,
+                DESCRIPTIONS.get(name, name),
                 value,
                 all_points.get(name),
                 *(by_branch.get(name, {}).get(branch) for branch in NETWORK_BRANCHES),
-                DESCRIPTIONS.get(name, ""),
             )
             for name, value in quality.items()
         ]
-        header = ("mean IoU", "points that a camera sees", "all points", "2d alone", "3d alone", "description")
+        header = ("mean IoU", "points that a camera sees", "all points", "2d alone", "3d alone")
         tables.append(Table(header, rows))
-    rest = [name for name in scalars if name not in quality]
-    return [*tables, Table(rest, [[scalars[name] for name in rest]])]
+    rest = [(COUNTS.get(name, name.replace("_", " ")), value) for name, value in scalars.items() if name not in quality]
+    return [*tables, Table(("on the way", ""), rest)]
 
 
 def _rounds(timeline: Timeline, facts: Mapping[str, Any]) -> Table:
@@ -102,7 +147,7 @@ def _before_after(shown: Sequence[BeforeAfter], timeline: Timeline, pictures: Pa
     return [
         Picture(
             save_image(before_after_picture(each, timeline.taxonomy), pictures / f"before_after_{place:02d}.jpg"),
-            sweep_caption(each.frame),
+            f"{each.why}. {sweep_caption(each.frame)}" if each.why else sweep_caption(each.frame),
         )
         for place, each in enumerate(shown)
     ]

@@ -71,5 +71,5 @@ def plot_lines(
     axes.set_ylabel(y_label)
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
-    axes.legend()
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=min(len(series), 5), frameon=False)
     return save(figure, path)

@@ -58,7 +58,7 @@ def write_report(summary: RunSummary, output: Path, title: str, sections: Sequen
     """Writes ``summary.json`` and ``report.html``: the sections, then throughput and latency."""
     summary.write(output / "summary.json")
     plain = {name: value for name, value in summary.facts.items() if not isinstance(value, dict | list)}
-    report = Report(title, " · ".join(f"{name}: {value}" for name, value in plain.items()))
+    report = Report(title, " · ".join(f"{name.replace('_', ' ')}: {value}" for name, value in plain.items()))
     report.sections += [*sections, _throughput(summary, output / "pictures")]
     report.write(output / "report.html")
 
@@ -98,7 +98,7 @@ def _throughput(summary: RunSummary, pictures: Path) -> Section:
     notices = [(text,) for text in facts["notices"].values()]
     tables = [
         *([Table(("warnings",), notices)] if notices else []),
-        Table(names, [[facts[name] for name in names]]),
+        Table([name.replace("_", " ") for name in names], [[facts[name] for name in names]]),
         Table(("reason", "count"), drops or [("none", 0)], "Sweeps dropped and camera images unused, by reason"),
         Table(("stage", *percentiles), latencies, "Latency of a frame, milliseconds"),
     ]

@@ -17,7 +17,7 @@ EVENT_STYLES = {"promoted": ("tab:green", "-"), "refused": ("tab:red", ":"), "ro
 
 
 def plot_timeline(timeline: Timeline, path: Path) -> Path:
-    """Quality of the published labels and of the source model's along the drive, and every event.
+    """Quality of the published labels and of the source model's along the drive, and every round with its number.
 
     With ground truth, mean IoU, below it that of the image branch alone; without, the agreement of both branches.
     """
@@ -29,9 +29,9 @@ def plot_timeline(timeline: Timeline, path: Path) -> Path:
         rows["agreement of 2d and 3d"] = timeline.source.agreement, timeline.online.agreement
     figure = Figure(figsize=(10, 1.2 + 2.8 * len(rows)))
     all_axes = figure.subplots(len(rows), sharex=True, squeeze=False)[:, 0]
-    for axes, (label, (source, online)) in zip(all_axes, rows.items(), strict=True):
+    for place, (axes, (label, (source, online))) in enumerate(zip(all_axes, rows.items(), strict=True)):
         _plot_curves(axes, np.array(source), np.array(online))
-        _plot_events(axes, timeline)
+        _plot_events(axes, timeline, named=place == 0)
         axes.set_ylabel(label)
         axes.grid(alpha=0.3)
     all_axes[-1].set_xlim(0.5, max(len(timeline), *(event.frame for event in timeline.events), 1) + 1.5)
@@ -48,20 +48,25 @@ def _plot_curves(axes: Axes, source: np.ndarray, online: np.ndarray) -> None:
         axes.fill_between(frames, source, online, where=where, color=color, alpha=0.15, linewidth=0)
 
 
-def _plot_events(axes: Axes, timeline: Timeline) -> None:
+def _plot_events(axes: Axes, timeline: Timeline, named: bool) -> None:
+    """named: with the number of its round and what was promoted, above the curves."""
     labelled: set[str] = set()
+    number = 0
     for event in timeline.events:
         color, style = EVENT_STYLES[event.outcome]
         label = None if event.outcome in labelled else event.outcome
         labelled.add(event.outcome)
         axes.axvline(event.frame + 0.5, color=color, linestyle=style, label=label)
+        number += not event.rolled_back
+        if not named or event.rolled_back:
+            continue
         axes.annotate(
-            event.promoted,
-            (event.frame + 0.5, 0.02),
-            (3, 2),
+            f"{number}: {event.promoted}" if event.promoted else str(number),
+            (event.frame + 0.5, 1),
+            (0, 3),
             xycoords=("data", "axes fraction"),
             textcoords="offset points",
-            rotation=90,
+            rotation=40,
             va="bottom",
             fontsize=8,
             color=color,

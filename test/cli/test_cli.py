@@ -29,6 +29,7 @@ COMMANDS = (
     "run",
     "play",
     "demo",
+    "view",
     "parameters",
     "weights",
 )

@@ -2,15 +2,19 @@
 
 import html
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
+from rerun_support import read_rrd
 
 from sam_adapt_ros.adaptation import StoreReader
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.pipelines.demo import DemoSettings, adapt_live
+from sam_adapt_ros.pipelines.demo_view import DemoView
 from sam_adapt_ros.progress import Progress
 
 FRAMES = 12
@@ -46,7 +50,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = Config.load("town", {f"adaptation.{name}": value for name, value in QUICK.items()})
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(output / "cache"))
-        adapt_live(settings, config, output, stages)
+        adapt_live(settings, config, output, stages, view=partial(DemoView.open, output=output / "view.rrd"))
     return output
 
 
@@ -84,6 +88,24 @@ def test_the_report_tells_the_story_in_pictures(told: Path) -> None:
         assert part in page
     pictures = {path.name for path in (told / "pictures").iterdir()}
     assert {"adaptation.png", "before_after_00.jpg", "overlay_00.jpg"} <= pictures
+    assert re.search(r"(Gained|Changed) (most|least)|(Lost most|Median) of 2 frames: [0-9.]+ % of the points", page)
+    assert "miou_" not in page
+    first = page[page.index("<h2>Adaptation</h2>") :].split("<p>")[1]
+    assert re.match(r"1 of 1 round put better weights to use|Nothing was promoted in 1 round, the source model", first)
+
+
+def test_the_view_shows_the_drive_and_then_the_unseen_one(told: Path) -> None:
+    shown = read_rrd(told / "view.rrd")
+    labelled = json.loads((told / "summary.json").read_text())["frames_labelled"]
+    total = labelled + 2
+    assert shown["/source/cloud"]["frame"] == shown["/truth/cloud"]["frame"] == list(range(total))
+    published = shown["/published/cloud"]
+    assert len(published["frame"]) > total  # some were shown while it drove, too
+    assert {*published["stamp"]} == {*shown["/source/cloud"]["stamp"]}
+    assert shown["/cameras/CAM_FRONT/image"]["frame"] == list(range(total))
+    assert len(shown["/curve/source"]["Scalars:scalars"]) == total
+    said = " ".join(text for (text,) in shown["/events"]["TextLog:text"])
+    assert ("promoted" in said or "refused" in said) and "the unseen drive begins" in said
 
 
 def test_no_stage_is_silent(told: Path) -> None:
@@ -101,5 +123,10 @@ def test_no_stage_is_silent(told: Path) -> None:
     }
     assert {title: reports[-1][1] for title, reports in REPORTS.items() if reports} == counted
     assert REPORTS["training the oracle with true labels"][-1] == (3, 3)
-    uncounted = {"starting segmenter and adapter", "drawing the report"}
+    uncounted = {
+        "starting segmenter and adapter",
+        "reading the recorded labels",
+        "loading the weights",
+        "drawing the report",
+    }
     assert uncounted <= set(REPORTS)

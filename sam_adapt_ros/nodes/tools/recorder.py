@@ -118,6 +118,11 @@ class Recorder(BackgroundNode):
         data = self._latest.get(topic)
         return {} if data is None else read_diagnostics(deserialize_message(data, DiagnosticArray), node)
 
+    def latest_cloud(self, topic: str) -> PointCloud2 | None:
+        """The last cloud on a topic; None before the first."""
+        data = self._latest.get(topic)
+        return None if data is None else deserialize_message(data, PointCloud2)
+
     def _connect(self, node: Node) -> None:
         for topic, kind in self._topics.items():
             node.create_subscription(kind, topic, partial(self._take, topic, kind), QoSProfile(depth=DEPTH), raw=True)
