@@ -180,8 +180,10 @@ def replay_adapting(
     if interrupted_pass:
         summary.notices.add("interrupted_pass", interrupted_pass)
     summary.notices.update(run.source.notices)
-    if not run.decisions and not token.cancelled:
-        run.notices.add("nothing_learned", f"nothing was learned, no round ended: {'; '.join(run.adapter.missing)}")
+    no_round = ""
+    if not run.decisions:
+        no_round = "it was interrupted" if token.cancelled else f"no round ended: {'; '.join(run.adapter.missing)}"
+        run.notices.add("nothing_learned", f"nothing was learned: {no_round}")
     summary.notices.update(run.notices)
     for facts in summary.facts.get("bags", ()):
         facts |= run.timeline.part(spans.get(facts["name"], range(0)))
@@ -200,6 +202,7 @@ def replay_adapting(
             "offered": dict(run.offered),
             "buffer": dict(run.adapter.buffer.counts),
             "decisions": [decision.as_dict() for decision in run.decisions],
+            "no_round": no_round,
         },
     }
     with stages("drawing the report"):

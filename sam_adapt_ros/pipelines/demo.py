@@ -20,9 +20,10 @@ from sam_adapt_ros.evaluation.segmentation_metrics import Evaluation
 from sam_adapt_ros.evaluation.timeline import Timeline
 from sam_adapt_ros.frame import Frame
 from sam_adapt_ros.nodes.tools.recording import Recording
+from sam_adapt_ros.notices import describe_counts
 from sam_adapt_ros.pipelines.adaptive_replay import fresh_folder
 from sam_adapt_ros.pipelines.demo_view import DemoView
-from sam_adapt_ros.pipelines.live_bag import drive_live, run_live, summarize
+from sam_adapt_ros.pipelines.live_bag import ROUND_PHASES, drive_live, run_live, summarize
 from sam_adapt_ros.pipelines.reference_models import OracleRecipe, batchnorm_only, oracle_in_background, to_samples
 from sam_adapt_ros.pipelines.simulated_drives import town_bag
 from sam_adapt_ros.progress import Progress, Stages, track
@@ -224,6 +225,17 @@ class _Measurement:
             self._timeline.roll_back(str(report.get("change_reason", "")), self._recording.frames_before(time_ns))
         self._timeline.events.sort(key=lambda event: event.frame)
 
+    def _why_no_round(self) -> str:
+        """As the adapter reported last."""
+        report = self._recording.adapter[-1][1] if self._recording.adapter else {}
+        if report.get("phase") in ROUND_PHASES:
+            return (
+                f"round {report.get('round')} had begun, and had not ended {self._settings.patience_s:g} s after the "
+                "drive; it ends on a machine that is less busy"
+            )
+        lacking = {name: count for name, count in report.get("frames", {}).get("lacking", {}).items() if count}
+        return f"no round began, it lacked frames: {describe_counts(lacking)}" if lacking else "no round ended"
+
     def _facts(self) -> dict[str, Any]:
         settings, counts = self._settings, self._timeline.as_dict()
         with BagReader(self._bag, self._config) as reader:
@@ -238,4 +250,5 @@ class _Measurement:
             "drive": {"domain": settings.domain, "seed": settings.seed, "frames": settings.frames},
             "unseen_drive": {"seed": settings.unseen_seed, "frames": settings.unseen_frames},
             "decisions": self._decisions,
+            "no_round": "" if self._decisions else self._why_no_round(),
         }

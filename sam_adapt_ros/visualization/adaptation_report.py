@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sam_adapt_ros.branch import NETWORK_BRANCHES
+import numpy as np
+
+from sam_adapt_ros.branch import NETWORK_BRANCHES, Branch
 from sam_adapt_ros.evaluation.timeline import Timeline
 from sam_adapt_ros.visualization.before_after import BeforeAfter, before_after_picture
 from sam_adapt_ros.visualization.pictures import save_image
@@ -37,11 +39,13 @@ COUNTS = {
 
 
 def conclusion(facts: Mapping[str, Any]) -> str:
-    """What came of adapting, in a sentence; where nothing was promoted, why. facts: as for ``adaptation_sections``."""
+    """What came of adapting, in a sentence; where nothing was promoted, why. facts: as for ``adaptation_sections``;
+    ``no_round`` says why no round ended."""
     decisions, rollbacks = facts.get("decisions", ()), facts.get("rollbacks", 0)
     promoted = [decision["promoted"] for decision in decisions if decision["promoted"]]
     if not decisions:
-        return "Nothing was learned: no round ended, and the source model labelled every frame."
+        why = facts.get("no_round") or "no round ended"
+        return f"Nothing was learned, the source model labelled every frame: {why}."
     rounds = f"{len(decisions)} round{'s' if len(decisions) > 1 else ''}"
     if not promoted:
         return f"Nothing was promoted in {rounds}, the source model stayed in use: {_why(decisions[-1])}."
@@ -75,7 +79,8 @@ def adaptation_sections(
 ) -> list[Section]:
     """facts: of the run: figures, those over all points under ``all_points``, and the gate's ``decisions``."""
     plot = Picture(
-        plot_timeline(timeline, pictures / "adaptation.png"), "Along the drive, on the points that a camera sees"
+        plot_timeline(timeline, pictures / "adaptation.png"),
+        "Along the drive, on the points that a camera sees; the numbers above are rounds",
     )
     sections = [
         Section(
@@ -86,7 +91,9 @@ def adaptation_sections(
         )
     ]
     if shown:
-        sections.append(Section("Before and after", pictures=_before_after(shown, timeline, pictures)))
+        same = all(np.array_equal(each.before[Branch.FUSED], each.after[Branch.FUSED]) for each in shown)
+        text = "The weights in use at the end label these frames as the source model does." if same else ""
+        sections.append(Section("Before and after", text, pictures=_before_after(shown, timeline, pictures)))
     log = [_gate_table(number, decision) for number, decision in enumerate(facts.get("decisions", ()), 1)]
     return [*sections, Section("Gate log", text="" if log else "No round ended.", tables=log)]
 

@@ -14,6 +14,8 @@ from sam_adapt_ros.visualization import plots
 
 EVENT_STYLES = {"promoted": ("tab:green", "-"), "refused": ("tab:red", ":"), "rolled back": ("tab:orange", "-.")}
 """Colour and line of an event, by its outcome."""
+LEAST_SPAN = 0.1
+"""Of the vertical axis."""
 
 
 def plot_timeline(timeline: Timeline, path: Path) -> Path:
@@ -32,6 +34,9 @@ def plot_timeline(timeline: Timeline, path: Path) -> Path:
     for place, (axes, (label, (source, online))) in enumerate(zip(all_axes, rows.items(), strict=True)):
         _plot_curves(axes, np.array(source), np.array(online))
         _plot_events(axes, timeline, named=place == 0)
+        low, high = axes.get_ylim()
+        if high - low < LEAST_SPAN:  # else noise looks like a gain
+            axes.set_ylim((low + high - LEAST_SPAN) / 2, (low + high + LEAST_SPAN) / 2)
         axes.set_ylabel(label)
         axes.grid(alpha=0.3)
     all_axes[-1].set_xlim(0.5, max(len(timeline), *(event.frame for event in timeline.events), 1) + 1.5)

@@ -97,7 +97,9 @@ def test_a_clip_that_offers_too_little_says_what_is_missing(
     said = json.loads((tmp_path / "run" / "summary.json").read_text())["notices"]["nothing_learned"]
     assert "1 frame kept of 5 seen, 3 needed for training (there are 1) and 2 held out" in said
     assert "4 standing (less than buffer.min_distance driven, and nothing new to be seen)" in said
-    assert "nothing was learned" in (tmp_path / "run" / "report.html").read_text()
+    html = (tmp_path / "run" / "report.html").read_text()
+    assert "<p>Nothing was learned, the source model labelled every frame: no round ended: 1 frame kept of 5" in html
+    assert "label these frames as the source model does" in html
 
 
 def test_frames_are_labelled_before_they_are_learned_from(config: Config, tmp_path: Path) -> None:

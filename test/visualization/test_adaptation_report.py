@@ -33,4 +33,5 @@ def test_what_was_gained_is_said() -> None:
 
 
 def test_a_run_without_a_round_learned_nothing() -> None:
-    assert conclusion({}) == "Nothing was learned: no round ended, and the source model labelled every frame."
+    assert conclusion({}) == "Nothing was learned, the source model labelled every frame: no round ended."
+    assert conclusion({"no_round": "3 frames are lacking"}).endswith("every frame: 3 frames are lacking.")
