@@ -28,7 +28,7 @@ from sam_adapt_ros.pseudo_labels.mask_label_assignment import MaskRecord, enhanc
 from sam_adapt_ros.pseudo_labels.prepared_frame import PreparedFrame
 from sam_adapt_ros.pseudo_labels.selection import Candidates, apply_thresholds, candidates, dataset_thresholds
 from sam_adapt_ros.pseudo_labels.voxel_voting import vote
-from sam_adapt_ros.segmentation.batch import collate
+from sam_adapt_ros.segmentation.batch import Sample, collate
 from sam_adapt_ros.segmentation.fusion import Fusion, fuse
 from sam_adapt_ros.segmentation.logits import infer
 from sam_adapt_ros.segmentation.segmentation_network import SegmentationNetwork
@@ -116,11 +116,26 @@ class PseudoLabelGenerator:
         self.fusion = fusion
         self.classes = classes
 
-    @torch.inference_mode()
     def predict(self, networks: Sequence[SegmentationNetwork], frame: PreparedFrame) -> FramePrediction:
-        """The ensemble's prediction: the networks' probabilities are averaged a branch at a time, and then fused."""
-        sample, network = frame.sample, networks[0]
-        batch = collate([sample], network.architecture).to(next(network.parameters()).device)
+        """The ensemble's prediction of a frame, and where its points are when sweeps vote."""
+        sample = frame.sample
+        (found,) = self.candidates(networks, sample, [self.config.selection])
+        points_odom = frame.points_odom if self.config.voting_cell else None
+        if points_odom is None:
+            return FramePrediction(found, None, sample.camera >= 0, sample.rows, frame.count)
+        origin = points_odom.mean(axis=0).round() if len(points_odom) else np.zeros(3)
+        nearby = (points_odom - origin).astype(np.float32)
+        return FramePrediction(found, nearby, sample.camera >= 0, sample.rows, frame.count, origin)
+
+    @torch.inference_mode()
+    def candidates(
+        self, networks: Sequence[SegmentationNetwork], sample: Sample, selections: Sequence[SelectionConfig]
+    ) -> list[Candidates]:
+        """What each of several selections may choose from, (P,) over the sample's points.
+
+        The networks' probabilities are averaged a branch at a time, and then fused.
+        """
+        batch = collate([sample], networks[0].architecture).to(next(networks[0].parameters()).device)
         outputs = [infer(each, batch) for each in networks]
         image, points = (torch.stack(each).mean(0) for each in zip(*(o.probabilities() for o in outputs), strict=True))
         logits = outputs[0]._replace(image=image.clamp_min(1e-9).log(), points=points.clamp_min(1e-9).log())
@@ -128,15 +143,8 @@ class PseudoLabelGenerator:
         by_image = points.new_zeros(points.shape).index_copy(0, logits.seen, image)
         seen = np.zeros(len(sample.points), bool)
         seen[logits.seen.cpu().numpy()] = True
-        found = candidates(
-            fused.cpu().numpy(), by_image.cpu().numpy(), points.cpu().numpy(), seen, self.config.selection
-        )
-        points_odom = frame.points_odom if self.config.voting_cell else None
-        if points_odom is None:
-            return FramePrediction(found, None, sample.camera >= 0, sample.rows, frame.count)
-        origin = points_odom.mean(axis=0).round() if len(points_odom) else np.zeros(3)
-        nearby = (points_odom - origin).astype(np.float32)
-        return FramePrediction(found, nearby, sample.camera >= 0, sample.rows, frame.count, origin)
+        arrays = fused.cpu().numpy(), by_image.cpu().numpy(), points.cpu().numpy(), seen
+        return [candidates(*arrays, selection) for selection in selections]
 
     def check_branches(self, network: SegmentationNetwork) -> None:
         """Raises ConfigError when predictions are to be selected by a branch that the network does not have."""

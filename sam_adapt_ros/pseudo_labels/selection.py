@@ -7,6 +7,7 @@ probabilities of the same predicted class over all frames that are learned from.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,3 +72,44 @@ def dataset_thresholds(candidates: Candidates, classes: int, config: SelectionCo
             place = int(config.quantile * (len(probability) - 1))
             thresholds[class_id] = min(np.partition(probability, place)[place], np.float32(config.cap))
     return thresholds
+
+
+def streamed_thresholds(
+    frames: Callable[[], Iterable[Candidates]], classes: int, config: SelectionConfig
+) -> NDArray[np.float32]:
+    """``dataset_thresholds``, exact, of any number of frames in bounded memory.
+
+    The bits of positive float32 numbers, read as integers, are in the numbers' order: a first pass counts the upper 16
+    bits by class, a second one the lower 16 bits of those numbers among which the quantile is.
+
+    frames: gives the candidates frame by frame; called twice.
+    """
+    upper = _count_halves(frames(), classes, lambda bits, _: (bits >> _HALF, np.ones(len(bits), bool)))
+    totals = upper.sum(axis=1)
+    places = np.array([int(config.quantile * (total - 1)) for total in np.maximum(totals, 1)])
+    found = (upper.cumsum(axis=1) > places[:, None]).argmax(axis=1)
+    before = upper.cumsum(axis=1)[np.arange(classes), found] - upper[np.arange(classes), found]
+    lower = _count_halves(frames(), classes, lambda bits, labels: (bits & (_CELLS - 1), bits >> _HALF == found[labels]))
+    last = (lower.cumsum(axis=1) > (places - before)[:, None]).argmax(axis=1)
+    quantiles = (found.astype(np.uint32) << _HALF | last.astype(np.uint32)).view(np.float32)
+    return np.where(totals > 0, np.minimum(quantiles, np.float32(config.cap)), np.float32(config.cap))
+
+
+_HALF, _CELLS = np.uint32(16), 1 << 16
+
+
+def _count_halves(
+    frames: Iterable[Candidates],
+    classes: int,
+    cells: Callable[[NDArray[np.uint32], NDArray[np.uint8]], tuple[NDArray[np.uint32], NDArray[np.bool_]]],
+) -> NDArray[np.int64]:
+    """(C, 65536) counts by class. cells: of the bits of probabilities, and which of them count."""
+    counts = np.zeros(classes * _CELLS, np.int64)
+    for frame in frames:
+        known = frame.labels != IGNORE
+        labels, bits = frame.labels[known], np.ascontiguousarray(frame.probability[known], np.float32).view(np.uint32)
+        cell, counted = cells(bits, labels)
+        # Not bincount over all cells: a frame has fewer points than there are cells.
+        which, number = np.unique(labels[counted].astype(np.int64) * _CELLS + cell[counted], return_counts=True)
+        counts[which] += number
+    return counts.reshape(classes, _CELLS)

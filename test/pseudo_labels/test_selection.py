@@ -11,6 +11,7 @@ from sam_adapt_ros.pseudo_labels.selection import (
     apply_thresholds,
     candidates,
     dataset_thresholds,
+    streamed_thresholds,
 )
 
 IGNORE = 255
@@ -39,6 +40,27 @@ def test_whole_data_set_equals_the_published_filter(probability, seed, confident
     found = Candidates(labels, probability)
     result = apply_thresholds(found, dataset_thresholds(found, 5, SelectionConfig()))
     np.testing.assert_array_equal(result, published_filter(probability, labels))
+
+
+@given(
+    hnp.arrays(np.float32, st.integers(0, 200), elements=st.floats(2**-20, 1, width=32)),
+    st.integers(0, 2**31),
+    st.sampled_from([0.0, 0.3, 0.5, 0.99, 1.0]),
+    st.sampled_from([0.9, 1.0]),
+)
+@settings(max_examples=40, deadline=None)
+def test_thresholds_of_frames_one_by_one_are_those_of_all_at_once(probability, seed, quantile, cap):
+    rng = np.random.default_rng(seed)
+    probability[rng.random(len(probability)) < 0.3] = np.float32(0.625)  # many are equal
+    labels = rng.choice(np.array([0, 1, 3, 255], np.uint8), len(probability))
+    probability[labels == 255] = 0
+    cuts = np.sort(rng.integers(0, len(labels) + 1, 3))
+    frames = [Candidates(*pair) for pair in zip(np.split(labels, cuts), np.split(probability, cuts), strict=True)]
+    config = SelectionConfig(quantile=quantile, cap=cap)
+    expected = dataset_thresholds(Candidates(labels, probability), 5, config)
+    found = streamed_thresholds(lambda: iter(frames), 5, config)
+    np.testing.assert_array_equal(found, expected)
+    assert found.dtype == expected.dtype == np.float32
 
 
 def test_classes_that_are_never_predicted_have_the_cap():
