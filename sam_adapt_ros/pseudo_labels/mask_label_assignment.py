@@ -21,6 +21,12 @@ class Refusal(str, Enum):
     REPRESENTATIVITY = "representativity"  # too few of the points are labelled
 
 
+UNCONSTRAINED: dict[Refusal, dict[str, float]] = {
+    Refusal.SIZE: {"min_points": 1},
+    Refusal.PURITY: {"min_purity": 0.0},
+    Refusal.REPRESENTATIVITY: {"min_representativity": 0.0},
+}
+"""The settings of ``EnhancementConfig`` by which a constraint is left out, for ablations."""
 _REFUSALS = dict(zip((-1, -2, -3), Refusal, strict=True))
 
 

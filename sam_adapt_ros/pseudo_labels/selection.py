@@ -101,7 +101,7 @@ _HALF, _CELLS = np.uint32(16), 1 << 16
 def _count_halves(
     frames: Iterable[Candidates],
     classes: int,
-    cells: Callable[[NDArray[np.uint32], NDArray[np.uint8]], tuple[NDArray[np.uint32], NDArray[np.bool_]]],
+    cells: Callable[[NDArray[np.uint32], NDArray[np.uint8]], tuple[NDArray[np.integer], NDArray[np.bool_]]],
 ) -> NDArray[np.int64]:
     """(C, 65536) counts by class. cells: of the bits of probabilities, and which of them count."""
     counts = np.zeros(classes * _CELLS, np.int64)

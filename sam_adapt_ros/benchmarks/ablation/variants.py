@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sam_adapt_ros.config import EnhancementConfig, PseudoLabelConfig, SelectionConfig
+from sam_adapt_ros.pseudo_labels.mask_label_assignment import UNCONSTRAINED
 
 SELECTION = "selection"
 """Name of the baseline variant: selection without masks."""
@@ -21,11 +22,6 @@ ENHANCEMENT_SWEEPS: dict[str, tuple[float, ...]] = {
 SELECTION_SWEEPS: dict[str, tuple[float, ...]] = {
     "quantile": (0.0, 0.1, 0.25, 0.5, 0.65, 0.8, 0.9),
     "cap": (0.5, 0.7, 0.8, 0.9, 0.95, 0.99, 0.995),
-}
-_UNCONSTRAINED: dict[str, dict[str, float]] = {
-    "size": {"min_points": 1},
-    "purity": {"min_purity": 0.0},
-    "representativity": {"min_representativity": 0.0},
 }
 
 
@@ -60,8 +56,10 @@ def rows(config: PseudoLabelConfig, generators: Sequence[str]) -> list[Variant]:
         Variant("+ MLA, direct", selection, direct, first, always),
         Variant("+ MLA + GAPP", selection, gapp, first, always),
     ]
-    for name, update in _UNCONSTRAINED.items():
-        found.append(Variant(f"GAPP without {name}", selection, gapp.model_copy(update=update), first, always))
+    for constraint, update in UNCONSTRAINED.items():
+        found.append(
+            Variant(f"GAPP without {constraint.value}", selection, gapp.model_copy(update=update), first, always)
+        )
     found.append(
         Variant(
             "GAPP, relabel " + ("off" if full.relabel else "on"),
