@@ -1,4 +1,4 @@
-# make setup [CUDA=1] | tf2-msgs | demo | test | soak | lint | docs | bench | source-model | clean
+# make setup [CUDA=1] | tf2-msgs | demo | test | soak | lint | docs | bench | bench-mini | source-model | clean
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,7 +9,7 @@ EXTRA_cuda := cuda
 # The build that was set up last is used, unless CUDA=0 or CUDA=1 selects one.
 READY := $(if $(CUDA),$(VENV)/.ready-$(BUILD),$(firstword $(wildcard $(VENV)/.ready-*) $(VENV)/.ready-cpu))
 
-.PHONY: setup tf2-msgs demo test soak lint docs bench source-model clean
+.PHONY: setup tf2-msgs demo test soak lint docs bench bench-mini source-model clean
 
 setup: $(READY)
 
@@ -47,6 +47,19 @@ docs: setup
 
 bench: setup
 	$(BIN)/sam-adapt bench
+
+# The four published benchmarks, rehearsed on drives of the simulator in the data sets' own layouts: about ten minutes on
+# two idle cores. Interrupted, it goes on.
+MINI := out/mini
+bench-mini: setup
+	for layout in nuscenes semantickitti a2d2 virtual_kitti; do \
+	  test -d $(MINI)/data/$$layout || $(BIN)/sam-adapt town $(MINI)/data/$$layout --layout $$layout --frames 4 || exit 1; done
+	for name in usa_singapore day_night; do \
+	  $(BIN)/sam-adapt benchmark $$name --recipe mini --data $(MINI)/data/nuscenes --allow-missing -o $(MINI)/$$name || exit 1; done
+	$(BIN)/sam-adapt benchmark vkitti_semantickitti --recipe mini -o $(MINI)/vkitti_semantickitti \
+	  --data $(MINI)/data/virtual_kitti --data $(MINI)/data/semantickitti
+	$(BIN)/sam-adapt benchmark a2d2_semantickitti --recipe mini -o $(MINI)/a2d2_semantickitti \
+	  --data $(MINI)/data/a2d2 --data $(MINI)/data/semantickitti
 
 # The source model that ships: 430 rendered frames, then about 40 minutes of training on one core.
 source-model: setup

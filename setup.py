@@ -31,6 +31,7 @@ setup(
         (SHARE, ["package.xml"]),
         (f"{SHARE}/launch", files("launch/*.py")),
         (f"{SHARE}/config", files("config/*.yaml", "config/*.rviz", "config/*.xml")),
+        (f"{SHARE}/config/benchmarks", files("config/benchmarks/*.yaml")),
         (f"{SHARE}/config/taxonomies", files("config/taxonomies/*.yaml")),
         (f"{SHARE}/config/architectures", files("config/architectures/*.yaml")),
         (f"{SHARE}/config/recipes", files("config/recipes/*.yaml")),

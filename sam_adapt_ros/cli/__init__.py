@@ -14,6 +14,7 @@ from sam_adapt_ros.cli import (
     view,
 )
 from sam_adapt_ros.cli.app import app, main
+from sam_adapt_ros.cli.benchmark import benchmark as benchmark
 
 __all__ = [
     "app",

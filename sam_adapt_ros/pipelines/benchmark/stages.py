@@ -27,6 +27,8 @@ from sam_adapt_ros.progress import Progress, Stages, no_stages
 logger = logging.getLogger(__name__)
 
 LOCK, MANIFEST = ".lock", "manifest.json"
+DAMAGED = "damaged:"
+"""Begins the key of the notice that a stage is done again."""
 FORMAT = 1
 """Part of every manifest; raise it when what stages compute changes."""
 
@@ -136,7 +138,7 @@ def _run(
         if not (damaged := _damaged(found)):
             logger.info("%s: is done already", stage.name)
             return found
-        notices.add(f"damaged:{stage.name}", f"{damaged}; {stage.name} is done again")
+        notices.add(f"{DAMAGED}{stage.name}", f"{damaged}; {stage.name} is done again")
         begun = {}
     if skipped:
         return None

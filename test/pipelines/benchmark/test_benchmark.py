@@ -1,0 +1,286 @@
+"""A benchmark from the data sets to the table, on a world of shapes."""
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from benchmark_support import CLASSES, plan_of, small_benchmark
+
+from sam_adapt_ros.errors import ConfigError, OutputError, StoreError, WeightsError
+from sam_adapt_ros.io.lock import locked
+from sam_adapt_ros.parallel import choose_engine
+from sam_adapt_ros.pipelines.benchmark.frame_shards import StoredLabels, load_predictions
+from sam_adapt_ros.pipelines.benchmark.run import RESULTS, TABLES, make_plan, run_benchmark
+from sam_adapt_ros.pipelines.benchmark.stages import LOCK, MANIFEST
+from sam_adapt_ros.pseudo_labels.selection import Candidates, apply_thresholds, dataset_thresholds
+
+UDA = ["source", "xmuda", "student_selected", "student", "oracle"]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    return tmp_path_factory.mktemp("files")
+
+
+@pytest.fixture(scope="module")
+def finished(files, tmp_path_factory):
+    """Output and results of an unbroken run, with the ablation of the pseudo-labels."""
+    torch.set_num_threads(1)
+    output = tmp_path_factory.mktemp("uda")
+    return output, run_benchmark(plan_of(files, ablate=True), output)
+
+
+@pytest.fixture(scope="module")
+def source_free(files, finished, tmp_path_factory):
+    """Of the source model of ``finished``, without source data: output and results of an unbroken run."""
+    output = tmp_path_factory.mktemp("source_free")
+    return output, run_benchmark(plan_of(files, "source_free", weights=weights_of(finished)), output)
+
+
+def weights_of(finished):
+    return finished[0] / "source" / "weights.safetensors"
+
+
+def test_every_stage_is_in_the_table(finished):
+    output, results = finished
+    assert [model["stage"] for model in results["models"]] == UDA
+    for model in results["models"]:
+        assert set(model["miou"]) == set(model["iou"]) == {"2D", "3D", "xM"}
+        assert model["frames"] == 4
+        for head, iou in model["iou"].items():
+            assert list(iou) == list(CLASSES)
+            # As published, a class that does not occur counts as 0.
+            assert model["miou"][head] == pytest.approx(sum(value or 0 for value in iou.values()) / len(CLASSES))
+    assert results["models"][0]["miou"]["xM"] > 0.25
+    assert json.loads((output / RESULTS).read_text()) == results
+
+
+def test_published_rows_are_named_as_such_and_stand_beside_their_stage(finished):
+    output, _ = finished
+    lines = (output / TABLES).read_text().splitlines()
+    (source,) = [place for place, line in enumerate(lines) if line.startswith("| source only |") and "| 4 |" in line]
+    assert lines[source + 1] == "| published: source only | 58.4 | 62.8 | 68.2 |  |"
+    (student,) = [
+        place for place, line in enumerate(lines) if line.startswith("| xMUDA + PL, MLA + GAPP |") and "| 4 |" in line
+    ]
+    assert lines[student + 1] == "| published: another method | 70.0 | – | 72.3 |  |"
+    assert sum("published: " in line for line in lines[2:]) == 3  # these, and the title's source
+    assert any("were not measured here" in line for line in lines)
+    assert {path.name for path in (output / "plots").iterdir()} == {"miou.png", "pseudo_labels.png"}
+
+
+def test_pseudo_labels_are_those_of_the_published_filter(finished, files):
+    """Selected again, all at once, from the predictions on disk; and the labels that students are given."""
+    output, _ = finished
+    frames = [
+        frame for path in sorted((output / "predictions/shards").glob("0*.npz")) for frame in load_predictions(path)
+    ]
+    plan = plan_of(files)
+    data = plan.target.train.dataset
+    assert [frame.id for frame in frames] == list(data.ids)
+    selection = plan.settings("selection").pseudo_labels.selection
+    found = {by: StoredLabels(output / "selection/shards", tuple(data.ids), by, 2) for by in (True, False)}
+    for place, frame in enumerate(frames):
+        labels = []
+        for branch in range(3):
+            together = Candidates(
+                *(np.concatenate([getattr(f, name)[branch] for f in frames]) for name in ("labels", "probability"))
+            )
+            thresholds = dataset_thresholds(together, len(CLASSES), selection)
+            spread = np.full(len(data[place].points), 255, np.uint8)
+            spread[frame.rows] = apply_thresholds(frame.candidates(branch), thresholds)
+            labels.append(spread)
+        of_points, of_image = found[True](frame.id, len(spread))
+        np.testing.assert_array_equal(of_image, labels[0])
+        np.testing.assert_array_equal(of_points, labels[1])
+        fused, same = found[False](frame.id, len(spread))
+        np.testing.assert_array_equal(fused, labels[2])
+        assert same is None
+        truth = data[place].ground_truth[frame.rows]
+        np.testing.assert_array_equal(frame.truth, truth)
+
+
+def test_masks_make_labels_denser_and_the_ablation_shows_each_constraint(finished):
+    _, results = finished
+    by_stage = {each["stage"]: each["selections"]["fused"] for each in results["pseudo_labels"]}
+    assert list(by_stage) == [
+        *("selection", "labels", "labels_direct", "labels_without_size", "labels_without_purity"),
+        "labels_without_representativity",
+    ]
+    before, after = by_stage["selection"], by_stage["labels"]
+    assert 0.2 < before["coverage"] < after["coverage"]
+    assert after["coverage"] <= by_stage["labels_direct"]["coverage"]
+    assert after["coverage"] < by_stage["labels_without_purity"]["coverage"]
+    outcomes = next(each["masks"]["fused"] for each in results["pseudo_labels"] if each["stage"] == "labels")
+    assert outcomes["labelled"] > 0
+    assert outcomes["purity"] > 0
+
+
+def test_a_class_without_pseudo_labels_is_said(finished):
+    _, results = finished
+    assert any(text.startswith("labels: no pseudo-label of") and "tree" in text for text in results["notices"])
+
+
+def test_a_second_run_does_nothing_and_gives_the_same(finished, files, monkeypatch):
+    output, results = finished
+    before = {path: path.stat().st_mtime_ns for path in output.glob("*/**/*") if path.is_file()}
+    assert run_benchmark(plan_of(files, ablate=True), output) == results
+    after = {path: path.stat().st_mtime_ns for path in output.glob("*/**/*") if path.is_file()}
+    assert {p: t for p, t in after.items() if "plots" not in p.parts} == {
+        p: t for p, t in before.items() if "plots" not in p.parts
+    }
+
+
+def test_interrupted_again_and_again_it_gives_the_same(finished, source_free, files, tmp_path, monkeypatch):
+    """At writes all over the run, in the middle of the file."""
+    write, counter = os.write, {"writes": 0, "stop": 0}
+
+    def interrupt(descriptor, data):
+        counter["writes"] += 1
+        if counter["writes"] == counter["stop"]:
+            write(descriptor, bytes(data)[: len(data) // 2])
+            raise KeyboardInterrupt
+        return write(descriptor, data)
+
+    monkeypatch.setattr(os, "write", interrupt)
+    interruptions, results = 0, None
+    for step in (3, 9, 8, 11, 14, 9, 1000):
+        counter["stop"] = counter["writes"] + step
+        try:
+            results = run_benchmark(plan_of(files, "source_free", weights=weights_of(finished)), tmp_path)
+        except KeyboardInterrupt:
+            interruptions += 1
+    assert interruptions >= 5
+    assert results == source_free[1]
+
+
+def kill_at(number, files, output, weights=""):
+    """A run that is killed in the middle of the write of that number."""
+    script = Path(__file__).parents[2] / "support" / "benchmark_support.py"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, script, files, output, weights, str(number)], env=environment, capture_output=True, check=False
+    )
+
+
+def test_killed_it_goes_on_and_gives_the_same(finished, source_free, files, tmp_path):
+    killed = kill_at(24, files, tmp_path, weights_of(finished))
+    assert killed.returncode == -9, killed.stderr.decode()
+    assert any(path.name.endswith(".tmp") for path in tmp_path.rglob(".*"))  # in the middle of a file
+    results = run_benchmark(plan_of(files, "source_free", weights=weights_of(finished)), tmp_path)
+    assert results == source_free[1]
+
+
+@pytest.mark.soak
+def test_killed_at_every_third_write_it_gives_the_same(finished, files, tmp_path):
+    kills = 0
+    while (killed := kill_at(4, files, tmp_path)).returncode == -9:
+        kills += 1
+    assert killed.returncode == 0, killed.stderr.decode()
+    assert kills > 20
+    results = json.loads((tmp_path / RESULTS).read_text())
+    assert results["models"] == finished[1]["models"]
+    assert results["pseudo_labels"] == finished[1]["pseudo_labels"][:2]
+
+
+def test_a_full_disk_amid_the_masks_keeps_what_is_done(finished, files, tmp_path, monkeypatch):
+    output = finished[0]
+    write, room = os.write, {"masks": 2}
+
+    def full(descriptor, data):
+        name = str(Path(f"/proc/self/fd/{descriptor}").readlink())
+        if "/masks/" in name and "shards/.0" in name:
+            room["masks"] -= 1
+            if room["masks"] < 0:
+                write(descriptor, bytes(data)[:10])
+                raise OSError(errno.ENOSPC, "No space left on device")
+        return write(descriptor, data)
+
+    without_training = ["student_selected", "student", "oracle"]
+    plan = plan_of(files, "source_free", weights=weights_of(finished))
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(StoreError, match=r"masks/segments/shards/000004\.npz: No space left on device \(disk_full\)"):
+        run_benchmark(plan, tmp_path, skip=without_training)
+    monkeypatch.undo()
+    kept = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "masks/segments/shards").glob("0*")}
+    assert sorted(kept) == ["000000.npz", "000002.npz"]
+    results = run_benchmark(plan, tmp_path, skip=without_training)
+    assert results["masks"]["frames"] == 6
+    for name, modified in kept.items():
+        path = tmp_path / "masks/segments/shards" / name
+        assert path.stat().st_mtime_ns == modified
+    for path in (tmp_path / "masks").rglob("0*.npz"):  # as of a disk that was never full
+        assert path.read_bytes() == (output / path.relative_to(tmp_path)).read_bytes()
+
+
+def test_source_free_takes_a_model_and_no_source_data(finished, source_free, files):
+    output, results = source_free
+    assert plan_of(files, "source_free", weights=weights_of(finished)).source is None
+    names = {model["stage"]: model["name"] for model in results["models"]}
+    assert list(names) == ["source", "student_selected", "student", "oracle"]
+    assert names["student"] == "source + PL, MLA + GAPP"
+    of = {model["stage"]: model for model in results["models"]}
+    assert of["source"]["miou"] == finished[1]["models"][0]["miou"]
+    assert len({model["version"] for model in results["models"]}) == 4
+    predictions = [sorted((folder / "predictions/shards").glob("0*")) for folder in (output, finished[0])]
+    assert predictions[0][0].read_bytes() != predictions[1][0].read_bytes()  # of the source, not of xMUDA
+
+
+def test_skipped_stages_have_no_figures_and_are_said(finished, files, tmp_path):
+    plan = plan_of(files, "source_free", weights=weights_of(finished))
+    skip = ["predictions", "oracle"]
+    results = run_benchmark(plan, tmp_path, skip=skip)
+    assert [model["stage"] for model in results["models"] if "miou" in model] == ["source"]
+    assert "oracle is skipped, as asked for" in results["notices"]
+    assert "student is skipped: it needs labels" in results["notices"]
+    assert "| oracle | – | – | – | not measured |" in (tmp_path / TABLES).read_text()
+
+
+@pytest.mark.soak
+def test_two_processes_train_what_one_does(finished, files, tmp_path):
+    """Source alone: what the others learn from depends on it."""
+    pytest.importorskip("lightning_fabric")
+    plan = plan_of(files, overrides={"fabric.devices": 2})
+    skip = [stage.name for stage in plan.stages() if stage.name not in ("source", "test_source")]
+    found = run_benchmark(plan, tmp_path, skip=skip)["models"][0]
+    for head, miou in finished[1]["models"][0]["miou"].items():
+        assert found["miou"][head] == pytest.approx(miou, abs=0.02)
+
+
+@pytest.mark.soak
+def test_processes_give_the_same_as_one(finished, source_free, files, tmp_path):
+    plan = plan_of(files, "source_free", weights=weights_of(finished), engine=choose_engine(2))
+    assert run_benchmark(plan, tmp_path) == source_free[1]
+
+
+def test_weights_of_other_classes_are_refused(files, tmp_path):
+    plan = plan_of(files, "source_free", weights=Path("resource/town_small.safetensors").resolve())
+    with pytest.raises(WeightsError, match="taxonomy: shapes4 expected"):
+        run_benchmark(plan, tmp_path)
+
+
+def test_other_settings_are_refused_by_name(finished, files):
+    plan = plan_of(files, overrides={"pseudo_labels.selection.quantile": 0.8})
+    with pytest.raises(OutputError, match=r"selection: .*pseudo_labels\.selection\.quantile: 0\.5 then, 0\.8 now"):
+        run_benchmark(plan, finished[0])
+
+
+def test_two_benchmarks_in_one_folder_are_refused(files, tmp_path):
+    with locked(tmp_path / LOCK, 0), pytest.raises(OutputError, match="another process is at work here"):
+        run_benchmark(plan_of(files), tmp_path)
+    assert not list(tmp_path.rglob(MANIFEST))
+
+
+def test_what_does_not_fit_is_named_before_the_work_begins(files, tmp_path):
+    with pytest.raises(ConfigError, match=r"--skip: masc: not a stage of this benchmark .*masks"):
+        run_benchmark(plan_of(files), tmp_path, skip=["masc"])
+    with pytest.raises(ConfigError, match=r"stage source: masks\.generatr"):
+        plan_of(files, overrides={"masks.generatr": "sam"})
+    with pytest.raises(ConfigError, match="--data: a root of the data set shapes expected"):
+        make_plan(small_benchmark(files), "uda", [])
