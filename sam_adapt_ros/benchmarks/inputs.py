@@ -221,7 +221,8 @@ def _train(
     optimizer = torch.optim.Adam(branch.parameters(), rate, foreach=True)
     stream = BatchStream(samples, architecture, augmentation, 2, 0)
     branch.train()
-    for iteration, batch in enumerate(stream.iterate(0, iterations, 0)):
+    for iteration in range(iterations):
+        batch = stream.batch(iteration)
         for group in optimizer.param_groups:
             group["lr"] = rate * warm_up_cosine(iteration, iterations)
         assert batch.labels is not None

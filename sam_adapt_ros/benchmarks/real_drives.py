@@ -71,6 +71,7 @@ def san_francisco(taxonomy: Taxonomy) -> Config:
         {
             "taxonomy": taxonomy.name,
             "lidar.topic": "/pandar64/points",
+            "lidar.deskew": False,  # PandaSet has undone the motion within its sweeps
             "cameras.front.image": "/camera/front/image_raw/compressed",
             "cameras.front.info": "/camera/front/camera_info",
             "ground_truth.mapping": "pandaset",
