@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,7 @@ from sam_adapt_ros.cli.configuration import AUTO, load_config
 from sam_adapt_ros.cli.console import console, make_table, say
 from sam_adapt_ros.cli.progress_bar import progress_bar
 from sam_adapt_ros.parallel import LOCAL, choose_engine
+from sam_adapt_ros.progress import no_progress
 
 
 @app.command(rich_help_panel="Models")
@@ -21,15 +23,20 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
     force: Force = False,
 ) -> None:
-    """Train a segmenter on labelled bags of the source domain.
+    """Train a segmenter on labelled bags or data sets of the source domain, and on unlabelled ones of the target.
+
+    Several GPUs: torchrun --nproc-per-node 4 -m sam_adapt_ros.cli train my_training.yaml
 
     Example: sam-adapt train my_training.yaml -s training.output=out/train
     """
+    from sam_adapt_ros.training.ranks import is_first_process
     from sam_adapt_ros.training.supervised import train
 
-    with progress_bar("training") as progress:
+    first = is_first_process()
+    with progress_bar("training") if first else nullcontext(no_progress) as progress:
         result = train(load_config(config, set), resume, progress, force=force)
-    print_written(result.weights)
+    if first:
+        print_written(result.weights)
 
 
 @app.command(rich_help_panel="Models")

@@ -53,7 +53,9 @@ class DataConfig(RecipeConfig):
     dataset: str = Field("bag", description="Name of the data set, such as nuscenes or semantickitti, or bag")
     roots: list[FilePath] = Field([], description="Folders that hold it; of bags, these or folders of them")
     split: str = Field("", description="Part of the data set, by its name there; empty: all of it")
+    recordings: list[str] = Field([], description="Names of its scenes, sequences or bags, or patterns; empty: all")
     cameras: list[str] = Field([], description="Whose images are used; empty: all")
+    allow_missing: bool = Field(False, description="Whether recordings that are not on disk are left out, and said")
 
 
 class TrainingConfig(Section):
@@ -74,6 +76,9 @@ class TrainingConfig(Section):
         "",
         description="What the image branch's encoder starts from: imagenet (weights of timm), a file of weights, or "
         "empty: random weights",
+    )
+    encoder_rate: Positive = Field(
+        0.1, description="Learning rate of an encoder that starts from encoder_weights, relative; as published: 1"
     )
     output: FilePath = Field("out/train", description="Folder for weights, checkpoint and validation")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to train; auto: CUDA if there is")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
@@ -17,7 +16,6 @@ from sam_adapt_ros.segmentation.networks import build
 from sam_adapt_ros.segmentation.segmentation_network import SegmentationNetwork
 from sam_adapt_ros.segmentation.weights import Weights
 from sam_adapt_ros.taxonomy import Taxonomy
-from sam_adapt_ros.training.train_step import parameter_groups
 
 logger = logging.getLogger(__name__)
 
@@ -29,11 +27,6 @@ class InitialNetwork:
     network: SegmentationNetwork
     pretrained: list[Tensor]
     weights: Weights | None = None
-
-    @property
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """For the optimizer."""
-        return parameter_groups(self.network, self.pretrained)
 
     @classmethod
     def build(cls, config: TrainingConfig, taxonomy: Taxonomy, architecture: ArchitectureConfig) -> InitialNetwork:

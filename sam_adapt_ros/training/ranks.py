@@ -161,9 +161,9 @@ def start_ranks(config: FabricConfig, device: torch.device) -> Ranks:
     Raises ConfigError when the settings are not those that ``torchrun`` started the processes with, or when Lightning
     Fabric is needed and is not installed.
     """
-    local = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-    nodes = int(os.environ.get("WORLD_SIZE", 1)) // local
     started = dist.is_available() and dist.is_torchelastic_launched()
+    local = int(os.environ["LOCAL_WORLD_SIZE"]) if started else 1
+    nodes = int(os.environ["WORLD_SIZE"]) // local if started else 1
     for name, given, there in (("devices", config.devices, local), ("num_nodes", config.num_nodes, nodes)):
         if started and given not in (0, there):
             raise ConfigError(f"fabric.{name}: {given}, but torchrun started {there}; leave it at 0 under torchrun")

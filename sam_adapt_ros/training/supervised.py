@@ -14,6 +14,7 @@ from sam_adapt_ros.io.outputs import prepare_folder
 from sam_adapt_ros.progress import Progress, no_progress
 from sam_adapt_ros.segmentation.batch import Sample
 from sam_adapt_ros.segmentation.device import choose_device
+from sam_adapt_ros.training.data_sets import open_sets
 from sam_adapt_ros.training.frame_samples import FrameSamples, TrainingSet
 from sam_adapt_ros.training.ranks import Ranks, start_ranks
 from sam_adapt_ros.training.trainer import CHECKPOINT, VALIDATION, WEIGHTS, Trainer, TrainingResult
@@ -45,6 +46,9 @@ def train(
         WeightsError: the checkpoint, or the weights to start from, are damaged.
         SamAdaptError: the loss is not finite; names the batch's frames.
     """
+    if config.training.data:
+        sets = [open_sets(config, role) for role in ("source", "target", "validation")]
+        return train_sets(config, *sets, resume=resume, progress=progress, force=force)
     ranks = _start(config, force or resume)
     bags = (config.training.bags, config.training.validation_bags)
     source, held_out = (prepare_samples(read_frames(each, config), config) for each in bags)
@@ -76,6 +80,8 @@ def _start(config: Config, force: bool) -> Ranks:
     ranks = start_ranks(config.fabric, choose_device(config.training.device, "training.device"))
     if ranks.rank == 0:
         prepare_folder(Path(config.training.output), (CHECKPOINT, WEIGHTS, VALIDATION), force=force)
+    else:
+        logging.getLogger("sam_adapt_ros").setLevel(logging.ERROR)  # the first process speaks for all
     ranks.gather(None)
     return ranks
 

@@ -15,17 +15,13 @@ LossTerms = Mapping[str, Tensor]
 """The terms of a loss by name, as scalars that gradients flow through."""
 
 
-PRETRAINED_RATE = 0.1
-"""Learning rate of layers that start from weights of another task, relative to that of the others: what they have
-learned from real images is to be kept."""
-
-
-def parameter_groups(network: nn.Module, pretrained: Sequence[Tensor] = ()) -> list[dict[str, Any]]:
-    """The network's parameters for an optimizer; those that are pretrained learn at ``PRETRAINED_RATE``."""
+def parameter_groups(network: nn.Module, pretrained: Sequence[Tensor], rate: float) -> list[dict[str, Any]]:
+    """The network's parameters for an optimizer; those that are pretrained learn at ``rate``, relative to the others:
+    what they have learned from real images is to be kept."""
     known = set(map(id, pretrained))
     groups: list[dict[str, Any]] = [{"params": [each for each in network.parameters() if id(each) not in known]}]
     if pretrained:
-        groups.append({"params": list(pretrained), "rate_factor": PRETRAINED_RATE})
+        groups.append({"params": list(pretrained), "rate_factor": rate})
     return groups
 
 

@@ -35,7 +35,7 @@ from sam_adapt_ros.training.initial_network import InitialNetwork
 from sam_adapt_ros.training.learning_rate import milestones, one_cycle
 from sam_adapt_ros.training.loader import map_ahead
 from sam_adapt_ros.training.ranks import Ranks
-from sam_adapt_ros.training.train_step import LossTerms, add_terms, train_step
+from sam_adapt_ros.training.train_step import LossTerms, add_terms, parameter_groups, train_step
 from sam_adapt_ros.training.validation import validate
 
 logger = logging.getLogger(__name__)
@@ -100,7 +100,8 @@ class Trainer:
         initial = InitialNetwork.build(self.config, self.taxonomy, architecture)
         self.network, self._initial = initial.network, initial.weights
         self.network.to(self.device).configure(config.segmenter, self.device)
-        self.optimizer = torch.optim.Adam(initial.parameter_groups, self.config.learning_rate, foreach=True)
+        groups = parameter_groups(self.network, initial.pretrained, self.config.encoder_rate)
+        self.optimizer = torch.optim.Adam(groups, self.config.learning_rate, foreach=True)
         parts = (("", source, weights), ("target_", target, None))
         self.domains = [
             Domain(name, samples, architecture, self.config, self.ranks, own) for name, samples, own in parts if samples

@@ -45,7 +45,7 @@ def test_a_loss_that_is_not_finite_changes_nothing() -> None:
 def test_pretrained_layers_learn_at_a_tenth_of_the_rate() -> None:
     network = torch.nn.Sequential(torch.nn.Linear(2, 2, bias=False), torch.nn.Linear(2, 2, bias=False))
     before = [parameter.detach().clone() for parameter in network.parameters()]
-    optimizer = torch.optim.SGD(parameter_groups(network, [network[0].weight]), 1.0)
+    optimizer = torch.optim.SGD(parameter_groups(network, [network[0].weight], 0.1), 1.0)
 
     def compute_loss() -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         loss = torch.stack([parameter.sum() for parameter in network.parameters()]).sum()  # all gradients are 1
