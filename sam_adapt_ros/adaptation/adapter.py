@@ -175,10 +175,16 @@ class Adapter:
         if not blocks:
             return ""
         training, held_out = len(self.buffer.training()), len(self.buffer.held_out())
+        usual = self.config.buffer.split_block
+        said = (
+            f"the drive is short: which blocks of {blocks} are held out is chosen anew, so that there are {training} "
+            f"frames to learn from and {held_out} held out"
+        )
+        if blocks == f"{usual:.1f} m":
+            return said
         return (
-            f"the drive is short: it is split into blocks of {blocks} instead of adaptation.buffer.split_block "
-            f"{self.config.buffer.split_block:g} m, so that there are {training} frames to learn from and {held_out} "
-            "held out; these look more alike than usual, and the gate is the less strict for it"
+            f"{said}; in blocks other than adaptation.buffer.split_block ({usual:g} m) these look more alike than "
+            "usual, and the gate is the less strict for it"
         )
 
     @property

@@ -226,7 +226,8 @@ def test_a_drive_of_four_metres_is_learned_from_once_it_ends(tmp_path: Path) -> 
     ]
     watch(adapter, frames[3:])
     assert not adapter.ready_at_end
-    assert "m instead of adaptation.buffer.split_block 10 m, so that" in adapter.fit_short_drive()
+    said = adapter.fit_short_drive()
+    assert "blocks of 2.5 m" in said and "other than adaptation.buffer.split_block (10 m)" in said
     assert not adapter.ready and adapter.ready_at_end
     decision = adapter.run_round()
     assert decision.facts["cause"] == "end"

@@ -83,9 +83,9 @@ def test_a_short_clip_is_learned_from_before_its_second_pass(
     adaptive_replay.replay_adapting(Path("clip"), config, tmp_path / "run", passes=2)
     facts = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert facts["adaptation"]["decisions"][0]["cause"] == "end"
-    assert "split into blocks of" in facts["notices"]["short_drive"]
+    assert "which blocks of 2.5 m are held out" in facts["notices"]["short_drive"]
     html = (tmp_path / "run" / "report.html").read_text()
-    assert "split into blocks of" in html
+    assert "which blocks of 2.5 m are held out" in html
 
 
 def test_a_clip_that_offers_too_little_says_what_is_missing(

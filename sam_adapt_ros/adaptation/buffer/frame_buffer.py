@@ -6,6 +6,7 @@ import contextlib
 import logging
 import threading
 from collections import Counter
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +17,6 @@ from sam_adapt_ros.adaptation.buffer.eviction import DISTANCE_SCALE, BoundedFram
 from sam_adapt_ros.adaptation.buffer.frame_sequence import FrameSequence
 from sam_adapt_ros.adaptation.buffer.frame_summary import FrameSummary
 from sam_adapt_ros.adaptation.buffer.movement import MovementGate
-from sam_adapt_ros.adaptation.buffer.spatial_split import SpatialSplit
 from sam_adapt_ros.adaptation.buffer.split_scale import SplitScale, split_finely
 from sam_adapt_ros.adaptation.buffer.stored_frame import ImageStorage, StoredFrame
 from sam_adapt_ros.config import BufferConfig
@@ -72,8 +72,8 @@ class FrameBuffer:
         self._storage = ImageStorage(config.image_format, max_height=config.max_image_height)
         self._lock = threading.RLock()
         self._saved: tuple[Path, set[int]] | None = None
-        self._split = SpatialSplit(config.held_out, config.split_block, config.split_gap, config.seed)
         self._scale = SplitScale()
+        self._split = self._scale.split(config)
         self._movement = MovementGate(config.min_distance)
         self._next_key = 0
         self._admitted = 0
@@ -135,8 +135,9 @@ class FrameBuffer:
     def fit_split(self, training: int, held_out: int) -> str:
         """Splits what is kept of a short drive more finely, so that so many frames are learned from and held out.
 
-        Only for frames that nothing has been learned from. Blocks of half the side, a quarter, an eighth are tried;
-        where the vehicle has hardly moved, blocks of time instead of places. Later frames are split in the same way.
+        Only for frames that nothing has been learned from. Other choices of the held-out blocks are tried, then blocks
+        of half the side, a quarter, an eighth; where the vehicle has hardly moved, blocks of time instead of places.
+        Later frames are split in the same way.
 
         Returns the blocks in words; "" where no split is fine enough, and nothing has changed.
         """
@@ -269,7 +270,7 @@ class FrameBuffer:
         facts = {
             "format": _FORMAT,
             "split": self._split_parameters,
-            "scale": [self._scale.factor, self._scale.by_time],
+            "scale": astuple(self._scale),
             "next_key": self._next_key,
             "admitted": self._admitted,
             "movement": self._movement.state(),
@@ -278,8 +279,9 @@ class FrameBuffer:
         return arrays, facts
 
     def _restore(self, folder: Path, arrays: dict[str, NDArray[Any]], facts: dict[str, Any]) -> None:
-        self._split.restore({name: arrays[f"split_{name}"] for name in ("squares", "entered")})
         self._scale = SplitScale(*facts.get("scale", ()))  # earlier versions had none
+        self._split = self._scale.split(self.config)
+        self._split.restore({name: arrays[f"split_{name}"] for name in ("squares", "entered")})
         self._next_key, self._admitted = facts["next_key"], facts["admitted"]
         self._movement.restore(facts["movement"])
         self.counts = Counter(facts["counts"])

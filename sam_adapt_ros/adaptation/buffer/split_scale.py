@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -13,17 +13,23 @@ from sam_adapt_ros.adaptation.buffer.movement import NOMINAL_SPEED
 from sam_adapt_ros.adaptation.buffer.spatial_split import SpatialSplit
 from sam_adapt_ros.config import BufferConfig
 
-_FACTORS = (2.0, 4.0, 8.0)
+_FACTORS = (1.0, 2.0, 4.0, 8.0)
+_TURNS = 8
 _BLOCKS = 5.0  # of time that a stay is split into, at first
 
 
 @dataclass(frozen=True)
 class SplitScale:
     """Where a frame is on the map of ``SpatialSplit``: its metres, or the seconds of its stamp at a nominal speed,
-    ``factor`` times."""
+    ``factor`` times. turn: added to the seed of the choice of blocks."""
 
     factor: float = 1.0
     by_time: bool = False
+    turn: int = 0
+
+    def split(self, config: BufferConfig) -> SpatialSplit:
+        """A split of an empty map."""
+        return SpatialSplit(config.held_out, config.split_block, config.split_gap, config.seed + self.turn)
 
     def place(self, position: NDArray[np.float64], stamp_ns: int) -> NDArray[np.float64]:
         """(2,) metres on that map. position: (2,) metres."""
@@ -47,15 +53,18 @@ class FinerSplit(NamedTuple):
 def split_finely(
     config: BufferConfig, frames: Sequence[tuple[NDArray[np.float64], int]], training: int, held_out: int
 ) -> FinerSplit | None:
-    """The coarsest split with so many frames to learn from and held out; None where there is none.
+    """The coarsest split with so many frames to learn from and held out; None where there is none. A short drive has
+    but a few blocks, so that other choices of the held-out ones are tried, too.
 
     frames: (2,) position and stamp of each, in their order.
     """
     for scale in _scales([stamp for _, stamp in frames], config.split_block):
-        split = SpatialSplit(config.held_out, config.split_block, config.split_gap, config.seed)
-        kinds = [split.is_held_out(scale.place(*frame)) for frame in frames]
-        if kinds.count(False) >= training and kinds.count(True) >= held_out:
-            return FinerSplit(scale, split, kinds)
+        for turn in range(_TURNS):
+            turned = replace(scale, turn=turn)
+            split = turned.split(config)
+            kinds = [split.is_held_out(turned.place(*frame)) for frame in frames]
+            if kinds.count(False) >= training and kinds.count(True) >= held_out:
+                return FinerSplit(turned, split, kinds)
     return None
 
 
@@ -64,5 +73,5 @@ def _scales(stamps_ns: Sequence[int], block: float) -> Iterator[SplitScale]:
     seconds = (max(stamps_ns) - min(stamps_ns)) * 1e-9 if stamps_ns else 0.0
     if seconds > 0:
         whole = _BLOCKS * block / (seconds * NOMINAL_SPEED)
-        for factor in (1.0, *_FACTORS):
+        for factor in _FACTORS:
             yield SplitScale(whole * factor, by_time=True)
