@@ -155,8 +155,13 @@ class MessageReader:
         """Log time of the last message; 0 in an empty bag."""
         return self._reader.end_time - 1 if self._reader.message_count else 0
 
-    def messages(self, topics: Collection[str] | None = None) -> Iterator[RawMessage]:
-        """The messages in the order of their log times. topics: only these; None: all.
+    def messages(
+        self, topics: Collection[str] | None = None, start_ns: int | None = None, stop_ns: int | None = None
+    ) -> Iterator[RawMessage]:
+        """The messages in the order of their log times.
+
+        topics: only these; None: all. start_ns, stop_ns: the first log time, and the first one that is too late; None:
+        the bag's. Where a bag is indexed, no more is read than that.
 
         A topic that yields fewer messages than the bag's index has for it is told to ``notices``.
         """
@@ -165,7 +170,7 @@ class MessageReader:
         if not connections:
             return
         read: Counter[str] = Counter()
-        stream = self._reader.messages(connections=connections)
+        stream = self._reader.messages(connections, start_ns, stop_ns)
         while True:
             with self._errors():
                 try:
@@ -174,7 +179,7 @@ class MessageReader:
                     break
             read[connection.topic] += 1
             yield RawMessage(connection.topic, _ros2_name(connection.msgtype), log_time_ns, data, connection)
-        for name in names:
+        for name in names if start_ns is stop_ns is None else ():
             if read[name] < (count := self.topics[name].count):
                 text = f"{self.path}: {name} has {read[name]} messages, {count} by the file's index"
                 self.notices.add(f"messages_missing:{name.replace('.', '_')}", text)

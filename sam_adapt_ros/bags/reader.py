@@ -6,9 +6,10 @@ import itertools
 import logging
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Collection, Generator, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from sam_adapt_ros.messages import (
     FrameAssembler,
     Match,
     TimeSynchronizer,
+    serialized_stamp_ns,
     stamp_ns,
 )
 from sam_adapt_ros.messages.calibration_file import CALIBRATION_FILE
@@ -37,6 +39,10 @@ logger = logging.getLogger(__name__)
 _LEAD_NS = 2 * SECOND
 """Transforms, CameraInfo and labels are read this far ahead of sweeps and images, so that those recorded late (TF at
 2 Hz, labels behind their sweep) are there when they are needed."""
+_AROUND_NS = SECOND // 2
+"""Images that belong to a sweep are recorded within this of it."""
+_MEMORY_NS = 2 * SECOND
+"""Poses of a sweep and its images were recorded within this before them, were they only at 2 Hz."""
 _KEPT = 128  # instance images that may wait for their image
 
 
@@ -55,8 +61,8 @@ class Counts:
 class BagReader(MessageReader):
     """A ``MessageReader`` that also makes the bag's frames.
 
-    path: see ``MessageReader``. config: names the topics. log: takes each notice once. Ground truth is not read without
-    a taxonomy, or with one that lacks the configured mapping.
+    path: see ``MessageReader``. config: names the topics. log: takes each notice once. taxonomy: instead of the
+    configured one. Ground truth is not read without a taxonomy, or with one that lacks the configured mapping.
 
     Raises BagError when the bag cannot be read, has no usable LiDAR topic, or has images of other topics only, and
     TaxonomyError at labels whose ids are of another data set; ``frames`` warns of what else is missing.
@@ -64,12 +70,18 @@ class BagReader(MessageReader):
     counts, notices: what became of the messages, and what is degraded, in words; both are of the latest call.
     """
 
-    def __init__(self, path: str | Path, config: Config, log: Callable[[str], object] = logger.warning) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        config: Config,
+        log: Callable[[str], object] = logger.warning,
+        taxonomy: Taxonomy | None = None,
+    ) -> None:
         super().__init__(path, Notices(log))
         self.config = config
         self.counts = Counts()
         self._log, self._of_bag = log, self.notices
-        self._taxonomy = self._load_taxonomy()
+        self._taxonomy = self._load_taxonomy() if taxonomy is None else taxonomy
 
     @cached_property
     def roles(self) -> TopicRoles:
@@ -95,6 +107,34 @@ class BagReader(MessageReader):
 
     def assembled(self, only: Collection[int] | None = None) -> Generator[AssembledFrame]:
         """As ``frames``, with what each one lacks. Every call starts at the bag's beginning and counts anew."""
+        return self._assembled(lambda number, _: only is None or number in only, all_sweeps=only is None)
+
+    def frame(self, stamp_ns: int, log_time_ns: int) -> Frame:
+        """The frame of one sweep, from what was recorded around it; it is the one that ``frames`` gives.
+
+        stamp_ns, log_time_ns: of the sweep. Raises BagError with the reason when there is no such frame.
+        """
+        window = (log_time_ns - _AROUND_NS, log_time_ns + _AROUND_NS)
+        for assembled in self._assembled(lambda _, match: match.stamp_ns == stamp_ns, window=window):
+            return assembled.frame
+        reasons = ", ".join(self.counts.dropped) or "its stamp goes back"
+        raise BagError(f"{self.path}: sweep at {stamp_ns} gives no frame ({reasons})")
+
+    def sweep_times(self) -> list[tuple[int, int]]:
+        """Stamp and log time of every sweep [ns], in the order in which they were recorded."""
+        times = []
+        for message in self.messages([self.roles.lidar]):
+            with suppress(MessageError, ValueError):  # a frame of it is asked for by nobody
+                times.append((serialized_stamp_ns(message.cdr()), message.log_time_ns))
+        return times
+
+    def _assembled(
+        self,
+        wanted: Callable[[int, Match], bool],
+        all_sweeps: bool = False,
+        window: tuple[int, int] | None = None,
+    ) -> Generator[AssembledFrame]:
+        """wanted: by number and match. window: log times that sweeps and images are read from; None: all."""
         roles = self.roles
         self.counts, self.notices = Counts(), Notices(self._log)
         self.notices.update(self._of_bag)
@@ -107,7 +147,7 @@ class BagReader(MessageReader):
         numbers = itertools.count()
 
         def matched(match: Match) -> None:
-            if only is None or next(numbers) in only:
+            if wanted(next(numbers), match):
                 matches.append(match)
 
         synchronizer = TimeSynchronizer(
@@ -125,10 +165,10 @@ class BagReader(MessageReader):
         ):
             at_end.callback(lambda: self._shortfalls.conclude(counts.frames_in, counts.frames, counts.dropped))
             at_end.callback(synchronizer.conclude)  # also where the caller has seen enough
-            at_end.callback(self._check_labels, labels := LabelClouds(), all_sweeps=only is None)
-            context = _LookAhead(ahead, roles, assembler := self._assembler(), counts, labels)
+            at_end.callback(self._check_labels, labels := LabelClouds(), all_sweeps)
+            context = _LookAhead(ahead, roles, assembler := self._assembler(), counts, labels, window)
             at_end.callback(assembler.conclude)
-            for message in main.messages({roles.lidar, *roles.images}):
+            for message in main.messages({roles.lidar, *roles.images}, *(window or ())):
                 now = message.log_time_ns
                 context.read_until(now + _LEAD_NS)
                 synchronizer.tick(now)
@@ -212,6 +252,7 @@ class _LookAhead:
         assembler: FrameAssembler,
         counts: Counts,
         labels: LabelClouds,
+        window: tuple[int, int] | None,
     ) -> None:
         self._path, self._notices = source.path, source.notices
         self._roles = roles
@@ -219,8 +260,18 @@ class _LookAhead:
         self._counts = counts
         self._labels = labels
         self._instances: OrderedDict[tuple[str, int], Any] = OrderedDict()
-        self._messages = source.messages(roles.context_topics)
+        self._messages = source.messages(roles.context_topics) if window is None else self._around(source, *window)
         self._next = next(self._messages, None)
+
+    def _around(self, source: MessageReader, start_ns: int, stop_ns: int) -> Iterator[RawMessage]:
+        """What a part of the bag needs: what holds from the beginning on, then what is recorded around the part."""
+        first = start_ns - _MEMORY_NS
+        latched = {topic for topic in self._roles.context_topics if source.topics[topic].transient_local}
+        latched |= {topic for topic, static in self._roles.transforms.items() if static}
+        yield from source.messages(latched, stop_ns=first)
+        for topic in self._roles.infos:
+            yield from islice(source.messages([topic], stop_ns=first), 1)
+        yield from source.messages(self._roles.context_topics, first, stop_ns + _LEAD_NS)
 
     def read_until(self, log_time_ns: int) -> None:
         """Takes in everything that was recorded up to a time."""

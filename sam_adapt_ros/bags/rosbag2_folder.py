@@ -117,17 +117,22 @@ class Rosbag2Folder:
         """A nanosecond after the last message's log time; 0 where there is none."""
         return max((file.end_time for file in self._files), default=0)
 
-    def messages(self, connections: Collection[Connection]) -> Iterator[Message]:
-        """In the order of their log times, also where two files overlap in time."""
-        streams = [self._messages_of(file, connections) for file in self._files]
+    def messages(
+        self, connections: Collection[Connection], start: int | None = None, stop: int | None = None
+    ) -> Iterator[Message]:
+        """In the order of their log times, also where two files overlap in time. start, stop: log times, see rosbags'
+        readers."""
+        streams = [self._messages_of(file, connections, start, stop) for file in self._files]
         if all(file.end_time <= later.start_time for file, later in pairwise(self._files)):
             return chain.from_iterable(streams)  # one file after the other is open
         return heapq.merge(*streams, key=itemgetter(1))
 
-    def _messages_of(self, file: Rosbag2File, connections: Collection[Connection]) -> Iterator[Message]:
+    def _messages_of(
+        self, file: Rosbag2File, connections: Collection[Connection], start: int | None, stop: int | None
+    ) -> Iterator[Message]:
         wanted = {c.id: c for c in connections if c.owner is file}
         if own := [c for c in file.connections if c.id in wanted]:
-            for connection, log_time_ns, data in file.messages(own):
+            for connection, log_time_ns, data in file.messages(own, start, stop):
                 content = zstd.decompress(data) if self._compressed_messages else data
                 yield wanted[connection.id], log_time_ns, content
 

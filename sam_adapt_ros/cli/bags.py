@@ -57,16 +57,19 @@ def convert(
 
     Example: sam-adapt convert nuscenes /data/nuscenes /data/scene-0061 --sweeps --scene scene-0061
     """
-    from sam_adapt_ros.datasets import Selection, open_dataset
+    from sam_adapt_ros.datasets import RecordingDataset, Selection, open_dataset
     from sam_adapt_ros.datasets import convert as write_bags
 
     options: dict[str, Any] = {"sweeps": sweeps, "version": dataset_version}
     options = {name: value for name, value in options.items() if value}
+    if dataset == "bag":
+        raise ConfigError(f"{root}: is a bag already")
     if options and dataset != "nuscenes":
         raise ConfigError(f"--sweeps, --dataset-version: options of nuscenes, not of {dataset}")
     selection = Selection(split, tuple(scene), tuple(camera), allow_missing)
     prepare_folder(output.absolute().parent, force=True)
     opened = open_dataset(dataset.replace("-", "_"), [root, *other_root], selection, **options)
+    assert isinstance(opened, RecordingDataset)
     with progress_bar("converting, bytes") as progress:
         bags = write_bags(
             opened,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sam_adapt_ros.datasets.a2d2 import A2D2
+from sam_adapt_ros.datasets.bag import Bags
 from sam_adapt_ros.datasets.dataset import Dataset, RecordingDataset
 from sam_adapt_ros.datasets.kitti_raw import KittiRaw
 from sam_adapt_ros.datasets.nuscenes import NuScenes
@@ -21,6 +22,7 @@ from sam_adapt_ros.taxonomy import Taxonomy
 __all__ = [
     "A2D2",
     "DATASETS",
+    "Bags",
     "Dataset",
     "KittiRaw",
     "NuScenes",
@@ -32,8 +34,8 @@ __all__ = [
     "open_dataset",
 ]
 
-DATASETS: dict[str, Callable[..., RecordingDataset]] = {
-    dataset.name: dataset for dataset in (NuScenes, SemanticKitti, A2D2, VirtualKitti, KittiRaw)
+DATASETS: dict[str, Callable[..., Dataset]] = {
+    dataset.name: dataset for dataset in (NuScenes, SemanticKitti, A2D2, VirtualKitti, KittiRaw, Bags)
 }
 """By name. Each takes the arguments of ``open_dataset`` from ``roots`` on."""
 
@@ -45,7 +47,7 @@ def open_dataset(
     taxonomy: Taxonomy | None = None,
     notices: Notices | None = None,
     **options: Any,
-) -> RecordingDataset:
+) -> Dataset:
     """A data set by its name.
 
     roots: its folders; parts of it may be in different ones. selection: what of it is opened. taxonomy: the class set

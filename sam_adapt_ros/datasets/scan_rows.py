@@ -6,6 +6,7 @@ other. Read with the wrong width, points are scrambled without an error, so the 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -102,7 +103,7 @@ def _width(paths: Sequence[Path], numbers: NDArray[np.float32], documented: int)
             )
         return best
     other = next(len(form) for form in _FORMS if len(form) != documented)
-    sizes = np.array([path.stat().st_size for path in paths])
+    sizes = np.array([path.stat().st_size for path in paths if os.path.isfile(path)])  # noqa: PTH113 (odd names)
     if (sizes % (4 * other)).any() or differences[documented] < _CLEARLY * differences[other]:
         return documented
     fits = not (sizes % (4 * documented)).any()

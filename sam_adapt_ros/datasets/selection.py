@@ -72,7 +72,8 @@ def split_members(splits: dict[str, tuple[str, ...]], split: str, dataset: str) 
     if not split:
         return None
     if split not in splits:
-        raise BagError(f"{dataset}: split: one of {', '.join(splits)} expected, got {split!r}")
+        expected = f"one of {', '.join(splits)}" if splits else "none"
+        raise BagError(f"{dataset}: split: {expected} expected, got {split!r}")
     return splits[split]
 
 

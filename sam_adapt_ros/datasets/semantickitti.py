@@ -124,6 +124,8 @@ class _Sequence:
         labels = self._of_scans(scans, "labels", (".label",))
         needed = [*images.values(), labels] if labels else [*images.values()]
         numbers = [number for number in scans if all(number in files for files in needed)]
+        if not numbers:
+            raise BagError(f"{self._folders[0]}: no scan has its image and its labels")
         T_cam0_lidar, calibration = self._calibration({name: min(files.values()) for name, files in images.items()})
         stamps, poses = self._stamps(scans), self._poses(scans, T_cam0_lidar)
         files: list[SensorFile] = []

@@ -151,3 +151,103 @@ def test_splits(tmp_path: Path) -> None:
     ]:
         with pytest.raises(BagError, match=message):
             SemanticKitti([tmp_path], selection)
+
+
+def cut(name: str, size: int):
+    def damage(folder: Path) -> None:
+        (folder / name).write_bytes((folder / name).read_bytes()[:size])
+
+    return damage
+
+
+def remove(*names: str):
+    def damage(folder: Path) -> None:
+        for name in names:
+            (folder / name).unlink()
+
+    return damage
+
+
+def replace(name: str, old: str, new: str):
+    def damage(folder: Path) -> None:
+        text = (folder / name).read_text()
+        assert old in text
+        (folder / name).write_text(text.replace(old, new))
+
+    return damage
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (remove("calib.txt"), r"00/calib\.txt: cannot be read"),
+        (replace("calib.txt", "P2:", "P9:"), r"calib\.txt: field P2 is missing"),
+        (replace("calib.txt", "Tr:", "Tx:"), r"calib\.txt: field Tr is missing"),
+        (replace("calib.txt", "Tr: 0", "Tr: 7"), r"calib\.txt: field Tr: a rotation and a translation expected"),
+        (replace("calib.txt", "P2: 72", "P2: 0"), r"calib\.txt: P2: .*positive focal lengths"),
+        (replace("calib.txt", "4.5 0 72 17", "4.5 0 72"), r"calib\.txt: field P2: 12 numbers expected, got 11"),
+        (remove("times.txt"), r"times\.txt: cannot be read"),
+        (replace("times.txt", "1.000000e-01", "soon"), r"times\.txt:2: 1 finite numbers expected, got 'soon'"),
+        (replace("times.txt", "1.000000e-01", "-5"), r"times\.txt:2: seconds since .* expected, got -5"),
+        (cut("times.txt", 20), r"times\.txt: no line for 000002\.bin: 3 lines expected, got 2"),
+        (replace("poses.txt", "0 0 1 1", "0 0 7 1"), r"poses\.txt:2: field pose: a rotation and a translation"),
+        (replace("poses.txt", "0 1 1", "0 1 nan"), r"poses\.txt:2: 12 finite numbers expected"),
+        (remove("image_2/000001.png"), r"image_2: 1 of 3 files are missing, .* 000001\.png"),
+        (remove("labels/000001.label"), r"labels: 1 of 3 files are missing, .* 000001\.label"),
+        (cut("image_2/000000.png", 0), r"image_2/000000\.png: is empty"),
+        (lambda folder: shutil.rmtree(folder / "velodyne"), r"velodyne: no files: .* \(000000\.bin\) expected"),
+    ],
+)  # fmt: skip
+def test_what_is_missing_or_malformed_is_named_when_opened(tmp_path: Path, damage, message: str) -> None:
+    damage(write_sequence(tmp_path))
+    with pytest.raises(BagError, match=message):
+        SemanticKitti([tmp_path], taxonomy=TEN)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (cut("velodyne/000001.bin", 30), r"velodyne/000001\.bin: rows of 4 float32 expected, got 30 bytes"),
+        (cut("velodyne/000001.bin", 0), r"velodyne/000001\.bin: is empty"),
+        (cut("velodyne/000001.bin", 160), r"labels/000001\.label: 10 labels expected, got 30"),
+        (cut("labels/000001.label", 40), r"labels/000001\.label: 30 labels expected, got 10"),
+        (cut("labels/000001.label", 41), r"labels/000001\.label: labels of 4 bytes expected, got 41 bytes"),
+        (cut("image_2/000001.png", 900), r"image_2/000001\.png: .*without its end"),
+        (remove("image_2/000001.png"), r"image_2/000001\.png: cannot be read: No such file"),
+        (remove("velodyne/000001.bin"), r"velodyne/000001\.bin: cannot be read: No such file"),
+        (
+            lambda folder: (folder / "labels/000001.label").write_bytes(np.full(30, 77, "<u4").tobytes()),
+            r"labels/000001\.label: class ids 77 are not in the mapping semantickitti of taxonomy a2d2_semantickitti10",
+        ),
+        (
+            lambda folder: cv2.imwrite(str(folder / "image_2/000001.png"), np.zeros((37, 100, 3), np.uint8)),
+            r"image_2/000001\.png: 100 x 37, but the calibration is of 124 x 37",
+        ),
+    ],
+)
+def test_a_damaged_file_is_named_when_its_frame_is_read(tmp_path: Path, damage, message: str) -> None:
+    folder = write_sequence(tmp_path)
+    dataset = SemanticKitti([tmp_path], taxonomy=TEN)
+    damage(folder)
+    assert len(dataset[0].points) == len(dataset[2].points) == 30
+    with pytest.raises((BagError, TaxonomyError), match=message):
+        dataset[1]
+
+
+def test_frames_that_are_not_whole_are_left_out_where_allowed(tmp_path: Path) -> None:
+    folder = write_sequence(tmp_path)
+    remove("image_2/000000.png", "labels/000002.label", "poses.txt")(folder)
+    notices = Notices()
+    dataset = SemanticKitti([tmp_path], Selection(allow_missing=True), TEN, notices)
+    assert dataset.ids == ["00/000001"] and dataset[0].T_odom_lidar is None
+    assert set(notices.as_dict()) == {"missing:00_image_2", "missing:00_labels", "no_poses:00"}
+    remove("image_2/000001.png")(folder)
+    with pytest.raises(BagError, match="00: no scan has its image and its labels"):
+        SemanticKitti([tmp_path], Selection(allow_missing=True), TEN)
+    shutil.rmtree(folder / "image_2")
+    dataset = SemanticKitti([tmp_path], Selection(allow_missing=True), TEN, notices)
+    assert not dataset[0].views and "no frame has an image" in notices.as_dict()["no_images:00"]
+    with pytest.raises(BagError, match="no such folder"):
+        SemanticKitti([tmp_path / "nowhere"])
+    with pytest.raises(BagError, match=r"velodyne: no sequences: .*sequences/00"):
+        SemanticKitti([folder / "velodyne"])
