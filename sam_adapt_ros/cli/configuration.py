@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from sam_adapt_ros.cli.console import say
-from sam_adapt_ros.config import PRESETS, Config, find_preset, flatten, load_recipe
+from sam_adapt_ros.config import NAMED_PRESETS, PRESETS, Config, find_preset, flatten, load_recipe
 from sam_adapt_ros.config.ros_yaml import parse_yaml
 from sam_adapt_ros.errors import ConfigError
 from sam_adapt_ros.taxonomy import Taxonomy
@@ -77,9 +77,10 @@ def choose_preset(bags: Sequence[Path]) -> str:
         topics = read_topics(bag)
         preset = find_preset(topics)
         if preset is None:
+            listed = ", ".join(f"{topic} ({kind})" for topic, kind in topics.items())
             raise ConfigError(
-                f"{bag}: none of the presets {', '.join(PRESETS)} fits its topics; name one, or a YAML file with your "
-                f"topics, by -c. The bag has: {', '.join(f'{topic} ({kind})' for topic, kind in topics.items())}"
+                f"{bag}: none of the presets {', '.join(PRESETS)} fits its topics; name one (also "
+                f"{', '.join(NAMED_PRESETS)}), or a YAML file with your topics, by -c. The bag has: {listed}"
             )
         found[bag] = preset
     if len(set(found.values())) > 1:

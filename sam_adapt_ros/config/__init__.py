@@ -21,7 +21,7 @@ from sam_adapt_ros.config.adaptation import (
 from sam_adapt_ros.config.fabric import FabricConfig
 from sam_adapt_ros.config.masks import MaskConfig, RegionsConfig, SamConfig, SamLidarConfig, SegmentsConfig
 from sam_adapt_ros.config.parameter_file import ParameterFile, flatten
-from sam_adapt_ros.config.presets import PRESETS, find_preset
+from sam_adapt_ros.config.presets import NAMED_PRESETS, PRESETS, find_preset
 from sam_adapt_ros.config.pseudo_labels import EnhancementConfig, PseudoLabelConfig, SelectionConfig, VisibilityConfig
 from sam_adapt_ros.config.root import Config, find_configuration, find_weights, load_architecture, load_recipe
 from sam_adapt_ros.config.section import FilePath, Section
@@ -30,6 +30,7 @@ from sam_adapt_ros.config.sensors import CameraConfig, GroundTruthConfig, LidarC
 from sam_adapt_ros.config.training import AugmentationConfig, DataConfig, RecipeConfig, TrainingConfig
 
 __all__ = [
+    "NAMED_PRESETS",
     "PRESETS",
     "AdaptationConfig",
     "ArchitectureConfig",

@@ -7,7 +7,9 @@ from collections.abc import Collection
 from sam_adapt_ros.config.root import Config
 
 PRESETS = ("town", "nuscenes", "kitti")
-"""Files ``config/<name>.yaml``."""
+"""Files ``config/<name>.yaml`` that a bag's topics are compared with."""
+NAMED_PRESETS = ("semantickitti", "a2d2", "virtual_kitti")
+"""Files as well, for bags of data sets that topics cannot tell apart: chosen by name."""
 
 
 def find_preset(topics: Collection[str]) -> str | None:

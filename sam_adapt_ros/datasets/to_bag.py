@@ -1,9 +1,9 @@
 """Recordings of any data set -> rosbag2.
 
-The bag has ``/LIDAR_TOP`` (PointCloud2), ``/<camera>/image_rect_compressed`` (the encoded files as they are) with
-``/<camera>/camera_info``, ``/ground_truth/labels``, ``/tf_static``, and, where poses are known, ``/tf`` and ``/odom``
-at the stamp of every file. Data sets have no velocities at these stamps, so the odometry's twist stays zero. The bag's
-folder also has a calibration file.
+The bag has ``/LIDAR_TOP`` (PointCloud2), ``/<camera>/image_rect_compressed`` (the encoded files as they are;
+``/<camera>/image_raw/compressed`` where they are distorted) with ``/<camera>/camera_info``, ``/ground_truth/labels``,
+``/tf_static``, and, where poses are known, ``/tf`` and ``/odom`` at the stamp of every file. Data sets have no
+velocities at these stamps, so the odometry's twist stays zero. The bag's folder also has a calibration file.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from sam_adapt_ros.notices import Notices
 from sam_adapt_ros.progress import Progress, no_progress
 
 LABELS_TOPIC = "/ground_truth/labels"
+_RECTIFIED, _RAW = "image_rect_compressed", "image_raw/compressed"
 
 
 def convert(
@@ -113,8 +114,6 @@ class _Export:
                 f"{file.path}: {image_format.upper()} without its end; such images are written as they are, and left "
                 "out where the bag is read",
             )
-        topic = f"/{file.sensor}"
-        self._writer.write_camera_info(f"{topic}/camera_info", file.stamp_ns, camera.frame_id, camera.model)
-        self._writer.write_image_bytes(
-            f"{topic}/image_rect_compressed", file.stamp_ns, camera.frame_id, data, image_format
-        )
+        info, image = f"/{file.sensor}/camera_info", f"/{file.sensor}/{_RAW if camera.model.D else _RECTIFIED}"
+        self._writer.write_camera_info(info, file.stamp_ns, camera.frame_id, camera.model)
+        self._writer.write_image_bytes(image, file.stamp_ns, camera.frame_id, data, image_format)

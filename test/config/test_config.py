@@ -9,20 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sam_adapt_ros import resources
-from sam_adapt_ros.config import PRESETS, ArchitectureConfig, Config, Section, flatten, load_recipe
+from sam_adapt_ros.config import NAMED_PRESETS, PRESETS, ArchitectureConfig, Config, Section, flatten, load_recipe
 from sam_adapt_ros.errors import ConfigError
 
 RECIPES = resources.share_directory() / "config" / "recipes"
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", (*PRESETS, *NAMED_PRESETS))
 def test_presets_load_and_survive_the_flat_form(preset: str) -> None:
     config = Config.load(preset)
     assert config.cameras
     assert Config.from_flat(config.to_flat()) == config
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", (*PRESETS, *NAMED_PRESETS))
 def test_presets_are_ros_parameter_files(preset: str) -> None:
     data = yaml.safe_load(resources.find(f"{preset}.yaml", "config").read_text())
     assert list(data) == ["/**"]
