@@ -6,7 +6,7 @@ import itertools
 import logging
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Collection, Generator, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
@@ -27,7 +27,7 @@ from sam_adapt_ros.messages import (
     FrameAssembler,
     Match,
     TimeSynchronizer,
-    serialized_stamp_ns,
+    read_points,
     stamp_ns,
 )
 from sam_adapt_ros.messages.calibration_file import CALIBRATION_FILE
@@ -120,12 +120,30 @@ class BagReader(MessageReader):
         reasons = ", ".join(self.counts.dropped) or "its stamp goes back"
         raise BagError(f"{self.path}: sweep at {stamp_ns} gives no frame ({reasons})")
 
-    def sweep_times(self) -> list[tuple[int, int]]:
-        """Stamp and log time of every sweep [ns], in the order in which they were recorded."""
-        times = []
+    def usable_sweeps(self) -> dict[int, int]:
+        """Log time by stamp [ns] of the sweeps that give a frame; where a stamp comes again, of the first. All clouds
+        are read, no image is. ``counts`` has what became of the others."""
+        self.counts = counts = Counts()
+        times: dict[int, int] = {}
+
+        def matched(match: Match) -> None:
+            times.setdefault(match.stamp_ns, match.sweep)
+
+        synchronizer = TimeSynchronizer(
+            {}, self.config.sync, matched, lambda reason, _: counts.dropped.update([reason])
+        )
         for message in self.messages([self.roles.lidar]):
-            with suppress(MessageError, ValueError):  # a frame of it is asked for by nobody
-                times.append((serialized_stamp_ns(message.cdr()), message.log_time_ns))
+            counts.frames_in += 1
+            try:
+                decoded = message.decode()
+                if len(read_points(decoded)) == 0:
+                    raise MessageError("cloud_empty", "point cloud: no points")
+            except MessageError as error:
+                counts.dropped[error.reason] += 1
+            else:
+                synchronizer.add_sweep(stamp_ns(decoded.header), message.log_time_ns, message.log_time_ns)
+        synchronizer.flush()
+        counts.frames = len(times)
         return times
 
     def _assembled(

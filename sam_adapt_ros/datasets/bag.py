@@ -13,7 +13,7 @@ from sam_adapt_ros.datasets.dataset import Dataset
 from sam_adapt_ros.datasets.selection import Selection, split_members
 from sam_adapt_ros.errors import BagError
 from sam_adapt_ros.frame import Frame
-from sam_adapt_ros.notices import Notices
+from sam_adapt_ros.notices import Notices, describe_counts
 from sam_adapt_ros.taxonomy import Taxonomy
 
 
@@ -26,11 +26,7 @@ class _Sweep(NamedTuple):
 
 
 class Bags(Dataset):
-    """The sweeps of bags with what belongs to them. A frame's id is ``<bag>/<stamp in nanoseconds>``.
-
-    A sweep that gives no frame (an empty cloud, a stamp that goes back) raises BagError when it is asked for; which
-    ones these are is not known before.
-    """
+    """The usable sweeps of bags with what belongs to them. A frame's id is ``<bag>/<stamp in nanoseconds>``."""
 
     name = "bag"
 
@@ -46,8 +42,8 @@ class Bags(Dataset):
         """roots: bags, or folders of bags. config: names the topics and the mapping of the labels' ids; None: the
         preset that fits each bag's topics. notices: is told what is missing.
 
-        The headers of all sweeps are read. Raises BagError that names the bag, and TaxonomyError when the class set has
-        no mapping of that name.
+        All clouds are read, to find those that give no frame. Raises BagError that names the bag, and TaxonomyError
+        when the class set has no mapping of that name.
         """
         self.taxonomy = taxonomy
         notices = Notices() if notices is None else notices
@@ -64,9 +60,12 @@ class Bags(Dataset):
             if taxonomy is not None and settings.ground_truth.topic:
                 taxonomy.lookup(settings.ground_truth.mapping)
             with BagReader(bag, settings, taxonomy=taxonomy) as reader:
-                times = dict(reversed(reader.sweep_times()))  # the first of a stamp
+                times = reader.usable_sweeps()
                 self._sweeps += [_Sweep(number, stamp, times[stamp]) for stamp in sorted(times)]
                 notices.update(reader.notices)
+                if dropped := reader.counts.dropped:
+                    text = f"{dropped.total()} of {reader.counts.frames_in} sweeps give no frame"
+                    notices.add(f"sweeps:{bag.stem}", f"{bag}: {text} ({describe_counts(dropped)})")
         self._ids = [f"{self._bags[sweep.bag].name}/{sweep.stamp_ns}" for sweep in self._sweeps]
 
     @property

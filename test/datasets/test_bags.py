@@ -13,6 +13,7 @@ from sam_adapt_ros.bags import BagReader, BagWriter
 from sam_adapt_ros.datasets import Bags, Selection, open_dataset
 from sam_adapt_ros.errors import BagError, TaxonomyError
 from sam_adapt_ros.frame import Frame
+from sam_adapt_ros.notices import Notices
 from sam_adapt_ros.taxonomy import Taxonomy
 
 SIX = Taxonomy.load("nuscenes6")
@@ -84,9 +85,17 @@ def test_choices(bag: Path, tmp_path: Path) -> None:
         Bags([bag, tmp_path / "other"], config=config())
 
 
-def test_a_sweep_without_a_frame_is_named(tmp_path: Path) -> None:
-    drive = Drive(sweeps=2, points=0)
+def test_sweeps_that_give_no_frame_are_left_out_and_counted(tmp_path: Path) -> None:
+    """As reading the bag from its beginning drops them."""
+    drive, empty = Drive(sweeps=5), Drive(points=0)
     with BagWriter(tmp_path / "bag") as writer:
-        drive.write(writer, labels=False)
-    with pytest.raises(BagError, match=rf"bag: sweep at {drive.sweep_ns(1)} gives no frame \(cloud_empty\)"):
-        Bags([tmp_path / "bag"], config=config())[1]
+        drive.write(writer)
+        empty.write_sweep(writer, 5)
+        drive.write_sweep(writer, 6)
+    with BagReader(tmp_path / "bag", config()) as reader:
+        expected = [frame.stamp_ns for frame in reader.frames()]
+    notices = Notices()
+    dataset = Bags([tmp_path / "bag"], notices=notices, config=config())
+    assert dataset.ids == [f"bag/{stamp}" for stamp in expected] and len(dataset) >= 6
+    assert all(len(frame.points) == 50 for frame in dataset)
+    assert "1 of 7 sweeps give no frame (cloud_empty 1)" in notices.as_dict()["sweeps:bag"]

@@ -17,9 +17,7 @@ from sam_adapt_ros.taxonomy import Taxonomy
 
 def converted(dataset: RecordingDataset, bag: Path, taxonomy: str) -> list[Frame]:
     (written,) = convert(dataset, bag)
-    truth = {"ground_truth.topic": "/ground_truth/labels", "ground_truth.mapping": dataset.mapping}
-    settings = {"taxonomy": taxonomy, "cameras.CAM_FRONT.rectified": False, **truth}
-    with BagReader(written, Config.load("kitti", settings)) as reader:
+    with BagReader(written, Config.load(dataset.name, {"taxonomy": taxonomy})) as reader:
         frames = list(reader.frames())
     assert len(frames) == len(dataset) == 2
     return frames
