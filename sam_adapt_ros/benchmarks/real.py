@@ -57,8 +57,7 @@ def bench_real(
     again. jobs: processes. Raises BagError when a drive is missing, TaxonomyError when the class set has no mapping of
     it, OutputError where the folder has results of other settings, which ``force`` replaces.
     """
-    config = one_thread(config)
-    segmenter, config = load_segmenter(config)
+    segmenter, config = load_segmenter(one_thread(config.updated({"taxonomy": ""})))
     tasks = [_Task(config, city, folder_of(city, data), model) for city in cities for model in MODELS]
     numbers = {model: number for number, model in enumerate(MODELS)}
     shards = [Shard(f"{task.city}-{numbers[task.model]}.npz", task, 100) for task in tasks]

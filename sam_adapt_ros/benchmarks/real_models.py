@@ -17,9 +17,9 @@ from sam_adapt_ros.progress import Progress, part_of, track
 from sam_adapt_ros.segmentation import Segmenter
 
 SELECTION, DIRECT, GAPP = "selection", "+ MLA, direct", "+ MLA + GAPP"
-PASSES = 3
+PASSES = 2
 """Over the drive, by the whole product."""
-ORACLE_TRAINING = reference_models.ORACLE_TRAINING.model_copy(update={"steps": 100})
+ORACLE_TRAINING = reference_models.ORACLE_TRAINING.model_copy(update={"steps": 60})
 
 Facts = dict[str, Any]
 
@@ -54,7 +54,7 @@ def _student(propagation: str) -> Maker:
 
 
 def _product(source: Segmenter, config: Config, street: Street, progress: Progress) -> Iterator[Made]:
-    """As ``replay --adapt --passes 3`` does it."""
+    """As ``replay --adapt --passes 2`` does it."""
     with tempfile.TemporaryDirectory(prefix="sam_adapt_") as folder:
         run = OnlineRun(config, Path(folder) / "store")
         for number in range(PASSES):
