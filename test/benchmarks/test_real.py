@@ -13,7 +13,14 @@ from typer.testing import CliRunner
 from sam_adapt_ros import cli
 from sam_adapt_ros.benchmarks import real, real_models
 from sam_adapt_ros.benchmarks.adaptation import ADAPTED, NORMALIZATION, ORACLE, SOURCE
-from sam_adapt_ros.benchmarks.real_drives import CITIES, Street, folder_of, read_karlsruhe, read_san_francisco
+from sam_adapt_ros.benchmarks.real_drives import (
+    CITIES,
+    Street,
+    folder_of,
+    read_karlsruhe,
+    read_san_francisco,
+    san_francisco,
+)
 from sam_adapt_ros.benchmarks.real_models import DIRECT, GAPP, SELECTION
 from sam_adapt_ros.benchmarks.real_tables import CityTable, ModelCounts
 from sam_adapt_ros.benchmarks.unseen_drives import KEYS
@@ -130,6 +137,17 @@ def test_san_franciscos_drive(real_data: Path, town: Taxonomy) -> None:
     assert [view.name for view in street.frames[0].views] == ["front"]
     known = [np.unique(frame.ground_truth).tolist() for frame in street.frames[:2]]
     assert all({0, 3, 5} <= {*classes} for classes in known)  # road, building, vehicle
+
+
+def test_training_files_of_the_cities_name_what_is_measured_on() -> None:
+    trained = Config.load("train_san_francisco")
+    measured = san_francisco(Taxonomy.load(trained.taxonomy))
+    for name in ("taxonomy", "lidar", "cameras", "ground_truth"):
+        assert getattr(trained, name) == getattr(measured, name), name
+    karlsruhe = Config.load("train_karlsruhe")
+    assert karlsruhe.taxonomy == trained.taxonomy
+    assert karlsruhe.training.data["karlsruhe"].cameras == ["CAM_FRONT"]
+    assert karlsruhe.training.encoder_weights == trained.training.encoder_weights == "imagenet"
 
 
 def test_a_missing_drive_is_named(tmp_path: Path) -> None:
