@@ -39,9 +39,12 @@ def test_the_recipe_to_the_letter():
     for config, source, target in ((nuscenes, 1.0, 0.1), (kitti, 0.1, 0.01)):
         training = config.settings_of("xmuda", "uda", {}).training
         assert (training.lambda_xm, training.lambda_xm_target, training.lambda_pl) == (source, target, 1.0)
+        assert (training.encoder_weights, training.encoder_rate) == ("imagenet", 1.0)
         assert (training.batch_size, training.iterations, training.learning_rate) == (8, 100_000, 1e-3)
     vkitti = load_benchmark("vkitti_semantickitti")
     assert vkitti.settings_of("xmuda", "uda", {}).training.iterations == 30_000
+    falls = [share * 30_000 for share in vkitti.settings_of("xmuda", "uda", {}).training.milestones]
+    assert falls == pytest.approx([25_000, 28_000], abs=2)
     assert vkitti.source.max_points == 10_000
     assert (kitti.target.image, kitti.target.crop, kitti.source.image) == ("whole", "480x302", "480x302")
     assert nuscenes.target.image == "400x225"

@@ -68,6 +68,7 @@ def small_benchmark(folder: Path) -> BenchmarkConfig:
                 "segmenter": {"device": "cpu", "threads": 1},
                 "training": {
                     "architecture": files["training.architecture"],
+                    "encoder_weights": "",
                     "batch_size": 3,
                     "iterations": 8,
                     "learning_rate": 1.0e-2,

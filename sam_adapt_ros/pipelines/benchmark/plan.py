@@ -30,6 +30,7 @@ from sam_adapt_ros.progress import Progress
 from sam_adapt_ros.pseudo_labels.mask_label_assignment import UNCONSTRAINED
 from sam_adapt_ros.segmentation import weights as weights_files
 from sam_adapt_ros.taxonomy import Taxonomy
+from sam_adapt_ros.training.event_log import PATTERN
 from sam_adapt_ros.training.frame_samples import TrainingSet
 from sam_adapt_ros.training.supervised import CHECKPOINT, VALIDATION, WEIGHTS, train_sets
 
@@ -131,7 +132,7 @@ class Plan:
         settings["labels"] = self._by_branch(name)
         return Stage(
             name, f"training: {name}", partial(self._train, name, config), settings, needs,
-            scratch=(CHECKPOINT, VALIDATION), exempt=(WEIGHTS,),
+            scratch=(CHECKPOINT, VALIDATION), logs=(PATTERN,), exempt=(WEIGHTS,),
         )  # fmt: skip
 
     def _labels_of(self, name: str) -> str:

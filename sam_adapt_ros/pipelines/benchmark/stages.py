@@ -62,8 +62,9 @@ an interruption, it goes on with what it finds there. The same settings and inpu
 @dataclass(frozen=True)
 class Stage:
     """name: of its folder. title: what people read. settings: all that it depends on besides its inputs, plain values.
-    needs: names of earlier stages. scratch: files that only an interrupted stage needs. exempt: files that hold the
-    time they were made at: a fact tells what else they hold."""
+    needs: names of earlier stages. scratch: files that only an interrupted stage needs. logs: patterns of files in its
+    folder that are not part of its result. exempt: files that hold the time they were made at: a fact tells what else
+    they hold."""
 
     name: str
     title: str
@@ -71,6 +72,7 @@ class Stage:
     settings: Mapping[str, Any] = field(default_factory=dict)
     needs: tuple[str, ...] = ()
     scratch: tuple[str, ...] = ()
+    logs: tuple[str, ...] = ()
     exempt: tuple[str, ...] = ()
 
 
@@ -159,7 +161,7 @@ def _make(stage: Stage, folder: Path, inputs: Inputs, depends: Any, *, fresh: bo
     with output_errors(folder):
         for name in stage.scratch:
             (folder / name).unlink(missing_ok=True)
-        files = {name: hash_file(folder / name) for name in _files(folder)}
+        files = {name: hash_file(folder / name) for name in _files(folder, stage.logs)}
     seconds = round(time.monotonic() - start, 1)
     _write(folder / MANIFEST, {"depends": depends, "facts": facts, "files": files, "seconds": seconds})
     return Done(folder, facts, files, stage.exempt)
@@ -169,10 +171,11 @@ def _digests(inputs: Inputs) -> dict[str, str]:
     return {name: found.digest for name, found in inputs.items()}
 
 
-def _files(folder: Path) -> Iterable[str]:
+def _files(folder: Path, logs: Collection[str]) -> Iterable[str]:
     """Of the stage, as paths in its folder; hidden ones are locks and what a kill left."""
-    paths = (path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file())
-    return [str(path) for path in paths if str(path) != MANIFEST and not any(p.startswith(".") for p in path.parts)]
+    left_out = {path for pattern in (MANIFEST, *logs) for path in folder.glob(pattern)}
+    paths = (path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file() and path not in left_out)
+    return [str(path) for path in paths if not any(p.startswith(".") for p in path.parts)]
 
 
 def _damaged(found: Done) -> str:

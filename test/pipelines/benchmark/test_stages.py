@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from dataclasses import replace
 
 import pytest
@@ -29,16 +30,26 @@ class Maker:
                 self.made.append(part)
                 write_text(path, f"{part} of {sorted(inputs)}")
         write_text(folder / "scratch", "x")
+        (folder / f"log.{len(self.made)}").write_text(f"{time.time()}")
         return {"parts": 3, "of": [found.facts["parts"] for found in inputs.values()]}
 
 
 @pytest.fixture
 def stages():
     first = Stage(
-        "first", "making the first", Maker(), {"training": {"iterations": 30, "seed": 0}}, scratch=("scratch",)
+        "first",
+        "making the first",
+        Maker(),
+        {"training": {"iterations": 30, "seed": 0}},
+        scratch=("scratch",),
+        logs=("log.*",),
     )
-    second = Stage("second", "making the second", Maker(), {}, ("first",), scratch=("scratch",))
-    return [first, second, Stage("third", "making the third", Maker(), {"a": 1}, ("second",), scratch=("scratch",))]
+    second = Stage("second", "making the second", Maker(), {}, ("first",), scratch=("scratch",), logs=("log.*",))
+    return [
+        first,
+        second,
+        Stage("third", "making the third", Maker(), {"a": 1}, ("second",), scratch=("scratch",), logs=("log.*",)),
+    ]
 
 
 def made(stages):

@@ -31,7 +31,9 @@ def toys(tmp_path_factory):
     return root
 
 
-@pytest.mark.parametrize("name", DATA)
+@pytest.mark.parametrize(
+    "name", ["usa_singapore", *(pytest.param(each, marks=pytest.mark.soak) for each in DATA if each != "usa_singapore")]
+)
 def test_the_toy_table_is_printed(toys, tmp_path, name):
     overrides = load_recipe("mini") | SMALLEST
     plan = make_plan(
