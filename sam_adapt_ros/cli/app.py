@@ -78,7 +78,7 @@ Workers = Annotated[
         "--workers",
         "-j",
         min=1,
-        help="Processes of this machine that share the work, a bag at a time; one by default.",
+        help="Processes of this machine that share the work, a bag each; one by default.",
         show_default=False,
     ),
 ]

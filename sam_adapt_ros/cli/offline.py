@@ -81,7 +81,8 @@ def pseudo_label(
 ) -> None:
     """Pseudo-label bags by selection, masks, MLA and GAPP; leaves the labels as a bag, summary, pictures, report.
 
-    Of several bags, each gets a folder of its name; those that are done are not done again.
+    Of several bags, each gets a folder of its name; those that are done are not done again. Workers share the bags, or
+    the masks of a single one.
 
     Example: sam-adapt pseudo-label /data/scene-0061 -s masks.generator=segments
     """
@@ -103,7 +104,8 @@ def pseudo_label(
         console.print(table)
         print_written(*(output / name for name in summaries))
         return
-    summary = pseudo_label(bags[0], settings, output, force=force, stages=progress_bar)
+    shared = engine if workers or ray else None
+    summary = pseudo_label(bags[0], settings, output, engine=shared, force=force, stages=progress_bar)
     facts = summary.as_dict()
     print_frames(facts)
     table = make_table("of the points that a camera sees, %", "coverage", "precision", "recall")

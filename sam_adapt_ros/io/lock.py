@@ -37,6 +37,22 @@ def locked(path: Path, timeout_s: float, shared: bool = False) -> Iterator[None]
             os.close(descriptor)  # also releases the lock
 
 
+@contextlib.contextmanager
+def alone(path: Path, otherwise: Exception) -> Iterator[None]:
+    """Holds the lock of a folder in which one process at a time works; raises ``otherwise`` where another one does.
+
+    Raises StoreError where the file cannot be opened.
+    """
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(locked(path, timeout_s=0))
+        except StoreError as error:
+            if error.reason == "locked":
+                raise otherwise from None
+            raise
+        yield
+
+
 def _open(path: Path, shared: bool) -> int | None:
     with store_errors(path):
         try:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sam_adapt_ros.errors import OutputError, ParallelError, SamAdaptError, StoreError
+from sam_adapt_ros.errors import OutputError, ParallelError, SamAdaptError
 from sam_adapt_ros.io.json_values import json_values
-from sam_adapt_ros.io.lock import locked
+from sam_adapt_ros.io.lock import alone
 from sam_adapt_ros.io.outputs import output_errors, prepare_folder, write_text
 from sam_adapt_ros.parallel.engine import Engine, ThisProcess
 from sam_adapt_ros.parallel.shard import Function, Shard, is_disk_full
@@ -43,40 +43,23 @@ def map_shards(
         engine: None: one part after the other, in this process.
         progress: in the unit of the parts' sizes.
         settings: what the outputs depend on besides the parts' names, such as the configuration and the version of the
-            weights. Outputs that were made with others are not taken for these.
+            weights. Outputs that were made with others, or not by this function, are not taken for these. None: the
+            names say it all.
         force: does everything again: what is there is removed.
 
     Raises:
-        OutputError: the folder cannot be written, is in use by another process, or has outputs of other settings.
+        OutputError: the folder cannot be written, another process is at work in it, or its outputs are not to be taken.
         SamAdaptError: as the function raises it, where one part failed. ParallelError: several did; it names them.
     """
     names = [shard.name for shard in shards]
     if len(set(names)) < len(names) or any(Path(name).name != name or name.startswith(".") for name in names):
         raise ValueError(f"different names of files expected, got {names}")
     prepare_folder(folder, force=True)
-    try:
-        with locked(folder / LOCK, timeout_s=0):
-            _clean(folder, names, settings or {}, force)
-            _run(function, shards, folder, engine or ThisProcess(), progress)
-    except StoreError as error:
-        if error.reason == "locked":
-            raise OutputError(
-                f"{folder}: another process is at work here; wait for it, or choose another output"
-            ) from None
-        raise
+    taken = OutputError(f"{folder}: another process is at work here; wait for it, or choose another output")
+    with alone(folder / LOCK, taken):
+        _clean(folder, names, settings, force)
+        _run(function, shards, folder, engine or ThisProcess(), progress)
     return [folder / name for name in names]
-
-
-def unique_names(paths: Iterable[Path]) -> list[str]:
-    """A name for each path: its last part, and a number where that occurs before."""
-    names: list[str] = []
-    for path in paths:
-        own, number = path.absolute().name, 2
-        name = own
-        while name in names:
-            name, number = f"{own}-{number}", number + 1
-        names.append(name)
-    return names
 
 
 def _run(function: Function[T], shards: Sequence[Shard[T]], folder: Path, engine: Engine, progress: Progress) -> None:
@@ -123,14 +106,19 @@ def _summary(failures: Sequence[Exception], parts: int) -> Exception:
     return ParallelError(f"{len(failures)} of {parts} parts failed: {shown}{more}. The others are done, and stay")
 
 
-def _clean(folder: Path, names: Sequence[str], settings: Mapping[str, Any], force: bool) -> None:
+def _clean(folder: Path, names: Sequence[str], settings: Mapping[str, Any] | None, force: bool) -> None:
     """Removes what killed processes left of these parts, and refuses outputs of other settings."""
-    path, text = folder / SETTINGS, json.dumps(json_values(settings), indent=1, sort_keys=True) + "\n"
+    path, text = folder / SETTINGS, json.dumps(json_values(settings or {}), indent=1, sort_keys=True) + "\n"
     with output_errors(folder):
         prefixes = tuple(f".{name}." for name in names)
         for leftover in folder.iterdir():
             if leftover.name.startswith(prefixes) or (force and leftover.name in names):
                 _remove(leftover)
+        there = [name for name in names if (folder / name).exists()]
+        if there and settings is not None and not path.exists():
+            raise OutputError(
+                f"{folder / there[0]} exists and was not made here; choose another output or give --force"
+            )
         if force or not path.exists():
             write_text(path, text)
         elif path.read_text(encoding="utf-8", errors="replace") != text:

@@ -29,8 +29,8 @@ class BagPseudoLabels:
     The bag is read three times, so that no more than the predictions stay in memory (some 20 bytes a point): for the
     BatchNorm statistics, for the ensemble's predictions, and by ``frames`` for the masks.
 
-    predictions, voted, selections: by frame, in the order of ``frames``. frames_in, dropped, camera_drops, notices: of
-    the bag's sweeps, as ``BagReader`` counts them.
+    stamps, predictions, voted, selections: by frame, in the order of ``frames``. frames_in, dropped, camera_drops,
+    notices: of the bag's sweeps, as ``BagReader`` counts them.
     """
 
     def __init__(
@@ -52,7 +52,9 @@ class BagPseudoLabels:
         statistics = reestimate_batchnorm(self._source, samples, config.adaptation.batchnorm)
         networks = label_ensemble(self._source, statistics, self.generator)
         self.predictions: list[FramePrediction] = []
-        for done, (_, prepared) in enumerate(self.frames(), len(used) + 1):
+        self.stamps: list[int] = []
+        for done, (frame, prepared) in enumerate(self.frames(), len(used) + 1):
+            self.stamps.append(frame.stamp_ns)
             self.predictions.append(self.generator.predict(networks, prepared))
             progress(done, total)
         self.voted: list[Candidates] = self.generator.voted(self.predictions)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import tempfile
@@ -13,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from sam_adapt_ros.bags import BagReader
+from sam_adapt_ros.bags.fingerprint import fingerprint
 from sam_adapt_ros.config import Config, GroundTruthConfig
 from sam_adapt_ros.errors import BagError, WeightsError
 from sam_adapt_ros.evaluation.confusion import Confusion
@@ -20,7 +20,9 @@ from sam_adapt_ros.evaluation.segmentation_metrics import Evaluation
 from sam_adapt_ros.io.arrays import load_arrays, save_arrays
 from sam_adapt_ros.io.outputs import write_text
 from sam_adapt_ros.notices import Notices, describe_counts
-from sam_adapt_ros.parallel import Engine, Shard, map_shards, unique_names
+from sam_adapt_ros.parallel import Engine, Shard, map_shards
+from sam_adapt_ros.pipelines.bag_frames import count_sweeps
+from sam_adapt_ros.pipelines.bag_stream import unique_names
 from sam_adapt_ros.progress import Progress, Stages, no_stages, track
 from sam_adapt_ros.segmentation import Segmenter, load_segmenter
 
@@ -58,7 +60,7 @@ def evaluate_bags(
     text = config.model_dump_json()
     names = unique_names(bags)
     shards = [
-        Shard(f"{name}-{_fingerprint(bag)}.npz", _Work(bag, text, segmenter.version), _sweeps(bag, config))
+        Shard(f"{name}-{fingerprint(bag)}.npz", _Work(bag, text, segmenter.version), _sweeps(bag, config))
         for name, bag in zip(names, bags, strict=True)
     ]
     settings = {"config": config.model_dump(mode="json"), "weights": segmenter.version}
@@ -117,17 +119,9 @@ def _load(config: str, weights: str) -> tuple[Segmenter, Config]:
 def _sweeps(bag: Path, config: Config) -> int:
     """How many the bag has, for the progress; a bag that cannot be read says so when its turn comes."""
     try:
-        with BagReader(bag, config, lambda _: None) as reader:
-            return max(reader.sweeps, 1)
+        return max(count_sweeps(bag, config), 1)
     except BagError:
         return 1
-
-
-def _fingerprint(bag: Path) -> str:
-    """Of the place, the sizes and the times of a bag's files: counts of a bag that was replaced are not taken."""
-    files = sorted(bag.rglob("*")) if bag.is_dir() else [bag]
-    status = [(str(file.absolute()), file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
-    return hashlib.sha256(repr(status).encode()).hexdigest()[:8]
 
 
 def _why(reader: BagReader, truth: GroundTruthConfig) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from sam_adapt_ros.config import Config
 from sam_adapt_ros.evaluation.pseudo_label_summary import PseudoLabelSummary
 from sam_adapt_ros.frame import IGNORE
 from sam_adapt_ros.masks import build
+from sam_adapt_ros.parallel import Engine
 from sam_adapt_ros.pipelines.bag_frames import write_labels
+from sam_adapt_ros.pipelines.bag_masks import cache_masks
 from sam_adapt_ros.pipelines.bag_pseudo_labels import BagPseudoLabels
 from sam_adapt_ros.progress import Stages, no_stages, track
 from sam_adapt_ros.pseudo_labels import Selection
@@ -26,18 +29,28 @@ TOPIC = "/pseudo_labels"
 
 
 def pseudo_label(
-    bag: Path, config: Config, output: Path, *, force: bool = False, stages: Stages = no_stages
+    bag: Path,
+    config: Config,
+    output: Path,
+    *,
+    engine: Engine | None = None,
+    force: bool = False,
+    stages: Stages = no_stages,
 ) -> PseudoLabelSummary:
     """Pseudo-labels every frame of ``bag`` as the adapter would; leaves ``pseudo_labels`` (a bag), ``summary.json``,
     pictures and ``report.html``.
 
     The bag's label clouds have class 255 where there is no label; ``probability`` is the ensemble's where it predicts
     the label itself, and 0 where a mask gave it.
+    engine: makes the masks, which take longest, some sweeps a task; None: this process does, frame by frame.
     Raises OutputError before the work begins, BagError, WeightsError, MaskError or CalibrationError.
     """
     prepare_report(output, force=force)
     labels = BagWriter(output / "pseudo_labels", force=force)
     segmenter, config = load_segmenter(config)
+    scratch = output / ".masks"
+    if engine is not None and not config.masks.cache:
+        config = config.model_copy(update={"masks": config.masks.model_copy(update={"cache": str(scratch / "cache")})})
     taxonomy = segmenter.taxonomy
     summary = PseudoLabelSummary(taxonomy)
     shown: list[PseudoLabelFrame] = []
@@ -45,6 +58,10 @@ def pseudo_label(
     with labels as writer:
         with stages("predicting") as progress:
             made = BagPseudoLabels(bag, config, segmenter, build(config.masks), progress)
+        if engine is not None:
+            selected = {stamp: each.labels for stamp, each in zip(made.stamps, made.selections, strict=True)}
+            with stages("making masks") as progress:
+                cache_masks(bag, config, made.frames_in, selected, scratch, engine, progress)
         frames = len(made.selections)
         pictured = evenly_spaced(frames, PICTURES)
         with stages("pseudo-labelling") as progress:
@@ -72,6 +89,7 @@ def pseudo_label(
         "masks_by": config.masks.generator,
         "propagation": config.pseudo_labels.enhancement.propagation,
     }
+    shutil.rmtree(scratch, ignore_errors=True)
     with stages("drawing the report"):
         write_pseudo_label_report(summary, shown, output, title=f"Pseudo-labels of {bag.name}")
     return summary

@@ -12,7 +12,8 @@ from typing import Any
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import BagError
 from sam_adapt_ros.io.whole_folder import whole_folder
-from sam_adapt_ros.parallel import Engine, Shard, map_shards, unique_names
+from sam_adapt_ros.parallel import Engine, Shard, map_shards
+from sam_adapt_ros.pipelines.bag_stream import unique_names
 from sam_adapt_ros.pipelines.pseudo_label import pseudo_label
 from sam_adapt_ros.progress import Progress, Stages, no_progress, no_stages, part_of
 from sam_adapt_ros.segmentation import load_segmenter

@@ -14,7 +14,7 @@ import pytest
 
 from sam_adapt_ros.errors import BagError, OutputError, ParallelError, StoreError
 from sam_adapt_ros.io.lock import locked
-from sam_adapt_ros.parallel import Engine, Shard, choose_engine, map_shards, unique_names
+from sam_adapt_ros.parallel import Engine, Shard, choose_engine, map_shards
 from sam_adapt_ros.parallel import shard as shard_module
 
 NUMBERS = [Shard(f"part-{number}", number) for number in range(4)]
@@ -111,6 +111,8 @@ def test_a_disk_that_cannot_be_read_for_a_moment_is_tried_again(
 def test_one_run_at_a_time_works_in_a_folder(tmp_path: Path) -> None:
     with locked(tmp_path / ".lock", 0), pytest.raises(OutputError, match="another process is at work here"):
         map_shards(work.square, NUMBERS, tmp_path)
+    with pytest.raises(StoreError, match="a store of its own"):  # which is no lock of this folder's
+        map_shards(work.find_locked, NUMBERS[:1], tmp_path)
 
 
 def test_results_of_other_settings_are_not_taken(tmp_path: Path) -> None:
@@ -120,6 +122,15 @@ def test_results_of_other_settings_are_not_taken(tmp_path: Path) -> None:
         map_shards(work.square, NUMBERS, tmp_path, settings={"weights": "b"})
     map_shards(partial(work.write, b"new"), NUMBERS, tmp_path, settings={"weights": "b"}, force=True)
     assert (tmp_path / "part-0").read_bytes() == b"new"
+
+
+def test_what_was_not_made_here_is_neither_taken_nor_replaced(tmp_path: Path) -> None:
+    (tmp_path / "part-2").write_text("precious")
+    with pytest.raises(OutputError, match="part-2 exists, not made here"):
+        map_shards(work.square, NUMBERS, tmp_path, settings={})
+    assert (tmp_path / "part-2").read_text() == "precious"
+    map_shards(work.square, NUMBERS, tmp_path, settings={}, force=True)
+    assert work.value(tmp_path / "part-2") == 4
 
 
 def test_an_output_that_does_not_appear_is_no_success(tmp_path: Path) -> None:
@@ -168,11 +179,6 @@ def test_leaving_early_ends_the_workers(tmp_path: Path) -> None:
     outcomes.close()
     assert time.monotonic() - start < 30
     assert not set(workers) & set(_children(os.getpid()))
-
-
-def test_names_that_occur_twice_get_a_number() -> None:
-    paths = [Path("a/drive"), Path("b/drive"), Path("b/other/"), Path("c/drive")]
-    assert unique_names(paths) == ["drive", "drive-2", "other", "drive-3"]
 
 
 def _children(pid: int) -> list[int]:

@@ -10,8 +10,11 @@ from sam_adapt_ros import cli
 from sam_adapt_ros.bags import BagWriter
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import BagError
+from sam_adapt_ros.masks.lidar_segments import LidarSegments
+from sam_adapt_ros.masks.mask_set import MaskSet
 from sam_adapt_ros.messages import encode_cloud
 from sam_adapt_ros.parallel import choose_engine
+from sam_adapt_ros.pipelines import bag_masks
 from sam_adapt_ros.pipelines.pseudo_label import pseudo_label
 from sam_adapt_ros.pipelines.pseudo_label_bags import pseudo_label_bags
 from sam_adapt_ros.simulation import render_drive
@@ -26,6 +29,7 @@ def day_bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.soak
 def test_two_processes_make_what_one_run_a_bag_makes(night_bag: Path, day_bag: Path, tmp_path: Path) -> None:
     found = pseudo_label_bags([night_bag, day_bag], CONFIG, tmp_path / "out", engine=choose_engine(2))
     assert list(found) == ["night", "day"]
@@ -54,3 +58,17 @@ def test_the_command_leaves_a_folder_a_bag_and_goes_on_with_the_rest(
     assert [row.replace("│", " ").split()[:2] for row in rows] == [["day", "2"], ["night", "3"]]
     facts = json.loads((tmp_path / "out" / "night" / "summary.json").read_text())
     assert facts["frames_labelled"] == 3
+
+
+def test_the_masks_of_one_bag_are_made_by_several_processes(
+    night_bag: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bag_masks, "SWEEPS", 2)  # of three
+    config = Config.load("town", {"masks.generator": "segments"})
+    alone = pseudo_label(night_bag, config, tmp_path / "alone").as_dict()
+    with monkeypatch.context() as patch:
+        # Masks that the driver would have to make would be another number of them.
+        patch.setattr(LidarSegments, "__call__", lambda *_: MaskSet.empty(0))
+        shared = pseudo_label(night_bag, config, tmp_path / "shared", engine=choose_engine(2)).as_dict()
+    assert shared["stages"] == alone["stages"] and shared["masks"] == alone["masks"]
+    assert not (tmp_path / "shared" / ".masks").exists()

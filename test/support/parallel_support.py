@@ -90,3 +90,7 @@ def leave_nothing(work: int, output: Path, progress: Progress) -> None:
 def warn(work: str, output: Path, progress: Progress) -> None:
     logging.getLogger("sam_adapt_ros.test").warning("mind the %s", work)
     write_atomically(output, b"0")
+
+
+def find_locked(work: int, output: Path, progress: Progress) -> None:
+    raise StoreError("locked", "a store of its own is locked")

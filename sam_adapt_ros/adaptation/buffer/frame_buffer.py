@@ -6,7 +6,7 @@ import contextlib
 import logging
 import threading
 from collections import Counter
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -132,6 +132,28 @@ class FrameBuffer:
         with self._lock:
             return FrameSequence(self._sets[True].entries)
 
+    def entries(self) -> list[BufferEntry]:
+        """Every frame, held-out ones included, oldest first."""
+        with self._lock:
+            return sorted((entry for each in self._sets.values() for entry in each.entries), key=lambda e: e.key)
+
+    def adopt(self, frame: StoredFrame, traits: FrameTraits) -> bool:
+        """Offers a frame that another buffer has kept, of another vehicle for one; True when it is kept (for now).
+
+        frame, traits: with poses and position on this buffer's map, which decides what is held out. All such frames are
+        equally recent.
+        """
+        with self._lock:
+            held_out = self._split.is_held_out(self._scale.place(traits.position, frame.stamp_ns))
+            if held_out is None:
+                self.counts["near_border"] += 1
+                return False
+            self._next_key += 1
+            entry = BufferEntry(self._next_key, frame, replace(traits, admitted=self._admitted))
+            kept = self._sets[held_out].add(entry)
+            self.counts["kept" if kept else "redundant"] += 1
+            return kept
+
     def fit_split(self, training: int, held_out: int) -> str:
         """Splits what is kept of a short drive more finely, so that so many frames are learned from and held out.
 
@@ -142,7 +164,7 @@ class FrameBuffer:
         Returns the blocks in words; "" where no split is fine enough, and nothing has changed.
         """
         with self._lock:
-            entries = sorted((entry for each in self._sets.values() for entry in each.entries), key=lambda e: e.key)
+            entries = self.entries()
             frames = [(entry.traits.position, entry.frame.stamp_ns) for entry in entries]
             finer = split_finely(self.config, frames, training, held_out)
             if finer is None:
