@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
-from sam_adapt_ros.cli.app import PATH, Bag, ConfigName, Force, Overrides, app, print_written
+from sam_adapt_ros.cli.app import PATH, Bag, ConfigName, Force, Overrides, Ray, Workers, app, print_written
 from sam_adapt_ros.cli.configuration import AUTO, choose_preset, ground_truth_mismatch, load_config
 from sam_adapt_ros.cli.console import console, make_table, say
 from sam_adapt_ros.cli.progress_bar import progress_bar
 from sam_adapt_ros.errors import ConfigError
 from sam_adapt_ros.io.outputs import prepare_folder
+from sam_adapt_ros.parallel import choose_engine
 
 if TYPE_CHECKING:
     from sam_adapt_ros.bags import Version
@@ -52,6 +53,8 @@ def convert(
     storage: Storage = "mcap",
     bag_version: StorageVersion = 9,
     force: Force = False,
+    workers: Workers = None,
+    ray: Ray = "",
 ) -> None:
     """Convert a data set to rosbag2, one bag a recording, with its labels where it has any. Images stay as they are.
 
@@ -66,6 +69,7 @@ def convert(
         raise ConfigError(f"{root}: is a bag already")
     if options and dataset != "nuscenes":
         raise ConfigError(f"--sweeps, --dataset-version: options of nuscenes, not of {dataset}")
+    engine = choose_engine(workers, ray)
     selection = Selection(split, tuple(scene), tuple(camera), allow_missing)
     prepare_folder(output.absolute().parent, force=True)
     opened = open_dataset(dataset.replace("-", "_"), [root, *other_root], selection, **options)
@@ -78,6 +82,7 @@ def convert(
             bag_version=cast("Version", bag_version),
             force=force,
             progress=progress,
+            engine=engine,
         )
     print_written(*bags)
 

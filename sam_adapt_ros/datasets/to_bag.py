@@ -8,6 +8,8 @@ velocities at these stamps, so the odometry's twist stays zero. The bag's folder
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 
 from sam_adapt_ros.bags import BagWriter, Storage, Version
@@ -19,6 +21,7 @@ from sam_adapt_ros.messages.calibration_file import CALIBRATION_FILE
 from sam_adapt_ros.messages.image_file import is_whole
 from sam_adapt_ros.messages.point_cloud import encode_cloud
 from sam_adapt_ros.notices import Notices
+from sam_adapt_ros.parallel import Engine, Shard, map_shards
 from sam_adapt_ros.progress import Progress, no_progress
 
 LABELS_TOPIC = "/ground_truth/labels"
@@ -34,31 +37,59 @@ def convert(
     force: bool = False,
     progress: Progress = no_progress,
     notices: Notices | None = None,
+    engine: Engine | None = None,
 ) -> list[Path]:
     """Writes one bag a recording: ``output`` itself where one was to be opened, ``output/<recording>`` for several.
 
     storage, bag_version, force: as for ``BagWriter``. progress: of the bytes read. notices: is told what is guessed.
+    engine: of several recordings, see ``map_shards``; bags that are there already, made of these very files, stay.
     Returns the bags.
 
-    Raises BagError that names what is missing, damaged, taken or too large for the disk. Whether all files are there
-    and fit is found out before anything is written.
+    Raises BagError that names what is missing, damaged, taken or too large for the disk, and what ``map_shards`` does.
+    Whether all files are there and fit is found out before anything is written.
     """
     notices = Notices() if notices is None else notices
     recordings, one = dataset.recordings, len(dataset.recordings) + len(dataset.left_out) == 1
-    bags = [Path(output) if one else Path(output) / recording.name for recording in recordings]
     size = total_size(path for recording in recordings for path in recording.paths)
-    check_space(bags[0], size)
+    check_space(Path(output) if one else Path(output) / recordings[0].name, size)
     formats = [recording.sweep_format.fitted(recording.sweeps, notices) for recording in recordings]
-    writers = [BagWriter(bag, storage, bag_version, force) for bag in bags]  # refuses taken names before it writes any
-    done = 0
-    for recording, sweep_format, writer in zip(recordings, formats, writers, strict=True):
-        with writer:
-            export = _Export(recording, sweep_format, writer, notices)
-            for file in recording.files:
-                export.add(file)
-                done += sum(path.stat().st_size for path in file.paths)
-                progress(done, size)
-    return bags
+    works = [_Work(*each, storage, bag_version) for each in zip(recordings, formats, strict=True)]
+    if one:
+        _write(works[0], BagWriter(output, storage, bag_version, force), progress, notices)
+        return [Path(output)]
+    shards = [Shard(work.recording.name, work, total_size(work.recording.paths), _key(work)) for work in works]
+    settings = {"dataset": type(dataset).__name__, "storage": storage, "bag_version": bag_version}
+    return map_shards(_write_bag, shards, Path(output), engine, progress, settings, force)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """A recording to be written."""
+
+    recording: Recording
+    sweep_format: SweepFormat
+    storage: Storage
+    bag_version: Version
+
+
+def _key(work: _Work) -> str:
+    """Of the files that the bag is made of."""
+    files = [(str(path), file.stamp_ns) for file in work.recording.files for path in file.paths]
+    return hashlib.sha256(repr(files).encode()).hexdigest()[:12]
+
+
+def _write_bag(work: _Work, output: Path, progress: Progress) -> None:
+    _write(work, BagWriter(output, work.storage, work.bag_version), progress, Notices())
+
+
+def _write(work: _Work, writer: BagWriter, progress: Progress, notices: Notices) -> None:
+    size, done = total_size(work.recording.paths), 0
+    with writer:
+        export = _Export(work.recording, work.sweep_format, writer, notices)
+        for file in work.recording.files:
+            export.add(file)
+            done += sum(path.stat().st_size for path in file.paths)
+            progress(done, size)
 
 
 class _Export:

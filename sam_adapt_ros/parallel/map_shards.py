@@ -57,7 +57,7 @@ def map_shards(
     prepare_folder(folder, force=True)
     taken = OutputError(f"{folder}: another process is at work here; wait for it, or choose another output")
     with alone(folder / LOCK, taken):
-        _clean(folder, names, settings, force)
+        _clean(folder, shards, settings, force)
         _run(function, shards, folder, engine or ThisProcess(), progress)
     return [folder / name for name in names]
 
@@ -106,25 +106,39 @@ def _summary(failures: Sequence[Exception], parts: int) -> Exception:
     return ParallelError(f"{len(failures)} of {parts} parts failed: {shown}{more}. The others are done, and stay")
 
 
-def _clean(folder: Path, names: Sequence[str], settings: Mapping[str, Any] | None, force: bool) -> None:
-    """Removes what killed processes left of these parts, and refuses outputs of other settings."""
-    path, text = folder / SETTINGS, json.dumps(json_values(settings or {}), indent=1, sort_keys=True) + "\n"
+def _clean(folder: Path, shards: Sequence[Shard[Any]], settings: Mapping[str, Any] | None, force: bool) -> None:
+    """Removes what killed processes left of these parts, and refuses outputs that are not to be taken."""
+    names = {shard.name for shard in shards}
+    prefixes = tuple(f".{name}." for name in names)
     with output_errors(folder):
-        prefixes = tuple(f".{name}." for name in names)
         for leftover in folder.iterdir():
             if leftover.name.startswith(prefixes) or (force and leftover.name in names):
                 _remove(leftover)
-        there = [name for name in names if (folder / name).exists()]
-        if there and settings is not None and not path.exists():
-            raise OutputError(
-                f"{folder / there[0]} exists and was not made here; choose another output or give --force"
-            )
-        if force or not path.exists():
-            write_text(path, text)
-        elif path.read_text(encoding="utf-8", errors="replace") != text:
-            raise OutputError(
-                f"{folder}: has results of other settings (see {path}); choose another output, or give --force"
-            )
+        path = folder / SETTINGS
+        made = _read_settings(path)
+        there = [shard for shard in shards if (folder / shard.name).exists()]
+        if there and not made and settings is not None:
+            raise OutputError(f"{there[0].name}: {folder} has it, not made here; choose another output or give --force")
+        wanted = json_values(settings or {})
+        if made and not force and made["settings"] != wanted:
+            raise OutputError(f"{folder}: has results of other settings (see {path}); choose another output or --force")
+        keys = made["keys"] if made else {}
+        for shard in there:
+            if keys.get(shard.name, shard.key) != shard.key:
+                raise OutputError(
+                    f"{folder / shard.name}: was made of another input of this name; choose another output or --force"
+                )
+        keys |= {shard.name: shard.key for shard in shards}
+        write_text(path, json.dumps({"settings": wanted, "keys": keys}, indent=1, sort_keys=True) + "\n")
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
+    """What the outputs of a folder were made with; empty where nothing is known."""
+    try:
+        made = json.loads(path.read_bytes())
+        return {"settings": made.get("settings", made), "keys": dict(made.get("keys", {}))}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}
 
 
 def _remove(path: Path) -> None:

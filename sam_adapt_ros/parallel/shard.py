@@ -31,12 +31,14 @@ class Shard(Generic[T]):
     """A part of long work: a bag, a scene, a hundred frames.
 
     name: of its output in the folder of the work, and of the part in messages. work: what the function is given; it
-    can be pickled. size: of the part in the unit of the progress, such as frames.
+    can be pickled. size: of the part in the unit of the progress, such as frames. key: what its output depends on
+    besides the name, such as its files: an output that was made with another one is not taken.
     """
 
     name: str
     work: T
     size: int = 1
+    key: str = ""
 
 
 def attempt(function: Function[T], work: T, output: Path, progress: Progress) -> Exception | None:

@@ -20,9 +20,10 @@ from PIL import Image
 from sam_adapt_ros.bags import BagReader, BagWriter, MessageReader
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.datasets import files, nuscenes_categories, nuscenes_tables
-from sam_adapt_ros.errors import BagError
+from sam_adapt_ros.errors import BagError, OutputError
 from sam_adapt_ros.messages import Calibration, read_labels, read_points, stamp_ns
 from sam_adapt_ros.notices import Notices
+from sam_adapt_ros.parallel import choose_engine
 from sam_adapt_ros.taxonomy import Taxonomy
 
 NUSCENES = Config.load("nuscenes", {"taxonomy": "nuscenes6"})
@@ -183,6 +184,20 @@ def test_one_scene_is_the_bag_several_are_a_folder_of_bags(tmp_path: Path) -> No
         assert all(frame.ground_truth is not None for frame in frames)
 
 
+def test_several_processes_write_what_one_does_and_bags_that_are_there_stay(tmp_path: Path) -> None:
+    write_nuscenes(tmp_path / "data")
+    alone = convert_nuscenes(tmp_path / "data", tmp_path / "alone")
+    shared = convert_nuscenes(tmp_path / "data", tmp_path / "shared", engine=choose_engine(2))
+    for first, second in zip(alone, shared, strict=True):
+        assert (first / f"{first.name}.mcap").read_bytes() == (second / f"{second.name}.mcap").read_bytes()
+    shutil.rmtree(shared[1])
+    before = (shared[0] / "metadata.yaml").stat().st_mtime_ns
+    assert convert_nuscenes(tmp_path / "data", tmp_path / "shared") == shared
+    assert (shared[0] / "metadata.yaml").stat().st_mtime_ns == before and shared[1].is_dir()
+    with pytest.raises(OutputError, match="results of other settings"):
+        convert_nuscenes(tmp_path / "data", tmp_path / "shared", storage="sqlite3")
+
+
 def test_sweeps_lie_between_keyframes(tmp_path: Path) -> None:
     write_nuscenes(tmp_path / "data", scenes=1, samples=3, between=2)
     progress: list[tuple[int, int]] = []
@@ -286,7 +301,7 @@ def test_scenes_that_are_whole_are_converted_and_the_others_named(tmp_path: Path
     notices = Notices()
     bags = convert_nuscenes(root, tmp_path / "out", notices=notices)
     assert bags == [tmp_path / "out" / "scene-0000", tmp_path / "out" / "scene-0002"]
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["scene-0000", "scene-0002"]
+    assert sorted(path.name for path in (tmp_path / "out").glob("[!.]*")) == ["scene-0000", "scene-0002"]
     text = notices.as_dict()["scenes"]
     assert text.startswith("1 of 3 scenes are left out: scene-0001 (scene-0001: missing files: ") and "more" in text
     assert convert_nuscenes(root, tmp_path / "two", ["scene-000[12]"]) == [tmp_path / "two" / "scene-0002"]

@@ -124,9 +124,18 @@ def test_results_of_other_settings_are_not_taken(tmp_path: Path) -> None:
     assert (tmp_path / "part-0").read_bytes() == b"new"
 
 
+def test_a_part_of_another_input_is_not_taken_and_others_are_added(tmp_path: Path) -> None:
+    map_shards(work.square, [Shard("a", 1, key="monday")], tmp_path)
+    map_shards(work.square, [Shard("a", 1, key="monday"), Shard("b", 2, key="tuesday")], tmp_path)
+    with pytest.raises(OutputError, match=r"/b: was made of another input of this name"):
+        map_shards(work.square, [Shard("b", 3, key="friday")], tmp_path)
+    map_shards(work.square, [Shard("b", 3, key="friday")], tmp_path, force=True)
+    assert work.value(tmp_path / "b") == 9
+
+
 def test_what_was_not_made_here_is_neither_taken_nor_replaced(tmp_path: Path) -> None:
     (tmp_path / "part-2").write_text("precious")
-    with pytest.raises(OutputError, match="part-2 exists, not made here"):
+    with pytest.raises(OutputError, match=r"part-2: .* has it, not made here"):
         map_shards(work.square, NUMBERS, tmp_path, settings={})
     assert (tmp_path / "part-2").read_text() == "precious"
     map_shards(work.square, NUMBERS, tmp_path, settings={}, force=True)
