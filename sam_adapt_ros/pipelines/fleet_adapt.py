@@ -67,7 +67,7 @@ def fleet_adapt(
     with store_errors(weights.folder):
         (weights.folder / _WORK).mkdir(exist_ok=True)
     other = StoreError("locked", f"{store}: another fleet is adapting this store; wait for it, or take another store")
-    with alone(weights.folder / _WORK / ".lock", other), cancelled_by_interrupt() as token:
+    with alone(weights.folder / _WORK / ".lock", other):
         current = weights.current()
         source, config = load_segmenter(config)
         names, work = unique_names(bags), _work_folder(weights, config, current, len(bags))
@@ -79,7 +79,7 @@ def fleet_adapt(
         found = {name: {**fact, "in_round": count} for name, fact, count in zip(names, facts, kept, strict=True)}
         adapter = Adapter(config, weights, round_folder, taxonomy=source.taxonomy)
         _begin(adapter, notices)
-        with stages("one round of learning"):
+        with stages("one round of learning"), cancelled_by_interrupt() as token:
             decision = adapter.run_round(token)
         result = FleetRound(decision, weights.current(), notices, found)
         if decision is not None:
