@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from sam_adapt_ros.datasets import a2d2_classes, virtual_kitti
 from sam_adapt_ros.frame import IGNORE
 from sam_adapt_ros.taxonomy import Taxonomy
 
@@ -163,3 +164,13 @@ def test_ids_keep_their_names(name: str, mapping: str) -> None:
 def test_mappings_name_every_id_of_their_data_set_and_no_other(name: str) -> None:
     for mapping, named in Taxonomy.load(name).mappings.items():
         assert set(named) == set(NAMES[mapping]), mapping
+
+
+def test_readers_have_the_data_sets_names() -> None:
+    """Places are ids: a name that is missing or moved would shift the classes of all others."""
+    assert list(a2d2_classes.CLASSES) == A2D2
+    assert [name.replace("Don't care", "DontCare") for name in virtual_kitti.CATEGORIES] == VKITTI
+    assert len(set(a2d2_classes.COLORS.values())) == len(A2D2)
+    colors = {name: a2d2_classes.rgb(color) for name, color in a2d2_classes.COLORS.items()}
+    some = {"Car 2": (200, 0, 0), "Curbstone": (128, 128, 0), "Sky": (135, 206, 255), "Rain dirt": (53, 46, 82)}
+    assert {name: colors[name] for name in some} == some

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from sam_adapt_ros.datasets.a2d2 import A2D2
 from sam_adapt_ros.datasets.a2d2_classes import CLASSES, COLORS, rgb
 from sam_adapt_ros.geometry import CameraModel, Distortion
 from sam_adapt_ros.geometry.transforms import T_BODY_OPTICAL, Transform, invert, transform_points
@@ -31,29 +32,7 @@ PERIOD = 0.5
 _IMAGE = {"width": 480, "height": 302, "focal": 421.8}  # a quarter of 1920 x 1208
 CAMERA_RIG: dict[str, Any] = {**_IMAGE, "position": (1.71, 0.0, 0.94)}
 LIDAR_RIG = {"beams": 32, "lowest": -16.0, "highest": 14.0, "columns": 720, "position": (0.9, 0.0, 1.5)}
-RECORDINGS = (
-    "20180807_145028",
-    "20180810_142822",
-    "20180925_101535",
-    "20180925_112730",
-    "20180925_124435",
-    "20180925_135056",
-    "20181008_095521",
-    "20181016_082154",
-    "20181016_125231",
-    "20181107_132300",
-    "20181107_132730",
-    "20181107_133258",
-    "20181107_133445",
-    "20181108_084007",
-    "20181108_091945",
-    "20181108_103155",
-    "20181108_123750",
-    "20181108_141609",
-    "20181204_135952",
-    "20181204_154421",
-    "20181204_170238",
-)
+RECORDINGS = tuple(sorted(name for names in A2D2.SPLITS.values() for name in names))
 CLASSES_OF = {
     "road": ("RD normal street",),
     "sidewalk": ("Sidewalk",),

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from sam_adapt_ros.datasets.virtual_kitti import CATEGORIES, MAX_RANGE, SCENES
 from sam_adapt_ros.geometry.transforms import T_BODY_OPTICAL, invert
 from sam_adapt_ros.pipelines.layouts.drives import LayoutDrive, Truth, id_table, pixels, png
 from sam_adapt_ros.progress import Progress, no_progress
@@ -21,7 +22,6 @@ from sam_adapt_ros.simulation.domains import Domain
 
 PERIOD = 0.5
 CAMERA_RIG = {"width": 414, "height": 125, "focal": 725 / 3, "position": (1.1, 0.0, 1.65)}  # a third of 1242 x 375
-SCENES = ("0001", "0002", "0006", "0018", "0020")
 DOMAIN = Domain.parse("day")
 WEATHERS = {
     "clone": DOMAIN,
@@ -31,7 +31,7 @@ WEATHERS = {
     "rain": Domain.parse("rain"),
     "sunset": replace(DOMAIN, sun_elevation=(0.10, 0.16), sun_strength=(0.4, 0.6), glare=1.0),
 }
-CATEGORIES = {
+CATEGORY_OF = {
     "road": "Road",
     "sidewalk": "Terrain",  # neither it nor pedestrians are in Virtual KITTI
     "terrain": "Terrain",
@@ -42,11 +42,6 @@ CATEGORIES = {
     "pole": "Pole",
     "truck": "Truck",
 }
-POINT_IDS = {"Terrain": 0, "Tree": 1, "Building": 3, "Road": 4, "GuardRail": 5, "Pole": 8, "Truck": 10, "Car": 11}
-"""Labels of the point files (Engelmann et al., "Exploring Spatial Context for 3D Semantic Segmentation of Point
-Clouds", ICCV workshops 2017)."""
-MAX_RANGE = 100.0
-"""Metres beyond which vkitti3D cuts points off."""
 _COLORS = {
     "Terrain": (210, 0, 200),
     "Sky": (90, 200, 255),
@@ -91,7 +86,7 @@ def points(truth: Truth, model_K: NDArray[np.float64], image: NDArray[np.uint8])
     v, u = np.indices(depth.shape)
     x = (u - model_K[0, 2]) / model_K[0, 0] * depth
     y = (v - model_K[1, 2]) / model_K[1, 1] * depth
-    table = id_table({kind: POINT_IDS[name] for kind, name in CATEGORIES.items()}, nothing=99)
+    table = id_table({kind: CATEGORIES.index(name) for kind, name in CATEGORY_OF.items()}, nothing=99)
     rows = np.dstack([depth, -x, -y, image.astype(np.float64), table[truth.kind]]).reshape(-1, 7)
     return rows[np.linalg.norm(rows[:, :3], axis=1) < MAX_RANGE].astype(np.float32)
 
@@ -131,7 +126,7 @@ def _colored(truth: Truth, colors: dict[str, tuple[int, int, int]], drive_name: 
     """(H, W, 3) uint8 RGB. Colours of instances that are new are added to ``colors``."""
     image = np.full((*truth.kind.shape, 3), _COLORS["Sky"], np.uint8)
     for place, kind in enumerate(LayoutDrive.kinds):
-        name, shown = CATEGORIES[kind], truth.kind == place
+        name, shown = CATEGORY_OF[kind], truth.kind == place
         if name not in _INSTANCES:
             image[shown] = _COLORS[name]
             continue
