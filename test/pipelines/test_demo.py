@@ -46,7 +46,7 @@ def stages(title: str) -> Iterator[Progress]:
 def told(tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("demo")
     oracle = {"oracle_seeds": (80,), "oracle_frames": 2, "oracle_steps": 1}
-    settings = DemoSettings(frames=FRAMES, rate=0.4, unseen_frames=2, **oracle)
+    settings = DemoSettings(frames=FRAMES, rate=0.4, unseen_frames=2, patience_s=300.0, **oracle)
     config = Config.load("town", {f"adaptation.{name}": value for name, value in QUICK.items()})
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(output / "cache"))
