@@ -26,7 +26,7 @@ DESCRIPTIONS = {
 }
 """Figures in words, by their keys in ``summary.json``."""
 COUNTS = {
-    "promotions": "rounds that put better weights to use",
+    "promotions": "rounds that put new weights to use",
     "rejections": "rounds that changed nothing",
     "rollbacks": "times that weights were rolled back",
     "consistency_source": "agreement of both branches, source model",
@@ -49,7 +49,7 @@ def conclusion(facts: Mapping[str, Any]) -> str:
     rounds = f"{len(decisions)} round{'s' if len(decisions) > 1 else ''}"
     if not promoted:
         return f"Nothing was promoted in {rounds}, the source model stayed in use: {_why(decisions[-1])}."
-    names = f"{len(promoted)} of {rounds} put better weights to use ({', '.join(promoted)})"
+    names = f"{len(promoted)} of {rounds} put new weights to use ({', '.join(promoted)})"
     if rollbacks:
         names += f", {rollbacks} of them {'was' if rollbacks == 1 else 'were'} rolled back"
     for before, after, where in (
@@ -147,7 +147,8 @@ def _gate_table(number: int, decision: Mapping[str, Any]) -> Table:
         )
         for entry in entries
     ]
-    return Table(("weights", *measured, "outcome"), rows, f"Round {number}: {decision['reason']}")
+    header = ("weights", *(name.replace("_", " ") for name in measured), "outcome")
+    return Table(header, rows, f"Round {number}: {decision['reason']}")
 
 
 def _before_after(shown: Sequence[BeforeAfter], timeline: Timeline, pictures: Path) -> list[Picture]:

@@ -23,13 +23,13 @@ def test_why_nothing_was_promoted_is_said_of_the_best_candidate_of_the_last_roun
 def test_what_was_gained_is_said() -> None:
     facts = {"decisions": [decision("student"), decision("")], "miou_source": 0.5, "miou_online": 0.55, "rollbacks": 0}
     assert conclusion(facts) == (
-        "1 of 2 rounds put better weights to use (student); mean IoU where a camera sees: 0.500 by the source model, "
+        "1 of 2 rounds put new weights to use (student); mean IoU where a camera sees: 0.500 by the source model, "
         "0.550 adapted, over the whole drive."
     )
     unseen = {**facts, "miou_source_unseen": 0.6, "miou_final": 0.7, "rollbacks": 1}
     assert "(student), 1 of them was rolled back; mean" in conclusion(unseen)
     assert conclusion(unseen).endswith("0.600 by the source model, 0.700 adapted, on the unseen drive.")
-    assert conclusion({"decisions": [decision("student")]}) == "1 of 1 round put better weights to use (student)."
+    assert conclusion({"decisions": [decision("student")]}) == "1 of 1 round put new weights to use (student)."
 
 
 def test_a_run_without_a_round_learned_nothing() -> None:
