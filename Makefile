@@ -61,10 +61,11 @@ bench-mini: setup
 	$(BIN)/sam-adapt benchmark a2d2_semantickitti --recipe mini -o $(MINI)/a2d2_semantickitti \
 	  --data $(MINI)/data/a2d2 --data $(MINI)/data/semantickitti
 
-# The source model that ships: 430 rendered frames, then about 40 minutes of training on one core.
+# The source model that ships: 1,632 rendered frames, then about an hour of training on one core.
 source-model: setup
-	for seed in $$(seq 1 16); do $(BIN)/sam-adapt town out/town/day-$$seed --seed $$seed --frames 25 --period 1.0 --force; done
-	for seed in 50 51; do $(BIN)/sam-adapt town out/town/day-$$seed --seed $$seed --frames 15 --period 1.0 --force; done
+	$(BIN)/sam-adapt town out/town/day --drives 24 --seed 1 --frames 12 --period 2 --force
+	$(BIN)/sam-adapt town out/town/varied --domain varied --drives 220 --seed 1000 --frames 6 --period 3 --force
+	$(BIN)/sam-adapt town out/town/validation --drives 2 --seed 50 --frames 12 --period 1.5 --force
 	$(BIN)/sam-adapt train config/train_town.yaml --force
 	cp out/train/town_small/weights.safetensors resource/town_small.safetensors
 

@@ -131,7 +131,10 @@ def town(
         typer.Option(help="day, varied, or shifts, joined by +: night, new_city, other_lidar, rain, miscalibrated."),
     ] = "day",
     seed: Annotated[int, typer.Option(help="Another seed is another town.")] = 0,
-    frames: Annotated[int, typer.Option(min=1, help="Length of the drive; of each, with --layout.")] = 100,
+    drives: Annotated[
+        int, typer.Option(min=1, help="More than one: a folder of bags, of the seed and those that follow it.")
+    ] = 1,
+    frames: Annotated[int, typer.Option(min=1, help="Length of each drive.")] = 100,
     period: Annotated[float, typer.Option(help="Seconds from frame to frame.")] = 0.2,
     layout: Annotated[
         Literal["bag", "nuscenes", "semantickitti", "a2d2", "virtual_kitti"],
@@ -144,11 +147,14 @@ def town(
 
     Example: sam-adapt town /tmp/drive --frames 12 --domain night; sam-adapt town /tmp/a2d2 --layout a2d2 --frames 4
     """
+    from sam_adapt_ros.pipelines.simulated_drives import render_drives
     from sam_adapt_ros.simulation import render_drive
 
     prepare_folder(output.absolute().parent, force=True)
     with progress_bar("rendering") as progress:
-        if layout == "bag":
+        if layout == "bag" and drives > 1:
+            render_drives(domain, range(seed, seed + drives), frames, output, progress, force, storage, period)
+        elif layout == "bag":
             render_drive(domain, seed, frames, output, progress, force, storage, period)
         else:
             from sam_adapt_ros.pipelines.layouts import write_layout

@@ -1,4 +1,4 @@
-"""Drives that the simulator renders, kept in a cache."""
+"""Drives that the simulator renders; those of benchmarks and the demo are kept in a cache."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from itertools import product
 from pathlib import Path
 
 from sam_adapt_ros import simulation
+from sam_adapt_ros.bags import Storage
 from sam_adapt_ros.io.lock import locked
 from sam_adapt_ros.progress import Progress, no_progress, part_of
 from sam_adapt_ros.resources import user_folder
@@ -45,6 +46,22 @@ def town_drives(
         part = part_of(progress, place, len(domains) * len(seeds))
         drives[domain].append(town_bag(domain, seed, frames, part, period))
     return drives
+
+
+def render_drives(
+    domain: str,
+    seeds: Sequence[int],
+    frames: int,
+    folder: Path,
+    progress: Progress = no_progress,
+    force: bool = False,
+    storage: Storage = "mcap",
+    period: float = PERIOD,
+) -> None:
+    """Renders a drive of each seed as a bag of ``folder``, named ``<domain>-<seed>``. Raises as ``render_drive``."""
+    for place, seed in enumerate(seeds):
+        part = part_of(progress, place, len(seeds))
+        simulation.render_drive(domain, seed, frames, folder / f"{domain}-{seed}", part, force, storage, period)
 
 
 def cache_folder(kind: str) -> Path:

@@ -36,8 +36,8 @@ class CameraRig:
     saturation: float = 1.0
     gamma: float = 1.0
     balance: tuple[float, float, float] = (1.0, 1.0, 1.0)  # gains of red, green and blue
-    vignette: float = 0.0  # share of the light that is lost in the corners
-    exposure_spread: float = 0.0  # standard deviation of the exposure's logarithm, from drive to drive
+    vignette: float = 0.15  # share of the light that is lost in the corners
+    exposure_spread: float = 0.15  # standard deviation of the exposure's logarithm, from drive to drive
     delay: float = 0.022  # seconds from the LiDAR's stamp to the image's
 
 
@@ -60,8 +60,8 @@ class LidarRig:
     noise: float = 0.015
     dropout: float = 0.01
     max_range: float = 75.0
-    sensitivity: float = 0.0
-    mixed: float = 0.0
+    sensitivity: float = 3e-6
+    mixed: float = 0.2
     pitch: float = 0.0
     roll: float = 0.0
 
@@ -78,12 +78,12 @@ class Looks:
     road: Palette = ((0.27, 0.27, 0.28), (0.33, 0.32, 0.31), (0.23, 0.23, 0.25), (0.39, 0.38, 0.37))
     sidewalk: Palette = ((0.46, 0.45, 0.43), (0.40, 0.38, 0.37), (0.42, 0.34, 0.30), (0.31, 0.31, 0.32))
     terrain: Palette = ((0.22, 0.31, 0.12), (0.28, 0.32, 0.15), (0.33, 0.29, 0.17))
-    sidewalk_height: tuple[float, ...] = (0.14,)  # the sides of the blocks take one each
-    terrain_height: tuple[float, ...] = (0.18,)
-    grass: float = 0.07  # length of the blades
-    hedges: float = 1.0  # share of the garden boundaries that are hedges; the others are walls
-    boundary_height: Range = (0.9, 1.6)
-    sheds: float = 0.0  # share of the places for a shed or a container in gardens and lots that have one
+    sidewalk_height: tuple[float, ...] = (0.0, 0.03, 0.08, 0.14)  # the sides of the blocks take one each
+    terrain_height: tuple[float, ...] = (0.0, 0.03, 0.08, 0.18)
+    grass: float = 0.03  # length of the blades
+    hedges: float = 0.6  # share of the garden boundaries that are hedges; the others are walls
+    boundary_height: Range = (0.8, 1.8)
+    sheds: float = 0.3  # share of the places for a shed or a container in gardens and lots that have one
     tile: float = 0.6  # edge length of the sidewalk's tiles
     walls: Palette = (
         (0.52, 0.30, 0.23), (0.66, 0.61, 0.52), (0.45, 0.45, 0.46), (0.70, 0.66, 0.60), (0.38, 0.28, 0.24),
@@ -98,9 +98,9 @@ class Looks:
     paints: Palette = _PAINTS
     vehicles: dict[str, float] = field(default_factory=lambda: {"car": 6, "estate": 2, "van": 1.5, "truck": 0.6})
     trees: dict[str, float] = field(default_factory=lambda: {"broadleaf": 5, "slim": 1.5, "bush": 2})
-    trunk_radius: Range = (0.16, 0.28)
-    slim_trunk_radius: Range = (0.11, 0.16)
-    crown_base: Range = (2.0, 3.0)  # height where a tree's crown begins
+    trunk_radius: Range = (0.12, 0.28)
+    slim_trunk_radius: Range = (0.08, 0.15)
+    crown_base: Range = (1.6, 3.2)  # height where a tree's crown begins
     leaves: Palette = (
         (0.16, 0.27, 0.09),
         (0.22, 0.30, 0.12),
@@ -117,6 +117,7 @@ class Looks:
     pole_radius: Range = (0.09, 0.13)
     wooden_poles: float = 0.1
     haze: tuple[float, float, float] = (0.70, 0.76, 0.83)
+    visibility: float = 260.0  # distance at which haze leaves 1/e of the contrast
     sky: tuple[float, float, float] = (0.34, 0.52, 0.80)
 
 
@@ -149,7 +150,7 @@ class Domain:
     rain: bool = False
     sun_elevation: Range = (0.55, 1.0)
     sun_strength: Range = (0.55, 1.0)
-    glare: float = 0.0
+    glare: float = 0.5
     miscalibration: Miscalibration = Miscalibration()
 
     @classmethod
@@ -175,7 +176,7 @@ def _night(domain: Domain) -> Domain:
 
 def _rain(domain: Domain) -> Domain:
     """Wet, dark ground that mirrors the sky, drops on the lens, a grey sky; echoes of drops, weak returns."""
-    lidar = replace(domain.lidar, sensitivity=max(domain.lidar.sensitivity, 4e-6))
+    lidar = replace(domain.lidar, sensitivity=max(domain.lidar.sensitivity, 6e-6))
     return replace(domain, rain=True, sun_strength=(0.05, 0.15), lidar=lidar)
 
 
@@ -220,7 +221,7 @@ def varied(domain: Domain, seed: int) -> Domain:
         road_half_width=span(4.6, 7.5),
         sidewalk_width=span(1.4, 4.5),
         block_length=span(40.0, 90.0),
-        blocks=shuffled({"houses": 3, "downtown": 2, "park": 2, "lot": 1}),
+        blocks=shuffled({"houses": 3, "downtown": 2, "park": 2, "lot": 1, "woods": 1}),
         road=ground,
         sidewalk=tuple(
             (g * between(0.95, 1.15), g, g * between(0.85, 1.05)) for g in rng.uniform(0.22, 0.6, 3).tolist()
@@ -242,25 +243,28 @@ def varied(domain: Domain, seed: int) -> Domain:
         poles=around(looks.poles, 4),
         pole_radius=span(0.05, 0.16),
         wooden_poles=between(0, 0.5),
-        sidewalk_height=(0.0, 0.0, 0.02, 0.05, 0.14),
-        terrain_height=(0.0, 0.0, 0.02, 0.05, 0.14, 0.18),
-        grass=between(0.0, 0.07),
+        sidewalk_height=(0.0, 0.03, 0.07, 0.11, 0.15),
+        terrain_height=(0.0, 0.03, 0.07, 0.12, 0.2),
+        grass=between(0.0, 0.12),
         hedges=between(0.2, 0.8),
         boundary_height=(0.7, 2.2),
         sheds=between(0.1, 0.7),
         trunk_radius=(0.10, 0.28),
         slim_trunk_radius=(0.06, 0.14),
-        crown_base=(2.0, 4.0),
+        crown_base=(1.0, 4.0),
         haze=tuple(np.clip(np.array(looks.haze) + rng.normal(0, 0.08, 3), 0, 1).tolist()),
         sky=tuple(np.clip(np.array(looks.sky) + rng.normal(0, 0.12, 3), 0, 1).tolist()),
     )
     lowest = between(-28.0, -14.0)
+    highest = (
+        between(0.0, 4.0) if rng.random() < 0.5 else between(4.0, 15.0)
+    )  # the low ones see neither crowns nor roofs
     beams = int(rng.choice((16, 24, 32, 40, 64, 64, 128)))
     lidar = LidarRig(
         beams,
         lowest,
-        between(2.0, 14.0),
-        int(min(between(700, 1800), 90_000 / beams)),
+        highest,
+        int(min(between(700, 1900), 110_000 / beams)),
         (between(-0.5, 0.5), between(-0.2, 0.2), between(1.5, 2.4)),
         noise=between(0.008, 0.04),
         dropout=between(0.0, 0.15),
@@ -272,14 +276,14 @@ def varied(domain: Domain, seed: int) -> Domain:
     camera = replace(
         domain.camera,
         focal=240.0 / float(np.tan(np.deg2rad(between(50.0, 120.0)) / 2)),
-        aspect=between(0.8, 1.6),
+        aspect=between(0.75, 1.9),
         position=(between(0.3, 1.8), between(-0.5, 0.5), between(1.1, 2.2)),
         pitch=float(np.deg2rad(between(-3.0, 6.0))),
         saturation=between(0.5, 1.3),
-        gamma=between(0.8, 1.3),
+        gamma=between(0.7, 1.9),
         balance=(between(0.88, 1.12), between(0.94, 1.06), between(0.85, 1.15)),
         vignette=between(0.0, 0.4),
-        exposure_spread=0.3,
+        exposure_spread=0.35,
         delay=between(-0.03, 0.03),
     )
     return replace(
@@ -288,16 +292,17 @@ def varied(domain: Domain, seed: int) -> Domain:
 
 
 def _other_lidar(domain: Domain) -> Domain:
-    """A 16-beam LiDAR, mounted higher and noisier; a camera with a longer focal length, tilted down, less saturated."""
+    """A 16-beam LiDAR, mounted higher and noisier; a monochrome camera with a longer focal length, tilted down."""
     lidar = LidarRig(16, -17.0, 11.0, 900, (-0.3, 0.0, 2.35), noise=0.05, dropout=0.15, max_range=60.0)
     camera = replace(
-        domain.camera, focal=290.0, position=(0.4, -0.3, 2.05), pitch=np.deg2rad(5.0), saturation=0.55, gamma=1.25
+        domain.camera, focal=330.0, position=(0.4, -0.3, 2.05), pitch=np.deg2rad(5.0), saturation=0.0, gamma=1.8
     )
     return replace(domain, lidar=lidar, camera=camera)
 
 
 def _new_city(domain: Domain) -> Domain:
-    """Plastered flat-roofed houses, palms and conifers, small vehicles, narrower roads, left-hand traffic."""
+    """Plastered flat-roofed houses, palms and conifers, small vehicles, narrower roads of pale concrete, dark
+    sidewalks, often flush with them, dry ground, dust in the air, left-hand traffic."""
     looks = replace(
         domain.looks,
         road_half_width=(4.2, 5.2),
@@ -305,9 +310,11 @@ def _new_city(domain: Domain) -> Domain:
         block_length=(40.0, 70.0),
         blocks={"houses": 2.5, "downtown": 3, "park": 1.5, "lot": 0.5},
         drives_on_left=True,
-        road=((0.36, 0.34, 0.31), (0.30, 0.29, 0.28), (0.38, 0.35, 0.31)),
-        sidewalk=((0.52, 0.45, 0.38), (0.47, 0.42, 0.38), (0.50, 0.38, 0.32)),
-        terrain=((0.42, 0.37, 0.22), (0.36, 0.35, 0.18), (0.30, 0.33, 0.14)),
+        road=((0.52, 0.49, 0.44), (0.46, 0.44, 0.41), (0.50, 0.45, 0.38)),
+        sidewalk=((0.30, 0.22, 0.19), (0.27, 0.26, 0.26), (0.34, 0.27, 0.22)),
+        terrain=((0.46, 0.40, 0.26), (0.40, 0.34, 0.23), (0.34, 0.33, 0.18)),
+        sidewalk_height=(0.0, 0.0, 0.03, 0.2),
+        terrain_height=(0.0, 0.0, 0.03, 0.2),
         tile=0.3,
         walls=(
             (0.85, 0.80, 0.68), (0.82, 0.62, 0.42), (0.45, 0.62, 0.66), (0.80, 0.52, 0.46), (0.88, 0.86, 0.82),
@@ -334,10 +341,12 @@ def _new_city(domain: Domain) -> Domain:
         poles=((0.60, 0.57, 0.52), (0.38, 0.29, 0.21), (0.52, 0.50, 0.44)),
         pole_radius=(0.12, 0.17),
         wooden_poles=0.6,
-        haze=(0.82, 0.78, 0.70),
-        sky=(0.48, 0.60, 0.74),
+        haze=(0.80, 0.72, 0.58),
+        visibility=60.0,
+        sky=(0.62, 0.62, 0.60),
     )  # fmt: skip
-    return replace(domain, looks=looks)
+    camera = replace(domain.camera, balance=(1.1, 1.0, 0.82))
+    return replace(domain, looks=looks, camera=camera)
 
 
 _SHIFTS = {

@@ -94,7 +94,11 @@ class Planter:
                 d = street.walk_end(x, side) + rng.uniform(near, far)
                 self._put(self._some_tree(only_bush), x, sign * d, rng.uniform(0, 6))
 
-        if kind == "park":
+        if kind == "woods":
+            density = (block.end - block.start) / 60
+            scatter(int(density * rng.integers(25, 45)), 1.0, 20.0)
+            scatter(int(density * rng.integers(10, 25)), 0.8, 12.0, only_bush=True)
+        elif kind == "park":
             scatter(int(rng.integers(9, 15)), 1.0, 20.0)
             scatter(int(rng.integers(3, 6)), 0.8, 8.0, only_bush=True)
         elif kind == "houses":

@@ -63,7 +63,8 @@ class Shader:
             color = albedo * self._day_light(normal, lit)
         if self._scene.light.rain:
             color[k:] = self._wet(color[k:], points[:, k:], trace.directions[:, ground])
-        clear = np.exp(-distance / (90 if self._scene.light.rain else 260))[:, None]
+        visibility = self._scene.domain.looks.visibility
+        clear = np.exp(-distance / (min(visibility, 90) if self._scene.light.rain else visibility))[:, None]
         image[seen] = color * clear + self._haze_color() * (1 - clear)
         sky = np.flatnonzero(~np.isfinite(trace.distance))
         image[sky] = self._sky_color(trace.directions[:, sky])
