@@ -30,7 +30,7 @@ def test_a_name_is_the_packages_whatever_the_working_folder_holds(crowded: Path)
     assert find_configuration("town") == SHARE / "config" / "town.yaml"
     assert find_configuration("nuscenes") == SHARE / "config" / "nuscenes.yaml"
     assert load_recipe("direct") == {"pseudo_labels.enhancement.propagation": "direct"}
-    assert load_architecture("small").encoder == "tu-resnet10t"
+    assert load_architecture("small").encoder == "tu-efficientnet_lite0"
     assert Taxonomy.load("nuscenes6").name == "nuscenes6"
     assert find_weights("town_small") == SHARE / "resource" / "town_small.safetensors"
     assert find_weights(Config.load("town").segmenter.weights) == SHARE / "resource" / "town_small.safetensors"
