@@ -43,6 +43,7 @@ def _real() -> Iterator[tuple[str, str, Dataset]]:
     if (bag := data / "pandaset_002").is_dir():
         topics = {
             "lidar.topic": "/pandar64/points",
+            "lidar.deskew": False,  # its makers have undone the motion
             "cameras.front.image": "/camera/front/image_raw/compressed",
             "cameras.front.info": "/camera/front/camera_info",
             "ground_truth.mapping": "pandaset",
