@@ -21,6 +21,7 @@ from sam_adapt_ros.io.hashing import hash_file
 from sam_adapt_ros.notices import Notices
 from sam_adapt_ros.parallel import Engine, map_shards
 from sam_adapt_ros.pipelines.benchmark import labelling
+from sam_adapt_ros.pipelines.benchmark.dependencies import architecture_of, settings_of
 from sam_adapt_ros.pipelines.benchmark.domains import Domain, describe
 from sam_adapt_ros.pipelines.benchmark.frame_shards import FRAMES, StoredLabels, split_frames
 from sam_adapt_ros.pipelines.benchmark.frame_work import MaskTask, ModelTask, make_masks, predict_frames, score_frames
@@ -39,12 +40,6 @@ SOURCE, XMUDA, SELECTED, STUDENT, ORACLE = "source", "xmuda", "student_selected"
 TEST = "test_"
 """In front of a model's name: the stage that measures it."""
 _SHARDS = "shards"
-_FREE = {
-    *("training.output", "training.device", "training.workers", "training.checkpoint_every", "training.samples"),
-    *("training.initial_weights", "training.architecture", "training.bags", "training.validation_bags"),
-    *("masks.cache", "masks.sam.device", "masks.sam.checkpoint"),
-}
-"""Settings that do not change a result, or that are looked into instead of at their names."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,11 +118,11 @@ class Plan:
 
     def _training(self, name: str) -> Stage:
         if name == SOURCE and self.weights:
-            version = weights_files.load(self.weights).version
+            version = self._given_weights(self.weights)
             return Stage(name, "taking the source model", self._adopt, {"version": version}, exempt=(WEIGHTS,))
         config = self.settings(_settings_name(name))
         needs = tuple(each for each in (self._labels_of(name), self._initial(name)) if each)
-        settings = {**_settings(config, "training", "fabric.precision"), "architecture": _architecture(config)}
+        settings = {**settings_of(config, "training", "fabric.precision"), "architecture": architecture_of(config)}
         settings["data"] = {role: [describe(each) for each in sets] for role, sets in self._data(name, None).items()}
         settings["labels"] = self._by_branch(name)
         return Stage(
@@ -208,13 +203,22 @@ class Plan:
         """Each data set once."""
         return list({each.config.dataset: each for each in (self.source, self.target) if each is not None}.values())
 
+    def _given_weights(self, path: Path) -> str:
+        """The version of the source model that was given.
+
+        Raises WeightsError when it is of other classes, or of another network than students are to start from.
+        """
+        config, loaded = self.settings(SOURCE), weights_files.load(path)
+        weights_files.check_taxonomy(path, loaded, Taxonomy.load(config.taxonomy))
+        architecture = load_architecture(config.training.architecture)
+        weights_files.check_architecture(path, loaded.architecture, architecture)
+        return loaded.version
+
     def _adopt(self, folder: Path, inputs: Inputs, progress: Progress) -> dict[str, Any]:
-        """The source model that was given. Raises WeightsError when it is of other classes."""
+        """The source model that was given."""
         assert self.weights is not None
-        loaded = weights_files.load(self.weights)
-        weights_files.check_taxonomy(self.weights, loaded, Taxonomy.load(self.settings(SOURCE).taxonomy))
         shutil.copyfile(self.weights, folder / WEIGHTS)
-        return {"version": loaded.version, "iterations": None}
+        return {"version": weights_files.load(folder / WEIGHTS).version, "iterations": None}
 
     def _test(self, model: str) -> Stage:
         config, data = self.settings(_settings_name(model)), self.target.test
@@ -254,7 +258,7 @@ class Plan:
     def _masks(self) -> Stage:
         config, data = self.settings(MASKS), self.target.train
         names = [name.strip() for name in config.masks.generator.split("+")]
-        settings = {**_settings(config, "masks", "pseudo_labels.visibility"), "data": describe(data)}
+        settings = {**settings_of(config, "masks", "pseudo_labels.visibility"), "data": describe(data)}
         if any(name.startswith("sam") for name in names):
             settings["checkpoint"] = hash_file(Path(config.masks.sam.checkpoint)) if config.masks.sam.checkpoint else ""
 
@@ -270,7 +274,7 @@ class Plan:
 
     def _labels(self, name: str, title: str, enhancement: EnhancementConfig | None) -> Stage:
         config, data = self.settings(name), self.target.train
-        settings = _settings(config, "pseudo_labels.selection", "pseudo_labels.visibility")
+        settings = settings_of(config, "pseudo_labels.selection", "pseudo_labels.visibility")
         settings["enhancement"] = None if enhancement is None else enhancement.model_dump()
         needs = (PREDICTIONS,) if enhancement is None else (PREDICTIONS, SELECTION, MASKS)
 
@@ -294,17 +298,3 @@ class Plan:
 def _settings_name(model: str) -> str:
     """Whose settings a model has: the ablation's students those of the student."""
     return STUDENT if model.startswith(STUDENT) and model != SELECTED else model
-
-
-def _settings(config: Config, *sections: str) -> dict[str, Any]:
-    """The values of some sections by their dotted names, but those that do not change a result."""
-    return {
-        name: value
-        for name, value in config.to_flat().items()
-        if name.startswith(tuple(f"{each}." for each in sections)) or name in sections
-        if name not in _FREE
-    }
-
-
-def _architecture(config: Config) -> dict[str, Any]:
-    return load_architecture(config.training.architecture).model_dump()

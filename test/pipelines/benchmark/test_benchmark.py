@@ -259,10 +259,14 @@ def test_processes_give_the_same_as_one(finished, source_free, files, tmp_path):
     assert run_benchmark(plan, tmp_path) == source_free[1]
 
 
-def test_weights_of_other_classes_are_refused(files, tmp_path):
+def test_weights_of_other_classes_or_another_network_are_refused_before_the_work_begins(finished, files, tmp_path):
     plan = plan_of(files, "source_free", weights=Path("resource/town_small.safetensors").resolve())
     with pytest.raises(WeightsError, match="taxonomy: shapes4 expected"):
         run_benchmark(plan, tmp_path)
+    plan = plan_of(files, "source_free", weights=weights_of(finished), overrides={"training.architecture": "mini"})
+    with pytest.raises(WeightsError, match=r"architecture\.encoder_depth: 4 expected, the file has 3"):
+        run_benchmark(plan, tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_other_settings_are_refused_by_name(finished, files):

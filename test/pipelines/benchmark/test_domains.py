@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from sam_adapt_ros.config.benchmark import load_benchmark
+from sam_adapt_ros.datasets import DATASETS
 from sam_adapt_ros.errors import ConfigError
 from sam_adapt_ros.pipelines.benchmark.domains import assign_roots
 
@@ -57,3 +59,10 @@ def test_what_is_unclear_is_refused(folders, monkeypatch, given, said):
     monkeypatch.chdir(folders)
     with pytest.raises(ConfigError, match=said):
         assign_roots(given, ["virtual_kitti", "semantickitti"])
+
+
+@pytest.mark.parametrize("name", ["usa_singapore", "day_night", "vkitti_semantickitti", "a2d2_semantickitti"])
+def test_the_splits_of_the_benchmarks_are_those_of_their_data_sets(name):
+    config = load_benchmark(name)
+    for domain, splits in ((config.source, ["train"]), (config.target, ["train", "test"])):
+        assert {getattr(domain, each) for each in splits} <= set(DATASETS[domain.dataset].splits)
