@@ -123,6 +123,9 @@ def _draw(
         shown = {model: of[f"labels_{place}"] for model, of in labels.items()}
         if frame.ground_truth is not None:
             shown["ground truth"] = frame.ground_truth
-        panels = [titled(camera_overlay(frame, view, each, segmenter.taxonomy), model) for model, each in shown.items()]
-        picture = mosaic([*panels, titled(view.image, "image")], 3, WIDTH)
+        panels = {model: camera_overlay(frame, view, each, segmenter.taxonomy) for model, each in shown.items()}
+        panels["image"] = view.image
+        # Scaled before they get their titles, which stay legible over large images.
+        scaled = [titled(mosaic([panel], 1, WIDTH // 3), title) for title, panel in panels.items()]
+        picture = mosaic(scaled, 3, WIDTH)
         save_image(np.vstack([picture, legend(segmenter.taxonomy, WIDTH)]), folder / f"{city}_{place}.jpg")

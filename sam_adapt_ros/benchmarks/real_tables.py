@@ -149,10 +149,11 @@ class CityTable:
         return confusion
 
     def _mious(self, model: str, key: str, weights: NDArray[np.int64]) -> NDArray[np.float64]:
-        """(R,) by (R, F) weights of the frames, each over the classes that the truth then has."""
+        """(R,) by (R, F) weights of the frames, over the classes that the truth has; one that a draw lacks has its IoU
+        of all frames, since means over other classes in every draw could not be compared."""
         counts = np.tensordot(weights, self.models[model].counts[key], 1)
-        iou = np.where(counts.sum(-1) > 0, iou_of(counts), np.nan)
-        return np.nanmean(iou, axis=-1)
+        iou = np.where(counts.sum(-1) > 0, iou_of(counts), self.iou(model, key))
+        return iou[:, self._has[key]].mean(axis=-1)
 
 
 def _share(found: Mapping[str, Any]) -> str:

@@ -77,6 +77,17 @@ def test_a_class_that_is_only_predicted_costs_those_that_it_is_taken_for() -> No
     assert table.miou(ADAPTED).value == pytest.approx(np.nanmean(iou))
 
 
+def test_a_rare_class_that_a_draw_lacks_does_not_change_what_the_mean_is_over() -> None:
+    found = counts(0.7)["fused_seen"].copy()
+    found[0, 2, 0] = 5  # a pole, in one frame, taken for a road
+    table = city_table(dict.fromkeys(KEYS, found))
+    table.models = {ADAPTED: table.models[ADAPTED]}
+    table = CityTable(table.city, SHAPES, table.models, [0, 0, 1, 1, 2, 2, 3, 3])
+    estimate = table.miou(ADAPTED)
+    assert estimate.value == pytest.approx(np.mean(table.iou(ADAPTED)))
+    assert estimate.high < 0.45 < np.mean(table.iou(ADAPTED)[:2])  # of two classes in three quarters of the draws
+
+
 def test_differences_are_paired_by_block_and_noise_is_called_so() -> None:
     header, rows = city_table(counts(0.8)).table()
     by_model = {row[0]: dict(zip(header, row, strict=True)) for row in rows}
