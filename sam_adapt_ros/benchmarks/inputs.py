@@ -7,10 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from sam_adapt_ros import benchmarks
@@ -19,9 +17,7 @@ from sam_adapt_ros.benchmarks.mounting import drive
 from sam_adapt_ros.config import ArchitectureConfig, AugmentationConfig, find_weights
 from sam_adapt_ros.datasets import Selection, SemanticKitti
 from sam_adapt_ros.evaluation.confusion import Confusion
-from sam_adapt_ros.frame import CameraView, Frame
-from sam_adapt_ros.geometry.camera import CameraModel
-from sam_adapt_ros.geometry.projection import Projection, project
+from sam_adapt_ros.frame import Frame
 from sam_adapt_ros.segmentation import weights as weights_files
 from sam_adapt_ros.segmentation.batch import Batch, Sample, collate, voxel_channels
 from sam_adapt_ros.segmentation.image_branch import ImageBranch
@@ -154,49 +150,21 @@ def _lens(data: Path, iterations: int) -> list[Figure]:
         _Shift("KITTI (81 degrees) to PandaSet (52 degrees)", karlsruhe, street),
         _Shift("town, day to other_lidar", day, other),
     ):
-        for name, prepare in (("squeezed", _squeezed), ("of one angular resolution", _of_one_resolution)):
+        for name, focal in (("squeezed", 0.0), ("of one angular resolution", FOCAL)):
+            architecture = SMALL.model_copy(update={"image_focal": focal})
             torch.manual_seed(0)
-            branch = ImageBranch(len(taxonomy), SMALL)
-            learned, measured = ([prepare(frame) for frame in frames] for frames in (shift.learned, shift.measured))
+            branch = ImageBranch(len(taxonomy), architecture)
+            learned, measured = (
+                [Sample.from_frame(frame, architecture) for frame in frames]
+                for frames in (shift.learned, shift.measured)
+            )
             learned, measured = ([each.only(each.camera >= 0) for each in samples] for samples in (learned, measured))
-            logits = _train(branch, _image_logits(branch), learned, len(taxonomy), SMALL, IMAGES, iterations, RATE)
-            score = _miou(logits, measured, len(taxonomy), SMALL, seen=True)
+            logits = _train(
+                branch, _image_logits(branch), learned, len(taxonomy), architecture, IMAGES, iterations, RATE
+            )
+            score = _miou(logits, measured, len(taxonomy), architecture, seen=True)
             figures.append(Figure(f"2D, {shift.name}: images {name}", score, "mIoU"))
     return figures
-
-
-def _squeezed(frame: Frame) -> Sample:
-    return Sample.from_frame(frame, SMALL)
-
-
-def _of_one_resolution(frame: Frame) -> Sample:
-    """With images of ``FOCAL``, the optical axis in the middle; padding has the mean colour, and no point is on it."""
-    shown = [_resampled(view) for view in frame.views]
-    projections = [
-        _only(project(frame.points, after), project(frame.points, before).valid)
-        for before, after in zip(frame.views, shown, strict=True)
-    ]
-    return Sample.from_frame(replace(frame, views=tuple(shown)), SMALL, projections)
-
-
-def _only(projection: Projection, valid: NDArray[np.bool_]) -> Projection:
-    return projection._replace(valid=projection.valid & valid)
-
-
-def _resampled(view: CameraView) -> CameraView:
-    width, height = SMALL.image_width, SMALL.image_height
-    model = CameraModel(width, height, np.array([[FOCAL, 0, width / 2], [0, FOCAL, height / 2], [0, 0, 1]]))
-    # Pinhole to pinhole: pixels of the new image are those of the old one scaled and shifted.
-    old = view.camera.K
-    before = np.array([view.camera.width, view.camera.height])
-    after = np.maximum(1, np.round(before * FOCAL / np.diag(old)[:2])).astype(int)
-    small = cv2.resize(view.image, after.tolist(), interpolation=cv2.INTER_AREA)
-    scale = after / before
-    centre = (old[:2, 2] + 0.5) * scale - 0.5
-    shift = np.array([[1.0, 0, width / 2 - centre[0]], [0, 1.0, height / 2 - centre[1]]])
-    mean = tuple(255 * value for value in SMALL.image_mean)
-    image = cv2.warpAffine(small, shift, (width, height), flags=cv2.INTER_LINEAR, borderValue=mean)
-    return replace(view, image=np.asarray(image, np.uint8), camera=model)
 
 
 def _image_logits(branch: ImageBranch) -> Trained:

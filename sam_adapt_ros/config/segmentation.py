@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from sam_adapt_ros.config.section import Count, FilePath, Positive, Section
+from sam_adapt_ros.config.section import Count, FilePath, NonNegative, Positive, Section
 
 
 class SegmenterConfig(Section):
@@ -51,6 +51,11 @@ class ArchitectureConfig(Section):
     )
     image_height: Count = Field(240, description="Height that images are resized to [px]")
     image_width: Count = Field(480, description="Width that images are resized to [px]")
+    image_focal: NonNegative = Field(
+        0.0,
+        description="Focal length that images are resized to, padded or cut off at their margins, so that all lenses "
+        "show things at one size; 0: images are squeezed to the network's [px]",
+    )
     image_mean: list[float] = Field(
         [0.0, 0.0, 0.0], min_length=3, max_length=3, description="Subtracted from the colours, RGB from 0 to 1"
     )

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -14,10 +13,11 @@ from torch import Tensor
 
 from sam_adapt_ros.config import ArchitectureConfig
 from sam_adapt_ros.errors import SamAdaptError
-from sam_adapt_ros.frame import IGNORE, CameraView, Frame
+from sam_adapt_ros.frame import IGNORE, Frame
 from sam_adapt_ros.geometry.projection import Projection, assign_cameras, project_all
 from sam_adapt_ros.geometry.transforms import rotate_points
 from sam_adapt_ros.geometry.voxels import voxelize
+from sam_adapt_ros.segmentation.image_fitting import ImageFit
 
 FAR = 50.0
 """Metres that are 1 in the voxels' range."""
@@ -64,7 +64,7 @@ class Sample:
         size: ImageSize | None = None,
     ) -> Sample:
         """Keeps the points that can be placed, turns them into the vehicle's axes, assigns each to the camera that sees
-        it best, and resizes the images.
+        it best, and fits the images to the network's.
 
         Args:
             projections: of the frame's points into its views, where they have been computed already.
@@ -72,17 +72,19 @@ class Sample:
         """
         finite = np.isfinite(frame.points).all(axis=1)
         rows = np.arange(len(frame.points))
-        width, height = size or (architecture.image_width, architecture.image_height)
+        if size is not None:
+            architecture = architecture.model_copy(update={"image_width": size[0], "image_height": size[1]})
         if projections is None:
             projections = project_all(frame.points, frame.views)
-        assignment = assign_cameras(projections, len(frame.points))
-        camera, uv = assignment.camera, assignment.uv
-        images = np.zeros((0, height, width, 3), np.uint8)
+        fits = [ImageFit.of(view, architecture) for view in frame.views]
+        if architecture.image_focal:
+            projections = [fit.within(each, architecture) for fit, each in zip(fits, projections, strict=True)]
+        camera, uv = assign_cameras(projections, len(frame.points))
+        images = np.zeros((0, architecture.image_height, architecture.image_width, 3), np.uint8)
         if frame.views:
-            sizes = np.array([(view.camera.width, view.camera.height) for view in frame.views], np.float32)
-            scale = (np.array([width, height], np.float32) / sizes)[camera]
-            uv = (uv + np.float32(0.5)) * scale - np.float32(0.5)
-            images = np.stack([_resized(view, width, height) for view in frame.views])
+            scale, shift = (np.stack(each)[camera] for each in zip(*(fit.to_network for fit in fits), strict=True))
+            uv = uv * scale + shift
+            images = np.stack([fit.image(view, architecture) for fit, view in zip(fits, frame.views, strict=True)])
         points = np.asarray(frame.points, np.float32)
         if frame.T_base_lidar is not None:
             points = rotate_points(frame.T_base_lidar, points)
@@ -141,14 +143,6 @@ def normalize_intensity(intensity: NDArray[np.float32]) -> NDArray[np.float32]:
 def voxel_channels(architecture: ArchitectureConfig) -> int:
     """F, how many features a voxel has."""
     return {"constant": 1, "offset": 4}[architecture.point_features] + len(architecture.point_inputs)
-
-
-def _resized(view: CameraView, width: int, height: int) -> NDArray[np.uint8]:
-    if view.image.shape[:2] == (height, width):
-        return view.image
-    shrinks = view.image.shape[0] >= height and view.image.shape[1] >= width
-    resized = cv2.resize(view.image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    return np.asarray(resized, np.uint8)
 
 
 @dataclass(frozen=True, eq=False)
