@@ -164,7 +164,7 @@ def _make(stage: Stage, folder: Path, inputs: Inputs, depends: Any, *, fresh: bo
         files = {name: hash_file(folder / name) for name in _files(folder, stage.logs)}
     seconds = round(time.monotonic() - start, 1)
     _write(folder / MANIFEST, {"depends": depends, "facts": facts, "files": files, "seconds": seconds})
-    return Done(folder, facts, files, stage.exempt)
+    return Done(folder, _read(folder / MANIFEST)["facts"], files, stage.exempt)  # in the order that later runs find
 
 
 def _digests(inputs: Inputs) -> dict[str, str]:

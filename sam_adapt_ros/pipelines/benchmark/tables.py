@@ -74,8 +74,8 @@ def _labels_by_class(results: Mapping[str, Any]) -> TextTable:
     rows = []
     for each in results["pseudo_labels"]:
         of_class = each["selections"]["fused"]["classes"]
-        cells = (f"{_percent(v['coverage'])} / {_percent(v['precision'])}" for v in of_class.values())
-        rows.append((each["name"], *cells))
+        shares = (of_class[name] for name in results["classes"])
+        rows.append((each["name"], *(f"{_percent(v['coverage'])} / {_percent(v['precision'])}" for v in shares)))
     return TextTable(
         "Pseudo-labels of the fused predictions by class, coverage / precision, %", ("", *results["classes"]), rows
     )

@@ -106,6 +106,21 @@ def test_pseudo_labels_are_those_of_the_published_filter(finished, files):
         np.testing.assert_array_equal(frame.truth, truth)
 
 
+def test_tables_by_class_have_each_class_in_its_column(finished):
+    output, results = finished
+    lines = (output / TABLES).read_text().splitlines()
+    (start,) = [
+        place for place, line in enumerate(lines) if line.startswith("**Pseudo-labels of the fused predictions")
+    ]
+    header, row = ([cell.strip() for cell in lines[start + at].strip("|").split("|")] for at in (2, 4))
+    assert header[1:] == list(CLASSES)
+    of_class = results["pseudo_labels"][0]["selections"]["fused"]["classes"]
+    shown = [cell.split(" / ") for cell in row[1:]]
+    for name, (coverage, precision) in zip(CLASSES, shown, strict=True):
+        for text, value in ((coverage, of_class[name]["coverage"]), (precision, of_class[name]["precision"])):
+            assert text == ("–" if value is None else f"{100 * value:.1f}"), name
+
+
 def test_masks_make_labels_denser_and_the_ablation_shows_each_constraint(finished):
     _, results = finished
     by_stage = {each["stage"]: each["selections"]["fused"] for each in results["pseudo_labels"]}
@@ -158,6 +173,8 @@ def test_interrupted_again_and_again_it_gives_the_same(finished, source_free, fi
             interruptions += 1
     assert interruptions >= 5
     assert results == source_free[1]
+    for name in (RESULTS, TABLES):
+        assert (tmp_path / name).read_bytes() == (source_free[0] / name).read_bytes()
 
 
 def kill_at(number, files, output, weights=""):
