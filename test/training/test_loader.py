@@ -30,8 +30,9 @@ def test_an_error_in_a_process_is_one_line() -> None:
         next(results)
 
 
-def test_a_killed_process_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 0.2)  # seconds, for 5
+@pytest.mark.soak
+def test_a_killed_process_is_said() -> None:
+    """PyTorch looks after its processes every five seconds."""
     with pytest.raises(BagError, match=r"^a loader process ended .*Lower training\.workers$"):
         list(map_ahead(die, range(5), 1))
 
