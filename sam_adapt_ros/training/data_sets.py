@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sam_adapt_ros.config import Config, DataConfig, RecipeConfig
-from sam_adapt_ros.datasets import Dataset, Selection, open_dataset
+from sam_adapt_ros.datasets import Bags, Dataset, Selection, open_dataset
 from sam_adapt_ros.errors import BagError
 from sam_adapt_ros.taxonomy import Taxonomy
 from sam_adapt_ros.training.frame_samples import TrainingSet
@@ -29,11 +31,8 @@ def open_sets(config: Config, role: str) -> list[TrainingSet]:
 
 def _open(name: str, each: DataConfig, config: Config, taxonomy: Taxonomy | None) -> Dataset:
     selection = Selection(each.split, tuple(each.recordings), tuple(each.cameras), each.allow_missing)
+    options: dict[str, Any] = {"config": config} if each.dataset == Bags.name else {}
     try:
-        if each.dataset == "bag":
-            from sam_adapt_ros.datasets.bag import Bags
-
-            return Bags(each.roots, selection, taxonomy, config=config)
-        return open_dataset(each.dataset, each.roots, selection, taxonomy)
+        return open_dataset(each.dataset, each.roots, selection, taxonomy, **options)
     except BagError as error:
         raise BagError(f"training.data.{name}: {error}") from None
