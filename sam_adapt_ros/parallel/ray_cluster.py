@@ -66,6 +66,7 @@ class RayCluster:
         options: dict[str, Any] = {}
         if self.address == LOCAL:
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+            os.environ.setdefault("RAY_worker_niceness", "0")  # as local processes; Ray's own default is 15
             options = {"num_cpus": self.cores, "include_dashboard": False, "object_store_memory": _STORE_BYTES}
         try:
             ray.init(address=self.address, logging_level=logging.ERROR, **options)
