@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 import yaml
 from learning_support import SHAPES, drive, learning_config, make_frame, source_weights
+from typer.testing import CliRunner
 
+from sam_adapt_ros import cli
 from sam_adapt_ros.adaptation import WeightStore
 from sam_adapt_ros.adaptation.adapter import Adapter
 from sam_adapt_ros.adaptation.buffer.frame_buffer import FrameBuffer
+from sam_adapt_ros.adaptation.promotion.gate import Decision
 from sam_adapt_ros.adaptation.round import Round
 from sam_adapt_ros.adaptation.weight_store.transfer import transfer
 from sam_adapt_ros.bags import Counts
@@ -192,3 +195,35 @@ def test_drives_of_different_vehicles_are_apart_and_share_the_limits(tmp_path: P
     places = np.sort([frame.T_odom_lidar[0, 3] for frame in frames if frame.T_odom_lidar is not None])
     assert np.diff(places).max() > 50_000 and np.count_nonzero(places < 1000) == 4
     assert isinstance(joint, FrameBuffer)
+
+
+def test_the_command_says_what_each_bag_gave_and_what_came_of_it(
+    tmp_path: Path, night_bag: Path, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The round itself is tested above; here it is one that was made, then one that was interrupted."""
+    store = WeightStore(tmp_path / "store")
+    version = store.initialize(source_weights())
+    bags = {"night": {"frames_in": 3, "buffer": {"kept": 2}, "in_round": 1}}
+    notices = Notices(lambda _: None)
+    notices.add("other_light", "night: images of another light")
+    given: list[object] = []
+
+    def made(*arguments: object, **options: object) -> fleet_adapt.FleetRound:
+        given.extend([*arguments, options["force"]])
+        decision = None if options["force"] else Decision("student", "it agrees better")
+        return fleet_adapt.FleetRound(decision, version, notices, bags)
+
+    monkeypatch.setattr(fleet_adapt, "fleet_adapt", made)
+    arguments = ["fleet", "adapt", str(store.folder), str(night_bag.parent), "--summary", str(tmp_path / "fleet.json")]
+    result = CliRunner().invoke(cli.app, arguments)
+    assert result.exit_code == 0, result.output
+    assert given[:2] == [store.folder, [night_bag]] and given[3] == tmp_path / "fleet.json"
+    row = next(line for line in result.output.splitlines() if line.startswith("│"))
+    assert row.replace("│", " ").split() == ["night", "3", "2", "1"]
+    for line in (
+        *("warning: night: images of another light\n", "round: student promoted (it agrees better)\n"),
+        *(f"in use: {version.name}\n", f"written: {tmp_path / 'fleet.json'}\n"),
+    ):
+        assert line in result.output
+    result = CliRunner().invoke(cli.app, [*arguments, "--force"])
+    assert result.exit_code == 1 and "interrupted: the same command goes on" in result.output
