@@ -97,7 +97,7 @@ def demo(
     domain: Annotated[
         str,
         typer.Option(
-            help="Of the simulated town, as for the command town. By default night; day without adapting.",
+            help="Of the simulated town, as for the command town. By default night+other_lidar; day without adapting.",
             show_default=False,
         ),
     ] = "",
@@ -108,7 +108,8 @@ def demo(
         typer.Option("--view", help="Show it live in Rerun (extra view); without a display, in view.rrd."),
     ] = False,
 ) -> None:
-    """Drive the source model, trained by day, through a simulated town by night, live over DDS, while it adapts.
+    """Drive the source model, trained by day, through a simulated town by night, with sensors that are new to it, live
+    over DDS, while it adapts.
 
     Leaves a report of what adaptation gained, measured on a drive that it has not seen. It takes about ten minutes on
     two cores.
@@ -122,7 +123,8 @@ def demo(
     config = load_config(SIMULATED, set)
     file = file_or_viewer(None, output / "view.rrd") if view else None
     if adapt:
-        settings, opened = DemoSettings(domain or "night"), partial(DemoView.open, output=file) if view else None
+        settings = DemoSettings(domain) if domain else DemoSettings()
+        opened = partial(DemoView.open, output=file) if view else None
         summary = adapt_live(settings, config, output, progress_bar, force=force, view=opened)
         _print_adaptation(summary.facts["adaptation"])
     else:

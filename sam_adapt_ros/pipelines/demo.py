@@ -1,4 +1,4 @@
-"""The demo: a model that has only seen the day drives into the night, live, and adapts."""
+"""The demo: a model that has only seen the day drives into the night, with sensors new to it, live, and adapts."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class DemoSettings:
     patience_s: how long a round that is under way at the end is waited for. The unseen drive scores the weights.
     """
 
-    domain: str = "night"
+    domain: str = "night+other_lidar"
     seed: int = 100
     frames: int = 140
     rate: float = 0.3
