@@ -338,7 +338,7 @@ def test_a_round_decodes_twice_and_projects_and_resizes_once(
 ) -> None:
     from sam_adapt_ros.adaptation.buffer.stored_frame import StoredView
     from sam_adapt_ros.geometry import projection
-    from sam_adapt_ros.segmentation import batch
+    from sam_adapt_ros.segmentation import image_fitting
 
     adapter = make_adapter(tmp_path)
     watch(adapter, dusk)
@@ -355,7 +355,7 @@ def test_a_round_decodes_twice_and_projects_and_resizes_once(
 
     counted(StoredView, "decode")
     counted(projection, "project")
-    counted(batch, "_resized")
+    counted(image_fitting, "_resized")
     decision = adapter.run_round()
     assert decision is not None
     frames = sum(decision.facts["frames"].values())  # one camera each

@@ -96,8 +96,8 @@ def test_messages_that_the_index_has_and_reading_does_not_yield_are_told(
     bag = write(tmp_path / "bag")
     whole = Rosbag2Folder.messages
 
-    def without_the_last(self: Rosbag2Folder, connections: Any) -> Any:
-        yield from list(whole(self, connections))[:-1]
+    def without_the_last(self: Rosbag2Folder, *arguments: Any) -> Any:
+        yield from list(whole(self, *arguments))[:-1]
 
     monkeypatch.setattr(Rosbag2Folder, "messages", without_the_last)
     with MessageReader(bag) as reader:
