@@ -92,7 +92,7 @@ def test_choices(tmp_path: Path) -> None:
     with MessageReader(tmp_path / "one") as reader:
         assert reader.topics["/LIDAR_TOP"].count == 1
     for arguments, message in [
-        (("kitti", "data"), "data set: one of nuscenes, semantickitti, a2d2, virtual_kitti, kitti_raw, bag expected"),
+        (("kitti", "data"), "data set: one of nuscenes, semantickitti, a2d2, virtual_kitti, kitti_raw, bag"),
         (("semantickitti", "data", "--split", "train"), "recordings of split train are not there"),
         (("semantickitti", "data", "--split", "train", "--allow-missing"), "no recording of split train"),
         (("semantickitti", "data", "--sweeps"), "options of nuscenes, not of semantickitti"),

@@ -60,6 +60,7 @@ def test_the_command_leaves_a_folder_a_bag_and_goes_on_with_the_rest(
     assert facts["frames_labelled"] == 3
 
 
+@pytest.mark.soak
 def test_the_masks_of_one_bag_are_made_by_several_processes(
     night_bag: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

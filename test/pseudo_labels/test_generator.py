@@ -11,6 +11,7 @@ from sam_adapt_ros.benchmarks.street import occlusion
 from sam_adapt_ros.config import (
     EnhancementConfig,
     PseudoLabelConfig,
+    SegmenterConfig,
     SelectionConfig,
     VisibilityConfig,
 )
@@ -126,6 +127,8 @@ def test_no_camera(scene):
     np.testing.assert_array_equal(result.labels, selected)
 
 
+EXACT = SegmenterConfig(precision="float32")  # as the pseudo-labels' networks compute
+
 # Prediction -----------------------------------------------------------------------------------------------------------
 
 
@@ -152,7 +155,7 @@ def predict(generator, networks, frame):
 
 def test_one_network_predicts_what_the_segmenter_predicts(networks, frame):
     taxonomy = Taxonomy("shapes", ("a", "b", "c"), np.zeros((3, 3), np.uint8))
-    expected = Segmenter(networks[0], taxonomy)(frame)
+    expected = Segmenter(networks[0], taxonomy, EXACT)(frame)
     got = predict(generator_of(classes=3), networks[:1], frame)
     np.testing.assert_array_equal(got.to_frame(got.candidates.labels, IGNORE), expected.labels)
     np.testing.assert_allclose(got.to_frame(got.candidates.probability, 0), expected.probability, atol=1e-5)
@@ -163,7 +166,7 @@ def test_one_network_predicts_what_the_segmenter_predicts(networks, frame):
 @pytest.mark.parametrize("require_agreement", [False, True])
 def test_an_ensemble_averages_each_branch_and_then_fuses(networks, frame, branch, require_agreement):
     taxonomy = Taxonomy("shapes", ("a", "b", "c"), np.zeros((3, 3), np.uint8))
-    each = [Segmenter(network, taxonomy)(frame) for network in networks]
+    each = [Segmenter(network, taxonomy, EXACT)(frame) for network in networks]
     image, points = (np.mean([getattr(e, name) for e in each], axis=0) for name in ("image", "points"))
     fused = points.copy()
     seen = each[0].seen

@@ -124,6 +124,7 @@ def memory(tmp_path: Path) -> Iterator[Path]:
         yield Path(folder)
 
 
+@pytest.mark.soak
 def test_a_push_that_is_killed_leaves_the_old_or_the_new(
     fleet: WeightStore, vehicle: WeightStore, memory: Path
 ) -> None:

@@ -69,7 +69,7 @@ def test_a_clip_that_is_too_short_is_summed_up_in_the_log(
     assert 0 < kept == there < needed == config.adaptation.rounds.min_frames
     assert seen == SWEEPS
     others = re.findall(r"(?:passed over|refused|not looked at): (.+)", log_text)
-    assert kept + sum(int(part.split()[0]) for line in others for part in line.split(", ")) == seen, others
+    assert kept + sum(int(count) for line in others for count in re.findall(r"(?:^|, )(\d+) \w", line)) == seen, others
     labels = re.search(
         r"observe: pseudo-labels on (\S+) % of the (\S+) points that a camera sees in (\d+) frames", log_text
     )

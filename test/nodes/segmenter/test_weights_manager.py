@@ -313,7 +313,7 @@ def test_a_number_that_is_not_finite_is_rolled_back_with_the_first_frame(
     # The store takes no such weights: they overflow, or memory fails.
     promote(store, varied(source, 1))
     managed = make_managed()
-    managed.slot.current.network.image.heads.classify.bias.fill_(float("nan"))
+    managed.slot.current.labelling.image.heads.classify.bias.fill_(float("nan"))
     managed.label(1)
     managed.settle(poll=False)
     assert managed.label() == [store.source().name]
