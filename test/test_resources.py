@@ -56,7 +56,9 @@ def test_weights_need_no_suffix_where_a_path_is_given(crowded: Path) -> None:
 def test_an_unknown_name_tells_what_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.yaml").write_text("{}")
-    with pytest.raises(ConfigError, match=r"^configuration: mine not found; .* kitti, .* its path, such as \./my"):
+    with pytest.raises(
+        ConfigError, match=r"^configuration: mine not found; .* has a2d2, kitti, nuscenes, .* its path, such as \./my"
+    ):
         find_configuration("mine")
     with pytest.raises(TaxonomyError, match=r"^taxonomy: mine not found; .* nuscenes6"):
         Taxonomy.load("mine")

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from sam_adapt_ros import cli
 from sam_adapt_ros.bags import BagReader, MessageReader
 from sam_adapt_ros.config import Config
-from sam_adapt_ros.datasets import open_dataset
+from sam_adapt_ros.datasets import DATASETS, open_dataset
 from sam_adapt_ros.messages import read_labels
 from sam_adapt_ros.taxonomy import Taxonomy
 
@@ -91,8 +91,10 @@ def test_choices(tmp_path: Path) -> None:
     convert("semantickitti", tmp_path / "data", tmp_path / "one", "--split", "val", "--camera", "CAM_FRONT")
     with MessageReader(tmp_path / "one") as reader:
         assert reader.topics["/LIDAR_TOP"].count == 1
+    # Tests may register data sets of their own after these.
+    assert list(DATASETS)[:6] == ["nuscenes", "semantickitti", "a2d2", "virtual_kitti", "kitti_raw", "bag"]
     for arguments, message in [
-        (("kitti", "data"), "data set: one of nuscenes, semantickitti, a2d2, virtual_kitti, kitti_raw, bag"),
+        (("kitti", "data"), f"data set: one of {', '.join(DATASETS)} expected"),
         (("semantickitti", "data", "--split", "train"), "recordings of split train are not there"),
         (("semantickitti", "data", "--split", "train", "--allow-missing"), "no recording of split train"),
         (("semantickitti", "data", "--sweeps"), "options of nuscenes, not of semantickitti"),

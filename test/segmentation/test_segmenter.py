@@ -181,7 +181,8 @@ def test_warm_up_runs(segmenter: Segmenter) -> None:
 def test_presets_build(preset: str) -> None:
     network = Network(8, load_architecture(preset))
     parameters = sum(p.numel() for p in network.parameters())
-    assert parameters <= 1_600_000 if preset == "small" else parameters > 20_000_000
+    # A weights file has two bytes a parameter; the one that ships has to stay within 4 MB.
+    assert 2 * parameters <= 3_200_000 if preset == "small" else parameters > 20_000_000
 
 
 def test_architecture_errors_name_the_field(tmp_path) -> None:
