@@ -187,7 +187,7 @@ class Rig:
         self.now = START_NS
         self.diagnostics: dict[str, Any] = {}
         self.diagnostics_count = 0
-        node.create_subscription(PointCloud2, "/segmentation/labels", self._take_labels, 50)
+        self._labels = node.create_subscription(PointCloud2, "/segmentation/labels", self._take_labels, 50)
         node.create_subscription(DiagnosticArray, "/diagnostics", self._take_diagnostics, 50)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(node)
@@ -205,12 +205,25 @@ class Rig:
             self.diagnostics = found
             self.diagnostics_count += 1
 
-    def wait_for_segmenter(self, timeout: float = 90.0) -> None:
-        names = ("odom", "front", "side", "points")
-        until(
-            lambda: all(self.publishers[n].get_subscription_count() for n in names), timeout, "the segmenter's inputs"
-        )
-        time.sleep(0.3)
+    def wait_for_segmenter(self, timeout: float = 90.0, cameras: Sequence[str] = ("front", "side")) -> None:
+        """Until the segmenter's inputs and its labels are connected; other nodes that subscribe do not count."""
+
+        def connected(topic: str) -> bool:
+            return any(each.node_name == "segmenter" for each in self.node.get_subscriptions_info_by_topic(topic))
+
+        topics = [self.publishers[name].topic_name for name in ("odom", *cameras, "points")]
+        until(lambda: all(map(connected, topics)), timeout, "the segmenter's inputs")
+        until(self._labels.get_publisher_count, timeout, "the segmenter's labels")
+        time.sleep(0.3)  # what is found here is not yet found there
+
+    def answers(self, **arguments: Any) -> bool:
+        """Whether the labels of a sweep come within 3 s. The first messages after discovery may be lost."""
+        stamp = self.tick()
+        self.send(stamp, **arguments)
+        deadline = time.monotonic() + 3.0
+        while stamp not in self.labels and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return stamp in self.labels
 
     def send(self, stamp: int, cameras: Sequence[str] = ("front", "side"), points: Any = None) -> None:
         """One sweep with its images and pose. points: an array, or a whole message."""

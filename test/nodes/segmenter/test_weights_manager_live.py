@@ -72,7 +72,7 @@ def test_the_node_loads_what_is_promoted_and_rolls_back_what_regresses(
     # Only the announcement makes it poll in time.
     config = make_config(source, calibration, ("front",), **values, **{"adaptation.store.poll_period": 1000.0})
     with log_path.open("w") as log, NodeProcess("segmenter", config, log=log):
-        until(lambda: rig.publishers["points"].get_subscription_count(), 90.0, "the segmenter")
+        rig.wait_for_segmenter(cameras=("front",))
         rig.ask(cameras=("front",), timeout=60.0)
         before = rig.report()
         assert (before["following"], before["rollback_monitor"]) == (str(store.folder), "idle")
@@ -116,7 +116,7 @@ def test_a_restart_picks_up_the_promoted_version_and_the_store_decides_from_then
         log_path.open("w") as log,
         NodeProcess("segmenter", make_config(source, calibration, ("front",), **values), log=log),
     ):
-        until(lambda: rig.publishers["points"].get_subscription_count(), 90.0, "the segmenter")
+        rig.wait_for_segmenter(cameras=("front",))
         rig.ask(cameras=("front",), timeout=60.0)
         assert rig.report()["running"] == first.name
         store.promote(second)  # without an announcement

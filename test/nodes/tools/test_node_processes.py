@@ -143,7 +143,7 @@ def test_an_adapter_that_was_killed_is_started_again_and_the_segmenter_labels_on
         for sign in (": active", "[adapter]"):
             until(lambda sign=sign: sign in log_path.read_text(), 60.0, sign)
         rig.wait_for_segmenter()
-        rig.ask(timeout=30.0)
+        until(rig.answers, 60.0, "the first labels")
         before = children(ran.pid)
         os.kill(before["adapter"], signal.SIGKILL)
         asked = 0
