@@ -1,6 +1,7 @@
 import logging
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,3 +32,19 @@ def night_bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("town") / "night"
     render_drive("night", seed=8, frames=3, output=path)
     return path
+
+
+@pytest.fixture
+def full_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CUDA device without free memory."""
+    import torch
+
+    to = torch.nn.Module.to
+
+    def move(module: torch.nn.Module, *args: Any, **options: Any) -> torch.nn.Module:
+        if args and isinstance(args[0], torch.device) and args[0].type == "cuda":
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB")
+        return to(module, *args, **options)
+
+    monkeypatch.setattr(torch.nn.Module, "to", move)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)

@@ -35,7 +35,7 @@ from sam_adapt_ros.io.store_errors import store_errors
 from sam_adapt_ros.masks import MaskGenerator, build
 from sam_adapt_ros.pseudo_labels import PseudoLabelGenerator
 from sam_adapt_ros.segmentation import weights as weights_files
-from sam_adapt_ros.segmentation.device import choose_device
+from sam_adapt_ros.segmentation.device import choose_device, move
 from sam_adapt_ros.segmentation.fusion import FUSIONS
 from sam_adapt_ros.segmentation.weights import Weights
 from sam_adapt_ros.taxonomy import Taxonomy
@@ -62,7 +62,8 @@ class Adapter:
     ) -> None:
         """generator: of masks; None: as configured. taxonomy: None: by the name in the source's weights file.
 
-        Raises StoreError or WeightsError when the store or the folder cannot be used, and what ``LabelledSource`` does.
+        Raises StoreError or WeightsError when the store or the folder cannot be used, ConfigError where the device has
+        no memory left, and what ``LabelledSource`` does.
         """
         self.config = config.adaptation
         self.store = store
@@ -70,7 +71,8 @@ class Adapter:
         self.source = weights_files.load(store.source().path)
         self.taxonomy = taxonomy or Taxonomy.load(self.source.taxonomy)
         device = choose_device(config.segmenter.device, "segmenter.device")
-        network = weights_files.build_network(self.source, str(store.source().path)).to(device)
+        network = weights_files.build_network(self.source, str(store.source().path))
+        move(network, device, "segmenter.device")
         network.configure(config.segmenter, device)
         fusion = FUSIONS[config.segmenter.fusion]
         masks = generator or build(config.masks)

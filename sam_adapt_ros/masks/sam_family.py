@@ -65,7 +65,7 @@ def load_sam(config: SamConfig) -> GridModel:
 
     Raises:
         MaskError: unknown model, its package not installed, missing or damaged file, weights of another model.
-        ConfigError: no CUDA device.
+        ConfigError: no CUDA device, or none with free memory.
     """
     name = config.model
     if name not in ("auto", *MEMBERS):
@@ -75,7 +75,7 @@ def load_sam(config: SamConfig) -> GridModel:
             "masks.sam.checkpoint: no file given; download a checkpoint as the authors of the model publish it and set "
             "this parameter to its path, or choose masks.generator 'segments', which needs no weights"
         )
-    from sam_adapt_ros.segmentation.device import choose_device
+    from sam_adapt_ros.segmentation.device import choose_device, move
 
     device = choose_device(config.device, "masks.sam.device")
     path = Path(config.checkpoint)
@@ -92,7 +92,8 @@ def load_sam(config: SamConfig) -> GridModel:
     hint = f"it holds weights of {found}: set that" if found not in (None, name) else "use a checkpoint as published"
     where = f"masks.sam.checkpoint: {path} does not fit masks.sam.model {name}"
     model = with_weights(member.build(), weights, where, hint)
-    return member.prompted(model.to(device).eval().requires_grad_(False))
+    move(model, device, "masks.sam.device")
+    return member.prompted(model.eval().requires_grad_(False))
 
 
 def _describe(name: str) -> Member:

@@ -42,6 +42,7 @@ class OnlineRun:
     def __init__(self, config: Config, store: Path) -> None:
         """With an empty store of its own in the folder. Raises WeightsError, StoreError."""
         self.source, self.config = load_segmenter(config)
+        self.source.warm_up()
         weights = WeightStore(store)
         self._source_version = weights.initialize(find_weights(config.segmenter.weights))
         self.adapter = Adapter(self.config, weights, taxonomy=self.source.taxonomy)

@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 import torch
+from torch.nn import Module
 
 from sam_adapt_ros.errors import ConfigError
 
@@ -51,6 +52,25 @@ def choose_threads(threads: int) -> int:
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return threads or min(torch.get_num_threads(), max(1, cores // 2))
+
+
+def move(network: Module, device: torch.device, parameter: str) -> None:
+    """Brings a network to a device, in place.
+
+    parameter: the name of the one that chose the device. Raises ConfigError where it has no memory left.
+    """
+    try:
+        network.to(device)
+    except RuntimeError as error:
+        if device.type == "cpu" or not out_of_memory(error):
+            raise
+        raise no_free_memory(device, parameter) from None
+
+
+def no_free_memory(device: torch.device, parameter: str) -> ConfigError:
+    return ConfigError(
+        f"{parameter}: {device.type} has no free memory for the network: end what else uses it, or set cpu"
+    )
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,14 +12,20 @@ import torch
 
 from sam_adapt_ros.branch import Branch
 from sam_adapt_ros.config import Config, SegmenterConfig, find_weights
-from sam_adapt_ros.errors import ConfigError
+from sam_adapt_ros.errors import NetworkError
 from sam_adapt_ros.frame import CameraView, Frame
 from sam_adapt_ros.geometry.camera import CameraModel
 from sam_adapt_ros.notices import Notices
 from sam_adapt_ros.segmentation import sparse_backend
 from sam_adapt_ros.segmentation import weights as weights_files
 from sam_adapt_ros.segmentation.batch import Sample, collate
-from sam_adapt_ros.segmentation.device import choose_device, choose_precision, choose_threads, out_of_memory
+from sam_adapt_ros.segmentation.device import (
+    choose_device,
+    choose_precision,
+    choose_threads,
+    no_free_memory,
+    out_of_memory,
+)
 from sam_adapt_ros.segmentation.fusion import FUSIONS, fuse
 from sam_adapt_ros.segmentation.logits import infer
 from sam_adapt_ros.segmentation.prediction import Prediction
@@ -38,18 +45,15 @@ class Segmenter:
     def __init__(
         self, network: SegmentationNetwork, taxonomy: Taxonomy, config: SegmenterConfig | None = None, version: str = ""
     ) -> None:
-        config = config or SegmenterConfig()
+        self.config = config or SegmenterConfig()
         self.taxonomy = taxonomy
         self.version = version
-        self.device = choose_device(config.device, "segmenter.device")
-        torch.set_num_threads(choose_threads(config.threads))
+        self.device = choose_device(self.config.device, "segmenter.device")
+        torch.set_num_threads(choose_threads(self.config.threads))
         self.notices = Notices()
         self.network = network.eval().requires_grad_(False)
-        self._move(config)
-        self.precision = choose_precision(config.precision, self.device)
-        self.network.configure(config, self.device)
-        self.labelling = self.network.prepare_for_inference(self.device)
-        self.fusion = FUSIONS[config.fusion]
+        self._with_free_memory(self._place)
+        self.fusion = FUSIONS[self.config.fusion]
         self.notices.update(sparse_backend.notices)
         if Branch.POINTS not in network.branches:
             name = network.architecture.network
@@ -75,25 +79,31 @@ class Segmenter:
         weights_files.check_taxonomy(path, loaded, taxonomy)
         return cls(weights_files.build_network(loaded, str(path)), taxonomy, config, loaded.version)
 
-    def _move(self, config: SegmenterConfig) -> None:
-        """Brings the network to its device; where that has no memory left, and was not asked for, to the CPU."""
+    def _place(self) -> None:
+        """Makes the network ready to compute on ``device``."""
+        self.network.to(self.device)
+        self.precision = choose_precision(self.config.precision, self.device)
+        self.network.configure(self.config, self.device)
+        self.labelling = self.network.prepare_for_inference(self.device)
+
+    def _with_free_memory(self, do: Callable[[], object]) -> None:
+        """Does it; where the device has no memory left for it, and was not asked for, once more on the CPU."""
         try:
-            self.network.to(self.device)
-        except RuntimeError as error:
-            if not out_of_memory(error) or self.device.type == "cpu":
+            do()
+            return
+        except (RuntimeError, NetworkError) as error:
+            if self.device.type == "cpu" or not out_of_memory(error.__cause__ or error):
                 raise
-            if config.device != "auto":
-                raise ConfigError(
-                    f"segmenter.device: {self.device.type} has no free memory for the network: end what else uses it, "
-                    "or set cpu"
-                ) from None
-            self.notices.add(
-                "device_memory",
-                f"segmenter.device: {self.device.type} has no free memory for the network, which computes on the CPU, "
-                "slower: end what else uses it, and start anew",
-            )
-            self.device = torch.device("cpu")
-            self.network.to(self.device)
+        if self.config.device != "auto":
+            raise no_free_memory(self.device, "segmenter.device")
+        self.notices.add(
+            "device_memory",
+            f"segmenter.device: {self.device.type} has no free memory for the network, which computes on the CPU, "
+            "slower: end what else uses it, and start anew",
+        )
+        self.device = torch.device("cpu")
+        self._place()
+        do()
 
     def __call__(self, frame: Frame) -> Prediction:
         """Labels every point of a frame; any number of cameras, none included, and zero points are fine.
@@ -128,9 +138,10 @@ class Segmenter:
         return prediction
 
     def warm_up(self, points: int = 20_000) -> None:
-        """Labels a frame of random points and a black image, so that the first real one waits for no one-time set-up.
+        """Labels a frame of random points and a black image, so that the first real one waits for no one-time set-up. A
+        GPU that has no memory for it is left for the CPU, where it was not asked for.
 
-        points: as many as sweeps have.
+        points: as many as sweeps have. Raises ConfigError where it was, NetworkError as a call.
         """
         generator = np.random.default_rng(0)
         spread = generator.uniform((-20, -20, -2), (20, 20, 2), (points, 3)).astype(np.float32)
@@ -139,7 +150,8 @@ class Segmenter:
         T_camera_lidar = np.array([[0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0], [0, 0, 0, 1]], np.float64)
         image = np.zeros((height, width, 3), np.uint8)
         view = CameraView("warm_up", 0, image, CameraModel(width, height, K), T_camera_lidar)
-        self(Frame(0, "warm_up", spread, (view,)))
+        frame = Frame(0, "warm_up", spread, (view,))
+        self._with_free_memory(lambda: self(frame))
 
 
 def load_segmenter(config: Config) -> tuple[Segmenter, Config]:

@@ -21,7 +21,7 @@ from sam_adapt_ros.io.outputs import write_text
 from sam_adapt_ros.progress import Progress
 from sam_adapt_ros.segmentation import weights as weights_files
 from sam_adapt_ros.segmentation.batch import Batch, Sample
-from sam_adapt_ros.segmentation.device import choose_device
+from sam_adapt_ros.segmentation.device import choose_device, move
 from sam_adapt_ros.segmentation.fusion import FUSIONS
 from sam_adapt_ros.segmentation.temperature_scaling import LogitScales, scale_classifiers
 from sam_adapt_ros.segmentation.weights import Weights
@@ -99,9 +99,11 @@ class Trainer:
         torch.manual_seed(self.config.seed)
         initial = InitialNetwork.build(self.config, self.taxonomy, architecture)
         self.network, self._initial = initial.network, initial.weights
-        self.network.to(self.device).configure(config.segmenter, self.device)
+        move(self.network, self.device, "training.device")
+        self.network.configure(config.segmenter, self.device)
         groups = parameter_groups(self.network, initial.pretrained, self.config.encoder_rate)
         self.optimizer = torch.optim.Adam(groups, self.config.learning_rate, foreach=True)
+        weights = None if weights is None else weights.to(self.device)
         parts = (("", source, weights), ("target_", target, None))
         self.domains = [
             Domain(name, samples, architecture, self.config, self.ranks, own) for name, samples, own in parts if samples
@@ -151,7 +153,7 @@ class Trainer:
         if self.source:
             weights, counts = weights_of_classes(self.source, len(self.taxonomy), self.ranks, config.workers)
             if counts.any():
-                return weights.to(self.device)
+                return weights
         elif any(sample.has_labels for sample in self.target):
             return None
         given = [*config.bags, *(name for name, each in config.data.items() if each.role != "validation")]

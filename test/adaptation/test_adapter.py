@@ -28,7 +28,7 @@ from sam_adapt_ros.adaptation.round import RoundContext
 from sam_adapt_ros.adaptation.round_summary import findings
 from sam_adapt_ros.cancellation import CancellationToken, Cancelled
 from sam_adapt_ros.config import Config
-from sam_adapt_ros.errors import StoreError
+from sam_adapt_ros.errors import ConfigError, StoreError
 from sam_adapt_ros.evaluation.segmentation_metrics import evaluate
 from sam_adapt_ros.frame import Frame
 from sam_adapt_ros.segmentation import Segmenter
@@ -70,6 +70,13 @@ def test_a_new_domain_is_learned(adapted: Adapter) -> None:
     assert record.gate["promoted"] == decision.promoted
     assert record.frames == len(adapted.buffer.training())
     assert record.gate["labels"]["coverage"] > 0.3
+
+
+@pytest.mark.usefixtures("full_gpu")
+def test_a_gpu_without_free_memory_is_said(adapted: Adapter) -> None:
+    """A node tries again until there is some."""
+    with pytest.raises(ConfigError, match=r"^segmenter\.device: cuda has no free memory"):
+        Adapter(learning_config(), adapted.store, None, NoMasks(), SHAPES)
 
 
 def test_what_was_promoted_says_where_it_comes_from(adapted: Adapter) -> None:

@@ -6,7 +6,7 @@ from numpy.testing import assert_allclose
 from scipy.spatial.transform import Rotation, Slerp
 
 from sam_adapt_ros.geometry import invert, make_transform, quaternion_from_matrix, transform_points
-from sam_adapt_ros.geometry.transforms import interpolate
+from sam_adapt_ros.geometry.transforms import interpolate, is_rotation
 from sam_adapt_ros.geometry.voxels import voxelize
 
 numbers = st.floats(-1, 1, allow_nan=False)
@@ -50,6 +50,18 @@ def test_half_turns(axis):
 def test_what_is_no_transform_is_refused(translation, quaternion):
     with pytest.raises(ValueError, match="finite translation and non-zero quaternion"):
         make_transform(translation, quaternion)
+
+
+@given(quaternions, st.sampled_from([0, 1, 2]), st.floats(1.01, 100), st.booleans())
+def test_matrices_that_mirror_scale_or_shear_are_no_rotations(quaternion, axis, factor, smaller):
+    R = make_transform((0, 0, 0), quaternion)[:3, :3]
+    assert is_rotation(R)
+    assert is_rotation(R.round(4))  # as in text files
+    mirror, stretch, shear = np.eye(3), np.eye(3), np.eye(3)
+    mirror[axis, axis] = -1
+    stretch[axis, axis] = shear[axis, axis - 1] = 1 / factor if smaller else factor
+    for wrong in (R @ mirror, -R, R * stretch[axis, axis], R @ stretch, R @ shear, R * np.nan):
+        assert not is_rotation(wrong)
 
 
 @given(translations, quaternions)

@@ -212,6 +212,13 @@ def test_cuda_is_refused_where_there_is_none(monkeypatch, tmp_path):
         load_sam(SamConfig(checkpoint=str(tmp_path / "sam.pt"), device="cuda"))
 
 
+@pytest.mark.usefixtures("full_gpu")
+def test_a_gpu_without_free_memory_is_said(sam_config):
+    """It is not left for the CPU, where an image takes minutes."""
+    with pytest.raises(ConfigError, match=r"^masks\.sam\.device: cuda has no free memory .* or set cpu"):
+        load_sam(sam_config.model_copy(update={"device": "auto"}))
+
+
 def test_nothing_of_a_member_is_imported_before_it_is_chosen():
     code = (
         "import sys, sam_adapt_ros.masks.sam_family\n"

@@ -16,6 +16,7 @@ from sam_adapt_ros.messages import (
     encode_cloud,
     encode_labels,
 )
+from sam_adapt_ros.messages.mounting import TILTED_SWEEPS
 from sam_adapt_ros.notices import Notices
 from sam_adapt_ros.taxonomy import Taxonomy
 
@@ -462,6 +463,18 @@ def test_that_motion_within_sweeps_is_not_known_is_said(ros):
     assert_array_equal(made.assemble(T0, "lidar", unclear, {}).frame.points, p)
     made.conclude()
     assert "field time" in made.notices.as_dict()["sweep_motion"]
+
+
+def test_a_vehicle_frame_that_is_not_level_is_said_with_its_angle(ros):
+    made = assembler(ros, odometry=False)
+    nose_down = (0, np.sin(np.radians(25) / 2), 0, np.cos(np.radians(25) / 2))
+    for k in range(TILTED_SWEEPS):
+        assert len(made.notices) == 0
+        stamp = T0 + k * SECOND // 10
+        made.transforms.odometry(ros.odometry("odom", "base_link", stamp, (k, 0, 0), nose_down))
+        assert made.assemble(stamp, "lidar", cloud(ros), {}).frame is not None
+    (text,) = made.notices
+    assert text.startswith("frame base_link: level expected") and "it leans by 25 degrees in odom" in text
 
 
 def test_a_registered_cloud_is_not_moved_once_more(ros):

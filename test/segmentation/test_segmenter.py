@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from sam_adapt_ros.config import ArchitectureConfig, SegmenterConfig, load_architecture
-from sam_adapt_ros.errors import ConfigError
+from sam_adapt_ros.errors import ConfigError, NetworkError
 from sam_adapt_ros.frame import IGNORE, Frame
 from sam_adapt_ros.geometry.projection import project_all
 from sam_adapt_ros.notices import Notices
-from sam_adapt_ros.segmentation.batch import Sample, reach
+from sam_adapt_ros.segmentation.batch import Batch, Sample, reach
 from sam_adapt_ros.segmentation.logits import compute_logits
 from sam_adapt_ros.segmentation.network import Network
 from sam_adapt_ros.segmentation.segmenter import Segmenter
@@ -135,25 +135,68 @@ def test_cuda_is_refused_where_there_is_none(network: Network, shapes: Taxonomy)
         Segmenter(network, shapes, SegmenterConfig(device="cuda"))
 
 
+class FakeGpu:
+    """A CUDA device that computes on the CPU. ``full``: what it has no memory for."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, error: RuntimeError) -> None:
+        self.full = ""
+        to, forward = Network.to, Network.forward
+        device = ["cpu"]
+
+        def move(network: Network, target: torch.device) -> Network:
+            device[0] = target.type
+            if target.type == "cuda" and self.full == "the network":
+                raise error
+            return to(network, "cpu")
+
+        def compute(network: Network, *args: object, **options: object) -> object:
+            if device[0] == "cuda" and self.full == "a frame":
+                raise error
+            return forward(network, *args, **options)
+
+        monkeypatch.setattr(Network, "to", move)
+        monkeypatch.setattr(Network, "forward", compute)
+        monkeypatch.setattr(Batch, "to", lambda batch, _: batch)
+        monkeypatch.setattr(torch.cuda, "synchronize", lambda _: None)
+        monkeypatch.setattr("sam_adapt_ros.segmentation.segmenter.choose_device", lambda *_: torch.device("cuda"))
+
+
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("HIP out of memory")])
+@pytest.mark.parametrize("full", ["the network", "a frame"])
 def test_a_gpu_without_free_memory(
-    network: Network, shapes: Taxonomy, make_frame: MakeFrame, monkeypatch: pytest.MonkeyPatch, error: RuntimeError
+    network: Network,
+    shapes: Taxonomy,
+    make_frame: MakeFrame,
+    monkeypatch: pytest.MonkeyPatch,
+    full: str,
+    error: RuntimeError,
 ) -> None:
-    """Left to itself, the segmenter goes to the CPU and says so; where CUDA was asked for, it is an error."""
-    real = type(network).to
-
-    def to(module: Network, *args: object, **options: object) -> Network:
-        if args == (torch.device("cuda"),):
-            raise error
-        return real(module, *args, **options)
-
-    monkeypatch.setattr(type(network), "to", to)
-    monkeypatch.setattr("sam_adapt_ros.segmentation.segmenter.choose_device", lambda *_: torch.device("cuda"))
-    with pytest.raises(ConfigError, match=r"^segmenter\.device: cuda has no free memory"):
-        Segmenter(network, shapes, SegmenterConfig(device="cuda"))
-    segmenter = Segmenter(network, shapes)
+    """Left to itself, the segmenter goes to the CPU and says so; where CUDA was asked for, it is an error. A network of
+    a few megabytes may find room where the first frame does not."""
+    config = SegmenterConfig(sparse_backend="torch")
+    expected = Segmenter(network, shapes, config)(make_frame()).fused
+    FakeGpu(monkeypatch, error).full = full
+    with pytest.raises(ConfigError, match=r"^segmenter\.device: cuda has no free memory .* or set cpu"):
+        Segmenter(network, shapes, config.model_copy(update={"device": "cuda"})).warm_up()
+    segmenter = Segmenter(network, shapes, config)
+    segmenter.warm_up()
     assert segmenter.device.type == "cpu" and "no free memory" in segmenter.notices.as_dict()["device_memory"]
+    np.testing.assert_array_equal(segmenter(make_frame()).fused, expected)
+
+
+def test_memory_that_is_exhausted_for_a_moment_costs_that_frame_alone(
+    network: Network, shapes: Taxonomy, make_frame: MakeFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once frames flow, the model stays where it is fast."""
+    gpu = FakeGpu(monkeypatch, torch.OutOfMemoryError("CUDA out of memory"))
+    segmenter = Segmenter(network, shapes, SegmenterConfig(sparse_backend="torch"))
+    segmenter.warm_up()
+    gpu.full = "a frame"
+    with pytest.raises(NetworkError, match="out of memory"):
+        segmenter(make_frame())
+    gpu.full = ""
     assert (segmenter(make_frame()).labels < 3).all()
+    assert segmenter.device.type == "cuda" and len(segmenter.notices) == 0
 
 
 def test_another_error_of_a_gpu_is_not_taken_for_a_lack_of_memory(

@@ -119,6 +119,21 @@ def test_spconv_that_is_asked_for_and_fails_is_an_error(monkeypatch, network, sh
         Segmenter(network, shapes, SegmenterConfig(sparse_backend="spconv"))
 
 
+@pytest.mark.parametrize(("device", "taken"), [("cuda", True), ("cpu", False), ("mps", False)])
+def test_where_spconv_is_taken_by_itself(monkeypatch, said, device, taken):
+    """On a machine with CUDA, whose own spconv is not to be had here: it works on whatever device it is tried."""
+    module = ModuleType(BACKEND_MODULE)
+    module.spconv_backend = lambda voxels, frames, levels: torch_backend(voxels, frames, levels)
+    monkeypatch.setitem(sys.modules, BACKEND_MODULE, module)
+    own, tried = sparse_backend._try, []
+    monkeypatch.setattr(sparse_backend, "_try", lambda backend, device: tried.append(device) or own(backend, "cpu"))
+    assert choose_backend(SegmenterConfig().sparse_backend, torch.device(device)) is (
+        module.spconv_backend if taken else torch_backend
+    )
+    assert tried == ["cuda", "cuda"] * taken  # by PyTorch's backend and by spconv's
+    assert not said
+
+
 def test_spconv_that_works_is_taken(auto_takes_spconv, said, network, shapes, make_frame):
     load_backend("spconv")
     expected = Segmenter(network, shapes, SegmenterConfig(sparse_backend="torch"))(make_frame())

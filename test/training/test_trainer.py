@@ -53,6 +53,12 @@ def losses(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, float]]]:
     return found
 
 
+@pytest.mark.usefixtures("full_gpu")
+def test_a_gpu_without_free_memory_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^training\.device: cuda has no free memory"):
+        train(make_config(tmp_path), FRAMES)
+
+
 def test_samples_read_by_processes_give_what_those_in_memory_do_also_resumed(tmp_path: Path) -> None:
     settings = {"iterations": 6, "checkpoint_every": 2, "samples": "memory"}
     whole = train(make_config(tmp_path / "memory", **settings), FRAMES, FRAMES[2:], FRAMES[:1])

@@ -93,7 +93,8 @@ class SegmenterSlot:
 
         name: of the version. sha256: what the content's hash has to begin with. at_once: do not wait for the next
         frame; only before the first one.
-        Raises WeightsError or TaxonomyError; the segmenter in use stays.
+        Raises WeightsError, also where they could compute on the CPU alone, or TaxonomyError; the segmenter in use
+        stays.
         """
         start = time.perf_counter()
         deadline = time.monotonic() + MAX_WAIT_S
@@ -108,6 +109,8 @@ class SegmenterSlot:
         if segmenter.taxonomy.classes != expected:
             found = list(segmenter.taxonomy.classes)
             raise WeightsError(f"{weights}: classes {list(expected)} expected, the file has {found}")
+        if self.current.device.type == "cuda" and segmenter.device.type == "cpu":
+            raise WeightsError(f"{weights}: cuda has no free memory for a second network")
         if not segmenter.version.startswith(sha256):
             raise WeightsError(f"{weights}: content with hash {sha256} expected, the file's is {segmenter.version}")
         loaded = _Loaded(segmenter, name)

@@ -49,6 +49,18 @@ def test_segmenters_are_exchanged_only_between_frames_and_only_for_weights_that_
         SegmenterSlot(make_config(tmp_path / "foreign.safetensors", Path(), ()))
 
 
+def test_weights_that_a_gpu_has_no_memory_for_do_not_slow_down_the_labels(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slot = SegmenterSlot(make_config(weights, Path(), ()))
+    first = slot.take()
+    monkeypatch.setattr(first, "device", torch.device("cuda"))
+    other = make_config(save_weights(tmp_path / "other.safetensors", seed=3), Path(), ())
+    slot.replace(other).result(30.0)  # it would compute on the CPU
+    assert "other.safetensors: cuda has no free memory" in slot.problem
+    assert slot.take() is first
+
+
 def test_the_exchange_is_short_and_old_weights_are_freed_elsewhere(
     store: WeightStore, source: Path, make_managed: Callable[..., ManagedSlot]
 ) -> None:
