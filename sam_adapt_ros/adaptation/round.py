@@ -250,6 +250,7 @@ class Round:
                 current=evaluator.predictions(context.current),
                 pseudo_labels=np.concatenate([*labels, np.zeros(0, np.uint8)]),
                 seen=np.concatenate([*(sample.camera >= 0 for sample in held_out), np.zeros(0, bool)]),
+                frame=np.repeat(np.arange(len(held_out)), [len(sample.points) for sample in held_out]),
             )
             context._evaluation = evaluator, baselines
         return context._evaluation

@@ -8,6 +8,7 @@ NeurIPS 2017, arXiv 1703.01780).
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,7 +36,7 @@ class SelfTraining:
     and the seed.
 
     BatchNorm statistics stay as they are: they were estimated on all frames, and a batch would only add noise.
-    done: the number of steps so far. losses: the terms of the loss, by step.
+    steps: in all. done: of them, so far. losses: the terms of the loss, by step.
     """
 
     def __init__(
@@ -66,6 +67,8 @@ class SelfTraining:
         self.done = 0
         self.losses: list[Losses] = []
         labelled = [sample for sample in samples if sample.has_labels]
+        epoch = len(labelled) / config.batch_size
+        self.steps = min(config.steps, math.ceil(config.epochs * epoch))
         self._target = _LabelledBatches(start, labelled, config, config.batch_size, config.seed)
         self._source: _LabelledBatches | None = None
         self._source_share = source_share if source else 0.0
@@ -85,11 +88,11 @@ class SelfTraining:
     @property
     def finished(self) -> bool:
         """Whether all steps are done, or there is no label to learn from."""
-        return self.done >= self.config.steps or not self._target.samples
+        return self.done >= self.steps
 
     def step(self) -> Losses:
         """Trains on one batch; returns the terms of the loss. Raises FloatingPointError when it is not finite."""
-        rate = self.config.learning_rate * warm_up_cosine(self.done, self.config.steps)
+        rate = self.config.learning_rate * warm_up_cosine(self.done, self.steps)
         with frozen_statistics(self.student):
             self.losses.append(train_step(self.optimizer, rate, self.config.seed, self.done, self._loss))
         self.done += 1

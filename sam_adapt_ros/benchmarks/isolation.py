@@ -122,6 +122,8 @@ def _config(protocol: Protocol, store: Path) -> Config:
         "consistency_tolerance": 1.0,
         "pseudo_label_tolerance": 1.0,
         "min_pseudo_label_gain": 0.0,
+        "confidence": 0.0,
+        "fused_tolerance": 1.0,
     }
     held_out = protocol.buffer // 5
     adaptation = {

@@ -72,5 +72,5 @@ def student_of(
     run = SelfTraining(networks[0], labelled, config.adaptation.self_training)
     while not run.finished:
         run.step()
-        progress(run.done, config.adaptation.self_training.steps)
+        progress(run.done, run.steps)
     return Segmenter(run.average, source.taxonomy, config.segmenter, "student"), found

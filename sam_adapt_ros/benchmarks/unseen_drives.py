@@ -39,8 +39,8 @@ KEYS = (FUSED_SEEN, Branch.FUSED.value, *(branch.value for branch in NETWORK_BRA
 class Protocol:
     """Frames, and seconds between them, of the drive that is learned from and of each of the ``unseen`` drives."""
 
-    frames: int = 60
-    period: float = 0.3
+    frames: int = 80
+    period: float = 1.25
     unseen: int = 3
     unseen_frames: int = 40
     unseen_period: float = 0.5

@@ -68,9 +68,12 @@ class BatchNormConfig(Section):
 class SelfTrainingConfig(Section):
     """Training of the student on pseudo-labels."""
 
-    steps: int = Field(40, ge=0, description="Batches to train on; 0: BatchNorm statistics are all that adapts")
+    steps: int = Field(
+        200, ge=0, description="Batches to train on at most; 0: BatchNorm statistics are all that adapts"
+    )
+    epochs: Positive = Field(5.0, description="How often every frame is trained on, while there are steps left")
     batch_size: Count = Field(3, description="Frames a batch")
-    learning_rate: Positive = Field(2e-4, description="Highest learning rate (Adam, warm-up and cosine)")
+    learning_rate: Positive = Field(5e-4, description="Highest learning rate (Adam, warm-up and cosine)")
     parameters: Literal["all", "affine"] = Field(
         "all", description="What is trained; affine: scales and offsets of the BatchNorm layers"
     )
@@ -102,6 +105,12 @@ class GateConfig(Section):
     )
     min_pseudo_label_gain: Fraction = Field(
         0.003, description="How much more a candidate has to agree with the pseudo-labels of points that a camera sees"
+    )
+    confidence: float = Field(
+        0.9, ge=0, lt=1, description="Share of the draws of held-out frames in which that agreement has to be no worse"
+    )
+    fused_tolerance: Fraction = Field(
+        0.02, description="How much less than the weights in use the fused labels alone may agree with them"
     )
     max_class_iou_drop: Fraction = Field(
         0.08, description="How far a class's agreement may lie below that of the weights in use, source and BatchNorm"

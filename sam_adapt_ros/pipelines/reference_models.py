@@ -31,7 +31,9 @@ from sam_adapt_ros.segmentation.weights import Weights
 
 NORMALIZATION = BatchNormConfig(target_weight_2d=1.0, target_weight_3d=0.25)
 """The weights of the new domain's statistics: of those tried, the best that needs no training."""
-ORACLE_TRAINING = SelfTrainingConfig(steps=200, learning_rate=1e-3, ema_decay=0.9, class_weight_exponent=0.25)
+ORACLE_TRAINING = SelfTrainingConfig(
+    steps=200, epochs=1e6, learning_rate=1e-3, ema_decay=0.9, class_weight_exponent=0.25
+)
 HELD_OUT_EVERY = 6
 """One in so many samples fits the oracle's temperatures and is not trained on."""
 
@@ -74,7 +76,7 @@ def train_oracle(
     run = SelfTraining(start, trained, training)
     while not run.finished:
         run.step()
-        progress(run.done, training.steps)
+        progress(run.done, run.steps)
     network = run.average
     scales = fit_scales(
         compute_logits(network, held_out), [sample.labels for sample in held_out if sample.labels is not None]

@@ -9,7 +9,7 @@ from sam_adapt_ros.adaptation.self_training import SelfTraining
 from sam_adapt_ros.config import SelfTrainingConfig
 from sam_adapt_ros.errors import WeightsError
 
-CONFIG = SelfTrainingConfig(steps=8, batch_size=2, learning_rate=2e-3, lambda_xm=0.1, class_weight_exponent=0.5)
+CONFIG = SelfTrainingConfig(steps=8, epochs=100, batch_size=2, learning_rate=2e-3, lambda_xm=0.1, class_weight_exponent=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +34,15 @@ def test_the_same_seed_gives_the_same_student_and_another_another(samples: list)
     assert same(first, second)
     third = run(SelfTraining(source_network(), samples, CONFIG.model_copy(update={"seed": 1})))
     assert not same(first, third)
+
+
+def test_the_more_frames_the_longer_is_learned(samples: list) -> None:
+    """Five frames in batches of two: two epochs are five steps, but not more than ``steps`` are taken."""
+    config = CONFIG.model_copy(update={"epochs": 2.0})
+    assert len(samples) == 5
+    assert SelfTraining(source_network(), samples, config).steps == 5
+    assert SelfTraining(source_network(), samples[:3], config).steps == 3
+    assert SelfTraining(source_network(), samples, config.model_copy(update={"steps": 4})).steps == 4
 
 
 @pytest.mark.parametrize("at", [0, 3, 7])

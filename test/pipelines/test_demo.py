@@ -30,6 +30,8 @@ QUICK = {
     "gate.consistency_tolerance": 1.0,
     "gate.pseudo_label_tolerance": 1.0,
     "gate.min_pseudo_label_gain": 0.0,
+    "gate.confidence": 0.0,
+    "gate.fused_tolerance": 1.0,
 }
 
 

@@ -83,6 +83,8 @@ def test_it_learns_and_the_gate_decides(weights, tmp_path, monkeypatch):
         "adaptation.gate.consistency_tolerance": 1.0,
         "adaptation.gate.pseudo_label_tolerance": 1.0,
         "adaptation.gate.min_pseudo_label_gain": 0.0,
+        "adaptation.gate.confidence": 0.0,
+        "adaptation.gate.fused_tolerance": 1.0,
     }
     replay_adapting(Path("dusk"), config_of(tmp_path, weights, **gate), tmp_path / "run")
     facts = json.loads((tmp_path / "run" / "summary.json").read_text())

@@ -37,6 +37,8 @@ OPEN_GATE: dict[str, object] = {
     "consistency_tolerance": 1.0,
     "pseudo_label_tolerance": 1.0,
     "min_pseudo_label_gain": 0.0,
+    "confidence": 0.0,
+    "fused_tolerance": 1.0,
     "min_class_points": 1,
 }
 """Lets through whatever agrees with the teacher no less than what is in use."""

@@ -10,11 +10,14 @@ from numpy.typing import NDArray
 from sam_adapt_ros.adaptation.promotion.candidate_evaluation import HeldOutPredictions, Labels
 from sam_adapt_ros.branch import Branch
 from sam_adapt_ros.config import GateConfig
-from sam_adapt_ros.evaluation.confusion import Confusion
+from sam_adapt_ros.evaluation.confusion import Confusion, iou_of
+from sam_adapt_ros.evaluation.intervals import Bootstrap
 from sam_adapt_ros.frame import IGNORE
 
 CONFIDENT_PROBABILITY = 0.95
 """Where the source's probability is at least this, it is taken to be right, and candidates have to agree with it."""
+DRAWS = 400
+"""How often held-out frames are drawn again, to tell a gain from the luck of the few frames that were held out."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +26,7 @@ class Baselines:
 
     source: predictions of the source model. batchnorm: of the source with re-estimated BatchNorm statistics.
     current: of the weights in use. pseudo_labels: (P,) of the round, 255 = none. seen: (P,) bool, by a camera.
+    frame: (P,) int64 number of the held-out frame that a point is of, ascending.
     """
 
     source: HeldOutPredictions
@@ -30,17 +34,23 @@ class Baselines:
     current: HeldOutPredictions
     pseudo_labels: Labels
     seen: NDArray[np.bool_]
+    frame: NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
 class CandidateMetrics:
     """Measurements of one set of weights; all but kappa from 0 to 1. Agreements of two labellings are mean IoUs.
 
-    score: agreement of the fused prediction with the pseudo-labels of the points that a camera sees (of all points
-        where there is no camera); candidates are ranked by it. There, masks have corrected the pseudo-labels;
-        elsewhere they only repeat the networks' confident predictions.
+    fused_agreement: of the fused prediction with the pseudo-labels of the points that a camera sees (of all points
+        where there is no camera). There, masks have corrected the pseudo-labels; elsewhere they only repeat the
+        networks' confident predictions.
     class_iou: the same by class.
-    pseudo_label_agreement: the same over all points, seen or not.
+    image_agreement: the same of the image branch alone; None without a camera or an image branch.
+    score: the mean of both, by which candidates are compared. The pseudo-labels come from the fused prediction, which
+        therefore agrees with them nearly everywhere, whatever it is worth; the image branch, which a new domain costs
+        most, does not, so that its agreement tells who has learned.
+    draws: (R,) the score with the held-out frames drawn again with replacement, the same draws for all predictions.
+    pseudo_label_agreement: as ``fused_agreement``, over all points, seen or not.
     source_agreement: share of the points of which the source is confident whose class is the source's.
     class_source_agreement: the same by class.
     branch_agreement: of the 2D and the 3D branch. branch_kappa: the same corrected for chance; None
@@ -51,6 +61,9 @@ class CandidateMetrics:
     """
 
     score: float
+    draws: NDArray[np.float64]
+    fused_agreement: float
+    image_agreement: float | None
     class_iou: dict[str, float]
     pseudo_label_agreement: float
     source_agreement: float
@@ -68,7 +81,7 @@ class CandidateMetrics:
         for name, value in vars(self).items():
             if isinstance(value, dict):
                 numbers |= {f"{name}/{part}": number for part, number in value.items()}
-            elif value is not None:
+            elif value is not None and name != "draws":
                 numbers[name] = value
         return numbers
 
@@ -87,15 +100,25 @@ class MetricsCalculator:
         counts = np.bincount(baselines.pseudo_labels[self._judged], minlength=IGNORE + 1)[: len(classes)]
         self._counted = counts >= config.min_class_points
         self.enough = bool(self._counted.sum() >= 2)
+        frames = baselines.frame[self._judged]
+        self._frames = int(frames.max()) + 1 if len(frames) else 0
+        self._frame = frames
+        self._weights = Bootstrap(self._frames, resamples=DRAWS).weights if self._frames else np.zeros((DRAWS, 0), np.int64)
 
     def measure(self, predictions: HeldOutPredictions) -> CandidateMetrics:
         """The metrics of a candidate, or of a baseline."""
         count, names, pseudo_labels = len(self._classes), self._classes, self._baselines.pseudo_labels
-        judged = np.nan_to_num(class_iou(predictions.labels[self._judged], pseudo_labels[self._judged], count))
+        fused = self._counts(predictions.labels)
+        image = self._counts(predictions.image) if (predictions.image[self._judged] != IGNORE).any() else None
+        by_class = np.nan_to_num(iou_of(fused.sum(0)))
+        agreements = [self._mean(iou_of(counts.sum(0))) for counts in (fused, image) if counts is not None]
         source_agreement, class_source_agreement = self._source_agreement(predictions)
         return CandidateMetrics(
-            score=self._mean(judged),
-            class_iou={name: float(judged[place]) for place, name in enumerate(names) if self._counted[place]},
+            score=float(np.mean(agreements)),
+            draws=np.mean([self._drawn(counts) for counts in (fused, image) if counts is not None], axis=0),
+            fused_agreement=agreements[0],
+            image_agreement=agreements[1] if image is not None else None,
+            class_iou={name: float(by_class[place]) for place, name in enumerate(names) if self._counted[place]},
             pseudo_label_agreement=self._mean(class_iou(predictions.labels, pseudo_labels, count)),
             source_agreement=source_agreement,
             class_source_agreement=class_source_agreement,
@@ -109,6 +132,19 @@ class MetricsCalculator:
                 Branch.POINTS: _single_class_share(predictions.points),
             },
         )
+
+    def _counts(self, labels: Labels) -> NDArray[np.int64]:
+        """(F, C, C + 1) counts by frame of the judged points' labels against the pseudo-labels, see ``Confusion``;
+        points without either are left out."""
+        classes, truth, found = len(self._classes), self._baselines.pseudo_labels[self._judged], labels[self._judged]
+        known = (truth != IGNORE) & (found != IGNORE)
+        cells = (self._frame[known] * classes + truth[known]) * (classes + 1) + found[known]
+        return np.bincount(cells, minlength=self._frames * classes * (classes + 1)).reshape(-1, classes, classes + 1)
+
+    def _drawn(self, counts: NDArray[np.int64]) -> NDArray[np.float64]:
+        """(R,) mean IoU over the classes that count, of (F, C, C + 1) counts with the frames drawn again."""
+        iou = np.nan_to_num(iou_of(np.tensordot(self._weights, counts, 1))[:, self._counted])
+        return iou.mean(1) if iou.shape[1] else np.zeros(len(iou))
 
     def _mean(self, iou: NDArray[np.float64]) -> float:
         """Over the classes that count; a class that neither labelling has counts as 0."""

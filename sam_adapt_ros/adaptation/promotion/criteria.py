@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from sam_adapt_ros.adaptation.promotion.candidate_metrics import CandidateMetrics
 from sam_adapt_ros.branch import NETWORK_BRANCHES
 from sam_adapt_ros.config import GateConfig
@@ -37,6 +39,12 @@ class Comparison:
     source: CandidateMetrics
     batchnorm: CandidateMetrics
     is_source: bool = False
+
+    def sure_gain(self, confidence: float) -> float:
+        """How much better than the weights in use the candidate scores in all but 1 - ``confidence`` of the draws of
+        held-out frames: the lower confidence bound of the paired difference (Efron: Bootstrap Methods, Annals of
+        Statistics, 1979)."""
+        return float(np.quantile(self.candidate.draws - self.current.draws, 1 - confidence))
 
 
 Criterion = Callable[[Comparison, GateConfig], list[str]]
@@ -102,7 +110,8 @@ def consistency(compared: Comparison, config: GateConfig) -> list[str]:
     """The candidate's predictions agree with each other no less than those of the weights in use (2D with 3D, plain
     with augmented), and more than all baselines with the pseudo-labels.
 
-    The source itself needs no gain over the weights in use: it returns as soon as those agree no better than it does.
+    More than the weights in use not by the luck of a few frames, but with ``gate.confidence``. The source itself needs
+    no gain over them: it returns as soon as they agree no better than it does.
     """
     candidate, current = compared.candidate, compared.current
     refusals = []
@@ -121,11 +130,24 @@ def consistency(compared: Comparison, config: GateConfig) -> list[str]:
             current.pseudo_label_agreement,
             config.pseudo_label_tolerance,
         ),
+        (
+            "agreement of the fused labels with pseudo-labels",
+            candidate.fused_agreement,
+            current.fused_agreement,
+            config.fused_tolerance,
+        ),
         ("agreement with pseudo-labels", candidate.score, current.score, -gain),
     ):
         if found < usual - tolerance:
             required = f"at least {usual - tolerance:.3f} required (in use {usual:.3f})"
             refusals.append(f"consistency: {what} {found:.3f}, {required}")
+    sure = compared.sure_gain(config.confidence)
+    if not refusals and not compared.is_source and sure < 0:
+        found = candidate.score - current.score
+        refusals.append(
+            f"consistency: agreement with pseudo-labels better by {found:.3f}, but with other held-out frames perhaps by "
+            f"{sure:.3f}: at least 0 required with confidence {config.confidence:g}"
+        )
     for name, baseline in (("source", compared.source), ("batchnorm", compared.batchnorm)):
         if candidate.score < baseline.score:
             required = f"at least {baseline.score:.3f} required ({name})"

@@ -19,13 +19,15 @@ logger = logging.getLogger(__name__)
 class Verdict:
     """The gate's verdict on one set of weights.
 
-    refusals: of every criterion that it fails, in words and numbers; () when none. score: what candidates are ranked
-    by, the higher the better. numbers: all measurements, by name.
+    refusals: of every criterion that it fails, in words and numbers; () when none. score: agreement with the
+    pseudo-labels, see ``CandidateMetrics``. sure_gain: what of the gain in score over the weights in use is sure; of
+    the candidates that pass, the one with most of it is promoted. numbers: all measurements, by name.
     """
 
     name: str
     refusals: tuple[str, ...] = ()
     score: float = 0.0
+    sure_gain: float = 0.0
     numbers: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -94,15 +96,16 @@ class Gate:
             else:
                 metrics = calculator.measure(predictions)
                 compared = Comparison(metrics, current, source, batchnorm, is_source=name == "source")
-                verdicts[name] = Verdict(name, self._refusals(compared), metrics.score, metrics.as_dict())
+                sure = compared.sure_gain(self.config.confidence)
+                verdicts[name] = Verdict(name, self._refusals(compared), metrics.score, sure, metrics.as_dict())
         promoted = ""
-        for verdict in sorted(verdicts.values(), key=lambda verdict: -verdict.score):
+        for verdict in sorted(verdicts.values(), key=lambda verdict: -verdict.sure_gain):
             if not promoted and verdict.passed:
                 replayed = verdict if source_miou is None else self._replayed(verdict, source_miou)
                 verdicts[verdict.name] = replayed
                 promoted = verdict.name if replayed.passed else ""
         measured = {"current": current, "source": source, "batchnorm": batchnorm}
-        of_baselines = (Verdict(name, (), each.score, each.as_dict()) for name, each in measured.items())
+        of_baselines = (Verdict(name, (), each.score, 0.0, each.as_dict()) for name, each in measured.items())
         decision = Decision(promoted, _reason(promoted, verdicts, current), (*verdicts.values(),), (*of_baselines,))
         _log(decision)
         return decision

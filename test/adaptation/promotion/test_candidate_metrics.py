@@ -21,7 +21,8 @@ def predictions(labels, image=None, points=None, augmented=None, probability=1.0
 
 def calculator(source, pseudo_labels, seen):
     pseudo_labels, seen = np.array(pseudo_labels, np.uint8), np.array(seen, bool)
-    return MetricsCalculator(Baselines(source, source, source, pseudo_labels, seen), CLASSES, CONFIG)
+    frame = np.arange(len(seen)) // 2
+    return MetricsCalculator(Baselines(source, source, source, pseudo_labels, seen, frame), CLASSES, CONFIG)
 
 
 def test_class_iou_counts_where_both_labellings_have_a_label() -> None:
@@ -35,7 +36,9 @@ def test_metrics_of_a_handful_of_points() -> None:
     measured = calculator(source, [0, 0, 1, 1, 0, 255], [1, 1, 1, 1, 0, 0]).measure(
         predictions([0, 0, 0, 1, 0, 1], image=[0, 0, 1, 1, 255, 255], points=[0, 0, 0, 1, 1, 1], augmented=[0] * 6)
     )
-    assert measured.score == pytest.approx((2 / 3 + 1 / 2) / 2)  # of the first four
+    assert measured.fused_agreement == pytest.approx((2 / 3 + 1 / 2) / 2)  # of the first four
+    assert measured.image_agreement == pytest.approx(1.0)
+    assert measured.score == pytest.approx((measured.fused_agreement + measured.image_agreement) / 2)
     assert measured.class_iou == pytest.approx({"road": 2 / 3, "car": 1 / 2})
     assert measured.pseudo_label_agreement == pytest.approx((3 / 4 + 1 / 2) / 2)
     assert measured.source_agreement == pytest.approx(3 / 4)  # of points 0, 1, 3, 4
@@ -54,7 +57,8 @@ def test_metrics_of_a_handful_of_points() -> None:
 def test_without_a_camera_all_points_are_judged_and_branches_are_not_compared() -> None:
     source = predictions([0, 0, 1, 1], image=[255] * 4)
     measured = calculator(source, [0, 0, 1, 1], [0] * 4).measure(source)
-    assert measured.score == measured.pseudo_label_agreement == 1.0
+    assert measured.score == measured.fused_agreement == measured.pseudo_label_agreement == 1.0
+    assert measured.image_agreement is None
     assert measured.branch_kappa is None
     assert "branch_kappa" not in measured.as_dict()
 
@@ -64,3 +68,16 @@ def test_too_few_pseudo_labels_conclude_nothing() -> None:
     assert calculator(source, [0, 0, 1, 1], [1] * 4).enough
     assert not calculator(source, [0, 0, 1, 255], [1] * 4).enough
     assert not calculator(source, [0, 0, 1, 1], [1, 1, 1, 0]).enough
+
+
+def test_draws_are_the_score_of_frames_drawn_again() -> None:
+    """Two frames of two points, the first right and the second wrong: a draw has none, one or two of either."""
+    source = predictions([0, 1, 0, 1])
+    calculate = calculator(source, [0, 1, 0, 1], [1] * 4)
+    half = calculate.measure(predictions([0, 1, 1, 0]))
+    assert half.score == pytest.approx((1 / 3 + 1 / 3) / 2)
+    assert set(np.round(half.draws, 6)) == {0.0, round(1 / 3, 6), 1.0}
+    assert 0.15 < (half.draws == 1.0).mean() < 0.35
+    whole = calculate.measure(source)
+    np.testing.assert_array_equal(whole.draws, 1.0)
+    assert "draws" not in whole.as_dict()

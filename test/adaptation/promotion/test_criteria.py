@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from sam_adapt_ros.adaptation.promotion import criteria
@@ -13,6 +14,9 @@ from sam_adapt_ros.config import GateConfig
 CONFIG = GateConfig()
 USUAL = CandidateMetrics(
     score=0.8,
+    draws=np.linspace(0.77, 0.83, 101),
+    fused_agreement=0.9,
+    image_agreement=0.7,
     class_iou={"road": 0.9, "car": 0.7},
     pseudo_label_agreement=0.75,
     source_agreement=0.97,
@@ -24,7 +28,7 @@ USUAL = CandidateMetrics(
     class_share={"road": 0.7, "car": 0.3},
     single_class_share={Branch.IMAGE: 0.7, Branch.POINTS: 0.7},
 )
-BETTER = replace(USUAL, score=0.81)
+BETTER = replace(USUAL, score=0.81, draws=USUAL.draws + 0.01)
 
 
 def compare(candidate: CandidateMetrics = BETTER, **changes: object) -> Comparison:
@@ -87,6 +91,11 @@ def test_a_candidate_that_is_a_little_better_meets_every_criterion() -> None:
         ),
         (
             criteria.consistency,
+            {"fused_agreement": 0.87},
+            "consistency: agreement of the fused labels with pseudo-labels 0.870, at least 0.880 required (in use 0.900)",
+        ),
+        (
+            criteria.consistency,
             {"score": 0.802},
             "consistency: agreement with pseudo-labels 0.802, at least 0.803 required (in use 0.800)",
         ),
@@ -123,6 +132,17 @@ def test_without_a_camera_branches_are_not_compared_by_kappa() -> None:
 def test_no_baseline_may_agree_better_with_the_pseudo_labels(name: str) -> None:
     refusals = criteria.consistency(compare(**{name: replace(USUAL, score=0.82)}), CONFIG)
     assert refusals == [f"consistency: agreement with pseudo-labels 0.810, at least 0.820 required ({name})"]
+
+
+def test_a_gain_that_hangs_on_a_few_frames_is_refused() -> None:
+    """The mean gains 0.01, but in a fifth of the draws the candidate loses."""
+    unsure = replace(BETTER, draws=USUAL.draws + np.where(np.arange(101) % 5, 0.0125, -0.002))
+    assert criteria.consistency(compare(unsure), CONFIG) == [
+        "consistency: agreement with pseudo-labels better by 0.010, but with other held-out frames perhaps by -0.002: "
+        "at least 0 required with confidence 0.9"
+    ]
+    assert not criteria.consistency(compare(unsure), CONFIG.model_copy(update={"confidence": 0.7}))
+    assert not criteria.consistency(compare(unsure, is_source=True), CONFIG)
 
 
 def test_the_source_itself_needs_no_gain() -> None:

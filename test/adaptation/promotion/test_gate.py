@@ -15,6 +15,7 @@ CLASSES = ("road", "wall", "car", "tree")
 COUNT = 8000
 TRUTH = np.random.default_rng(0).choice(4, COUNT, p=[0.5, 0.3, 0.12, 0.08]).astype(np.uint8)
 SEEN = np.arange(COUNT) % 3 == 0
+FRAME = np.arange(COUNT) // 800  # ten frames
 NOT_FINITE = ("weights or predictions are not finite",)
 
 
@@ -38,7 +39,7 @@ def predictions(error: float, seed: int, confidence: float = 0.97) -> HeldOutPre
 def baselines() -> Baselines:
     before = labels(0.06, 8)
     source = predictions(0.25, 10)
-    return Baselines(source, predictions(0.22, 20), source, before, SEEN)
+    return Baselines(source, predictions(0.22, 20), source, before, SEEN, FRAME)
 
 
 @pytest.fixture
@@ -162,9 +163,14 @@ def test_without_held_out_points_nothing_is_promoted(gate: Gate) -> None:
     empty = HeldOutPredictions(
         *(np.zeros(0, kind) for kind in (np.uint8, np.float32, np.uint8, np.uint8, np.uint8, np.float32))
     )
-    decision = gate.judge({"student": empty}, Baselines(empty, empty, empty, np.zeros(0, np.uint8), np.zeros(0, bool)))
+    decision = gate.judge(
+        {"student": empty},
+        Baselines(empty, empty, empty, np.zeros(0, np.uint8), np.zeros(0, bool), np.zeros(0, np.int64)),
+    )
     assert not decision.promoted
-    assert not gate.judge({}, Baselines(empty, empty, empty, np.zeros(0, np.uint8), np.zeros(0, bool))).promoted
+    assert not gate.judge(
+        {}, Baselines(empty, empty, empty, np.zeros(0, np.uint8), np.zeros(0, bool), np.zeros(0, np.int64))
+    ).promoted
 
 
 @settings(max_examples=30, deadline=None)
@@ -172,7 +178,7 @@ def test_without_held_out_points_nothing_is_promoted(gate: Gate) -> None:
 def test_nothing_clearly_worse_than_what_is_in_use_ever_passes(error: float, seed: int) -> None:
     before = labels(0.06, 8)
     current = predictions(0.2, 10)
-    baselines = Baselines(current, predictions(0.22, 20), current, before, SEEN)
+    baselines = Baselines(current, predictions(0.22, 20), current, before, SEEN, FRAME)
     decision = Gate(GateConfig(min_class_points=100), CLASSES).judge({"student": predictions(error, seed)}, baselines)
     if error > 0.23:
         assert not decision.promoted
