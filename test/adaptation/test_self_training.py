@@ -9,7 +9,9 @@ from sam_adapt_ros.adaptation.self_training import SelfTraining
 from sam_adapt_ros.config import SelfTrainingConfig
 from sam_adapt_ros.errors import WeightsError
 
-CONFIG = SelfTrainingConfig(steps=8, epochs=100, batch_size=2, learning_rate=2e-3, lambda_xm=0.1, class_weight_exponent=0.5)
+CONFIG = SelfTrainingConfig(
+    steps=8, epochs=100, batch_size=2, learning_rate=2e-3, lambda_xm=0.1, class_weight_exponent=0.5
+)
 
 
 @pytest.fixture(scope="module")

@@ -101,9 +101,8 @@ class MetricsCalculator:
         self._counted = counts >= config.min_class_points
         self.enough = bool(self._counted.sum() >= 2)
         frames = baselines.frame[self._judged]
-        self._frames = int(frames.max()) + 1 if len(frames) else 0
-        self._frame = frames
-        self._weights = Bootstrap(self._frames, resamples=DRAWS).weights if self._frames else np.zeros((DRAWS, 0), np.int64)
+        self._frames, self._frame = int(frames[-1]) + 1 if len(frames) else 0, frames
+        self._weights = Bootstrap(self._frames, resamples=DRAWS).weights
 
     def measure(self, predictions: HeldOutPredictions) -> CandidateMetrics:
         """The metrics of a candidate, or of a baseline."""

@@ -145,8 +145,8 @@ def consistency(compared: Comparison, config: GateConfig) -> list[str]:
     if not refusals and not compared.is_source and sure < 0:
         found = candidate.score - current.score
         refusals.append(
-            f"consistency: agreement with pseudo-labels better by {found:.3f}, but with other held-out frames perhaps by "
-            f"{sure:.3f}: at least 0 required with confidence {config.confidence:g}"
+            f"consistency: agreement with pseudo-labels better by {found:.3f}, but with other held-out frames perhaps "
+            f"by {sure:.3f}: at least 0 required with confidence {config.confidence:g}"
         )
     for name, baseline in (("source", compared.source), ("batchnorm", compared.batchnorm)):
         if candidate.score < baseline.score:

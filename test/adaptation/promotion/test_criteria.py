@@ -92,7 +92,8 @@ def test_a_candidate_that_is_a_little_better_meets_every_criterion() -> None:
         (
             criteria.consistency,
             {"fused_agreement": 0.87},
-            "consistency: agreement of the fused labels with pseudo-labels 0.870, at least 0.880 required (in use 0.900)",
+            "consistency: agreement of the fused labels with pseudo-labels 0.870, at least 0.880 required "
+            "(in use 0.900)",
         ),
         (
             criteria.consistency,
