@@ -38,11 +38,17 @@ def train_student(
     source: Segmenter, config: Config, bag: Path, frames: int, progress: Progress
 ) -> tuple[Segmenter, dict[str, Any]]:
     """The student of the frames that the buffer keeps of a drive. frames: of the drive."""
-    buffer = FrameBuffer(config.adaptation.buffer)
-    for frame in track(drive_frames(bag, config), part_of(progress, 0, 2), frames):
-        buffer.add(frame, summarize(frame, source(frame).labels, len(source.taxonomy)))
+    buffer = fill_buffer(source, config, bag, frames, part_of(progress, 0, 2))
     student, found = student_of(source, config, buffer.training(), buffer.held_out(), part_of(progress, 1, 2))
     return student, found.as_dict(source.taxonomy.classes)
+
+
+def fill_buffer(source: Segmenter, config: Config, bag: Path, frames: int, progress: Progress) -> FrameBuffer:
+    """The frames that a buffer keeps of a drive. frames: of the drive."""
+    buffer = FrameBuffer(config.adaptation.buffer)
+    for frame in track(drive_frames(bag, config), progress, frames):
+        buffer.add(frame, summarize(frame, source(frame).labels, len(source.taxonomy)))
+    return buffer
 
 
 def student_of(

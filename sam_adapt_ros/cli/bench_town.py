@@ -134,6 +134,33 @@ def bench_domains(
     print_written(output / "results.json", output / "table.md")
 
 
+@app.command("bench-gate", rich_help_panel="Benchmarks")
+def bench_gate(
+    config: ConfigName = AUTO,
+    set: Overrides = [],
+    recipe: Recipe = "",
+    shifts: Shifts = REPORTED,
+    seeds: Seeds = "60-61",
+    jobs: Jobs = 1,
+    output: Output = Path("out/bench_gate"),
+    force: Force = False,
+) -> None:
+    """Measure how well the promotion gate, which sees no labels, tells good candidates from bad ones.
+
+    Example: sam-adapt bench-gate --shifts night,new_city --seeds 60 --jobs 2
+    """
+    from sam_adapt_ros.benchmarks import gate
+
+    _prepare(output)
+    table = gate.bench_gate(
+        load_config(config, set, recipe), output, parse_names(shifts), parse_seeds(seeds), jobs=jobs,
+        stages=progress_bar, force=force,
+    )  # fmt: skip
+    print_table(gate.CORRELATIONS, table.correlations())
+    print_table(gate.PROMOTIONS, table.promotions())
+    print_written(output / "results.json", output / "table.md")
+
+
 @app.command("bench-streams", rich_help_panel="Benchmarks")
 def bench_streams(
     names: Annotated[list[str], typer.Argument(help="long, return, memory; all when none is named.")] = [],

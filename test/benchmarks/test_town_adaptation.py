@@ -9,7 +9,7 @@ from small_network import TINY
 from typer.testing import CliRunner
 
 from sam_adapt_ros import cli
-from sam_adapt_ros.benchmarks import adaptation, calibration
+from sam_adapt_ros.benchmarks import adaptation, calibration, gate
 from sam_adapt_ros.benchmarks.unseen_drives import Protocol
 from sam_adapt_ros.cli.bench_town import parse_variant
 from sam_adapt_ros.config import Config
@@ -101,6 +101,40 @@ def test_references_are_scored_once_for_all_recipes(
     assert again.rows == first.rows  # the same drives, the same training
     assert versions.count("student") == 2
     assert len(versions) == 2 + 4  # the source labels what the buffer is offered, and no unseen frame
+
+
+def test_every_candidate_of_the_gate_is_scored_with_labels(config: Config, tmp_path: Path) -> None:
+    table = gate.bench_gate(config, tmp_path, ["night"], [60], PROTOCOL)
+    names = {candidate.name for candidate in table.candidates}
+    assert {"batchnorm", "start", "student", "student, 2d only"} <= names
+    part = json.loads((tmp_path / "results.json").read_text())["parts"][0]
+    scored = {name: sum(miou) / len(miou) for name, miou in part["miou"].items()}
+    for candidate in table.candidates:
+        assert candidate.gain == pytest.approx(scored[candidate.name] - scored["source"])
+        assert candidate.above_source["score"] == pytest.approx(
+            candidate.numbers["score"] - part["decision"]["baselines"][1]["numbers"]["score"]
+        )
+
+
+def test_rules_promote_by_what_they_measure() -> None:
+    """Of two candidates the better one has the lower fused agreement; the third gains by the luck of a few frames."""
+
+    def candidate(name: str, fused: float, score: float, sure: float, gain: float, refused: bool = False):
+        above = {"fused_agreement": fused, "score": score}
+        return gate.Candidate("night", 60, name, refused, sure, above, above, gain)
+
+    found = [
+        candidate("good", 0.01, 0.05, 0.02, 0.04),
+        candidate("poor", 0.02, 0.01, 0.005, -0.01),
+        candidate("lucky", 0.0, 0.06, -0.01, -0.03),
+        candidate("collapsed", 0.5, 0.5, 0.5, -0.5, refused=True),
+    ]
+    table = gate.GateTable(found, Config.load("town"))
+    gains = [row[2].split()[0] for row in table.promotions()]
+    assert gains == ["-0.010", "-0.030", "+0.040", "+0.040"]  # fused; score; its lower bound; the truth
+    assert [row[4] for row in table.promotions()] == ["1", "1", "0", "0"]
+    nothing = gate.GateTable([candidate("worse", -0.1, -0.1, -0.1, -0.2)], Config.load("town"))
+    assert {row[2].split()[0] for row in nothing.promotions()} == {"+0.000"}
 
 
 def test_calibration_is_of_the_source_alone(config: Config, tmp_path: Path) -> None:
