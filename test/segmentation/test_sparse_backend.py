@@ -122,6 +122,7 @@ def test_spconv_that_is_asked_for_and_fails_is_an_error(monkeypatch, network, sh
 @pytest.mark.parametrize(("device", "taken"), [("cuda", True), ("cpu", False), ("mps", False)])
 def test_where_spconv_is_taken_by_itself(monkeypatch, said, device, taken):
     """On a machine with CUDA, whose own spconv is not to be had here: it works on whatever device it is tried."""
+    install(monkeypatch)
     module = ModuleType(BACKEND_MODULE)
     module.spconv_backend = lambda voxels, frames, levels: torch_backend(voxels, frames, levels)
     monkeypatch.setitem(sys.modules, BACKEND_MODULE, module)
