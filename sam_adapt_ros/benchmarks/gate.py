@@ -63,6 +63,7 @@ MEASUREMENTS = {
 }
 """Of the gate's, by name in ``CandidateMetrics``: agreements are mean IoUs on the held-out frames."""
 CORRELATIONS = ("measured on held-out frames, without labels", "rank correlation with the gain on unseen drives")
+KINDS = ("candidate", "rounds", "gain on unseen drives", "worst")
 PROMOTIONS = ("promoted by", "rounds", "gain on unseen drives", "worst", "below the source by over 0.005")
 
 
@@ -115,27 +116,31 @@ class GateTable:
         """Of every measurement, the mean of Spearman's coefficient over rounds."""
         return [[words, _text(self._correlation(name))] for name, words in MEASUREMENTS.items()]
 
+    def kinds(self) -> list[list[str]]:
+        """What candidates of each name are worth, whether they would be promoted or not; the best first."""
+        gains: dict[str, list[float]] = {}
+        for candidate in self.candidates:
+            gains.setdefault(candidate.name, []).append(candidate.gain)
+        ordered = sorted(gains.items(), key=lambda each: -np.mean(each[1]))
+        return [[name, str(len(of)), _gain(of), f"{min(of):+.3f}"] for name, of in ordered]
+
     def promotions(self) -> list[list[str]]:
         """What every rule would have promoted; a round in which nothing passes keeps the source."""
         rows = []
         for name, rule in RULES.items():
             gains = [self._promoted(candidates, rule) for candidates in self._rounds()]
-            estimate = Bootstrap(len(gains)).mean(gains)
             below = sum(gain < -0.005 for gain in gains)
-            rows.append([name, str(len(gains)), estimate.text(difference=True), f"{min(gains):+.3f}", str(below)])
+            rows.append([name, str(len(gains)), _gain(gains), f"{min(gains):+.3f}", str(below)])
         best = [max(0.0, *(candidate.gain for candidate in candidates)) for candidates in self._rounds()]
-        estimate = Bootstrap(len(best)).mean(best)
-        return [
-            *rows,
-            ["the truth: the best candidate", str(len(best)), estimate.text(difference=True), f"{min(best):+.3f}", "0"],
-        ]
+        return [*rows, ["the truth: the best candidate", str(len(best)), _gain(best), f"{min(best):+.3f}", "0"]]
 
     def markdown(self) -> str:
         seeds = sorted({candidate.seed for candidate in self.candidates})
         return (
             f"Domains {domains_hash()[:12]}. One round a drive, seeds {', '.join(map(str, seeds))}, "
             f"{len(self.candidates)} candidates; 95 % intervals over rounds.\n\n"
-            f"{markdown_table(CORRELATIONS, self.correlations())}\n{markdown_table(PROMOTIONS, self.promotions())}"
+            f"{markdown_table(CORRELATIONS, self.correlations())}\n{markdown_table(PROMOTIONS, self.promotions())}\n"
+            f"{markdown_table(KINDS, self.kinds())}"
         )
 
     def _rounds(self) -> list[list[Candidate]]:
@@ -235,6 +240,11 @@ def _candidates(part: Mapping[str, Any]) -> list[Candidate]:
             measured = refused, verdict["sure_gain"], numbers, above, gain
             found.append(Candidate(part["shift"], part["seed"], verdict["name"], *measured))
     return found
+
+
+def _gain(values: Sequence[float]) -> str:
+    """The mean over rounds and its interval."""
+    return Bootstrap(len(values)).mean(values).text(difference=True)
 
 
 def _text(value: float) -> str:

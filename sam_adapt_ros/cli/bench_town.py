@@ -158,6 +158,7 @@ def bench_gate(
     )  # fmt: skip
     print_table(gate.CORRELATIONS, table.correlations())
     print_table(gate.PROMOTIONS, table.promotions())
+    print_table(gate.KINDS, table.kinds())
     print_written(output / "results.json", output / "table.md")
 
 

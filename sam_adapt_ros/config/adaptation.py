@@ -167,7 +167,7 @@ class RoundConfig(Section):
     )
     initial_weights: Literal["source", "current"] = Field("source", description="Whose weights the student starts from")
     averaging_weights: list[Fraction] = Field(
-        [0.5, 1.0], description="Candidates: weights of the student in its average with what it started from"
+        [0.5], description="Candidates: weights of the student in its average with what it started from"
     )
     checkpoint_every: Count = Field(10, description="Steps of self-training between two checkpoints")
 

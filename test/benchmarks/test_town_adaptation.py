@@ -106,7 +106,7 @@ def test_references_are_scored_once_for_all_recipes(
 def test_every_candidate_of_the_gate_is_scored_with_labels(config: Config, tmp_path: Path) -> None:
     table = gate.bench_gate(config, tmp_path, ["night"], [60], PROTOCOL)
     names = {candidate.name for candidate in table.candidates}
-    assert {"batchnorm", "start", "student", "student, 2d only"} <= names
+    assert {"batchnorm", "start", "average 0.5", "average 0.5, 2d only"} <= names
     part = json.loads((tmp_path / "results.json").read_text())["parts"][0]
     scored = {name: sum(miou) / len(miou) for name, miou in part["miou"].items()}
     for candidate in table.candidates:
@@ -133,6 +133,7 @@ def test_rules_promote_by_what_they_measure() -> None:
     gains = [row[2].split()[0] for row in table.promotions()]
     assert gains == ["-0.010", "-0.030", "+0.040", "+0.040"]  # fused; score; its lower bound; the truth
     assert [row[4] for row in table.promotions()] == ["1", "1", "0", "0"]
+    assert [(row[0], row[2].split()[0]) for row in table.kinds()][0] == ("good", "+0.040")
     nothing = gate.GateTable([candidate("worse", -0.1, -0.1, -0.1, -0.2)], Config.load("town"))
     assert {row[2].split()[0] for row in nothing.promotions()} == {"+0.000"}
 

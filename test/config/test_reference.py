@@ -36,7 +36,7 @@ def test_every_parameter_is_in_it_with_its_default_and_a_meaning() -> None:
         ("adaptation.self_training.ema_decay", "float", 0.95, "at least 0, less than 1", None),
         ("training.augmentation.sector", "float", 1.0, "more than 0, at most 1", None),
         ("adaptation.self_training.augmentation.sector", "float", 0.25, "more than 0, at most 1", None),
-        ("adaptation.rounds.averaging_weights", "list of float", [0.5, 1.0], "each 0 to 1", None),
+        ("adaptation.rounds.averaging_weights", "list of float", [0.5], "each 0 to 1", None),
         ("training.bags", "list of str", [], "", None),
     ],
 )
