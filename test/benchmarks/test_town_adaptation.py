@@ -133,7 +133,8 @@ def test_rules_promote_by_what_they_measure() -> None:
     gains = [row[2].split()[0] for row in table.promotions()]
     assert gains == ["-0.010", "-0.030", "+0.040", "+0.040"]  # fused; score; its lower bound; the truth
     assert [row[4] for row in table.promotions()] == ["1", "1", "0", "0"]
-    assert [(row[0], row[2].split()[0]) for row in table.kinds()][0] == ("good", "+0.040")
+    best = table.kinds()[0]
+    assert (best[0], best[2].split()[0]) == ("good", "+0.040")
     nothing = gate.GateTable([candidate("worse", -0.1, -0.1, -0.1, -0.2)], Config.load("town"))
     assert {row[2].split()[0] for row in nothing.promotions()} == {"+0.000"}
 
