@@ -92,7 +92,7 @@ def test_it_learns_and_the_gate_decides(weights, tmp_path, monkeypatch):
     names = {candidate["name"] for decision in decisions for candidate in decision["candidates"]}
     both = len(branches) == 2
     assert "average 0.5" in names and ("average 0.5, 2d only" in names) == both
-    student = next(each for each in decisions[0]["candidates"] if each["name"] == "student")
+    student = next(each for each in decisions[0]["candidates"] if each["name"] == "average 0.5")
     assert student["numbers"]["score"] > 0.3
     assert ("branch_kappa" in student["numbers"]) == both
     assert facts["adaptation"]["promotions"] >= 1
