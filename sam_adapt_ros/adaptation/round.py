@@ -200,10 +200,13 @@ class Round:
 
     def _train_student(self, context: RoundContext) -> None:
         """Trains a student on the pseudo-labels; candidates are the student, averages of it with its start, and single
-        branches of these with the other branch of what is in use."""
+        branches of these with the other branch of what is in use; where that is the source, of what training starts
+        from."""
         self.phase = Phase.TRAINING
         student = self._trained(context)
-        rest = context.current if context.same_scene else context.source
+        # The other branch of the source is that with the statistics which fit the domain better.
+        in_use = context.start if context.in_use is None else context.current
+        rest = in_use if context.same_scene else context.source
         for weight in self.config.rounds.averaging_weights:
             average = average_weights(context.start, student, weight)
             name = "student" if weight == 1 else f"average {weight:g}"
