@@ -55,7 +55,7 @@ PROTOCOL = Protocol(unseen_frames=16, unseen_period=1.25)
 MEASUREMENTS = {
     "fused_agreement": "fused with pseudo-labels",
     "image_agreement": "2D with pseudo-labels",
-    "score": "mean of both (the gate's)",
+    "score": "mean of both, the score",
     "pseudo_label_agreement": "fused with pseudo-labels, all points",
     "branch_agreement": "2D with 3D",
     "augmentation_agreement": "plain with augmented",
@@ -68,15 +68,17 @@ PROMOTIONS = ("promoted by", "rounds", "gain on unseen drives", "worst", "below 
 
 
 class Candidate(NamedTuple):
-    """One candidate of one round. refused: by criteria other than ``consistency``. sure_gain: see ``Verdict``.
+    """One candidate of one round.
 
-    numbers: the gate's measurements; above_source: the same less the source's. gain: the true one, of fused mean IoU
-    where a camera sees, over the source.
+    promoted: by the gate. refused: by criteria other than ``consistency``. sure_gain: see ``Verdict``. numbers: the
+    gate's measurements. above_source: the same less the source's. gain: the true one over the source, of fused mean IoU
+    where a camera sees.
     """
 
     shift: str
     seed: int
     name: str
+    promoted: bool
     refused: bool
     sure_gain: float
     numbers: Mapping[str, float]
@@ -101,7 +103,8 @@ def _surely(candidate: Candidate, config: Config) -> float:
 RULES: dict[str, Rule] = {
     "agreement of the fused labels": _by("fused_agreement"),
     "mean of fused and 2D agreement": _by("score"),
-    "the same, lower confidence bound (the gate's)": _surely,
+    "the same, lower confidence bound": _surely,
+    "the gate, by all its criteria": lambda candidate, _: 0.0 if candidate.promoted else -1.0,
 }
 
 
@@ -150,9 +153,9 @@ class GateTable:
         return list(rounds.values())
 
     def _promoted(self, candidates: Sequence[Candidate], rule: Rule) -> float:
-        """The true gain of the candidate that the rule promotes, 0 for none."""
+        """The true gain of the candidate that the rule promotes, of equals the first as the gate does; 0 for none."""
         passing = [(rule(each, self.config), each.gain) for each in candidates if not each.refused]
-        return max((each for each in passing if each[0] >= 0), default=(0.0, 0.0))[1]
+        return max((each for each in passing if each[0] >= 0), key=lambda each: each[0], default=(0.0, 0.0))[1]
 
     def _correlation(self, measurement: str) -> float:
         found = []
@@ -237,7 +240,8 @@ def _candidates(part: Mapping[str, Any]) -> list[Candidate]:
             above = {name: numbers[name] - source[name] for name in MEASUREMENTS if name in numbers and name in source}
             refused = any(not text.startswith("consistency") for text in verdict["refusals"])
             gain = float(np.mean(part["miou"][verdict["name"]])) - expected
-            measured = refused, verdict["sure_gain"], numbers, above, gain
+            promoted = verdict["name"] == part["decision"]["promoted"]
+            measured = promoted, refused, verdict["sure_gain"], numbers, above, gain
             found.append(Candidate(part["shift"], part["seed"], verdict["name"], *measured))
     return found
 

@@ -40,7 +40,8 @@ class OnlineRun:
     """
 
     def __init__(self, config: Config, store: Path) -> None:
-        """With an empty store of its own in the folder. Raises WeightsError, StoreError."""
+        """With an empty store of its own in the folder. Raises WeightsError, StoreError, and what
+        ``Segmenter.warm_up`` does."""
         self.source, self.config = load_segmenter(config)
         self.source.warm_up()
         weights = WeightStore(store)

@@ -24,8 +24,9 @@ from small_network import TINY
 from sam_adapt_ros.adaptation import WeightStore, batchnorm
 from sam_adapt_ros.adaptation.adapter import Adapter
 from sam_adapt_ros.adaptation.labelled_source import SourceSamples
-from sam_adapt_ros.adaptation.round import RoundContext
+from sam_adapt_ros.adaptation.round import Round, RoundContext
 from sam_adapt_ros.adaptation.round_summary import findings
+from sam_adapt_ros.branch import Branch
 from sam_adapt_ros.cancellation import CancellationToken, Cancelled
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import ConfigError, StoreError
@@ -77,6 +78,33 @@ def test_a_gpu_without_free_memory_is_said(adapted: Adapter) -> None:
     """A node tries again until there is some."""
     with pytest.raises(ConfigError, match=r"^segmenter\.device: cuda has no free memory"):
         Adapter(learning_config(), adapted.store, None, NoMasks(), SHAPES)
+
+
+def test_where_the_source_is_in_use_the_branch_that_was_not_trained_has_the_statistics_that_fit(
+    dusk: list[Frame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    choose, decide, made = Round._choose_start, Round._decide, {}
+
+    def chosen(round_: Round, context: RoundContext) -> None:
+        choose(round_, context)
+        context.start = context.batchnorm
+
+    def decided(round_: Round, context: RoundContext):
+        made.update(context.candidates, source=context.source)
+        return decide(round_, context)
+
+    monkeypatch.setattr(Round, "_choose_start", chosen)
+    monkeypatch.setattr(Round, "_decide", decided)
+    adapter = make_adapter(tmp_path)
+    watch(adapter, dusk)
+    adapter.run_round()
+
+    def points(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return {name: tensor for name, tensor in state.items() if Branch.of_tensor(name) is Branch.POINTS}
+
+    trained_images = points(made["average 0.5, 2d only"])
+    assert all(tensor.equal(made["batchnorm"][name]) for name, tensor in trained_images.items())
+    assert not all(tensor.equal(made["source"][name]) for name, tensor in trained_images.items())
 
 
 def test_what_was_promoted_says_where_it_comes_from(adapted: Adapter) -> None:

@@ -119,22 +119,24 @@ def test_every_candidate_of_the_gate_is_scored_with_labels(config: Config, tmp_p
 def test_rules_promote_by_what_they_measure() -> None:
     """Of two candidates the better one has the lower fused agreement; the third gains by the luck of a few frames."""
 
-    def candidate(name: str, fused: float, score: float, sure: float, gain: float, refused: bool = False):
+    def candidate(name: str, fused: float, score: float, sure: float, gain: float, **changes: bool):
         above = {"fused_agreement": fused, "score": score}
-        return gate.Candidate("night", 60, name, refused, sure, above, above, gain)
+        return gate.Candidate("night", 60, name, **{"promoted": False, "refused": False, **changes}, sure_gain=sure,
+                              numbers=above, above_source=above, gain=gain)  # fmt: skip
 
     found = [
         candidate("good", 0.01, 0.05, 0.02, 0.04),
-        candidate("poor", 0.02, 0.01, 0.005, -0.01),
+        candidate("the same, and better by chance", 0.01, 0.05, 0.02, 0.045),
+        candidate("poor", 0.02, 0.01, 0.005, -0.01, promoted=True),
         candidate("lucky", 0.0, 0.06, -0.01, -0.03),
         candidate("collapsed", 0.5, 0.5, 0.5, -0.5, refused=True),
     ]
     table = gate.GateTable(found, Config.load("town"))
     gains = [row[2].split()[0] for row in table.promotions()]
-    assert gains == ["-0.010", "-0.030", "+0.040", "+0.040"]  # fused; score; its lower bound; the truth
-    assert [row[4] for row in table.promotions()] == ["1", "1", "0", "0"]
+    assert gains == ["-0.010", "-0.030", "+0.040", "-0.010", "+0.045"]  # fused; score; its bound; the gate; the truth
+    assert [row[4] for row in table.promotions()] == ["1", "1", "0", "1", "0"]
     best = table.kinds()[0]
-    assert (best[0], best[2].split()[0]) == ("good", "+0.040")
+    assert (best[0], best[2].split()[0]) == ("the same, and better by chance", "+0.045")
     nothing = gate.GateTable([candidate("worse", -0.1, -0.1, -0.1, -0.2)], Config.load("town"))
     assert {row[2].split()[0] for row in nothing.promotions()} == {"+0.000"}
 

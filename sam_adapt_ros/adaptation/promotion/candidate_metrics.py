@@ -101,8 +101,8 @@ class MetricsCalculator:
         self._counted = counts >= config.min_class_points
         self.enough = bool(self._counted.sum() >= 2)
         frames = baselines.frame[self._judged]
-        self._frames, self._frame = int(frames[-1]) + 1 if len(frames) else 0, frames
-        self._weights = Bootstrap(self._frames, resamples=DRAWS).weights
+        self._starts = np.flatnonzero(np.diff(frames)) + 1  # of all judged frames but the first
+        self._weights = Bootstrap(len(self._starts) + 1, resamples=DRAWS).weights
 
     def measure(self, predictions: HeldOutPredictions) -> CandidateMetrics:
         """The metrics of a candidate, or of a baseline."""
@@ -135,10 +135,9 @@ class MetricsCalculator:
     def _counts(self, labels: Labels) -> NDArray[np.int64]:
         """(F, C, C + 1) counts by frame of the judged points' labels against the pseudo-labels, see ``Confusion``;
         points without either are left out."""
-        classes, truth, found = len(self._classes), self._baselines.pseudo_labels[self._judged], labels[self._judged]
-        known = (truth != IGNORE) & (found != IGNORE)
-        cells = (self._frame[known] * classes + truth[known]) * (classes + 1) + found[known]
-        return np.bincount(cells, minlength=self._frames * classes * (classes + 1)).reshape(-1, classes, classes + 1)
+        judged = (each[self._judged] for each in (self._baselines.pseudo_labels, labels))
+        frames = zip(*(np.split(each, self._starts) for each in judged), strict=True)
+        return np.stack([_confusion(*frame, len(self._classes)).counts for frame in frames])
 
     def _drawn(self, counts: NDArray[np.int64]) -> NDArray[np.float64]:
         """(R,) mean IoU over the classes that count, of (F, C, C + 1) counts with the frames drawn again."""

@@ -60,6 +60,22 @@ def test_the_best_of_several_is_promoted(gate: Gate, baselines: Baselines) -> No
     assert [verdict.passed for verdict in decision.verdicts] == [True, True, False]
 
 
+def test_a_sure_gain_is_preferred_to_a_larger_one_of_some_frames(gate: Gate, baselines: Baselines) -> None:
+    """One candidate is better in every frame, the other much better in half of them."""
+    good, same = predictions(0.02, 40), predictions(0.25, 50)
+    half = HeldOutPredictions(
+        *(
+            np.where(FRAME % 2, first, second)
+            for first, second in zip(vars(good).values(), vars(same).values(), strict=True)
+        )
+    )
+    decision = gate.judge({"some frames": half, "every frame": predictions(0.14, 30)}, baselines)
+    some, every = decision.verdicts
+    assert some.passed and every.passed and some.score > every.score
+    assert 0 < some.sure_gain < every.sure_gain
+    assert decision.promoted == "every frame"
+
+
 def test_the_same_again_is_not_promoted(gate: Gate, baselines: Baselines) -> None:
     assert not gate.judge({"same": baselines.current}, baselines).promoted
 
