@@ -34,6 +34,7 @@ from sam_adapt_ros.evaluation.segmentation_metrics import evaluate
 from sam_adapt_ros.frame import Frame
 from sam_adapt_ros.segmentation import Segmenter
 from sam_adapt_ros.segmentation import weights as weights_files
+from sam_adapt_ros.segmentation.batch import Sample
 from sam_adapt_ros.segmentation.network import Network
 from sam_adapt_ros.segmentation.weights import Weights
 
@@ -80,10 +81,13 @@ def test_a_gpu_without_free_memory_is_said(adapted: Adapter) -> None:
         Adapter(learning_config(), adapted.store, None, NoMasks(), SHAPES)
 
 
-def test_where_the_source_is_in_use_the_branch_that_was_not_trained_has_the_statistics_that_fit(
+def test_a_first_round_evaluates_by_frame_and_completes_branches_with_the_statistics_that_fit(
     dusk: list[Frame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     choose, decide, made = Round._choose_start, Round._decide, {}
+
+    held_out: list[Sample] = []
+    frame: list[int] = []
 
     def chosen(round_: Round, context: RoundContext) -> None:
         choose(round_, context)
@@ -91,6 +95,8 @@ def test_where_the_source_is_in_use_the_branch_that_was_not_trained_has_the_stat
 
     def decided(round_: Round, context: RoundContext):
         made.update(context.candidates, source=context.source)
+        held_out.extend(context.labelled_held_out)
+        frame.extend(round_._evaluation(context)[1].frame)
         return decide(round_, context)
 
     monkeypatch.setattr(Round, "_choose_start", chosen)
@@ -105,6 +111,8 @@ def test_where_the_source_is_in_use_the_branch_that_was_not_trained_has_the_stat
     trained_images = points(made["average 0.5, 2d only"])
     assert all(tensor.equal(made["batchnorm"][name]) for name, tensor in trained_images.items())
     assert not all(tensor.equal(made["source"][name]) for name, tensor in trained_images.items())
+    assert [frame.count(number) for number in range(len(held_out))] == [len(each.points) for each in held_out]
+    assert frame == sorted(frame) and len(held_out) > 1
 
 
 def test_what_was_promoted_says_where_it_comes_from(adapted: Adapter) -> None:

@@ -116,6 +116,27 @@ def test_every_candidate_of_the_gate_is_scored_with_labels(config: Config, tmp_p
         )
 
 
+def test_what_other_criteria_refuse_no_rule_promotes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers = {"fused_agreement": 0.9, "score": 0.8}
+
+    def verdict(name: str, *refusals: str):
+        return {"name": name, "numbers": numbers, "refusals": refusals, "sure_gain": 0.1}
+
+    refused = {"inconsistent": ("consistency: too low",), "collapsed": ("consistency: too low", "collapse: one class")}
+    decision = {
+        "promoted": "good",
+        "candidates": [verdict("good"), *(verdict(name, *words) for name, words in refused.items())],
+        "baselines": [{"name": "source", "numbers": {"fused_agreement": 0.7, "score": 0.5}}],
+    }
+    miou = {"source": [0.5, 0.7], "good": [0.6, 0.8], "inconsistent": [0.6, 0.6], "collapsed": [0.1, 0.1]}
+    part = {"shift": "night", "seed": 60, "decision": decision, "miou": miou}
+    monkeypatch.setattr(gate, "measure_all", lambda *_, **__: [part])
+    found = {each.name: each for each in gate.bench_gate(Config.load("town"), tmp_path).candidates}
+    assert [(each.promoted, each.refused) for each in found.values()] == [(True, False), (False, False), (False, True)]
+    assert found["good"].gain == pytest.approx(0.1)
+    assert found["good"].above_source == pytest.approx({"fused_agreement": 0.2, "score": 0.3})
+
+
 def test_rules_promote_by_what_they_measure() -> None:
     """Of two candidates the better one has the lower fused agreement; the third gains by the luck of a few frames."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from learning_support import SHAPES, drive, learning_config, make_frame, source_weights
+from learning_support import SHAPES, drive, learning_config, make_frame, online_run, source_weights
 
 from sam_adapt_ros import resources
 from sam_adapt_ros.adaptation import Record
@@ -17,11 +17,12 @@ from sam_adapt_ros.adaptation.promotion.gate import Decision
 from sam_adapt_ros.bags import Counts
 from sam_adapt_ros.cancellation import CancellationToken
 from sam_adapt_ros.config import Config, load_recipe
-from sam_adapt_ros.errors import ConfigError
+from sam_adapt_ros.errors import ConfigError, NetworkError
 from sam_adapt_ros.frame import Frame
 from sam_adapt_ros.notices import Notices
 from sam_adapt_ros.pipelines import adaptive_replay, bag_frames
 from sam_adapt_ros.segmentation import weights as weights_files
+from sam_adapt_ros.segmentation.network import Network
 
 DUSK = drive(16, dusk=True)
 
@@ -174,3 +175,15 @@ def test_an_interruption_in_a_round_leaves_a_report(
     assert 0 < facts["frames_labelled"] < len(DUSK)
     assert ("interrupted_pass" in facts["notices"]) == (passes == 2)
     assert (tmp_path / "run" / "report.html").exists()
+
+
+def test_a_network_that_fails_is_refused_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("no such layer")
+
+    monkeypatch.setattr(Network, "forward", fail)
+    with pytest.raises(NetworkError, match="no such layer"):
+        online_run(tmp_path)
+    assert not (tmp_path / "store").exists()

@@ -135,9 +135,10 @@ class MetricsCalculator:
     def _counts(self, labels: Labels) -> NDArray[np.int64]:
         """(F, C, C + 1) counts by frame of the judged points' labels against the pseudo-labels, see ``Confusion``;
         points without either are left out."""
-        judged = (each[self._judged] for each in (self._baselines.pseudo_labels, labels))
-        frames = zip(*(np.split(each, self._starts) for each in judged), strict=True)
-        return np.stack([_confusion(*frame, len(self._classes)).counts for frame in frames])
+        truth, found = (np.split(each[self._judged], self._starts) for each in (self._baselines.pseudo_labels, labels))
+        return np.stack(
+            [_confusion(*frame, classes=len(self._classes)).counts for frame in zip(truth, found, strict=True)]
+        )
 
     def _drawn(self, counts: NDArray[np.int64]) -> NDArray[np.float64]:
         """(R,) mean IoU over the classes that count, of (F, C, C + 1) counts with the frames drawn again."""
