@@ -35,7 +35,7 @@ def run(quick: bool = False) -> list[Figure]:
             NodeProcess("segmenter", config, log=log),
             SyntheticSensors(points, {"front": image}) as sensors,
         ):
-            sensors.wait_for_segmenter()
+            sensors.wait_for("segmenter")
             report, warm = sensors.drive(frames, HZ, WARM_UP)
             ages = np.array(sensors.ages_ms)
     latency = report["latency_ms"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,10 +22,13 @@ from sam_adapt_ros.nodes.tools.recorder import DIAGNOSTICS, LABELS
 
 START_TIMEOUT_S = 120.0
 DRAIN_TIMEOUT_S = 10.0
+SPEED = 5.0  # m/s
 
 
 class SyntheticSensors(BackgroundNode):
     """Publishes sweeps (``/points``), images (``/<camera>/image``) and odometry; receives labels and diagnostics.
+
+    The odometry drives straight ahead, so that an adapter takes each frame for one of another place.
 
     ages_ms: age of the labels when they arrived, since their sweep's stamp.
     """
@@ -47,23 +50,31 @@ class SyntheticSensors(BackgroundNode):
         self.ages_ms: list[float] = []
         self._diagnostics: dict[str, Any] = {}
 
-    def wait_for_segmenter(self) -> None:
-        """Blocks until it has subscribed to everything. Raises TimeoutError."""
+    def wait_for(self, *nodes: str) -> None:
+        """Blocks until each of the nodes has subscribed to everything. Raises TimeoutError."""
         deadline = time.monotonic() + START_TIMEOUT_S
-        while not all(publisher.get_subscription_count() for publisher, _ in self._outputs):
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"the segmenter has not subscribed within {START_TIMEOUT_S:g} s")
-            time.sleep(0.1)
+        for node in nodes:
+            while not all(self._subscribes(node, publisher.topic_name) for publisher, _ in self._outputs):
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"the {node} has not subscribed within {START_TIMEOUT_S:g} s")
+                time.sleep(0.1)
         time.sleep(0.5)
 
-    def drive(self, frames: int, rate: float, warm_up: int) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Publishes frames at ``rate`` Hz; returns the last diagnostics, and those after ``warm_up`` frames."""
+    def drive(
+        self, frames: int, rate: float, warm_up: int, before: Callable[[int], None] = lambda frame: None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Publishes frames at ``rate`` Hz; returns the last diagnostics, and those after ``warm_up`` frames.
+
+        before: called with the number of each frame before it is published.
+        """
         warm: dict[str, Any] = {}
         start = time.monotonic()
         for frame in range(frames):
+            before(frame)
             time.sleep(max(0.0, start + frame / rate - time.monotonic()))
             if frame == warm_up:
                 warm = self._diagnostics
+            self._pose.pose.pose.position.x = SPEED * frame / rate
             stamp = divmod(time.time_ns(), SECOND)
             for publisher, message in self._outputs:
                 message.header.stamp.sec, message.header.stamp.nanosec = stamp
@@ -85,6 +96,9 @@ class SyntheticSensors(BackgroundNode):
         ]
         node.create_subscription(PointCloud2, LABELS, self._take_labels, 10)
         node.create_subscription(DiagnosticArray, DIAGNOSTICS, self._take_diagnostics, 10)
+
+    def _subscribes(self, node: str, topic: str) -> bool:
+        return any(each.node_name == node for each in self._node.get_subscriptions_info_by_topic(topic))
 
     def _take_labels(self, msg: PointCloud2) -> None:
         self.ages_ms.append((time.time_ns() - stamp_ns(msg.header)) * 1e-6)
