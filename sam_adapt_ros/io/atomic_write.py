@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 _serial = itertools.count()
@@ -18,7 +19,7 @@ def write_atomically(path: Path, data: bytes, mtime_ns: int | None = None) -> No
         mtime_ns: the modification time to give the file, set before it appears under its name; None for now.
     Raises:
         OSError: names the file, which has its old content. Only a kill leaves a temporary file behind (see
-            ``is_temporary``).
+            ``remove_temporary``).
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{next(_serial)}.tmp")
     try:
@@ -45,6 +46,15 @@ def write_atomically(path: Path, data: bytes, mtime_ns: int | None = None) -> No
 def is_temporary(path: Path) -> bool:
     """Whether a file is one that a killed ``write_atomically`` left behind."""
     return path.name.startswith(".") and path.name.endswith(".tmp")
+
+
+def remove_temporary(paths: Iterable[Path]) -> None:
+    """Removes those of the paths that a killed ``write_atomically`` left behind. Nobody may be writing there now.
+
+    Raises OSError.
+    """
+    for path in filter(is_temporary, paths):
+        path.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

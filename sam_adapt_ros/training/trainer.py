@@ -17,6 +17,7 @@ from torch import Tensor
 from sam_adapt_ros.branch import Branch
 from sam_adapt_ros.config import Config, load_architecture
 from sam_adapt_ros.errors import ConfigError, SamAdaptError
+from sam_adapt_ros.io.atomic_write import remove_temporary
 from sam_adapt_ros.io.outputs import write_text
 from sam_adapt_ros.progress import Progress
 from sam_adapt_ros.segmentation import weights as weights_files
@@ -117,7 +118,12 @@ class Trainer:
         self._checkpoint = self.output / CHECKPOINT
 
     def restore(self) -> None:
-        """Goes on from the last checkpoint, where there is one. Raises ConfigError for other settings, WeightsError."""
+        """Goes on from the last checkpoint, where there is one; removes what a kill left half-written.
+
+        Raises ConfigError for other settings, WeightsError, OSError.
+        """
+        if self.ranks.rank == 0:
+            remove_temporary(self.output.glob(".*"))
         if self._checkpoint.exists():
             counters = checkpoint.load(self._checkpoint, self.network, self.optimizer)
             checkpoint.check_settings(self._checkpoint, counters["settings"], self._settings)

@@ -16,7 +16,13 @@ def probe(**changes: Any) -> Any:
     values: dict[str, Any] = {
         "sent": {stamp: stamp * 100 * MS for stamp in range(10)},
         "labelled": {stamp: stamp * 100 * MS + 30 * MS for stamp in range(10)},
-        "phases": [(0, "waiting"), (450 * MS, "training"), (600 * MS, "evaluation"), (740 * MS, "evaluation"), (750 * MS, "waiting")],
+        "phases": [
+            (0, "waiting"),
+            (450 * MS, "training"),
+            (600 * MS, "evaluation"),
+            (740 * MS, "evaluation"),
+            (750 * MS, "waiting"),
+        ],
     }
     return SimpleNamespace(**{**values, **changes})
 

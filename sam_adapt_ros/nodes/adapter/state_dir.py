@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from sam_adapt_ros.adaptation import WeightStore
 from sam_adapt_ros.config import Config, find_weights
-from sam_adapt_ros.io.atomic_write import is_temporary, write_atomically
+from sam_adapt_ros.io.atomic_write import remove_temporary, write_atomically
 from sam_adapt_ros.io.lock import locked
 from sam_adapt_ros.io.store_errors import store_errors
 from sam_adapt_ros.nodes.adapter.resource_limits import limit_training_thread
@@ -49,8 +49,7 @@ class StateDir:
         with contextlib.ExitStack() as stack:
             stack.enter_context(locked(self.folder / ".lock", timeout_s=0.0))
             with store_errors(self.folder):
-                for path in filter(is_temporary, self.folder.iterdir()):
-                    path.unlink(missing_ok=True)  # of a process that was killed
+                remove_temporary(self.folder.iterdir())
             self.store.initialize(source)
             adapter = Adapter(config, self.store, self.folder)
             self._held.enter_context(stack.pop_all())

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from sam_adapt_ros.errors import OutputError, StoreError
+from sam_adapt_ros.io.atomic_write import remove_temporary
 from sam_adapt_ros.io.hashing import hash_file
 from sam_adapt_ros.io.json_values import json_values
 from sam_adapt_ros.io.lock import locked
@@ -62,9 +63,9 @@ an interruption, it goes on with what it finds there. The same settings and inpu
 @dataclass(frozen=True)
 class Stage:
     """name: of its folder. title: what people read. settings: all that it depends on besides its inputs, plain values.
-    needs: names of earlier stages. scratch: files that only an interrupted stage needs. logs: patterns of files in its
-    folder that are not part of its result. exempt: files that hold the time they were made at: a fact tells what else
-    they hold."""
+    needs: names of earlier stages. scratch: files that only an interrupted stage needs, removed once it is done.
+    logs: patterns of files in its folder that are not part of its result. exempt: files that hold the time they were
+    made at: a fact tells what else they hold."""
 
     name: str
     title: str
@@ -103,6 +104,8 @@ def run_stages(
     done: dict[str, Done] = {}
     try:
         with locked(output / LOCK, timeout_s=0):
+            with output_errors(output):
+                remove_temporary(output.rglob(".*"))
             for stage in stages:
                 if lacking := [name for name in stage.needs if name not in done]:
                     notices.add(f"skipped:{stage.name}", f"{stage.name} is skipped: it needs {', '.join(lacking)}")
@@ -139,6 +142,7 @@ def _run(
         found = Done(folder, begun["facts"], begun["files"], stage.exempt)
         if not (damaged := _damaged(found)):
             logger.info("%s: is done already", stage.name)
+            _remove_scratch(stage, folder)
             return found
         notices.add(f"{DAMAGED}{stage.name}", f"{damaged}; {stage.name} is done again")
         begun = {}
@@ -159,12 +163,17 @@ def _make(stage: Stage, folder: Path, inputs: Inputs, depends: Any, *, fresh: bo
     with show(stage.title) as progress:
         facts = json_values(stage.make(folder, inputs, progress))
     with output_errors(folder):
-        for name in stage.scratch:
-            (folder / name).unlink(missing_ok=True)
-        files = {name: hash_file(folder / name) for name in _files(folder, stage.logs)}
+        files = {name: hash_file(folder / name) for name in _files(folder, (*stage.scratch, *stage.logs))}
     seconds = round(time.monotonic() - start, 1)
     _write(folder / MANIFEST, {"depends": depends, "facts": facts, "files": files, "seconds": seconds})
+    _remove_scratch(stage, folder)  # not before: a stage that is killed here would have to begin anew
     return Done(folder, _read(folder / MANIFEST)["facts"], files, stage.exempt)  # in the order that later runs find
+
+
+def _remove_scratch(stage: Stage, folder: Path) -> None:
+    with output_errors(folder):
+        for name in stage.scratch:
+            (folder / name).unlink(missing_ok=True)
 
 
 def _digests(inputs: Inputs) -> dict[str, str]:

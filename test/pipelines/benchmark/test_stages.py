@@ -12,6 +12,7 @@ from sam_adapt_ros.errors import OutputError
 from sam_adapt_ros.io.lock import locked
 from sam_adapt_ros.io.outputs import write_text
 from sam_adapt_ros.notices import Notices
+from sam_adapt_ros.pipelines.benchmark import stages as benchmark_stages
 from sam_adapt_ros.pipelines.benchmark.stages import LOCK, MANIFEST, Stage, run_stages
 
 
@@ -65,6 +66,39 @@ def test_what_is_done_is_done_once(stages, tmp_path):
     assert again["second"].facts == {"parts": 3, "of": [3]}
     assert sorted(again["second"].files) == ["part_0", "part_1", "part_2"]
     assert not (tmp_path / "second" / "scratch").exists()
+
+
+def test_a_stage_that_is_killed_as_it_ends_still_has_what_it_goes_on_with(stages, tmp_path, monkeypatch):
+    """The last write of a stage is its manifest's."""
+    write, manifests = benchmark_stages.write_text, []
+
+    def die_at_the_end(path, text):
+        manifests.append(path)
+        if len(manifests) == 2:
+            raise KeyboardInterrupt
+        write(path, text)
+
+    monkeypatch.setattr(benchmark_stages, "write_text", die_at_the_end)
+    with pytest.raises(KeyboardInterrupt):
+        run_stages(stages[:1], tmp_path)
+    monkeypatch.undo()
+    assert (tmp_path / "first" / "scratch").exists()
+    done = run_stages(stages[:1], tmp_path)
+    assert made(stages)[0] == [0, 1, 2]
+    assert "scratch" not in done["first"].files
+    assert not (tmp_path / "first" / "scratch").exists()
+    (tmp_path / "first" / "scratch").touch()  # killed between the manifest and the removal
+    assert run_stages(stages[:1], tmp_path) == done
+    assert not (tmp_path / "first" / "scratch").exists()
+
+
+def test_half_written_files_of_killed_runs_are_removed(stages, tmp_path):
+    left = [tmp_path / ".results.json.7-1.tmp", tmp_path / "first" / "parts" / ".part_0.7-1.tmp"]
+    for path in left:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    run_stages([replace(stages[0], make=lambda *_: {})], tmp_path, skip=["first"])
+    assert not any(path.exists() for path in left)
 
 
 def test_an_interrupted_stage_goes_on_with_what_it_has(stages, tmp_path):
