@@ -83,15 +83,18 @@ class FrameSamples(Sequence[Sample]):
         return self._loaded[number][within] if self._loaded else self._read(self.sets[number], within)
 
     def vary(self, index: int, sample: Sample, rng: np.random.Generator) -> Sample:
-        """The part of sample number ``index`` that is trained on this time: a crop, some of the points."""
+        """The part of sample number ``index`` that is trained on this time: some of the points, a crop.
+
+        Points are drawn of the whole cloud, as in xMUDA, so that the crop has them as sparse as the cloud does.
+        """
         recipe = self.sets[self._find(index)[0]].recipe
-        if size := parse_size(recipe.crop):
-            sample = crop_bottom(sample, size, rng)
-            sample = sample.only(sample.camera >= 0) if self.seen_only else sample
         if 0 < recipe.max_points < len(sample.points):
             keep = np.zeros(len(sample.points), bool)
             keep[rng.choice(len(keep), recipe.max_points, replace=False)] = True
             sample = sample.only(keep)
+        if size := parse_size(recipe.crop):
+            sample = crop_bottom(sample, size, rng)
+            sample = sample.only(sample.camera >= 0) if self.seen_only else sample
         return sample
 
     def _find(self, index: int) -> tuple[int, int]:

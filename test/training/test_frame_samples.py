@@ -84,6 +84,15 @@ def test_points_are_drawn_anew_each_time(tiny: ArchitectureConfig, make_frame: M
     assert not np.array_equal(first.rows, other.rows)
 
 
+def test_points_are_drawn_of_the_whole_cloud_and_then_cropped(tiny: ArchitectureConfig, wide: Frame) -> None:
+    """As published: a crop of half the image has about half of the points drawn."""
+    recipe = RecipeConfig(image="whole", crop="96x80", max_points=60)
+    few = FrameSamples([TrainingSet(Frames([wide]), recipe)], tiny, seen_only=True)
+    assert len(few[0].points) > 3 * recipe.max_points
+    counts = [len(few.vary(0, few[0], np.random.default_rng(seed)).points) for seed in range(8)]
+    assert 0 < min(counts) and max(counts) < recipe.max_points
+
+
 def test_only_seen_points_of_a_crop(tiny: ArchitectureConfig, wide: Frame) -> None:
     seen = FrameSamples([TrainingSet(Frames([wide]), RecipeConfig(image="whole", crop="96x48"))], tiny, seen_only=True)
     varied = seen.vary(0, seen[0], np.random.default_rng(0))
