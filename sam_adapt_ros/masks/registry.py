@@ -68,15 +68,8 @@ GENERATORS: dict[str, Callable[[MaskConfig], MaskGenerator]] = {
 }
 
 
-def build(config: MaskConfig) -> MaskGenerator:
-    """Builds the generator that ``config.generator`` names, or several joined by "+".
-
-    With ``config.cache`` the masks of each generator are kept on disk and reused.
-
-    Raises:
-        MaskError: unknown or repeated names, or a checkpoint that cannot be used.
-        ConfigError: no CUDA device.
-    """
+def generator_names(config: MaskConfig) -> list[str]:
+    """The generators that ``config.generator`` joins by "+". Raises MaskError for unknown or repeated names."""
     names = [name.strip() for name in config.generator.split("+")]
     for name in names:
         if name not in GENERATORS:
@@ -86,6 +79,19 @@ def build(config: MaskConfig) -> MaskGenerator:
             )
     if len(set(names)) != len(names):
         raise MaskError(f"masks.generator: {config.generator!r} names a generator twice; name each once")
+    return names
+
+
+def build(config: MaskConfig) -> MaskGenerator:
+    """Builds the generator that ``config.generator`` names, or several joined by "+".
+
+    With ``config.cache`` the masks of each generator are kept on disk and reused.
+
+    Raises:
+        MaskError: unknown or repeated names, or a checkpoint that cannot be used.
+        ConfigError: no CUDA device.
+    """
+    names = generator_names(config)
     generators: list[MaskGenerator] = []
     for name in names:
         generator = GENERATORS[name](config)

@@ -60,6 +60,16 @@ MEMBERS: dict[str, Callable[[str], Member]] = {
 _EXTRA: dict[Callable[[str], Member], str] = {_sam2: "sam2", _mobile_sam: "mobile-sam"}
 
 
+def checkpoint_path(config: SamConfig) -> Path:
+    """The checkpoint's file. Raises MaskError when none is given."""
+    if not config.checkpoint:
+        raise MaskError(
+            "masks.sam.checkpoint: no file given; download a checkpoint as the authors of the model publish it and set "
+            "this parameter to its path, or choose masks.generator 'segments', which needs no weights"
+        )
+    return Path(config.checkpoint)
+
+
 def load_sam(config: SamConfig) -> GridModel:
     """Loads the model ``config.model`` with the weights of ``config.checkpoint`` onto ``config.device``.
 
@@ -70,15 +80,10 @@ def load_sam(config: SamConfig) -> GridModel:
     name = config.model
     if name not in ("auto", *MEMBERS):
         raise MaskError(f"masks.sam.model: unknown model {name!r}; use auto or one of {', '.join(MEMBERS)}")
-    if not config.checkpoint:
-        raise MaskError(
-            "masks.sam.checkpoint: no file given; download a checkpoint as the authors of the model publish it and set "
-            "this parameter to its path, or choose masks.generator 'segments', which needs no weights"
-        )
+    path = checkpoint_path(config)
     from sam_adapt_ros.segmentation.device import choose_device, move
 
     device = choose_device(config.device, "masks.sam.device")
-    path = Path(config.checkpoint)
     weights = read_state_dict(path, "masks.sam.checkpoint")
     found = kind_of(weights)
     if name == "auto":

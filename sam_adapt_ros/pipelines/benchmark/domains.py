@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,10 +11,11 @@ from typing import Any
 
 from sam_adapt_ros.config import ArchitectureConfig, Config, RecipeConfig
 from sam_adapt_ros.config.benchmark import DomainConfig
-from sam_adapt_ros.datasets import DATASETS, Dataset, Selection, open_dataset
+from sam_adapt_ros.datasets import DATASETS, Bags, Dataset, Selection, open_dataset
 from sam_adapt_ros.datasets.subset import Subset, parse_split
 from sam_adapt_ros.errors import BagError, ConfigError
 from sam_adapt_ros.notices import Notices
+from sam_adapt_ros.pipelines.benchmark.dependencies import settings_of
 from sam_adapt_ros.segmentation.batch import Sample
 from sam_adapt_ros.taxonomy import Taxonomy
 from sam_adapt_ros.training.frame_samples import TrainingSet
@@ -71,15 +72,34 @@ class Domain:
         return TrainingSet(dataset, RecipeConfig(**{name: getattr(config, name) for name in RecipeConfig.model_fields}))
 
     def _open_dataset(self, selection: Selection, taxonomy: Taxonomy, notices: Notices) -> Dataset:
-        more = {"config": self.settings} if self.config.dataset == "bag" else {}  # bags' topics
+        more = {"config": self.settings} if self.config.dataset == Bags.name else {}  # bags' topics
         return open_dataset(self.config.dataset, self.roots, selection, taxonomy, notices, **more)
 
 
-def describe(data: TrainingSet) -> dict[str, Any]:
-    """What results depend on of a data set: which frames, and how they become samples; not where they are on disk."""
-    ids = data.dataset.ids
-    digest = hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16]
-    return {"frames": len(ids), "ids": digest, "recipe": data.recipe.model_dump(exclude_defaults=True)}
+def describe(domain: Domain, data: TrainingSet, labels: bool = True) -> dict[str, Any]:
+    """What results depend on of a domain's set: which frames, how they are read and become samples, and, where
+    ``labels`` are looked at, which class an id is; not where they are on disk."""
+    ids, config, settings = data.dataset.ids, domain.config, domain.settings
+    found = {
+        "dataset": config.dataset,
+        "cameras": config.cameras,
+        "frames": len(ids),
+        "ids": _digest(ids),
+        "recipe": data.recipe.model_dump(exclude_defaults=True),
+    }
+    mapping = getattr(DATASETS.get(config.dataset), "mapping", "")
+    if config.dataset == Bags.name:
+        found["bags"] = settings_of(settings, "lidar", "cameras", "transforms", "sync", "ground_truth")
+        mapping = settings.ground_truth.mapping
+    if labels:
+        taxonomy = Taxonomy.load(settings.taxonomy)
+        found["classes"] = list(taxonomy.classes)
+        found["classes_by_id"] = _digest(map(str, sorted(taxonomy.mappings.get(mapping, {}).items())))
+    return found
+
+
+def _digest(texts: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
 
 
 def sample_of(data: TrainingSet, place: int, architecture: ArchitectureConfig, seen_only: bool) -> Sample:

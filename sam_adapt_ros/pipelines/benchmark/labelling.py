@@ -12,7 +12,6 @@ import numpy as np
 
 from sam_adapt_ros.branch import Branch
 from sam_adapt_ros.config import Config, EnhancementConfig
-from sam_adapt_ros.errors import ConfigError
 from sam_adapt_ros.evaluation.label_statistics import LabelStatistics
 from sam_adapt_ros.pipelines.benchmark.frame_shards import SELECTIONS, load_counts, load_predictions
 from sam_adapt_ros.pipelines.benchmark.frame_work import OUTCOMES, LabelTask, label_frames
@@ -34,14 +33,7 @@ def label_task(
 ) -> LabelTask:
     """What ``label_frames`` needs. selection: the stage that has the thresholds already; None: they are computed from
     all predictions.
-
-    Raises ConfigError for settings that need all frames in memory at once.
     """
-    if config.pseudo_labels.voting_cell:
-        raise ConfigError(
-            "pseudo_labels.voting_cell: 0 expected: a benchmark's sweeps do not vote, since as published each is "
-            f"labelled by itself, got {config.pseudo_labels.voting_cell:g}"
-        )
     if selection is None:
         paths = sorted(predictions.glob("[0-9]*.npz"))
         classes, how = len(Taxonomy.load(config.taxonomy)), config.pseudo_labels.selection

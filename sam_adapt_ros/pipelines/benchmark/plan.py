@@ -17,7 +17,10 @@ from typing import Any
 from sam_adapt_ros.config import Config, EnhancementConfig, load_architecture
 from sam_adapt_ros.config.benchmark import BenchmarkConfig, Setting
 from sam_adapt_ros.datasets.relabelled import Relabelled
+from sam_adapt_ros.errors import ConfigError
 from sam_adapt_ros.io.hashing import hash_file
+from sam_adapt_ros.masks.registry import generator_names
+from sam_adapt_ros.masks.sam_family import checkpoint_path
 from sam_adapt_ros.notices import Notices
 from sam_adapt_ros.parallel import Engine, map_shards
 from sam_adapt_ros.pipelines.benchmark import labelling
@@ -123,7 +126,11 @@ class Plan:
         config = self.settings(_settings_name(name))
         needs = tuple(each for each in (self._labels_of(name), self._initial(name)) if each)
         settings = {**settings_of(config, "training", "fabric.precision"), "architecture": architecture_of(config)}
-        settings["data"] = {role: [describe(each) for each in sets] for role, sets in self._data(name, None).items()}
+        settings["data"] = {
+            role: describe(self._domain_of(each), each)
+            for role, sets in self._data(name, None).items()
+            for each in sets
+        }
         settings["labels"] = self._by_branch(name)
         return Stage(
             name, f"training: {name}", partial(self._train, name, config), settings, needs,
@@ -159,6 +166,10 @@ class Plan:
             stored = StoredLabels(labels, ids, self._by_branch(name), self.frames_a_shard)
             target = TrainingSet(Relabelled(target.dataset, stored), target.recipe)
         return {"source": source, "target": [target]}
+
+    def _domain_of(self, data: TrainingSet) -> Domain:
+        source = self.source
+        return source if source is not None and data.dataset is source.train.dataset else self.target
 
     def _train(self, name: str, config: Config, folder: Path, inputs: Inputs, progress: Progress) -> dict[str, Any]:
         folders = {each: done.folder for each, done in inputs.items()}
@@ -222,7 +233,12 @@ class Plan:
 
     def _test(self, model: str) -> Stage:
         config, data = self.settings(_settings_name(model)), self.target.test
-        settings = {"data": describe(data), "fusion": config.segmenter.fusion, "points": config.training.points}
+        settings = {
+            "data": describe(self.target, data),
+            "fusion": config.segmenter.fusion,
+            "precision": config.segmenter.precision,
+            "points": config.training.points,
+        }
         make = partial(self._score, model, data, config)
         return Stage(f"{TEST}{model}", f"testing: {model}", make, settings, (model,))
 
@@ -242,7 +258,7 @@ class Plan:
     def _predictions(self) -> Stage:
         config, data = self.settings(PREDICTIONS), self.target.train
         settings = {
-            "data": describe(data),
+            "data": describe(self.target, data),
             "points": config.training.points,
             "fusion": config.segmenter.fusion,
             "require_agreement": config.pseudo_labels.selection.require_agreement,
@@ -257,8 +273,9 @@ class Plan:
 
     def _masks(self) -> Stage:
         config, data = self.settings(MASKS), self.target.train
-        names = [name.strip() for name in config.masks.generator.split("+")]
-        settings = {**settings_of(config, "masks", "pseudo_labels.visibility"), "data": describe(data)}
+        names = generator_names(config.masks)
+        settings = settings_of(config, "masks", "pseudo_labels.visibility")
+        settings["data"] = describe(self.target, data, labels=False)
         if any(name.startswith("sam") for name in names):
             settings["checkpoint"] = hash_file(Path(config.masks.sam.checkpoint)) if config.masks.sam.checkpoint else ""
 
@@ -272,8 +289,19 @@ class Plan:
 
         return Stage(MASKS, "making masks", make, settings)
 
+    def check_masks(self) -> None:
+        """Raises MaskError where masks would want a checkpoint that is not given, long after the work has begun."""
+        config = self.settings(MASKS).masks
+        if any(name.startswith("sam") for name in generator_names(config)):
+            checkpoint_path(config.sam)
+
     def _labels(self, name: str, title: str, enhancement: EnhancementConfig | None) -> Stage:
         config, data = self.settings(name), self.target.train
+        if config.pseudo_labels.voting_cell:
+            raise ConfigError(
+                "pseudo_labels.voting_cell: 0 expected: a benchmark's sweeps do not vote, since as published each is "
+                f"labelled by itself, got {config.pseudo_labels.voting_cell:g}"
+            )
         settings = settings_of(config, "pseudo_labels.selection", "pseudo_labels.visibility")
         settings["enhancement"] = None if enhancement is None else enhancement.model_dump()
         needs = (PREDICTIONS,) if enhancement is None else (PREDICTIONS, SELECTION, MASKS)

@@ -14,7 +14,7 @@ from sam_adapt_ros.notices import Notices
 from sam_adapt_ros.parallel import Engine
 from sam_adapt_ros.pipelines.benchmark.domains import Domain, assign_roots
 from sam_adapt_ros.pipelines.benchmark.frame_shards import FRAMES
-from sam_adapt_ros.pipelines.benchmark.plan import SOURCE, Plan
+from sam_adapt_ros.pipelines.benchmark.plan import MASKS, SOURCE, Plan
 from sam_adapt_ros.pipelines.benchmark.results import gather
 from sam_adapt_ros.pipelines.benchmark.stages import run_stages
 from sam_adapt_ros.pipelines.benchmark.tables import draw, markdown
@@ -83,13 +83,16 @@ def run_benchmark(
     ``results.json`` has.
 
     skip: names of stages. Interrupted at any time, however hard, the same call goes on and gives the same results.
-    Raises OutputError and ConfigError as ``run_stages``; what the stages raise names the file or the setting.
+    Raises ConfigError and MaskError for what does not fit, before the work begins, and OutputError as ``run_stages``;
+    what the stages raise names the file or the setting.
     """
     output = output.absolute()  # other processes may work elsewhere
     stages = plan.stages()
     if unknown := sorted({*skip} - {stage.name for stage in stages}):
         known = ", ".join(stage.name for stage in stages)
         raise ConfigError(f"--skip: {unknown[0]}: not a stage of this benchmark ({known})")
+    if MASKS not in skip:
+        plan.check_masks()
     done = run_stages(stages, output, skip=skip, force=force, notices=plan.notices, show=show)
     results = gather(plan, done)
     write_text(output / RESULTS, json.dumps(results, indent=1) + "\n")

@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 LOCK, MANIFEST = ".lock", "manifest.json"
 DAMAGED = "damaged:"
 """Begins the key of the notice that a stage is done again."""
-FORMAT = 1
+FORMAT = 2
 """Part of every manifest; raise it when what stages compute changes."""
 
 

@@ -5,19 +5,23 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from benchmark_support import CLASSES, plan_of, small_benchmark
 
-from sam_adapt_ros.errors import ConfigError, OutputError, StoreError, WeightsError
+from sam_adapt_ros.errors import ConfigError, MaskError, OutputError, StoreError, WeightsError
 from sam_adapt_ros.io.lock import locked
 from sam_adapt_ros.parallel import choose_engine
+from sam_adapt_ros.pipelines.benchmark import plan as plan_module
 from sam_adapt_ros.pipelines.benchmark.frame_shards import StoredLabels, load_predictions
 from sam_adapt_ros.pipelines.benchmark.run import RESULTS, TABLES, make_plan, run_benchmark
 from sam_adapt_ros.pipelines.benchmark.stages import LOCK, MANIFEST
+from sam_adapt_ros.progress import no_progress
 from sam_adapt_ros.pseudo_labels.selection import Candidates, apply_thresholds, dataset_thresholds
 
 UDA = ["source", "xmuda", "student_selected", "student", "oracle"]
@@ -305,3 +309,74 @@ def test_what_does_not_fit_is_named_before_the_work_begins(files, tmp_path):
         plan_of(files, overrides={"masks.generatr": "sam"})
     with pytest.raises(ConfigError, match="--data: a root of the data set shapes expected"):
         make_plan(small_benchmark(files), "uda", [])
+    for overrides, error, message in (
+        ({"masks.generator": "sam"}, MaskError, r"masks\.sam\.checkpoint: no file given"),
+        ({"masks.generator": "sma"}, MaskError, r"masks\.generator: unknown generator 'sma'"),
+        ({"pseudo_labels.voting_cell": 0.2}, ConfigError, r"pseudo_labels\.voting_cell: 0 expected"),
+    ):
+        with pytest.raises(error, match=message):
+            run_benchmark(plan_of(files, overrides=overrides), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_stages_of_other_classes_or_cameras_are_refused(finished, files, tmp_path):
+    output = finished[0]
+    other = tmp_path / "other.yaml"
+    content = yaml.safe_load(Path(small_benchmark(files).settings["taxonomy"]).read_text())
+    other.write_text(yaml.safe_dump(content | {"classes": content["classes"][::-1]}))
+    with pytest.raises(OutputError, match=r"source: .*classes: \['ground', .* then, \['tree', .* now"):
+        run_benchmark(plan_of(files, overrides={"taxonomy": str(other)}), output)
+    plan = plan_of(files)
+    plan.target.config.cameras.append("CAM_FRONT")
+    with pytest.raises(OutputError, match=r"test_source: .*cameras: \[\] then, \['CAM_FRONT'\] now"):
+        run_benchmark(plan, output)
+
+
+def learned_by(plan, name, output, monkeypatch):
+    """What a stage hands to training: the configuration, source and target."""
+    calls = []
+    monkeypatch.setattr(plan_module, "train_sets", lambda *given, **_: calls.append(given))
+    needs = next(stage.needs for stage in plan.stages() if stage.name == name)
+    plan.train(name, output / name, {each: output / each for each in needs}, no_progress)
+    return calls[0]
+
+
+def check_pseudo_labels(shown, target, folder, by_branch):
+    """The target's frames, with a stage's labels in place of the true ones."""
+    stored = StoredLabels(folder / "shards", tuple(target.dataset.ids), by_branch, 2)
+    assert shown.labelled and list(shown.dataset.ids) == list(target.dataset.ids)
+    for frame_id, frame in zip(target.dataset.ids, shown.dataset, strict=True):
+        labels, of_image = stored(frame_id, len(frame.points))
+        np.testing.assert_array_equal(frame.ground_truth, labels)
+        assert (frame.image_labels is None) == (of_image is None)
+        if of_image is not None:
+            np.testing.assert_array_equal(frame.image_labels, of_image)
+
+
+def test_no_model_but_the_oracle_is_shown_the_true_labels_of_the_target(finished, files, monkeypatch):
+    plan, output = plan_of(files), finished[0]
+    source, target = plan.source.train, plan.target.train
+    config, learned, adapted_to = learned_by(plan, "source", output, monkeypatch)
+    assert (learned, list(adapted_to), config.training.initial_weights) == ([source], [], "")
+    config, learned, (shown,) = learned_by(plan, "xmuda", output, monkeypatch)
+    assert learned == [source] and shown.dataset is target.dataset and not shown.labelled
+    for name, labels in (("student_selected", "selection"), ("student", "labels")):
+        config, learned, (shown,) = learned_by(plan, name, output, monkeypatch)
+        assert learned == [source] and config.training.initial_weights == ""
+        check_pseudo_labels(shown, target, output / labels, by_branch=True)
+    config, learned, adapted_to = learned_by(plan, "oracle", output, monkeypatch)
+    assert (learned, list(adapted_to), config.training.initial_weights) == ([target], [], "")
+    both = plan.config.model_copy(update={"oracle_with_source": True})
+    config, learned, adapted_to = learned_by(replace(plan, config=both), "oracle", output, monkeypatch)
+    assert (learned, list(adapted_to)) == ([source], [target])
+
+
+def test_source_free_students_go_on_from_the_source_model_with_fused_labels(finished, source_free, files, monkeypatch):
+    plan, output = plan_of(files, "source_free", weights=weights_of(finished)), source_free[0]
+    target = plan.target.train
+    for name, labels in (("student_selected", "selection"), ("student", "labels")):
+        config, learned, (shown,) = learned_by(plan, name, output, monkeypatch)
+        assert learned == [] and config.training.initial_weights == str(output / "source/weights.safetensors")
+        check_pseudo_labels(shown, target, output / labels, by_branch=False)
+    _, learned, adapted_to = learned_by(plan, "oracle", output, monkeypatch)
+    assert (learned, list(adapted_to)) == ([target], [])
