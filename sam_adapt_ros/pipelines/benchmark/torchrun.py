@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -33,6 +34,7 @@ def train_in_processes(
     request = {
         "plan": plan,
         "model": model,
+        "driver": os.getpid(),
         "folder": str(folder.absolute()),
         "inputs": {name: str(path.absolute()) for name, path in inputs.items()},
     }

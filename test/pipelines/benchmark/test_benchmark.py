@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import benchmark_support
 import numpy as np
 import pytest
 import torch
@@ -18,11 +19,13 @@ from sam_adapt_ros.errors import ConfigError, MaskError, OutputError, StoreError
 from sam_adapt_ros.io.lock import locked
 from sam_adapt_ros.parallel import choose_engine
 from sam_adapt_ros.pipelines.benchmark import plan as plan_module
+from sam_adapt_ros.pipelines.benchmark import training_process
 from sam_adapt_ros.pipelines.benchmark.frame_shards import StoredLabels, load_predictions
 from sam_adapt_ros.pipelines.benchmark.run import RESULTS, TABLES, make_plan, run_benchmark
 from sam_adapt_ros.pipelines.benchmark.stages import LOCK, MANIFEST
 from sam_adapt_ros.progress import no_progress
 from sam_adapt_ros.pseudo_labels.selection import Candidates, apply_thresholds, dataset_thresholds
+from sam_adapt_ros.segmentation import weights as weights_files
 
 UDA = ["source", "xmuda", "student_selected", "student", "oracle"]
 
@@ -263,13 +266,26 @@ def test_skipped_stages_have_no_figures_and_are_said(finished, files, tmp_path):
     assert "| oracle | – | – | – | not measured |" in (tmp_path / TABLES).read_text()
 
 
+def test_a_training_process_trains_the_same_model(finished, files, tmp_path):
+    """Of the values that the benchmark gives it as JSON."""
+    model, output = {row["stage"]: row for row in finished[1]["models"]}["student"], finished[0]
+    inputs = {"labels": str(output / "labels")}
+    request = {"plan": plan_of(files).request(), "model": "student", "driver": os.getpid(), "inputs": inputs}
+    (tmp_path / "request.json").write_text(json.dumps(request | {"folder": str(tmp_path / "student")}))
+    training_process.main(str(tmp_path / "request.json"))
+    assert weights_files.load(tmp_path / "student/weights.safetensors").version == model["version"]
+
+
 @pytest.mark.soak
-def test_two_processes_train_what_one_does(finished, files, tmp_path):
+def test_two_processes_train_what_one_does(finished, files, tmp_path, monkeypatch):
     """Source alone: what the others learn from depends on it."""
     pytest.importorskip("lightning_fabric")
+    (tmp_path / "sitecustomize.py").write_text("import benchmark_support")  # the processes know its data set, too
+    known = [str(tmp_path), str(Path(benchmark_support.__file__).parent), *filter(None, sys.path)]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(known))
     plan = plan_of(files, overrides={"fabric.devices": 2})
     skip = [stage.name for stage in plan.stages() if stage.name not in ("source", "test_source")]
-    found = run_benchmark(plan, tmp_path, skip=skip)["models"][0]
+    found = run_benchmark(plan, tmp_path / "out", skip=skip)["models"][0]
     for head, miou in finished[1]["models"][0]["miou"].items():
         assert found["miou"][head] == pytest.approx(miou, abs=0.02)
 
