@@ -129,7 +129,17 @@ def test_tables_by_class_have_each_class_in_its_column(finished):
 
 
 def test_masks_make_labels_denser_and_the_ablation_shows_each_constraint(finished):
-    _, results = finished
+    output, results = finished
+
+    def enhancement(stage):
+        return json.loads((output / stage / MANIFEST).read_text())["depends"]["settings"]["enhancement"].items()
+
+    assert {stage.name: dict(enhancement(stage.name) - enhancement("labels")) for stage in output.glob("labels_*")} == {
+        "labels_direct": {"propagation": "direct"},
+        "labels_without_size": {"min_points": 1},
+        "labels_without_purity": {"min_purity": 0.0},
+        "labels_without_representativity": {"min_representativity": 0.0},
+    }
     by_stage = {each["stage"]: each["selections"]["fused"] for each in results["pseudo_labels"]}
     assert list(by_stage) == [
         *("selection", "labels", "labels_direct", "labels_without_size", "labels_without_purity"),
