@@ -46,7 +46,6 @@ CLASSES_OF = {
 }
 """By kind; several are told apart by the instance."""
 _LENS = (-0.26, 0.11, 0.0004, -0.0002, -0.025)
-_EGO = {"x-range": [-1.0, 4.0], "y-range": [-1.0, 1.0], "z-range": [0.0, 1.5]}  # metres
 _WIDER = 1.02  # how much longer the focal length is before the distortion is undone
 
 
