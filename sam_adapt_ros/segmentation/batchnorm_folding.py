@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import torch
+from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -44,7 +45,7 @@ def _pairs(module: AnyModule, run: Callable[[AnyModule], Tensor]) -> dict[nn.Bat
         elif isinstance(layer, nn.BatchNorm2d) and id(inputs[0]) in outputs:
             pairs[layer] = outputs[id(inputs[0])][0]
 
-    kinds = (nn.Conv2d, nn.BatchNorm2d)  # no layers derived from them, which may compute more
+    kinds = (nn.Conv2d, nn.BatchNorm2d, BatchNormAct2d)  # no others derived from them, which may compute more
     hooks = [layer.register_forward_hook(note) for layer in module.modules() if type(layer) in kinds]
     try:
         run(module)
@@ -58,8 +59,13 @@ def _replace(module: nn.Module, pairs: dict[nn.BatchNorm2d, nn.Conv2d]) -> None:
     new: dict[nn.Module, nn.Module] = {}
     for normalization, convolution in pairs.items():
         new[convolution] = fuse_conv_bn_eval(convolution, normalization)
-        new[normalization] = nn.Identity()
+        new[normalization] = _without_normalization(normalization)
     for parent in list(module.modules()):
         for name, child in parent.named_children():
             if child in new:
                 setattr(parent, name, new[child])
+
+
+def _without_normalization(layer: nn.BatchNorm2d) -> nn.Module:
+    """What else a layer computes: timm's have their activation within."""
+    return nn.Sequential(layer.drop, layer.act) if isinstance(layer, BatchNormAct2d) else nn.Identity()

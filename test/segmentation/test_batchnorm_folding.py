@@ -6,9 +6,12 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 
+from sam_adapt_ros.config import SegmenterConfig
 from sam_adapt_ros.frame import Frame
+from sam_adapt_ros.segmentation import Segmenter
 from sam_adapt_ros.segmentation.batch import Sample, collate
 from sam_adapt_ros.segmentation.batchnorm_folding import fold_batchnorm
 from sam_adapt_ros.segmentation.network import Network
@@ -49,6 +52,18 @@ class Shared(Elsewhere):
         return self.convs["b"](self.bns[0](x) + x)
 
 
+class WithActivation(nn.Module):
+    """As in timm's EfficientNets, where BatchNorm layers have the activation within."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.bn = nn.Conv2d(3, 4, 3, bias=False), BatchNormAct2d(4, act_layer=nn.ReLU6)
+        self.last, self.bn_last = nn.Conv2d(4, 4, 3, groups=4), BatchNormAct2d(4, apply_act=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.bn_last(self.last(self.bn(self.conv(x))))
+
+
 class Twice(nn.Module):
     """A BatchNorm layer with two inputs, of which only the last is folded by whoever counts pairs alone."""
 
@@ -60,7 +75,7 @@ class Twice(nn.Module):
         return self.bn(self.a(x)) * self.bn(self.b(x))
 
 
-@pytest.mark.parametrize(("kind", "left"), [(Elsewhere, 0), (Shared, 2), (Twice, 1)])
+@pytest.mark.parametrize(("kind", "left"), [(Elsewhere, 0), (WithActivation, 0), (Shared, 2), (Twice, 1)])
 def test_what_is_folded_computes_the_same(kind: Callable[[], nn.Module], left: int) -> None:
     module = with_statistics(kind())
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
@@ -84,3 +99,16 @@ def test_the_network_that_labels_has_no_batchnorm_over_images(
         expected, found = network(batch), labelling(batch)
     torch.testing.assert_close(found.image.logits, expected.image.logits, rtol=1e-4, atol=1e-4)
     assert torch.equal(found.points.logits, expected.points.logits)
+
+
+def test_no_batchnorm_is_left_over_the_images_of_the_network_that_ships(make_frame: Callable[..., Frame]) -> None:
+    segmenter = Segmenter.load("town_small", SegmenterConfig(precision="float32"))
+    layers = {name: list(each.image.modules()) for name, each in vars(segmenter).items() if isinstance(each, Network)}
+    left = {name: sum(isinstance(layer, nn.BatchNorm2d) for layer in each) for name, each in layers.items()}
+    assert left["network"] > 30 and left["labelling"] == 0
+    network, labelling = segmenter.network, segmenter.labelling
+    batch = collate([Sample.from_frame(make_frame(), network.architecture)], network.architecture)
+    with torch.inference_mode():
+        expected, found = network(batch), labelling(batch)
+    assert expected.image.logits.std() > 1
+    torch.testing.assert_close(found.image.logits, expected.image.logits, rtol=1e-4, atol=1e-3)
