@@ -85,6 +85,21 @@ def test_what_is_folded_computes_the_same(kind: Callable[[], nn.Module], left: i
     assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
 
 
+def test_a_gpu_compares_in_full_precision() -> None:
+    """In TensorFloat-32, which cuDNN computes float32 convolutions in, what is the same may differ by more than what is
+    let pass."""
+    allowed: list[bool] = []
+
+    def run(each: nn.Module) -> Tensor:
+        allowed.append(torch.backends.cudnn.allow_tf32)
+        return each(IMAGE)
+
+    before = torch.backends.cudnn.allow_tf32
+    fold_batchnorm(with_statistics(Elsewhere()), run)
+    assert allowed == [False] * 3
+    assert torch.backends.cudnn.allow_tf32 == before
+
+
 def test_the_network_that_labels_has_no_batchnorm_over_images(
     network: Network, make_frame: Callable[..., Frame]
 ) -> None:
