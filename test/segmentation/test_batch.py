@@ -54,6 +54,23 @@ def test_collate_keeps_frames_apart(tiny: ArchitectureConfig, make_frame: MakeFr
     np.testing.assert_array_equal(batch.image_of_seen, expected)
 
 
+def test_all_of_a_batch_goes_to_a_gpu_through_pinned_memory(
+    tiny: ArchitectureConfig, make_frame: MakeFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = collate([Sample.from_frame(make_frame(), tiny)], tiny)
+    assert batch.to(torch.device("cpu")) is batch
+    pinned: list[torch.Tensor] = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: pinned.append(tensor) or tensor)
+    moved = vars(batch.to(torch.device("meta")))
+    tensors = {name: value for name, value in vars(batch).items() if isinstance(value, torch.Tensor)}
+    assert {"images", "points", "uv", "voxels", "labels"} <= tensors.keys() and len(pinned) == len(tensors)
+    for name, tensor in tensors.items():
+        assert moved[name].device.type == "meta" and moved[name].shape == tensor.shape
+    assert {name: moved[name] for name in moved.keys() - tensors} == {
+        name: value for name, value in vars(batch).items() if name not in tensors
+    }
+
+
 def test_voxel_features_match_a_loop(tiny: ArchitectureConfig, make_frame: MakeFrame) -> None:
     sample = Sample.from_frame(make_frame(points=300), tiny)
     assert (collate([sample], tiny).features == 1).all()

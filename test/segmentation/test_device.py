@@ -31,6 +31,19 @@ def test_a_limit_that_is_set_already_holds() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("auto", torch.float16),
+        ("float16", torch.float16),
+        ("bfloat16", torch.bfloat16),
+        ("float32", torch.float32),
+    ],
+)
+def test_number_format_on_cuda(name: str, expected: torch.dtype) -> None:
+    assert device.choose_precision(name, torch.device("cuda")) == expected
+
+
+@pytest.mark.parametrize(
     ("name", "has", "expected"),
     [
         ("auto", True, torch.bfloat16),

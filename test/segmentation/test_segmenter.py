@@ -1,3 +1,4 @@
+import copy
 import dataclasses
 from collections.abc import Callable
 
@@ -126,6 +127,30 @@ def test_fusion_follows_the_configuration(network: Network, shapes: Taxonomy, ma
     np.testing.assert_allclose(mean.fused[seen], (mean.image[seen] + mean.points[seen]) / 2, atol=1e-6)
     expected = product.image[seen] * product.points[seen]
     np.testing.assert_allclose(product.fused[seen], expected / expected.sum(1, keepdims=True), atol=1e-5)
+
+
+def test_images_are_computed_in_bfloat16_where_it_is_asked_for(
+    network: Network, shapes: Taxonomy, make_frame: MakeFrame
+) -> None:
+    """The points are not: their branch is the more sensitive one, and spconv has no bfloat16."""
+    frame = make_frame()
+    exact, rounded = (
+        Segmenter(network, shapes, SegmenterConfig(precision=name))(frame) for name in ("float32", "bfloat16")
+    )
+    np.testing.assert_array_equal(rounded.points, exact.points)
+    difference = np.abs(rounded.image - exact.image)
+    assert 0 < difference.max() < 0.1 and (difference > 0).mean() > 0.1
+
+
+def test_frames_are_labelled_by_the_network_that_is_prepared_for_it(
+    network: Network, shapes: Taxonomy, make_frame: MakeFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = copy.deepcopy(network)
+    with torch.no_grad():
+        other.points.heads.classify.weight.neg_()
+    expected = Segmenter(other, shapes)(make_frame()).points
+    monkeypatch.setattr(Network, "prepare_for_inference", lambda own, device: other)
+    np.testing.assert_array_equal(Segmenter(network, shapes)(make_frame()).points, expected)
 
 
 def test_cuda_is_refused_where_there_is_none(network: Network, shapes: Taxonomy) -> None:

@@ -6,6 +6,7 @@ from sam_adapt_ros.adaptation import FrameSummary
 from sam_adapt_ros.config import BufferConfig
 from sam_adapt_ros.frame import CameraView, Frame
 from sam_adapt_ros.geometry.camera import CameraModel, Distortion
+from sam_adapt_ros.geometry.transforms import make_transform
 
 CLASSES = 4
 
@@ -14,6 +15,7 @@ def make_frame(seed=0, position=(0.0, 0.0), points=50, height=24, width=32, odom
     rng = np.random.default_rng(seed)
     T_odom_lidar = np.eye(4)
     T_odom_lidar[:2, 3] = position
+    T_base_lidar = make_transform((0.9, 0.1, 1.8), (0.1, 0.2, 0.0, 1.0))  # tilted
     # Smooth, as images are: noise is the one thing that JPEG does badly.
     rows, columns = np.mgrid[:height, :width]
     image = np.stack([rows * 5, columns * 4, (rows + columns) * 2 + seed % 100], -1).astype(np.uint8)
@@ -27,6 +29,7 @@ def make_frame(seed=0, position=(0.0, 0.0), points=50, height=24, width=32, odom
         views=tuple(CameraView(f"CAM_{i}", 7, image, camera, rng.normal(size=(4, 4)), instances) for i in range(views)),
         ground_truth=rng.integers(0, CLASSES, points).astype(np.uint8),
         T_odom_lidar=T_odom_lidar if odometry else None,
+        T_base_lidar=T_base_lidar,
     )
 
 
@@ -60,7 +63,7 @@ def flat_summary(histogram=(1, 0, 0, 0)):
 def assert_same_frame(a, b, image_tolerance=0):
     assert (a.stamp_ns, a.frame_id) == (b.stamp_ns, b.frame_id)
     np.testing.assert_array_equal(a.points, b.points)
-    for name in ("ground_truth", "T_odom_lidar"):
+    for name in ("ground_truth", "T_odom_lidar", "T_base_lidar"):
         ours, theirs = getattr(a, name), getattr(b, name)
         assert (ours is None) == (theirs is None)
         if ours is not None:
