@@ -34,6 +34,7 @@ from sam_adapt_ros.geometry.transforms import Transform
 from sam_adapt_ros.io.store_errors import store_errors
 from sam_adapt_ros.masks import MaskGenerator, build
 from sam_adapt_ros.pseudo_labels import PseudoLabelGenerator
+from sam_adapt_ros.segmentation import networks
 from sam_adapt_ros.segmentation import weights as weights_files
 from sam_adapt_ros.segmentation.device import choose_device, move
 from sam_adapt_ros.segmentation.fusion import FUSIONS
@@ -73,7 +74,7 @@ class Adapter:
         device = choose_device(config.segmenter.device, "segmenter.device")
         network = weights_files.build_network(self.source, str(store.source().path))
         move(network, device, "segmenter.device")
-        network.configure(config.segmenter, device)
+        networks.configure(network, config.segmenter, device)
         fusion = FUSIONS[config.segmenter.fusion]
         masks = generator or build(config.masks)
         pseudo_labels = PseudoLabelGenerator(config.pseudo_labels, masks, fusion, len(self.taxonomy))

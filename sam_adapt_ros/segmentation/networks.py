@@ -6,12 +6,16 @@ network that they are of, so nothing else has to be set.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
 
+import torch
+
 from sam_adapt_ros.branch import NETWORK_BRANCHES
-from sam_adapt_ros.config import ArchitectureConfig
-from sam_adapt_ros.errors import ConfigError
+from sam_adapt_ros.config import ArchitectureConfig, SegmenterConfig
+from sam_adapt_ros.errors import ConfigError, SamAdaptError
+from sam_adapt_ros.segmentation.device import out_of_memory
 from sam_adapt_ros.segmentation.network import Network
 from sam_adapt_ros.segmentation.segmentation_network import SegmentationNetwork
 
@@ -30,15 +34,42 @@ def build(classes: int, architecture: ArchitectureConfig) -> SegmentationNetwork
     """
     name = architecture.network
     factory = BUILT_IN.get(name) or _registered(name)
-    try:
+    with _named(name, "cannot be built"):
         network = factory(classes, architecture)
-    except ConfigError:
-        raise
-    except Exception as error:  # the network's code is not ours
-        raise ConfigError(f"architecture.network: {name}: cannot be built: {type(error).__name__}: {error}") from error
     if fault := _fault(network, classes, architecture):
         raise ConfigError(f"architecture.network: {name}: {fault}; docs/networks.md has the rules")
     return network
+
+
+def configure(network: SegmentationNetwork, config: SegmenterConfig, device: torch.device) -> None:
+    """Tells a network where it is going to compute. Raises ConfigError that names it, whatever its code raises."""
+    with _named(network.architecture.network, "configure", device.type):
+        network.configure(config, device)
+
+
+def prepare(network: SegmentationNetwork, device: torch.device) -> SegmentationNetwork:
+    """The network to label frames with, see its ``prepare_for_inference``. Raises ConfigError as ``configure``."""
+    name = network.architecture.network
+    with _named(name, "prepare_for_inference", device.type):
+        prepared = network.prepare_for_inference(device)
+    if getattr(prepared, "branches", None) != network.branches:
+        got = type(prepared).__name__
+        raise ConfigError(f"architecture.network: {name}: prepare_for_inference: a network expected, got {got}")
+    return prepared
+
+
+@contextmanager
+def _named(name: str, what: str, device: str = "cpu") -> Iterator[None]:
+    """Turns what a network's code raises into a ConfigError; that a GPU has no memory is left to whoever can do
+    without."""
+    try:
+        yield
+    except SamAdaptError:
+        raise
+    except Exception as error:  # the network's code is not ours
+        if device != "cpu" and out_of_memory(error):
+            raise
+        raise ConfigError(f"architecture.network: {name}: {what}: {type(error).__name__}: {error}") from error
 
 
 def _registered(name: str) -> NetworkFactory:

@@ -16,7 +16,7 @@ from sam_adapt_ros.errors import NetworkError
 from sam_adapt_ros.frame import CameraView, Frame
 from sam_adapt_ros.geometry.camera import CameraModel
 from sam_adapt_ros.notices import Notices
-from sam_adapt_ros.segmentation import sparse_backend
+from sam_adapt_ros.segmentation import networks, sparse_backend
 from sam_adapt_ros.segmentation import weights as weights_files
 from sam_adapt_ros.segmentation.batch import Sample, collate
 from sam_adapt_ros.segmentation.device import (
@@ -70,8 +70,8 @@ class Segmenter:
         """From a weights file: a path, or the name of one that ships with the package.
 
         taxonomy: what the file must be for; None: the class set that the file names.
-        Raises ConfigError when there is no such file, WeightsError that names the file and the field that does not fit,
-        TaxonomyError.
+        Raises ConfigError when there is no such file or the network cannot be prepared, WeightsError that names the
+        file and the field that does not fit, TaxonomyError.
         """
         path = find_weights(str(weights))
         loaded = weights_files.load(path)
@@ -83,8 +83,8 @@ class Segmenter:
         """Makes the network ready to compute on ``device``."""
         self.network.to(self.device)
         self.precision = choose_precision(self.config.precision, self.device)
-        self.network.configure(self.config, self.device)
-        self.labelling = self.network.prepare_for_inference(self.device)
+        networks.configure(self.network, self.config, self.device)
+        self.labelling = networks.prepare(self.network, self.device)
 
     def _with_free_memory(self, do: Callable[[], object]) -> None:
         """Does it; where the device has no memory left for it, and was not asked for, once more on the CPU."""

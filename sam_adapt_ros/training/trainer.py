@@ -20,6 +20,7 @@ from sam_adapt_ros.errors import ConfigError, SamAdaptError
 from sam_adapt_ros.io.atomic_write import remove_temporary
 from sam_adapt_ros.io.outputs import write_text
 from sam_adapt_ros.progress import Progress
+from sam_adapt_ros.segmentation import networks
 from sam_adapt_ros.segmentation import weights as weights_files
 from sam_adapt_ros.segmentation.batch import Batch, Sample
 from sam_adapt_ros.segmentation.device import choose_device, move
@@ -101,7 +102,7 @@ class Trainer:
         initial = InitialNetwork.build(self.config, self.taxonomy, architecture)
         self.network, self._initial = initial.network, initial.weights
         move(self.network, self.device, "training.device")
-        self.network.configure(config.segmenter, self.device)
+        networks.configure(self.network, config.segmenter, self.device)
         groups = parameter_groups(self.network, initial.pretrained, self.config.encoder_rate)
         self.optimizer = torch.optim.Adam(groups, self.config.learning_rate, foreach=True)
         weights = None if weights is None else weights.to(self.device)

@@ -153,6 +153,25 @@ def test_a_package_that_cannot_be_imported_is_named(monkeypatch):
         networks.build(3, OWN)
 
 
+def raise_key_error(*_):
+    raise KeyError("engine")
+
+
+@pytest.mark.parametrize(
+    ("method", "given", "said"),
+    [
+        ("configure", raise_key_error, "configure: KeyError: 'engine'"),
+        ("prepare_for_inference", raise_key_error, "prepare_for_inference: KeyError: 'engine'"),
+        ("prepare_for_inference", lambda *_: None, "prepare_for_inference: a network expected, got NoneType"),
+    ],
+)
+def test_a_network_that_cannot_be_prepared_is_named(monkeypatch, method, given, said):
+    """Not a traceback: new weights of it are refused like others, and the ones in use stay."""
+    monkeypatch.setattr(OwnNetwork, method, given)
+    with pytest.raises(ConfigError, match=rf"architecture\.network: own: {said}"):
+        Segmenter(OwnNetwork(3, OWN), SHAPES)
+
+
 # Output ---------------------------------------------------------------------------------------------------------------
 
 
