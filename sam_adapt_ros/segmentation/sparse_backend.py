@@ -11,7 +11,8 @@ from torch import Tensor
 
 from sam_adapt_ros.errors import ConfigError
 from sam_adapt_ros.notices import Notices
-from sam_adapt_ros.segmentation.sparse_convolution import Backend, torch_backend
+from sam_adapt_ros.segmentation.segmentation_network import autocast
+from sam_adapt_ros.segmentation.sparse_convolution import Backend, Grid, torch_backend
 
 logger = logging.getLogger(__name__)
 
@@ -55,8 +56,8 @@ def choose_backend(name: str, device: torch.device) -> Backend:
 def find_spconv_problem(device: str) -> str:
     """Why spconv is of no use on a type of device: how a sentence that begins with "it" goes on; "" where it works.
 
-    It is tried forward and backward on a few voxels, and has to give PyTorch's result: builds for another CUDA or
-    another GPU import, and fail when they compute.
+    It is tried forward and backward on a few voxels, and in the number format of labels, and has to give PyTorch's
+    result: builds for another CUDA or another GPU import, and fail when they compute.
     """
     try:
         if importlib.util.find_spec("spconv") is None:
@@ -74,7 +75,8 @@ def find_spconv_problem(device: str) -> str:
 
 
 def _try(backend: Backend, device: str) -> list[Tensor]:
-    """The features that each kind of convolution makes of eight voxels in a row, and the kernels' gradients."""
+    """The features that each kind of convolution makes of eight voxels in a row, also as frames are labelled on CUDA,
+    and the kernels' gradients."""
     row = torch.arange(8, dtype=torch.int32, device=device)
     voxels = torch.stack([row * 0, row * 0, row * 0, row], 1)
     features = torch.linspace(-1, 1, 8 * 16, device=device).reshape(8, 16)
@@ -83,12 +85,17 @@ def _try(backend: Backend, device: str) -> list[Tensor]:
             torch.linspace(-1, 1, 16 * side**3 * 16, device=device).reshape(16, side, side, side, 16).requires_grad_()
             for side in (3, 2, 2)
         ]
-        grid = backend(voxels, 1, 2)
-        fine = grid.submanifold(features, kernels[0])
-        output = grid.up(grid.down(fine, kernels[1]), kernels[2])
+        output = _convolved(backend(voxels, 1, 2), features, kernels)
         gradients = torch.autograd.grad(output.sum(), kernels)
-    scaled = [tensor / tensor.abs().max().clamp(min=1) for tensor in (output, *gradients)]
+        with torch.no_grad(), autocast(torch.device(device), torch.float16):
+            labels = _convolved(backend(voxels, 1, 2), features, kernels).float()
+    scaled = [tensor / tensor.abs().max().clamp(min=1) for tensor in (output, *gradients, labels)]
     return [tensor.detach().cpu() for tensor in scaled]
+
+
+def _convolved(grid: Grid, features: Tensor, kernels: list[Tensor]) -> Tensor:
+    fine = grid.submanifold(features, kernels[0])
+    return grid.up(grid.down(fine, kernels[1]), kernels[2])
 
 
 def _describe(error: Exception) -> str:

@@ -96,12 +96,17 @@ class SparseConvolution(nn.Module):
 
 def _convolve(features: Tensor, kernel: Tensor, there: SparseMap, back: SparseMap) -> Tensor:
     """(inputs, I) features, (O, K, I) kernel -> (outputs, O). back: ``there`` with input and output exchanged."""
-    device = features.device.type
-    if torch.is_autocast_enabled(device):
-        dtype = torch.get_autocast_dtype(device)
-        features, kernel = features.to(dtype), kernel.to(dtype)
-    convolved: Tensor = _Convolution.apply(features, kernel, there, back)
+    convolved: Tensor = _Convolution.apply(*autocasted(features, kernel), there, back)
     return convolved
+
+
+def autocasted(features: Tensor, kernel: Tensor) -> tuple[Tensor, Tensor]:
+    """Both in the type that autocast computes in; it knows PyTorch's own convolutions alone."""
+    device = features.device.type
+    if not torch.is_autocast_enabled(device):
+        return features, kernel
+    dtype = torch.get_autocast_dtype(device)
+    return features.to(dtype), kernel.to(dtype)
 
 
 class _Convolution(torch.autograd.Function):

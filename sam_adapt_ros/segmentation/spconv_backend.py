@@ -16,6 +16,8 @@ from spconv.core import ConvAlgo
 from spconv.pytorch import ops as _ops
 from torch import Tensor
 
+from sam_adapt_ros.segmentation.sparse_convolution import autocasted
+
 # spconv calls a function that torch has deprecated; the warning is of no use to a user.
 logging.getLogger("torch.fx._symbolic_trace").addFilter(lambda record: "is_fx_tracing" not in record.getMessage())
 
@@ -53,6 +55,7 @@ class SpconvGrid:
 def _convolve(
     kind: type, key: str, tensor: spconv.SparseConvTensor, features: Tensor, kernel: Tensor, **options: int
 ) -> spconv.SparseConvTensor:
+    features, kernel = autocasted(features, kernel)  # which spconv does by itself in training only
     # The CPU has one algorithm, CUDA has a faster one.
     algorithm = ConvAlgo.MaskImplicitGemm if features.is_cuda else ConvAlgo.Native
     outputs, size, *_, inputs = kernel.shape

@@ -145,12 +145,14 @@ def test_voxels_too_far_apart_for_the_keys_are_refused():
     assert grid.submanifold(torch.ones(2, 1), torch.ones(1, 3, 3, 3, 1)).tolist() == [[1], [1]]
 
 
-def test_autocast_computes_in_its_type_and_learns_in_the_parameters_type():
+def test_autocast_computes_in_its_type_and_learns_in_the_parameters_type(backend):
     coordinates = voxels(0.05, size=16)
     (features, kernel), (own_features, own_kernel) = operands(coordinates, 8, 8, 3)
-    grid = torch_backend(coordinates, 1, 1)
+    grid = backend(coordinates, 1, 1)
     with torch.autocast("cpu", torch.bfloat16):
         output = grid.submanifold(features, kernel)
+        with torch.no_grad():
+            assert grid.submanifold(features, kernel).dtype == torch.bfloat16
     assert output.dtype == torch.bfloat16
     expected = grid.submanifold(own_features, own_kernel)
     torch.testing.assert_close(output.float(), expected, rtol=0.05, atol=0.3)
