@@ -1,7 +1,10 @@
 """How many threads a frame is labelled by, and in which number format."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -56,3 +59,28 @@ def test_number_format_on_cuda(name: str, expected: torch.dtype) -> None:
 def test_number_format_on_a_cpu(monkeypatch: pytest.MonkeyPatch, name: str, has: bool, expected: torch.dtype) -> None:
     monkeypatch.setattr(device, "has_bfloat16", lambda: has)
     assert device.choose_precision(name, torch.device("cpu")) == expected
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ("flags\t\t: fpu avx2 avx512_bf16 avx512f", True),
+        ("flags\t\t: fpu amx_bf16 amx_tile", True),
+        ("Features\t: fp asimd i8mm bf16 dgh", True),  # Armv8.6
+        ("flags\t\t: fpu avx2 avx512f f16c", False),
+        ("model name\t: bf16ish avx512_bf16x", False),
+        (None, False),  # no such file
+    ],
+)
+def test_bfloat16_is_seen_from_the_cpu_s_flags(
+    monkeypatch: pytest.MonkeyPatch, flags: str | None, expected: bool
+) -> None:
+    def read(path: Path, **_: str) -> str:
+        assert path == Path("/proc/cpuinfo")
+        if flags is None:
+            raise FileNotFoundError
+        return f"processor\t: 0\n{flags}\n"
+
+    monkeypatch.setattr(Path, "read_text", read)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    assert device.has_bfloat16.__wrapped__() == expected
