@@ -11,6 +11,7 @@ from sam_adapt_ros.segmentation import Segmenter
 from sam_adapt_ros.segmentation.batch import Sample, collate
 from sam_adapt_ros.segmentation.point_branch import PointBranch
 from sam_adapt_ros.segmentation.sparse_convolution import SparseConvolution, torch_backend
+from sam_adapt_ros.segmentation.sparse_maps import _places
 
 SIZE = 48  # 33,000 voxels: with few, threads do not share the work
 
@@ -106,6 +107,20 @@ def test_coarser_voxels_are_neighbours_of_each_other(backend):
         volume = functional.conv3d(coarse, middle.permute(0, 4, 1, 2, 3), padding=1) * occupied
         volume = functional.conv_transpose3d(volume, kernel.permute(4, 0, 1, 2, 3), stride=2)
     torch.testing.assert_close(output, at(volume, coordinates), rtol=1e-4, atol=1e-5)
+
+
+class Elsewhere(torch.Tensor):
+    """A tensor of the CPU that says that it is on a GPU."""
+
+    device = torch.device("cuda")
+
+
+def test_neighbours_are_looked_up_alike_on_every_device():
+    keys = torch.randint(0, 900, (300,), generator=torch.manual_seed(0)).unique()
+    wanted = torch.stack([keys - 1, keys, keys + 40])
+    found = _places(keys.as_subclass(Elsewhere), wanted)
+    assert type(found) is Elsewhere and found.dtype == torch.int64
+    assert torch.equal(found.as_subclass(torch.Tensor), _places(keys, wanted))
 
 
 def test_frames_do_not_touch(backend):
