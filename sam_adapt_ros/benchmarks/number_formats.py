@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 import statistics
 import tempfile
 import time
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
+
+import torch
 
 from sam_adapt_ros import benchmarks
 from sam_adapt_ros.benchmarks import Figure
@@ -51,10 +55,25 @@ def run(quick: bool = False) -> list[Figure]:
                 ),
                 Figure(f"{cameras}: and bfloat16, the same", times[2] / times[0], "", note=note),
             ]
+            if not quick and (compiler := shutil.which("c++")):
+                compiled = [_compiled("float32"), _compiled("bfloat16")]
+                times = _in_turn((plain, fast, *compiled), frame, 20)
+                figures += [
+                    Figure(f"{cameras}: compiled, {form}, processor time over not compiled", ratio, "", note=compiler)
+                    for form, ratio in (("float32", times[2] / times[0]), ("bfloat16", times[3] / times[1]))
+                ]
         figures += _change("pandaset_002", drive(data / "pandaset_002", 8 if quick else 1), plain, fast)
     for domain in DOMAINS:
         figures += _change(f"town, {domain}", frames(domain, SEED, 3 if quick else 15, period=1.0), plain, fast)
     return figures
+
+
+def _compiled(precision: Literal["float32", "bfloat16"]) -> Segmenter:
+    """The image branch by ``torch.compile``, which needs a C++ compiler, and some 20 s at the first frame."""
+    segmenter = Segmenter.load("town_small", SegmenterConfig(precision=precision))
+    image = segmenter.labelling.get_submodule("image")
+    image.feature_map = torch.compile(image.feature_map)  # type: ignore[assignment, arg-type]
+    return segmenter
 
 
 def _in_turn(segmenters: Iterable[Segmenter], frame: Frame, rounds: int) -> list[float]:

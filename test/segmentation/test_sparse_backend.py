@@ -1,6 +1,7 @@
 """The choice of the backend, with spconv absent, broken in several ways, and whole."""
 
 import sys
+import time
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
@@ -25,9 +26,11 @@ def said(monkeypatch):
     lines = []
     monkeypatch.setattr(sparse_backend, "notices", Notices(lines.append))
     whole = sys.modules.pop(BACKEND_MODULE, None)
-    sparse_backend.find_spconv_problem.cache_clear()
+    for cached in (sparse_backend.find_spconv_problem, sparse_backend.find_faster):
+        cached.cache_clear()
     yield lines
-    sparse_backend.find_spconv_problem.cache_clear()
+    for cached in (sparse_backend.find_spconv_problem, sparse_backend.find_faster):
+        cached.cache_clear()
     sys.modules.pop(BACKEND_MODULE, None)
     if whole is not None:
         sys.modules[BACKEND_MODULE] = whole
@@ -37,6 +40,14 @@ def said(monkeypatch):
 def auto_takes_spconv(monkeypatch):
     """As on a machine with CUDA."""
     monkeypatch.setattr(sparse_backend, "SPCONV_DEVICES", ("cpu",))
+
+
+@pytest.fixture
+def spconv_is_faster(monkeypatch):
+    """As it may be on a GPU."""
+    monkeypatch.setattr(
+        sparse_backend, "_milliseconds", lambda backend, device: 2.0 if backend is torch_backend else 1.0
+    )
 
 
 def install(monkeypatch, **names):
@@ -120,7 +131,7 @@ def test_spconv_that_is_asked_for_and_fails_is_an_error(monkeypatch, network, sh
 
 
 @pytest.mark.parametrize(("device", "taken"), [("cuda", True), ("cpu", False), ("mps", False)])
-def test_where_spconv_is_taken_by_itself(monkeypatch, said, device, taken):
+def test_where_spconv_is_taken_by_itself(monkeypatch, spconv_is_faster, said, device, taken):
     """On a machine with CUDA, whose own spconv is not to be had here: it works on whatever device it is tried."""
     install(monkeypatch)
     module = ModuleType(BACKEND_MODULE)
@@ -135,7 +146,7 @@ def test_where_spconv_is_taken_by_itself(monkeypatch, said, device, taken):
     assert not said
 
 
-def test_spconv_that_works_is_taken(auto_takes_spconv, said, network, shapes, make_frame):
+def test_spconv_that_works_is_taken(auto_takes_spconv, spconv_is_faster, said, network, shapes, make_frame):
     load_backend("spconv")
     expected = Segmenter(network, shapes, SegmenterConfig(sparse_backend="torch"))(make_frame())
     for name in ("auto", "spconv"):
@@ -143,3 +154,24 @@ def test_spconv_that_works_is_taken(auto_takes_spconv, said, network, shapes, ma
         assert network.points.backend.__name__ == "spconv_backend"
         np.testing.assert_allclose(segmenter(make_frame()).fused, expected.fused, atol=1e-5)
     assert not said
+
+
+def test_spconv_that_is_slower_is_taken_only_where_it_is_asked_for(monkeypatch, auto_takes_spconv, said, caplog):
+    """A backend that does PyTorch's work, after a while."""
+    install(monkeypatch)
+    module = ModuleType(BACKEND_MODULE)
+
+    def spconv_backend(voxels, frames, levels):
+        time.sleep(delays[0])
+        return torch_backend(voxels, frames, levels)
+
+    module.spconv_backend = spconv_backend
+    monkeypatch.setitem(sys.modules, BACKEND_MODULE, module)
+    delays = [0.5]
+    with caplog.at_level("INFO"):
+        assert choose_backend("auto", CPU) is torch_backend
+    assert "PyTorch's are used" in caplog.text
+    assert choose_backend("spconv", CPU) is spconv_backend
+    times = [sparse_backend._milliseconds(backend, "cpu") for backend in (torch_backend, spconv_backend)]
+    assert 0 < times[0] < 500 < times[1]
+    assert not said  # nothing is wrong with it
