@@ -20,8 +20,8 @@ class SegmenterConfig(Section):
     )
     sparse_backend: Literal["auto", "torch", "spconv"] = Field(
         "auto",
-        description="Computes the 3D branch, with the same results; auto: spconv on CUDA where it works and is the faster "
-        "one, else torch",
+        description="Computes the 3D branch, with the same results; auto: spconv on CUDA where it works and is "
+        "faster, else torch",
     )
     threads: int = Field(
         0, ge=0, description="CPU threads of the model; 0: half of the cores, since busy cores slow all threads down"

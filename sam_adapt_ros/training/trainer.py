@@ -190,7 +190,8 @@ class Trainer:
             names = self.ranks.gather([name for batch in batches for name in batch.names])
             raise SamAdaptError(
                 f"training: {error}; lower training.learning_rate, or look at the frames that it is of, "
-                f"{', '.join(name for part in names for name in part)}; --resume goes on from the last checkpoint"
+                f"{', '.join(name for part in names for name in part)}; --resume, or the same benchmark again, goes on "
+                "from the last checkpoint"
             ) from None
         if not losses:
             raise ConfigError("training: nothing can be learned: no labels, and no branch that imitates another one")
