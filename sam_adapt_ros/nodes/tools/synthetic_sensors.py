@@ -28,7 +28,8 @@ SPEED = 5.0  # m/s
 class SyntheticSensors(BackgroundNode):
     """Publishes sweeps (``/points``), images (``/<camera>/image``) and odometry; receives labels and diagnostics.
 
-    The odometry drives straight ahead, so that an adapter takes each frame for one of another place.
+    The odometry drives straight ahead, and every second sweep begins one point later, so that an adapter
+    takes each frame for one of another place, and none for that of a LiDAR that has frozen.
 
     ages_ms: age of the labels when they arrived, since their sweep's stamp.
     """
@@ -38,11 +39,10 @@ class SyntheticSensors(BackgroundNode):
     def __init__(self, points: NDArray[np.floating], images: Mapping[str, NDArray[np.uint8]]) -> None:
         """points: (N, 3) metres. images: by camera, (H, W, 3) BGR, or (B,) the bytes of a JPEG."""
         fields = [PointField(name=name, offset=4 * place, datatype=7, count=1) for place, name in enumerate("xyz")]
-        data = byte_array(points.astype("<f4"))
-        self._sweep = PointCloud2(
-            height=1, width=len(points), fields=fields, point_step=12, row_step=len(data), data=data
-        )
+        size = 12 * len(points)
+        self._sweep = PointCloud2(height=1, width=len(points), fields=fields, point_step=12, row_step=size)
         self._sweep.header.frame_id = "lidar"
+        self._sweeps = [byte_array(np.roll(points, -first, axis=0).astype("<f4")) for first in range(2)]
         self._images = {name: _image_message(name, image) for name, image in images.items()}
         self._pose = Odometry(child_frame_id="base_link")
         self._pose.header.frame_id = "odom"
@@ -75,6 +75,7 @@ class SyntheticSensors(BackgroundNode):
             if frame == warm_up:
                 warm = self._diagnostics
             self._pose.pose.pose.position.x = SPEED * frame / rate
+            self._sweep.data = self._sweeps[frame % len(self._sweeps)]
             stamp = divmod(time.time_ns(), SECOND)
             for publisher, message in self._outputs:
                 message.header.stamp.sec, message.header.stamp.nanosec = stamp
