@@ -64,6 +64,7 @@ class RoundContext:
     renewed: State = field(default_factory=dict)  # what is in use with re-estimated statistics
     start: State = field(default_factory=dict)  # what the student starts from
     candidates: dict[str, State] = field(default_factory=dict)
+    parts: dict[str, str] = field(default_factory=dict)  # of candidates that are one branch of another, that one's name
     _evaluation: tuple[CandidateEvaluator, Baselines] | None = None
 
     @property
@@ -213,8 +214,12 @@ class Round:
             context.candidates[name] = average
             if not self._both:
                 continue
-            context.candidates[f"{name}, 2d only"] = combine_branches(average, rest)
-            context.candidates[f"{name}, 3d only"] = combine_branches(rest, average)
+            single = {
+                f"{name}, 2d only": combine_branches(average, rest),
+                f"{name}, 3d only": combine_branches(rest, average),
+            }
+            context.candidates |= single
+            context.parts |= dict.fromkeys(single, name)
 
     def _decide(self, context: RoundContext) -> Outcome:
         """Evaluates every candidate on the held-out frames and lets the gate decide."""
@@ -228,7 +233,7 @@ class Round:
             evaluated[name] = None
             if is_finite(state):
                 context.candidates[name], evaluated[name] = self._weighted(state, evaluator, calculator)
-        decision = self.gate.judge(evaluated, baselines, self._source_miou(context))
+        decision = self.gate.judge(evaluated, baselines, self._source_miou(context), context.parts)
         facts = self._facts(context, decision)
         if self.observing:
             return Outcome(observed(decision, facts), None)

@@ -34,6 +34,7 @@ from sam_adapt_ros.benchmarks.unseen_drives import (
     model_settings,
     one_thread,
 )
+from sam_adapt_ros.branch import Branch
 from sam_adapt_ros.cancellation import NEVER
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.evaluation.intervals import Bootstrap
@@ -63,8 +64,9 @@ MEASUREMENTS = {
 }
 """Of the gate's, by name in ``CandidateMetrics``: agreements are mean IoUs on the held-out frames."""
 CORRELATIONS = ("measured on held-out frames, without labels", "rank correlation with the gain on unseen drives")
-KINDS = ("candidate", "rounds", "gain on unseen drives", "worst")
-PROMOTIONS = ("promoted by", "rounds", "gain on unseen drives", "worst", "below the source by over 0.005")
+GAINS = ("gain", "gain_all")
+KINDS = ("candidate", "rounds", "gain on unseen drives", "worst", "of all points")
+PROMOTIONS = ("promoted by", *KINDS[1:4], "below the source by over 0.005", KINDS[4])
 
 
 class Candidate(NamedTuple):
@@ -72,7 +74,7 @@ class Candidate(NamedTuple):
 
     promoted: by the gate. refused: by criteria other than ``consistency``. sure_gain: see ``Verdict``. numbers: the
     gate's measurements. above_source: the same less the source's. gain: the true one over the source, of fused mean IoU
-    where a camera sees.
+    where a camera sees. gain_all: the same over all points.
     """
 
     shift: str
@@ -84,6 +86,7 @@ class Candidate(NamedTuple):
     numbers: Mapping[str, float]
     above_source: Mapping[str, float]
     gain: float
+    gain_all: float
 
 
 Rule = Callable[[Candidate, Config], float]
@@ -100,6 +103,11 @@ def _surely(candidate: Candidate, config: Config) -> float:
     return candidate.sure_gain if _by("score")(candidate, config) >= 0 else -1.0
 
 
+def _truly(candidate: Candidate, config: Config) -> float:
+    return candidate.gain
+
+
+TRUTH = "the truth: the best candidate"
 RULES: dict[str, Rule] = {
     "agreement of the fused labels": _by("fused_agreement"),
     "mean of fused and 2D agreement": _by("score"),
@@ -121,21 +129,25 @@ class GateTable:
 
     def kinds(self) -> list[list[str]]:
         """What candidates of each name are worth, whether they would be promoted or not; the best first."""
-        gains: dict[str, list[float]] = {}
+        of_name: dict[str, list[Candidate]] = {}
         for candidate in self.candidates:
-            gains.setdefault(candidate.name, []).append(candidate.gain)
-        ordered = sorted(gains.items(), key=lambda each: -np.mean(each[1]))
-        return [[name, str(len(of)), _gain(of), f"{min(of):+.3f}"] for name, of in ordered]
+            of_name.setdefault(candidate.name, []).append(candidate)
+        rows = []
+        for name, found in of_name.items():
+            gains = [each.gain for each in found]
+            row = [name, str(len(gains)), _gain(gains), f"{min(gains):+.3f}", _gain([each.gain_all for each in found])]
+            rows.append((float(np.mean(gains)), row))
+        return [row for _, row in sorted(rows, key=lambda each: -each[0])]
 
     def promotions(self) -> list[list[str]]:
         """What every rule would have promoted; a round in which nothing passes keeps the source."""
         rows = []
-        for name, rule in RULES.items():
-            gains = [self._promoted(candidates, rule) for candidates in self._rounds()]
+        for name, rule in (*RULES.items(), (TRUTH, _truly)):
+            promoted = [self._promoted(candidates, rule) for candidates in self._rounds()]
+            gains, gains_all = ([0.0 if each is None else getattr(each, key) for each in promoted] for key in GAINS)
             below = sum(gain < -0.005 for gain in gains)
-            rows.append([name, str(len(gains)), _gain(gains), f"{min(gains):+.3f}", str(below)])
-        best = [max(0.0, *(candidate.gain for candidate in candidates)) for candidates in self._rounds()]
-        return [*rows, ["the truth: the best candidate", str(len(best)), _gain(best), f"{min(best):+.3f}", "0"]]
+            rows.append([name, str(len(gains)), _gain(gains), f"{min(gains):+.3f}", str(below), _gain(gains_all)])
+        return rows
 
     def markdown(self) -> str:
         seeds = sorted({candidate.seed for candidate in self.candidates})
@@ -152,10 +164,11 @@ class GateTable:
             rounds.setdefault((candidate.shift, candidate.seed), []).append(candidate)
         return list(rounds.values())
 
-    def _promoted(self, candidates: Sequence[Candidate], rule: Rule) -> float:
-        """The true gain of the candidate that the rule promotes, of equals the first as the gate does; 0 for none."""
-        passing = [(rule(each, self.config), each.gain) for each in candidates if not each.refused]
-        return max((each for each in passing if each[0] >= 0), key=lambda each: each[0], default=(0.0, 0.0))[1]
+    def _promoted(self, candidates: Sequence[Candidate], rule: Rule) -> Candidate | None:
+        """The candidate that the rule promotes, of equals the first as the gate does; None: the source stays."""
+        allowed = [each for each in candidates if rule is _truly or not each.refused]
+        passing = [(rule(each, self.config), each) for each in allowed]
+        return max((each for each in passing if each[0] >= 0), key=lambda each: each[0], default=(0.0, None))[1]
 
     def _correlation(self, measurement: str) -> float:
         found = []
@@ -206,9 +219,10 @@ def _measure(task: Task, output: Path, progress: Progress) -> None:
         make = partial(Segmenter, with_state(source.network, state), source.taxonomy, config.segmenter, name)
         unseen.score(name, make)
         progress(50 + 50 * (place + 1) // len(states), 100)
-    miou: dict[str, list[float]] = {}
+    miou: dict[str, dict[str, list[float]]] = {gain: {} for gain in GAINS}
     for score in unseen.scores:
-        miou.setdefault(score.model, []).append(score.miou[FUSED_SEEN])
+        for gain, key in zip(GAINS, (FUSED_SEEN, Branch.FUSED), strict=True):
+            miou[gain].setdefault(score.model, []).append(score.miou[key])
     found = {"shift": task.shift, "seed": task.seed, "decision": decision.as_dict(), "miou": miou}
     write_text(output, json.dumps(json_values(found), indent=1) + "\n")
 
@@ -232,16 +246,16 @@ def _round(
 def _candidates(part: Mapping[str, Any]) -> list[Candidate]:
     """Those of a part's round that were measured."""
     (source,) = (each["numbers"] for each in part["decision"]["baselines"] if each["name"] == "source")
-    expected = float(np.mean(part["miou"][SOURCE]))
+    miou = [part["miou"][name] for name in GAINS]
     found = []
     for verdict in part["decision"]["candidates"]:
         numbers = verdict["numbers"]
         if numbers:
             above = {name: numbers[name] - source[name] for name in MEASUREMENTS if name in numbers and name in source}
             refused = any(not text.startswith("consistency") for text in verdict["refusals"])
-            gain = float(np.mean(part["miou"][verdict["name"]])) - expected
+            gains = (float(np.mean(of[verdict["name"]]) - np.mean(of[SOURCE])) for of in miou)
             promoted = verdict["name"] == part["decision"]["promoted"]
-            measured = promoted, refused, verdict["sure_gain"], numbers, above, gain
+            measured = promoted, refused, verdict["sure_gain"], numbers, above, *gains
             found.append(Candidate(part["shift"], part["seed"], verdict["name"], *measured))
     return found
 

@@ -24,6 +24,7 @@ from small_network import TINY
 from sam_adapt_ros.adaptation import WeightStore, batchnorm
 from sam_adapt_ros.adaptation.adapter import Adapter
 from sam_adapt_ros.adaptation.labelled_source import SourceSamples
+from sam_adapt_ros.adaptation.promotion.gate import Gate
 from sam_adapt_ros.adaptation.round import Round, RoundContext
 from sam_adapt_ros.adaptation.round_summary import findings
 from sam_adapt_ros.branch import Branch
@@ -84,7 +85,7 @@ def test_a_gpu_without_free_memory_is_said(adapted: Adapter) -> None:
 def test_a_first_round_evaluates_by_frame_and_completes_branches_with_the_statistics_that_fit(
     dusk: list[Frame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    choose, decide, made = Round._choose_start, Round._decide, {}
+    choose, decide, judge, made = Round._choose_start, Round._decide, Gate.judge, {}
 
     held_out: list[Sample] = []
     frame: list[int] = []
@@ -101,6 +102,13 @@ def test_a_first_round_evaluates_by_frame_and_completes_branches_with_the_statis
 
     monkeypatch.setattr(Round, "_choose_start", chosen)
     monkeypatch.setattr(Round, "_decide", decided)
+    parts: dict[str, str] = {}
+
+    def judged(gate: Gate, candidates, baselines, source_miou, of_wholes):
+        parts.update(of_wholes)
+        return judge(gate, candidates, baselines, source_miou, of_wholes)
+
+    monkeypatch.setattr(Gate, "judge", judged)
     adapter = make_adapter(tmp_path)
     watch(adapter, dusk)
     adapter.run_round()
@@ -113,6 +121,7 @@ def test_a_first_round_evaluates_by_frame_and_completes_branches_with_the_statis
     assert not all(tensor.equal(made["source"][name]) for name, tensor in trained_images.items())
     assert [frame.count(number) for number in range(len(held_out))] == [len(each.points) for each in held_out]
     assert frame == sorted(frame) and len(held_out) > 1
+    assert parts == {"average 0.5, 2d only": "average 0.5", "average 0.5, 3d only": "average 0.5"}
 
 
 def test_what_was_promoted_says_where_it_comes_from(adapted: Adapter) -> None:

@@ -108,9 +108,10 @@ def test_every_candidate_of_the_gate_is_scored_with_labels(config: Config, tmp_p
     names = {candidate.name for candidate in table.candidates}
     assert {"batchnorm", "start", "average 0.5", "average 0.5, 2d only"} <= names
     part = json.loads((tmp_path / "results.json").read_text())["parts"][0]
-    scored = {name: sum(miou) / len(miou) for name, miou in part["miou"].items()}
     for candidate in table.candidates:
-        assert candidate.gain == pytest.approx(scored[candidate.name] - scored["source"])
+        for key in gate.GAINS:
+            scored = {name: sum(miou) / len(miou) for name, miou in part["miou"][key].items()}
+            assert getattr(candidate, key) == pytest.approx(scored[candidate.name] - scored["source"])
         assert candidate.above_source["score"] == pytest.approx(
             candidate.numbers["score"] - part["decision"]["baselines"][1]["numbers"]["score"]
         )
@@ -129,11 +130,13 @@ def test_what_other_criteria_refuse_no_rule_promotes(tmp_path: Path, monkeypatch
         "baselines": [{"name": "source", "numbers": {"fused_agreement": 0.7, "score": 0.5}}],
     }
     miou = {"source": [0.5, 0.7], "good": [0.6, 0.8], "inconsistent": [0.6, 0.6], "collapsed": [0.1, 0.1]}
-    part = {"shift": "night", "seed": 60, "decision": decision, "miou": miou}
+    miou_all = {name: [value / 2 for value in values] for name, values in miou.items()}
+    part = {"shift": "night", "seed": 60, "decision": decision, "miou": {"gain": miou, "gain_all": miou_all}}
     monkeypatch.setattr(gate, "measure_all", lambda *_, **__: [part])
     found = {each.name: each for each in gate.bench_gate(Config.load("town"), tmp_path).candidates}
     assert [(each.promoted, each.refused) for each in found.values()] == [(True, False), (False, False), (False, True)]
     assert found["good"].gain == pytest.approx(0.1)
+    assert found["good"].gain_all == pytest.approx(0.05)
     assert found["good"].above_source == pytest.approx({"fused_agreement": 0.2, "score": 0.3})
 
 
@@ -143,7 +146,7 @@ def test_rules_promote_by_what_they_measure() -> None:
     def candidate(name: str, fused: float, score: float, sure: float, gain: float, **changes: bool):
         above = {"fused_agreement": fused, "score": score}
         return gate.Candidate("night", 60, name, **{"promoted": False, "refused": False, **changes}, sure_gain=sure,
-                              numbers=above, above_source=above, gain=gain)  # fmt: skip
+                              numbers=above, above_source=above, gain=gain, gain_all=-gain)  # fmt: skip
 
     found = [
         candidate("good", 0.01, 0.05, 0.02, 0.04),
@@ -156,6 +159,7 @@ def test_rules_promote_by_what_they_measure() -> None:
     gains = [row[2].split()[0] for row in table.promotions()]
     assert gains == ["-0.010", "-0.030", "+0.040", "-0.010", "+0.045"]  # fused; score; its bound; the gate; the truth
     assert [row[4] for row in table.promotions()] == ["1", "1", "0", "1", "0"]
+    assert [row[5].split()[0] for row in table.promotions()] == ["+0.010", "+0.030", "-0.040", "+0.010", "-0.045"]
     best = table.kinds()[0]
     assert (best[0], best[2].split()[0]) == ("the same, and better by chance", "+0.045")
     nothing = gate.GateTable([candidate("worse", -0.1, -0.1, -0.1, -0.2)], Config.load("town"))

@@ -21,7 +21,8 @@ class Verdict:
 
     refusals: of every criterion that it fails, in words and numbers; () when none. score: agreement with the
     pseudo-labels, see ``CandidateMetrics``. sure_gain: what of the gain in score over the weights in use is sure; of
-    the candidates that pass, the one with most of it is promoted. numbers: all measurements, by name.
+    the candidates that pass, the one with most of it is promoted (see ``Gate.judge``). numbers: all measurements, by
+    name.
     """
 
     name: str
@@ -75,8 +76,13 @@ class Gate:
         candidates: Mapping[str, HeldOutPredictions | None],
         baselines: Baselines,
         source_miou: Callable[[str], float] | None = None,
+        parts: Mapping[str, str] | None = None,
     ) -> Decision:
         """The decision on the candidates.
+
+        What is measured is where a camera sees. There one trained branch may agree as well as both; elsewhere the point
+        branch labels alone. So where a part of a candidate is the best one, the whole is promoted instead if it
+        passes, too.
 
         Args:
             candidates: predictions by name; None for weights that are not finite. Of equals, the first is preferred.
@@ -84,6 +90,7 @@ class Gate:
             source_miou: mean IoU on labelled frames of the source domain, of the candidate of that name, and of
                 ``current`` and ``source``. It is costly, so it is computed only for candidates that pass all other
                 criteria, the best first.
+            parts: of candidates that are a part of another one (a single branch of it), the other one's name.
         """
         calculator = MetricsCalculator(baselines, self.classes, self.config)
         current, source, batchnorm = map(calculator.measure, (baselines.current, baselines.source, baselines.batchnorm))
@@ -99,7 +106,7 @@ class Gate:
                 sure = compared.sure_gain(self.config.confidence)
                 verdicts[name] = Verdict(name, self._refusals(compared), metrics.score, sure, metrics.as_dict())
         promoted = ""
-        for verdict in sorted(verdicts.values(), key=lambda verdict: -verdict.sure_gain):
+        for verdict in _ranked(verdicts, parts or {}):
             if not promoted and verdict.passed:
                 replayed = verdict if source_miou is None else self._replayed(verdict, source_miou)
                 verdicts[verdict.name] = replayed
@@ -118,6 +125,17 @@ class Gate:
         numbers = {"source_miou": own, "source_miou/current": current, "source_miou/source": source}
         refusals = labelled_replay(own, current, source, self.config)
         return replace(verdict, refusals=tuple(refusals), numbers={**verdict.numbers, **numbers})
+
+
+def _ranked(verdicts: Mapping[str, Verdict], parts: Mapping[str, str]) -> list[Verdict]:
+    """The best first, and before each part the whole that it is of, if that passes."""
+    ranked: dict[str, Verdict] = {}
+    for verdict in sorted(verdicts.values(), key=lambda verdict: -verdict.sure_gain):
+        whole = verdicts.get(parts.get(verdict.name, ""))
+        if whole is not None and whole.passed:
+            ranked.setdefault(whole.name, whole)
+        ranked.setdefault(verdict.name, verdict)
+    return list(ranked.values())
 
 
 def _reason(promoted: str, verdicts: Mapping[str, Verdict], current: CandidateMetrics) -> str:

@@ -43,7 +43,7 @@ def gather(plan: Plan, done: Mapping[str, Done]) -> dict[str, Any]:
             "published_by": plan.config.published_by,
             "pseudo_labels": _labels(plan, done),
             "masks": done[MASKS].facts if MASKS in done else None,
-            "notices": [*_lasting(plan.notices), *_empty_classes(done)],
+            "notices": [*_lasting(plan.notices), *_without_truth(done), *_empty_classes(done)],
         }
     )
     return values
@@ -87,6 +87,15 @@ def _labels(plan: Plan, done: Mapping[str, Done]) -> list[dict[str, Any]]:
     stages = {SELECTION: "selection", LABELS: "selection, MLA + GAPP"}
     stages |= {f"{LABELS}_{name}": f"selection, {describe_variant(name)}" for name in plan.variants}
     return [{"stage": stage, "name": name, **done[stage].facts} for stage, name in stages.items() if stage in done]
+
+
+def _without_truth(done: Mapping[str, Done]) -> list[str]:
+    """Tests that had nothing to compare with."""
+    return [
+        f"{name}: nothing is measured: none of {each.facts['frames']} frames has a labelled point that the network sees"
+        for name, each in done.items()
+        if name.startswith(TEST) and not any(np.any(counts) for counts in each.facts["confusion"].values())
+    ]
 
 
 def _empty_classes(done: Mapping[str, Done]) -> list[str]:

@@ -60,6 +60,23 @@ def test_the_best_of_several_is_promoted(gate: Gate, baselines: Baselines) -> No
     assert [verdict.passed for verdict in decision.verdicts] == [True, True, False]
 
 
+def test_a_whole_candidate_that_passes_is_preferred_to_a_part_of_it(gate: Gate, baselines: Baselines) -> None:
+    some = {"whole": predictions(0.15, 30), "part": predictions(0.12, 40), "other": predictions(0.14, 50)}
+    parts = {"part": "whole"}
+    assert gate.judge(some, baselines).promoted == "part"
+    assert gate.judge(some, baselines, parts=parts).promoted == "whole"
+    some["whole"] = predictions(0.35, 30)  # does not pass
+    assert gate.judge(some, baselines, parts=parts).promoted == "part"
+    some |= {"whole": predictions(0.19, 30), "other": predictions(0.1, 60)}
+    assert gate.judge(some, baselines, parts=parts).promoted == "other"  # better than any of them
+
+    def source_miou(name: str) -> float:
+        return 0.1 if name == "whole" else 0.8
+
+    some["other"] = predictions(0.18, 60)
+    assert gate.judge(some, baselines, source_miou, parts).promoted == "part"  # the whole forgets the source's domain
+
+
 def test_a_sure_gain_is_preferred_to_a_larger_one_of_some_frames(gate: Gate, baselines: Baselines) -> None:
     """One candidate is better in every frame, the other much better in half of them."""
     good, same = predictions(0.02, 40), predictions(0.25, 50)

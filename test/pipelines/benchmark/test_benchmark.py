@@ -21,8 +21,9 @@ from sam_adapt_ros.parallel import choose_engine
 from sam_adapt_ros.pipelines.benchmark import plan as plan_module
 from sam_adapt_ros.pipelines.benchmark import training_process
 from sam_adapt_ros.pipelines.benchmark.frame_shards import StoredLabels, load_predictions
+from sam_adapt_ros.pipelines.benchmark.results import gather
 from sam_adapt_ros.pipelines.benchmark.run import RESULTS, TABLES, make_plan, run_benchmark
-from sam_adapt_ros.pipelines.benchmark.stages import LOCK, MANIFEST
+from sam_adapt_ros.pipelines.benchmark.stages import LOCK, MANIFEST, run_stages
 from sam_adapt_ros.progress import no_progress
 from sam_adapt_ros.pseudo_labels.selection import Candidates, apply_thresholds, dataset_thresholds
 from sam_adapt_ros.segmentation import weights as weights_files
@@ -358,6 +359,21 @@ def test_stages_of_other_classes_or_cameras_are_refused(finished, files, tmp_pat
     plan.target.config.cameras.append("CAM_FRONT")
     with pytest.raises(OutputError, match=r"test_source: .*cameras: \[\] then, \['CAM_FRONT'\] now"):
         run_benchmark(plan, output)
+
+
+def test_a_test_split_without_labels_is_said(finished, files):
+    plan, output = plan_of(files), finished[0]
+    done = run_stages(plan.stages(), output)
+    assert not any("nothing is measured" in text for text in gather(plan, done)["notices"])
+    facts = dict(done["test_source"].facts)
+    facts["confusion"] = {branch: np.zeros_like(counts).tolist() for branch, counts in facts["confusion"].items()}
+    done["test_source"] = replace(done["test_source"], facts=facts)
+    found = gather(plan, done)
+    assert (
+        "test_source: nothing is measured: none of 4 frames has a labelled point that the network sees"
+        in (found["notices"])
+    )
+    assert found["models"][0]["miou"] == {}
 
 
 def learned_by(plan, name, output, monkeypatch):
