@@ -57,7 +57,9 @@ def convert(
     if one:
         _write(works[0], BagWriter(output, storage, bag_version, force), progress, notices)
         return [Path(output)]
-    shards = [Shard(work.recording.name, work, total_size(work.recording.paths), _key(work)) for work in works]
+    shards = [
+        Shard(work.recording.name, work, total_size(work.recording.paths), _key(work), gpu=False) for work in works
+    ]
     settings = {"dataset": type(dataset).__name__, "storage": storage, "bag_version": bag_version}
     return map_shards(_write_bag, shards, Path(output), engine, progress, settings, force)
 

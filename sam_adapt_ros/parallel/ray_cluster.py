@@ -25,7 +25,8 @@ _STORE_BYTES = 100_000_000  # hardly used: outputs are files
 
 
 class RayCluster:
-    """A task a part, on one core, or on one GPU where the cluster has any; Ray does those again whose worker dies.
+    """A task a part, on one core, and on one GPU where the part wants one and the cluster has any; Ray does those again
+    whose worker dies.
 
     address: ``auto`` is the cluster that this machine is part of, ``local`` one of this process alone, which ends with
     it; else that of a cluster, such as ``10.0.0.1:6379``. cores: of the cluster that is begun here; None: all.
@@ -43,10 +44,11 @@ class RayCluster:
         tasks: dict[Any, int] = {}
         try:
             gpus = 1 if ray.cluster_resources().get("GPU") else 0
-            task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=ATTEMPTS - 1)(_attempt)
+            task = ray.remote(num_cpus=1, max_retries=ATTEMPTS - 1)(_attempt)
             given = ray.put((__version__, str(Path.cwd()), function))
             for place, shard in enumerate(shards):
-                tasks[task.options(name=shard.name).remote(given, shard.work, folder.absolute() / shard.name)] = place
+                own = task.options(name=shard.name, num_gpus=gpus * shard.gpu)
+                tasks[own.remote(given, shard.work, folder.absolute() / shard.name)] = place
             while tasks:
                 for done in ray.wait(list(tasks), timeout=_POLL_S)[0]:
                     place = tasks.pop(done)

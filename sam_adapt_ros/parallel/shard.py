@@ -32,13 +32,15 @@ class Shard(Generic[T]):
 
     name: of its output in the folder of the work, and of the part in messages. work: what the function is given; it
     can be pickled. size: of the part in the unit of the progress, such as frames. key: what its output depends on
-    besides the name, such as its files: an output that was made with another one is not taken.
+    besides the name, such as its files: an output that was made with another one is not taken. gpu: whether it computes
+    on a GPU where there is one; else it waits for none on a cluster.
     """
 
     name: str
     work: T
     size: int = 1
     key: str = ""
+    gpu: bool = True
 
 
 def attempt(function: Function[T], work: T, output: Path, progress: Progress) -> Exception | None:

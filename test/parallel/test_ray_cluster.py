@@ -1,8 +1,9 @@
-"""The same on a Ray cluster of one core, which all tests of this module share."""
+"""The same on a Ray cluster of one core and, as it says, one GPU, which all tests of this module share."""
 
 import os
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import parallel_support as work
@@ -19,6 +20,7 @@ def cluster() -> Iterator[Engine]:
     engine = RayCluster("local", cores=1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))  # where workers find parallel_support
+        patch.setattr(ray, "init", partial(ray.init, num_gpus=1))
         engine._connect(ray)
         yield engine
         ray.shutdown()
@@ -52,6 +54,11 @@ def test_parts_are_done_and_those_of_killed_workers_again(
     assert [output.read_text() for output in outputs] == ["0", "0"]
     assert (tmp_path / "a-died").exists()  # relative paths are below the driver's folder
     assert reports == [(0, 2), (1, 2), (2, 2)]
+
+
+def test_a_gpu_is_for_parts_that_compute_on_it(cluster: Engine, tmp_path: Path) -> None:
+    outputs = map_shards(work.count_gpus, [Shard("network", 0), Shard("files", 0, gpu=False)], tmp_path, cluster)
+    assert [work.value(output) for output in outputs] == [1, 0]
 
 
 @pytest.mark.soak

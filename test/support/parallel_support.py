@@ -94,3 +94,10 @@ def warn(work: str, output: Path, progress: Progress) -> None:
 
 def find_locked(work: int, output: Path, progress: Progress) -> None:
     raise StoreError("locked", "a store of its own is locked")
+
+
+def count_gpus(number: int, output: Path, progress: Progress) -> None:
+    """Of the cluster's, those that are this task's."""
+    import ray
+
+    write_atomically(output, str(len(ray.get_runtime_context().get_accelerator_ids()["GPU"])).encode())

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -312,14 +312,14 @@ class Plan:
                 data, predictions, inputs.get(SELECTION), inputs.get(MASKS), config, enhancement
             )
             run = partial(labelling.label_frames, task)
-            paths = self._map(run, len(data.dataset), folder, progress)
+            paths = self._map(run, len(data.dataset), folder, progress, gpu=False)
             facts = labelling.describe_labels(paths, Taxonomy.load(config.taxonomy).classes)
             return {"thresholds": task.thresholds, **facts}
 
         return Stage(name, title, make, settings, needs)
 
-    def _map(self, function: Any, frames: int, folder: Path, progress: Progress) -> list[Path]:
-        shards = split_frames(frames, self.frames_a_shard)
+    def _map(self, function: Any, frames: int, folder: Path, progress: Progress, gpu: bool = True) -> list[Path]:
+        shards = [replace(shard, gpu=gpu) for shard in split_frames(frames, self.frames_a_shard)]
         return map_shards(function, shards, folder / _SHARDS, self.engine, progress)
 
 
