@@ -167,11 +167,11 @@ def test_spconv_that_is_slower_is_taken_only_where_it_is_asked_for(monkeypatch, 
 
     module.spconv_backend = spconv_backend
     monkeypatch.setitem(sys.modules, BACKEND_MODULE, module)
-    delays = [0.5]
+    delays = [0.1]
     with caplog.at_level("INFO"):
         assert choose_backend("auto", CPU) is torch_backend
     assert "PyTorch's are used" in caplog.text
     assert choose_backend("spconv", CPU) is spconv_backend
     times = [sparse_backend._milliseconds(backend, "cpu") for backend in (torch_backend, spconv_backend)]
-    assert 0 < times[0] < 500 < times[1]
+    assert times[0] < times[1] and times[1] > 100
     assert not said  # nothing is wrong with it
