@@ -15,6 +15,15 @@ if TYPE_CHECKING:
     from sam_adapt_ros.nodes.tools.latency_probe import LatencyProbe
 
 CORES = 2
+LENIENT_GATE: dict[str, Any] = {
+    "adaptation.gate.criteria": ["consistency"],
+    "adaptation.gate.consistency_tolerance": 1.0,
+    "adaptation.gate.pseudo_label_tolerance": 1.0,
+    "adaptation.gate.min_pseudo_label_gain": 0.0,
+    "adaptation.gate.confidence": 0.0,
+    "adaptation.gate.fused_tolerance": 1.0,
+}
+"""Parameters of a gate that promotes nearly everything."""
 
 
 class LearningLatency:
@@ -68,12 +77,7 @@ def frequent_rounds(buffer: int, new_frames: int, steps: int) -> dict[str, Any]:
         "adaptation.rounds.min_held_out": max(1, held_out // 3),
         "adaptation.rounds.new_frames": new_frames,
         "adaptation.self_training.steps": steps,
-        "adaptation.gate.criteria": ["consistency"],
-        "adaptation.gate.consistency_tolerance": 1.0,
-        "adaptation.gate.pseudo_label_tolerance": 1.0,
-        "adaptation.gate.min_pseudo_label_gain": 0.0,
-        "adaptation.gate.confidence": 0.0,
-        "adaptation.gate.fused_tolerance": 1.0,
+        **LENIENT_GATE,
     }
 
 

@@ -26,7 +26,6 @@ from sam_adapt_ros.pipelines.live_bag import keep_to_this_machine
 WARM_UP = 20  # sweeps
 RIGS = ((("CAM_FRONT",), 5.0, "0", "<= 190 ms"), ((), 3.0, "", ""))
 """Cameras (none named: all six), Hz, and the targets for lost sweeps and the 99th percentile."""
-LEARNING_RIG = (("CAM_FRONT",), 5.0)
 
 
 def run(quick: bool = False) -> list[Figure]:
@@ -49,7 +48,7 @@ def run(quick: bool = False) -> list[Figure]:
             for names, hz, lost, p99 in RIGS
             for figure in _drive(frame, names, hz, 100 if quick else 1000, Path(folder), (lost, p99))
         ]
-        return figures + _drive_learning(frame, *LEARNING_RIG, (100, 200) if quick else (300, 1000), Path(folder))
+        return figures + _drive_learning(frame, *RIGS[0][:2], (100, 200) if quick else (300, 1000), Path(folder))
 
 
 def keyframe(root: Path, bag: Path) -> Frame:

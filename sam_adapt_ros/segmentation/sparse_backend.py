@@ -38,19 +38,23 @@ def choose_backend(name: str, device: torch.device) -> Backend:
     if not problem:
         from sam_adapt_ros.segmentation.spconv_backend import spconv_backend
 
-        return spconv_backend if name == "spconv" else find_faster(torch_backend, spconv_backend, device.type)
+        return spconv_backend if name == "spconv" else find_faster(spconv_backend, device.type)
     if name == "spconv":
         raise ConfigError(
             f"segmenter.sparse_backend: spconv is configured, but it {problem}; use auto or torch, or install the "
             f"build for {device.type}: pip install 'sam_adapt_ros[{'cuda' if device.type == 'cuda' else 'spconv'}]'"
         )
     if importlib.util.find_spec("spconv") is not None:
-        notices.add(
-            "sparse_backend",
-            f"segmenter.sparse_backend: spconv is installed, but it {problem}; sparse convolutions are PyTorch's, with "
-            f"the same results. Install the build for this {device.type}, or set segmenter.sparse_backend: torch",
-        )
+        _report(problem, device.type)
     return torch_backend
+
+
+def _report(problem: str, device: str) -> None:
+    notices.add(
+        "sparse_backend",
+        f"segmenter.sparse_backend: spconv is installed, but it {problem}; sparse convolutions are PyTorch's, with the "
+        f"same results. Install the build for this {device}, or set segmenter.sparse_backend: torch",
+    )
 
 
 @lru_cache
@@ -95,10 +99,15 @@ def _try(backend: Backend, device: str) -> list[Tensor]:
 
 
 @lru_cache
-def find_faster(pytorch: Backend, spconv: Backend, device: str) -> Backend:
-    """The one that is faster on a type of device, at labelling a plane of 16,384 voxels, the best of several times."""
-    milliseconds = _milliseconds(pytorch, device), _milliseconds(spconv, device)
-    faster, name = (spconv, "spconv's") if milliseconds[1] < milliseconds[0] else (pytorch, "PyTorch's")
+def find_faster(spconv: Backend, device: str) -> Backend:
+    """spconv's backend or PyTorch's: the one that is faster on a type of device, at labelling a plane of 16,384 voxels,
+    the best of several times. PyTorch's where spconv fails at so many voxels, which is said in ``notices``."""
+    try:
+        milliseconds = _milliseconds(torch_backend, device), _milliseconds(spconv, device)
+    except Exception as error:
+        _report(f"fails at a plane of voxels: {_describe(error)}", device)
+        return torch_backend
+    faster, name = (spconv, "spconv's") if milliseconds[1] < milliseconds[0] else (torch_backend, "PyTorch's")
     text = (
         "sparse convolutions on %s: PyTorch's take %.2f ms, spconv's %.2f ms, on a plane of 16,384 voxels; %s are used"
     )

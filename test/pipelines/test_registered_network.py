@@ -14,6 +14,7 @@ from learning_support import SHAPES, drive, learning_config
 
 from sam_adapt_ros.adaptation import Record, WeightStore
 from sam_adapt_ros.bags import Counts
+from sam_adapt_ros.benchmarks.learning_latency import LENIENT_GATE
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import ConfigError
 from sam_adapt_ros.notices import Notices
@@ -78,15 +79,7 @@ def test_replay_labels_and_reports(weights, tmp_path, monkeypatch):
 def test_it_learns_and_the_gate_decides(weights, tmp_path, monkeypatch):
     branches = weights.architecture.options["branches"]
     use_frames(monkeypatch, drive(16, dusk="points" in branches))  # images alone show one class at dusk
-    gate = {
-        "adaptation.gate.criteria": ["consistency"],
-        "adaptation.gate.consistency_tolerance": 1.0,
-        "adaptation.gate.pseudo_label_tolerance": 1.0,
-        "adaptation.gate.min_pseudo_label_gain": 0.0,
-        "adaptation.gate.confidence": 0.0,
-        "adaptation.gate.fused_tolerance": 1.0,
-    }
-    replay_adapting(Path("dusk"), config_of(tmp_path, weights, **gate), tmp_path / "run")
+    replay_adapting(Path("dusk"), config_of(tmp_path, weights, **LENIENT_GATE), tmp_path / "run")
     facts = json.loads((tmp_path / "run" / "summary.json").read_text())
     decisions = facts["adaptation"]["decisions"]
     names = {candidate["name"] for decision in decisions for candidate in decision["candidates"]}

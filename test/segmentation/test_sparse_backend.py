@@ -175,3 +175,17 @@ def test_spconv_that_is_slower_is_taken_only_where_it_is_asked_for(monkeypatch, 
     times = [sparse_backend._milliseconds(backend, "cpu") for backend in (torch_backend, spconv_backend)]
     assert times[0] < times[1] and times[1] > 100
     assert not said  # nothing is wrong with it
+
+
+def test_spconv_that_fails_at_many_voxels(monkeypatch, auto_takes_spconv, said):
+    install(monkeypatch)
+    module = ModuleType(BACKEND_MODULE)
+
+    def spconv_backend(voxels, frames, levels):
+        return fails() if len(voxels) > 100 else torch_backend(voxels, frames, levels)
+
+    module.spconv_backend = spconv_backend
+    monkeypatch.setitem(sys.modules, BACKEND_MODULE, module)
+    assert choose_backend("auto", CPU) is torch_backend
+    assert choose_backend("auto", CPU) is torch_backend
+    assert len(said) == 1 and "fails at a plane of voxels: RuntimeError: CUDA error" in said[0]
