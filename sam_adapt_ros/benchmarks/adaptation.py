@@ -44,6 +44,7 @@ from sam_adapt_ros.simulation import domains_hash
 logger = logging.getLogger(__name__)
 
 SOURCE, NORMALIZATION, ORACLE, ADAPTED = "source", "normalization only", "oracle", "adapted"
+TRUE_LABELS = "true labels"
 SOURCE_SEEDS = (1, 2)
 """Of the labelled drives by day that mode ``with_source`` learns from; the source model was trained on them."""
 ORACLE_SEED, ORACLE_FRAMES, ORACLE_PERIOD = 20_000, 25, 1.0
@@ -59,7 +60,8 @@ class Measurement:
     """What is measured. recipes: configurations by the name of the model that they make.
 
     gate: whether the whole product learns, along the drive and with its promotion gate; else a student is trained on
-    the frames that the buffer keeps of the drive. oracle: whether the oracle is scored, too.
+    the frames that the buffer keeps of the drive. oracle: whether the oracle is scored, too. true_labels: whether a
+    student of the true labels of the same frames is, by the first recipe: the most that this drive can teach in it.
     """
 
     config: Config
@@ -68,6 +70,7 @@ class Measurement:
     seeds: Sequence[int] = TEST_SEEDS[:3]
     gate: bool = True
     oracle: bool = True
+    true_labels: bool = False
     protocol: Protocol = field(default_factory=Protocol)
 
     def settings(self) -> dict[str, Any]:
@@ -77,6 +80,7 @@ class Measurement:
             **model_settings(self.config),
             "gate": self.gate,
             "oracle": ORACLE_STEPS if self.oracle else 0,
+            "true_labels": self.true_labels,
             "protocol": asdict(self.protocol),
             "recipes": {
                 name: recipe.model_dump(mode="json", include={"masks", "pseudo_labels", "adaptation"})
@@ -97,7 +101,8 @@ def measure(
     if measurement.oracle:
         train_oracles(measurement.config, measurement.shifts, engine, stages)
     drives, models = len(measurement.shifts) * len(measurement.seeds), len(measurement.recipes) + 2
-    with stages(f"{drives} drives, {models + measurement.oracle} models each") as progress:
+    models += measurement.oracle + measurement.true_labels
+    with stages(f"{drives} drives, {models} models each") as progress:
         parts = measure_all(
             _measure, measurement, measurement.shifts, measurement.seeds, output, engine, measurement.settings(),
             progress, force=force,
@@ -144,7 +149,8 @@ def _measure(task: Task, output: Path, progress: Progress) -> None:
     """Leaves the scores of every model, and what became of every adaptation."""
     what: Measurement = task.what
     protocol = what.protocol
-    parts = (part_of(progress, place, 3 + 2 * len(what.recipes)) for place in itertools.count())
+    count = 3 + 2 * (len(what.recipes) + what.true_labels)
+    parts = (part_of(progress, place, count) for place in itertools.count())
     source, config = load_segmenter(one_thread(what.config))
     bag = protocol.learned_from(task.shift, task.seed)
     unseen = UnseenDrives(task.shift, task.seed, config, protocol, source.taxonomy)
@@ -159,10 +165,13 @@ def _measure(task: Task, output: Path, progress: Progress) -> None:
         oracle = reference_models.load_oracle(oracle_recipe(task.shift, config), config)
         unseen.score(ORACLE, lambda: oracle, next(parts), oracle.version)
     facts = {}
-    for name, recipe in what.recipes.items():
-        adapt = adapt_online if what.gate else train_student
+    adapt = adapt_online if what.gate else train_student
+    learners = {name: (recipe, adapt) for name, recipe in what.recipes.items()}
+    if what.true_labels:
+        learners[TRUE_LABELS] = next(iter(what.recipes.values())), partial(train_student, true_labels=True)
+    for name, (recipe, learn) in learners.items():
         settings = one_thread(recipe).model_copy(update={"taxonomy": config.taxonomy})
-        model, facts[name] = adapt(source, settings, bag, protocol.frames, next(parts))
+        model, facts[name] = learn(source, settings, bag, protocol.frames, next(parts))
         unseen.score(name, partial(_same, model), next(parts), source.version if model is source else "")
     found = {"shift": task.shift, "seed": task.seed, "scores": list(map(asdict, unseen.scores)), "facts": facts}
     write_text(output, json.dumps(json_values(found), indent=1) + "\n")

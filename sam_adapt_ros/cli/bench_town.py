@@ -83,6 +83,9 @@ def bench_recipes(
     seeds: Seeds = "110-112",
     miscalibrated: Miscalibrated = False,
     oracle: Annotated[bool, typer.Option(help="Compare with the oracle, too.")] = True,
+    true_labels: Annotated[
+        bool, typer.Option("--true-labels", help="Compare with a student of the drive's true labels, too.")
+    ] = False,
     jobs: Jobs = 1,
     output: Output = Path("out/bench_recipes"),
     force: Force = False,
@@ -103,8 +106,9 @@ def bench_recipes(
         for name, each in chosen.items():
             check_recipe(name, each)
     measurement = adaptation.Measurement(
-        load_config(config, set), chosen, _joined(shifts, miscalibrated), parse_seeds(seeds), gate, oracle
-    )
+        load_config(config, set), chosen, _joined(shifts, miscalibrated), parse_seeds(seeds), gate, oracle,
+        true_labels,
+    )  # fmt: skip
     _measure(measurement, output, jobs, force)
 
 

@@ -103,6 +103,16 @@ def test_references_are_scored_once_for_all_recipes(
     assert len(versions) == 2 + 4  # the source labels what the buffer is offered, and no unseen frame
 
 
+def test_a_student_of_the_true_labels_shows_what_the_drive_can_teach(config: Config, tmp_path: Path) -> None:
+    table = adaptation.measure(measurement(config, gate=False, oracle=False, true_labels=True), tmp_path)
+    assert table.models == ["source", "normalization only", "adapted", "true labels"]
+    facts = json.loads((tmp_path / "results.json").read_text())["parts"][0]["facts"]
+    assert facts["true labels"]["precision"] == 1
+    assert facts["true labels"]["coverage"] == 1
+    assert facts["adapted"]["precision"] < 1
+    assert table.row("night", "true labels").miou["2d"].value != table.row("night", "adapted").miou["2d"].value
+
+
 def test_every_candidate_of_the_gate_is_scored_with_labels(config: Config, tmp_path: Path) -> None:
     table = gate.bench_gate(config, tmp_path, ["night"], [60], PROTOCOL)
     names = {candidate.name for candidate in table.candidates}
