@@ -20,7 +20,8 @@ from sam_adapt_ros.adaptation.buffer.frame_summary import summarize
 from sam_adapt_ros.adaptation.decision_log import DecisionLog
 from sam_adapt_ros.adaptation.labelled_source import LabelledSource
 from sam_adapt_ros.adaptation.promotion.gate import Decision
-from sam_adapt_ros.adaptation.round import Outcome, Round, RoundContext
+from sam_adapt_ros.adaptation.round import Outcome, Round
+from sam_adapt_ros.adaptation.round_context import RoundContext
 from sam_adapt_ros.adaptation.round_schedule import Schedule
 from sam_adapt_ros.adaptation.round_state import Phase, RoundFiles, RoundState
 from sam_adapt_ros.adaptation.round_summary import account

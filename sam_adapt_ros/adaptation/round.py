@@ -8,8 +8,8 @@ and followed by a decision whether any of the candidates may replace the weights
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import chain
 from typing import Any
@@ -17,71 +17,23 @@ from typing import Any
 import numpy as np
 
 from sam_adapt_ros.adaptation.batchnorm import batchnorm_layers, batchnorm_shift, reestimate_batchnorm
-from sam_adapt_ros.adaptation.buffer.frame_sequence import FrameSequence
 from sam_adapt_ros.adaptation.labelled_source import LabelledSource, labelled_miou
 from sam_adapt_ros.adaptation.promotion.candidate_evaluation import CandidateEvaluator, HeldOutPredictions, is_finite
 from sam_adapt_ros.adaptation.promotion.candidate_metrics import Baselines, MetricsCalculator
 from sam_adapt_ros.adaptation.promotion.gate import Decision, Gate
-from sam_adapt_ros.adaptation.round_state import Phase, RoundFiles, RoundState
+from sam_adapt_ros.adaptation.round_context import RoundContext
+from sam_adapt_ros.adaptation.round_state import Phase
 from sam_adapt_ros.adaptation.round_summary import observed
 from sam_adapt_ros.adaptation.self_training import SelfTraining
 from sam_adapt_ros.adaptation.weight_averaging import average_weights, combine_branches
 from sam_adapt_ros.branch import NETWORK_BRANCHES
-from sam_adapt_ros.cancellation import CancellationToken
 from sam_adapt_ros.config import AdaptationConfig
 from sam_adapt_ros.errors import ConfigError, WeightsError
 from sam_adapt_ros.evaluation.label_statistics import LabelStatistics
 from sam_adapt_ros.pseudo_labels import FramePrediction, PreparedFrame, PseudoLabelGenerator
-from sam_adapt_ros.segmentation.batch import Sample
 from sam_adapt_ros.segmentation.segmentation_network import SegmentationNetwork, State, with_state
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(eq=False)
-class RoundContext:
-    """What a round works on, and what its steps hand on to each other.
-
-    state: the round's, kept in ``files``. training, held_out: the frames for training and for evaluation.
-    in_use: the weights in use; None when they are the source's. same_scene: they were learned in the present scene.
-    Otherwise they fit the scene no better than the source, which then makes the pseudo-labels alone and completes the
-    candidates of which one branch was trained: else the weights in use would be evaluated by their own predictions,
-    and would stay when the source is the better one again.
-    """
-
-    state: RoundState
-    files: RoundFiles
-    token: CancellationToken
-    training: FrameSequence
-    held_out: FrameSequence
-    in_use: State | None
-    same_scene: bool
-
-    prepared: list[PreparedFrame] = field(default_factory=list)  # of the training frames, then of the held-out ones
-    source: State = field(default_factory=dict)
-    current: State = field(default_factory=dict)  # what is in use, the source's included
-    batchnorm: State = field(default_factory=dict)  # the source with re-estimated statistics
-    renewed: State = field(default_factory=dict)  # what is in use with re-estimated statistics
-    start: State = field(default_factory=dict)  # what the student starts from
-    candidates: dict[str, State] = field(default_factory=dict)
-    parts: dict[str, str] = field(default_factory=dict)  # of candidates that are one branch of another, that one's name
-    _evaluation: tuple[CandidateEvaluator, Baselines] | None = None
-
-    @property
-    def training_samples(self) -> list[Sample]:
-        """Of the training frames; their labels are the ground truth, where that is known."""
-        return [frame.sample for frame in self.prepared[: len(self.training)]]
-
-    @property
-    def labelled_training(self) -> list[Sample]:
-        """The samples to learn from, with pseudo-labels."""
-        return with_labels(self.training_samples, self.state, self.state.training)
-
-    @property
-    def labelled_held_out(self) -> list[Sample]:
-        """The held-out samples, with pseudo-labels."""
-        samples = [frame.sample for frame in self.prepared[len(self.training) :]]
-        return with_labels(samples, self.state, self.state.held_out)
 
 
 @dataclass(frozen=True, eq=False)
@@ -244,7 +196,7 @@ class Round:
 
     def _evaluation(self, context: RoundContext) -> tuple[CandidateEvaluator, Baselines]:
         """The evaluator on the held-out frames, and the baselines that candidates are compared with."""
-        if context._evaluation is None:
+        if context.evaluation is None:
             held_out = context.labelled_held_out
             keys = context.state.held_out
             ensemble = [context.state.ensemble_labels[key][s.rows] for key, s in zip(keys, held_out, strict=True)]
@@ -260,8 +212,8 @@ class Round:
                 seen=np.concatenate([*(sample.camera >= 0 for sample in held_out), np.zeros(0, bool)]),
                 frame=np.repeat(np.arange(len(held_out)), [len(sample.points) for sample in held_out]),
             )
-            context._evaluation = evaluator, baselines
-        return context._evaluation
+            context.evaluation = evaluator, baselines
+        return context.evaluation
 
     def _weighted(
         self, state: State, evaluator: CandidateEvaluator, calculator: MetricsCalculator
@@ -343,9 +295,3 @@ def label_ensemble(
     source as it is."""
     networks = [with_state(source, renewed)]
     return [*networks, source] if generator.config.ensemble_source else networks
-
-
-def with_labels(samples: Sequence[Sample], state: RoundState, keys: Sequence[int]) -> list[Sample]:
-    """The samples of the frames with these keys, with the round's pseudo-labels."""
-    labels = [state.pseudo_labels[key] for key in keys]
-    return [replace(sample, labels=each[sample.rows]) for sample, each in zip(samples, labels, strict=True)]

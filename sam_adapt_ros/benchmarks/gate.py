@@ -20,7 +20,8 @@ from scipy.stats import spearmanr
 
 from sam_adapt_ros.adaptation.labelled_source import LabelledSource
 from sam_adapt_ros.adaptation.promotion.gate import Decision
-from sam_adapt_ros.adaptation.round import Round, RoundContext
+from sam_adapt_ros.adaptation.round import Round
+from sam_adapt_ros.adaptation.round_context import RoundContext
 from sam_adapt_ros.adaptation.round_state import RoundFiles, RoundState
 from sam_adapt_ros.benchmarks.adaptation import SOURCE
 from sam_adapt_ros.benchmarks.students import fill_buffer

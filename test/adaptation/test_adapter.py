@@ -25,7 +25,8 @@ from sam_adapt_ros.adaptation import WeightStore, batchnorm
 from sam_adapt_ros.adaptation.adapter import Adapter
 from sam_adapt_ros.adaptation.labelled_source import SourceSamples
 from sam_adapt_ros.adaptation.promotion.gate import Gate
-from sam_adapt_ros.adaptation.round import Round, RoundContext
+from sam_adapt_ros.adaptation.round import Round
+from sam_adapt_ros.adaptation.round_context import RoundContext
 from sam_adapt_ros.adaptation.round_summary import findings
 from sam_adapt_ros.branch import Branch
 from sam_adapt_ros.cancellation import CancellationToken, Cancelled
