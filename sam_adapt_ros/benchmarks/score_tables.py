@@ -24,17 +24,18 @@ MIN_RECOVERED, MIN_RECOVERED_LOW, MIN_WORST_SEED = 0.5, 0.3, -0.005
 class Row:
     """One model on one shift, or on ``ALL``. Estimates over the unseen drives of all seeds.
 
-    miou, over_source: by ``KEYS``, the mean IoU and its difference to the source's. over_normalization,
-    over_reference, recovered: of ``FUSED_SEEN``. worst_seed: the lowest change against the source of any seed.
+    miou, over_source, recovered: by ``KEYS``, the mean IoU, its difference to the source's, and the share that this is
+    of the oracle's difference. over_normalization, over_reference: of ``FUSED_SEEN``. worst_seed: the lowest change of
+    that against the source of any seed.
     """
 
     shift: str
     model: str
     miou: dict[str, Estimate]
     over_source: dict[str, Estimate]
+    recovered: dict[str, Estimate]
     over_normalization: Estimate
     over_reference: Estimate
-    recovered: Estimate
     worst_seed: float
 
 
@@ -69,10 +70,10 @@ class ScoreTable:
     def branches(self) -> tuple[list[str], list[list[str]]]:
         """Header and rows of the branches, and of the fused labels of all points."""
         keys = [key for key in KEYS if key != FUSED_SEEN]
-        header = ["shift", "model", *(cell for key in keys for cell in (_title(key), "- source"))]
+        names = "- source", *(["recovered"] if self._oracle else [])
+        header = ["shift", "model", *(cell for key in keys for cell in (_title(key), *names))]
         return header, [
-            [row.shift, row.model, *(c for key in keys for c in (row.miou[key].text(), self._over(row, key)))]
-            for row in self.rows
+            [row.shift, row.model, *(cell for key in keys for cell in self._cells_of(row, key))] for row in self.rows
         ]
 
     def verdicts(self) -> list[str]:
@@ -80,9 +81,10 @@ class ScoreTable:
         lines = []
         for shift in self.shifts:
             row = self.row(shift, self._reference)
+            recovered = row.recovered[FUSED_SEEN]
             found = [
-                _verdict("recovered", row.recovered.text(2), row.recovered.value >= MIN_RECOVERED, ">= 0.5"),
-                _verdict("its lower end", f"{row.recovered.low:.2f}", row.recovered.low >= MIN_RECOVERED_LOW, ">= 0.3"),
+                _verdict("recovered", recovered.text(2), recovered.value >= MIN_RECOVERED, ">= 0.5"),
+                _verdict("its lower end", f"{recovered.low:.2f}", recovered.low >= MIN_RECOVERED_LOW, ">= 0.3"),
                 _verdict("worst seed", f"{row.worst_seed:+.3f}", row.worst_seed >= MIN_WORST_SEED, ">= -0.005"),
                 _verdict(
                     f"over {self._normalization}",
@@ -118,9 +120,16 @@ class ScoreTable:
             self._over(row, FUSED_SEEN),
             _against(row, row.over_normalization, self._normalization),
             _against(row, row.over_reference, self._reference),
-            "" if is_source or row.model == self._oracle else row.recovered.text(2),
+            self._recovered(row, FUSED_SEEN),
             "" if is_source else f"{row.worst_seed:+.3f}",
         ]
+
+    def _cells_of(self, row: Row, key: str) -> list[str]:
+        cells = [row.miou[key].text(), self._over(row, key)]
+        return [*cells, self._recovered(row, key)] if self._oracle else cells
+
+    def _recovered(self, row: Row, key: str) -> str:
+        return "" if row.model in (self._source, self._oracle) else row.recovered[key].text(2)
 
     def _over(self, row: Row, key: str) -> str:
         return _against(row, row.over_source[key], self._source)
@@ -134,8 +143,8 @@ class ScoreTable:
             return np.array([by_drive.get((name, *drive), {}).get(key, np.nan) for drive in drives], np.float64)
 
         bootstrap = Bootstrap(len(drives), [drive[:2] for drive in drives], [drive[0] for drive in drives])
-        own, source = values(model, FUSED_SEEN), values(self._source, FUSED_SEEN)
-        change = own - source
+        own, source, oracle = ({key: values(name, key) for key in KEYS} for name in (model, self._source, self._oracle))
+        change = own[FUSED_SEEN] - source[FUSED_SEEN]
         by_seed = [
             np.nanmean([change[place] for place, drive in enumerate(drives) if drive[:2] == pair])
             for pair in dict.fromkeys(drive[:2] for drive in drives)
@@ -143,11 +152,11 @@ class ScoreTable:
         return Row(
             shift,
             model,
-            {key: bootstrap.mean(values(model, key)) for key in KEYS},
-            {key: bootstrap.difference(values(model, key), values(self._source, key)) for key in KEYS},
-            bootstrap.difference(own, values(self._normalization, FUSED_SEEN)),
-            bootstrap.difference(own, values(self._reference, FUSED_SEEN)),
-            bootstrap.recovered(source, own, values(self._oracle, FUSED_SEEN)),
+            {key: bootstrap.mean(own[key]) for key in KEYS},
+            {key: bootstrap.difference(own[key], source[key]) for key in KEYS},
+            {key: bootstrap.recovered(source[key], own[key], oracle[key]) for key in KEYS},
+            bootstrap.difference(own[FUSED_SEEN], values(self._normalization, FUSED_SEEN)),
+            bootstrap.difference(own[FUSED_SEEN], values(self._reference, FUSED_SEEN)),
             float(min(by_seed)),
         )
 
