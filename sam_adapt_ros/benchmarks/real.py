@@ -21,7 +21,7 @@ from sam_adapt_ros.io.arrays import load_arrays, save_arrays
 from sam_adapt_ros.io.json_values import json_values
 from sam_adapt_ros.io.outputs import write_text
 from sam_adapt_ros.parallel import Shard, choose_engine, map_shards
-from sam_adapt_ros.progress import Progress, Stages, no_stages, part_of, track
+from sam_adapt_ros.progress import Progress, Stages, no_stages, track
 from sam_adapt_ros.segmentation import Segmenter, load_segmenter
 from sam_adapt_ros.visualization.pictures import camera_overlay, legend, mosaic, save_image, titled
 
@@ -90,10 +90,10 @@ def _measure(task: _Task, output: Path, progress: Progress) -> None:
     counts: dict[str, list[Any]] = {key: [None] * len(frames) for key in KEYS}
     labels: dict[str, Any] = {}
     facts: dict[str, Any] = {}
-    for made in MODELS[task.model](source, config, street, part_of(progress, 0, 2)):
+    for made in MODELS[task.model](source, config, street, progress):  # what takes long, next to judging
         facts |= made.facts
         mine = [place for place, fold in enumerate(street.fold) if made.fold in (None, fold)]
-        for place in track(mine, part_of(progress, 1, 2), len(mine)):
+        for place in mine:
             evaluation = Evaluation(source.taxonomy)
             prediction = made.segmenter(frames[place])
             evaluation.add(frames[place], prediction)

@@ -1,6 +1,7 @@
 """The benchmark on real drives: its tables of made-up counts, and a frame or two of the drives themselves."""
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -190,7 +191,13 @@ def test_every_row_is_measured_once(real_data: Path, tmp_path: Path, monkeypatch
     training = real_models.ORACLE_TRAINING.model_copy(update={"steps": 1, "batch_size": 1})
     monkeypatch.setattr(real_models, "ORACLE_TRAINING", training)
     monkeypatch.setattr(real_models, "PASSES", 1)
-    (table,) = real.bench_real(config, real_data, tmp_path / "out", ["karlsruhe"])
+    reported: dict[str, list[int]] = {}
+
+    def stages(title: str):
+        return nullcontext(lambda done, total: reported.setdefault(title, []).append(done))
+
+    (table,) = real.bench_real(config, real_data, tmp_path / "out", ["karlsruhe"], stages=stages)
+    assert all(found == sorted(found) for found in reported.values()), "progress goes backwards"
     assert list(table.models) == [SOURCE, NORMALIZATION, SELECTION, DIRECT, GAPP, ADAPTED, ORACLE]
     source, normalized = (table.models[name].counts["2d"] for name in (SOURCE, NORMALIZATION))
     assert source.sum() == normalized.sum() > 0
