@@ -107,7 +107,11 @@ class GateConfig(Section):
         0.003, description="How much more a candidate has to agree with the pseudo-labels of points that a camera sees"
     )
     confidence: float = Field(
-        0.9, ge=0, lt=1, description="Share of the draws of held-out frames in which that agreement has to be no worse"
+        0.9,
+        ge=0,
+        lt=1,
+        description="Share of the draws of held-out frames in which that agreement has to be no worse, and in which a "
+        "class has to be worse than ``max_class_iou_drop`` allows to be a reason against",
     )
     fused_tolerance: Fraction = Field(
         0.02, description="How much less than the weights in use the fused labels alone may agree with them"

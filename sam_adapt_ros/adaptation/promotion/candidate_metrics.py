@@ -44,7 +44,7 @@ class CandidateMetrics:
     fused_agreement: of the fused prediction with the pseudo-labels of the points that a camera sees (of all points
         where there is no camera). There, masks have corrected the pseudo-labels; elsewhere they only repeat the
         networks' confident predictions.
-    class_iou: the same by class.
+    class_iou: the same by class. class_draws: (R,) that with the held-out frames drawn again, by class.
     image_agreement: the same of the image branch alone; None without a camera or an image branch.
     score: the mean of both, by which candidates are compared. The pseudo-labels come from the fused prediction, which
         therefore agrees with them nearly everywhere, whatever it is worth; the image branch, which a new domain costs
@@ -65,6 +65,7 @@ class CandidateMetrics:
     fused_agreement: float
     image_agreement: float | None
     class_iou: dict[str, float]
+    class_draws: dict[str, NDArray[np.float64]]
     pseudo_label_agreement: float
     source_agreement: float
     class_source_agreement: dict[str, float]
@@ -76,12 +77,14 @@ class CandidateMetrics:
     single_class_share: dict[Branch, float]
 
     def as_dict(self) -> dict[str, float]:
-        """Plain numbers by name, those of a class or a branch as ``name/class``; without those that are None."""
+        """Plain numbers by name, those of a class or a branch as ``name/class``; without draws and what is None."""
         numbers: dict[str, float] = {}
         for name, value in vars(self).items():
+            if name in ("draws", "class_draws"):
+                continue
             if isinstance(value, dict):
                 numbers |= {f"{name}/{part}": number for part, number in value.items()}
-            elif value is not None and name != "draws":
+            elif value is not None:
                 numbers[name] = value
         return numbers
 
@@ -111,13 +114,16 @@ class MetricsCalculator:
         image = self._counts(predictions.image) if (predictions.image[self._judged] != IGNORE).any() else None
         by_class = np.nan_to_num(iou_of(fused.sum(0)))
         agreements = [self._mean(iou_of(counts.sum(0))) for counts in (fused, image) if counts is not None]
+        drawn = [self._drawn(counts) for counts in (fused, image) if counts is not None]
+        counted = [name for name, counted in zip(names, self._counted, strict=True) if counted]
         source_agreement, class_source_agreement = self._source_agreement(predictions)
         return CandidateMetrics(
             score=float(np.mean(agreements)),
-            draws=np.mean([self._drawn(counts) for counts in (fused, image) if counts is not None], axis=0),
+            draws=np.mean([each.sum(1) / max(each.shape[1], 1) for each in drawn], axis=0),
             fused_agreement=agreements[0],
             image_agreement=agreements[1] if image is not None else None,
-            class_iou={name: float(by_class[place]) for place, name in enumerate(names) if self._counted[place]},
+            class_iou=dict(zip(counted, by_class[self._counted].tolist(), strict=True)),
+            class_draws=dict(zip(counted, drawn[0].T, strict=True)),
             pseudo_label_agreement=self._mean(class_iou(predictions.labels, pseudo_labels, count)),
             source_agreement=source_agreement,
             class_source_agreement=class_source_agreement,
@@ -141,9 +147,9 @@ class MetricsCalculator:
         )
 
     def _drawn(self, counts: NDArray[np.int64]) -> NDArray[np.float64]:
-        """(R,) mean IoU over the classes that count, of (F, C, C + 1) counts with the frames drawn again."""
-        iou = np.nan_to_num(iou_of(np.tensordot(self._weights, counts, 1))[:, self._counted])
-        return iou.mean(1) if iou.shape[1] else np.zeros(len(iou))
+        """(R, K) IoU of the K classes that count, of (F, C, C + 1) counts with the frames drawn again; 0 in a draw that
+        lacks the class."""
+        return np.nan_to_num(iou_of(np.tensordot(self._weights, counts, 1))[:, self._counted])
 
     def _mean(self, iou: NDArray[np.float64]) -> float:
         """Over the classes that count; a class that neither labelling has counts as 0."""

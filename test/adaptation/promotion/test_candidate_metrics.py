@@ -80,4 +80,7 @@ def test_draws_are_the_score_of_frames_drawn_again() -> None:
     assert 0.15 < (half.draws == 1.0).mean() < 0.35
     whole = calculate.measure(source)
     np.testing.assert_array_equal(whole.draws, 1.0)
-    assert "draws" not in whole.as_dict()
+    np.testing.assert_array_equal(whole.class_draws["car"], 1.0)
+    np.testing.assert_allclose(np.mean([half.class_draws["road"], half.class_draws["car"]], 0), half.draws)
+    assert set(np.round(half.class_draws["car"], 6)) == {0.0, round(1 / 3, 6), 1.0}
+    assert not any("draws" in name for name in whole.as_dict())
