@@ -44,7 +44,8 @@ class CandidateMetrics:
     fused_agreement: of the fused prediction with the pseudo-labels of the points that a camera sees (of all points
         where there is no camera). There, masks have corrected the pseudo-labels; elsewhere they only repeat the
         networks' confident predictions.
-    class_iou: the same by class. class_draws: (R,) that with the held-out frames drawn again, by class.
+    class_iou: the same by class. class_draws: (R,) that with the held-out frames drawn again, by class; NaN for a draw
+        without any pseudo-label of the class.
     image_agreement: the same of the image branch alone; None without a camera or an image branch.
     score: the mean of both, by which candidates are compared. The pseudo-labels come from the fused prediction, which
         therefore agrees with them nearly everywhere, whatever it is worth; the image branch, which a new domain costs
@@ -119,7 +120,7 @@ class MetricsCalculator:
         source_agreement, class_source_agreement = self._source_agreement(predictions)
         return CandidateMetrics(
             score=float(np.mean(agreements)),
-            draws=np.mean([each.sum(1) / max(each.shape[1], 1) for each in drawn], axis=0),
+            draws=np.mean([np.nan_to_num(each).sum(1) / max(each.shape[1], 1) for each in drawn], axis=0),
             fused_agreement=agreements[0],
             image_agreement=agreements[1] if image is not None else None,
             class_iou=dict(zip(counted, by_class[self._counted].tolist(), strict=True)),
@@ -147,9 +148,10 @@ class MetricsCalculator:
         )
 
     def _drawn(self, counts: NDArray[np.int64]) -> NDArray[np.float64]:
-        """(R, K) IoU of the K classes that count, of (F, C, C + 1) counts with the frames drawn again; 0 in a draw that
-        lacks the class."""
-        return np.nan_to_num(iou_of(np.tensordot(self._weights, counts, 1))[:, self._counted])
+        """(R, K) IoU of the K classes that count, of (F, C, C + 1) counts with the frames drawn again; NaN for a draw
+        without any pseudo-label of the class."""
+        drawn = np.tensordot(self._weights, counts, 1)
+        return np.where(drawn.sum(2) > 0, iou_of(drawn), np.nan)[:, self._counted]
 
     def _mean(self, iou: NDArray[np.float64]) -> float:
         """Over the classes that count; a class that neither labelling has counts as 0."""

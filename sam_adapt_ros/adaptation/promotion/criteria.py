@@ -158,14 +158,15 @@ def consistency(compared: Comparison, config: GateConfig) -> list[str]:
 def class_iou(compared: Comparison, config: GateConfig) -> list[str]:
     """No class agrees much less with its pseudo-labels than it does with the best of the baselines.
 
-    Much less not by the luck of a few frames, but with ``gate.confidence``: rare classes are on few of them.
+    Much less not by the luck of a few frames, but with ``gate.confidence``, of the draws that have the class at all.
     """
     refusals = []
     for name, found in compared.candidate.class_iou.items():
         baselines = (compared.current, compared.source, compared.batchnorm)
         best = max(baselines, key=lambda baseline: baseline.class_iou[name])
         drops = best.class_draws[name] - compared.candidate.class_draws[name]
-        least, sure = best.class_iou[name] - config.max_class_iou_drop, float(np.quantile(drops, 1 - config.confidence))
+        sure = float(np.nanquantile(drops, 1 - config.confidence))
+        least = best.class_iou[name] - config.max_class_iou_drop
         if found < least and sure > config.max_class_iou_drop:
             refusals.append(f"class IoU: {name}: {found:.3f} with its pseudo-labels, at least {least:.3f} required")
     return refusals

@@ -84,3 +84,13 @@ def test_draws_are_the_score_of_frames_drawn_again() -> None:
     np.testing.assert_allclose(np.mean([half.class_draws["road"], half.class_draws["car"]], 0), half.draws)
     assert set(np.round(half.class_draws["car"], 6)) == {0.0, round(1 / 3, 6), 1.0}
     assert not any("draws" in name for name in whole.as_dict())
+
+
+def test_draws_without_a_class_have_none_of_its_iou() -> None:
+    source = predictions([0, 0, 1, 1])
+    measured = calculator(source, [0, 0, 1, 1], [1] * 4).measure(source)  # a class a frame
+    for name in CLASSES:
+        lacking = np.isnan(measured.class_draws[name])
+        assert 0.15 < lacking.mean() < 0.35
+        assert (measured.class_draws[name][~lacking] == 1).all()
+    assert set(measured.draws) == {0.5, 1.0}

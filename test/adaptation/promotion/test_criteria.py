@@ -171,6 +171,18 @@ def test_a_class_that_loses_on_a_few_frames_only_is_no_reason_against() -> None:
     assert criteria.class_iou(compare(unsure), CONFIG.model_copy(update={"confidence": 0.7}))
 
 
+def test_draws_without_a_class_say_nothing_of_it() -> None:
+    """On one of three frames only, which a third of the draws lack."""
+    lacking = np.arange(101) % 3 == 0
+    usual, worse = (
+        replace(each, class_iou=each.class_iou | {"car": iou}, class_draws=each.class_draws | {
+            "car": np.where(lacking, np.nan, iou)
+        })
+        for each, iou in ((USUAL, 0.7), (BETTER, 0.2))
+    )  # fmt: skip
+    assert criteria.class_iou(compare(worse, current=usual, source=usual, batchnorm=usual), CONFIG)
+
+
 def test_labelled_replay_compares_with_the_better_of_current_and_source() -> None:
     assert not criteria.labelled_replay(0.79, 0.7, 0.8, CONFIG)
     for current, source in ((0.7, 0.8), (0.8, 0.7)):
