@@ -90,7 +90,7 @@ def _measure(task: _Task, output: Path, progress: Progress) -> None:
     counts: dict[str, list[Any]] = {key: [None] * len(frames) for key in KEYS}
     labels: dict[str, Any] = {}
     facts: dict[str, Any] = {}
-    for made in MODELS[task.model](source, config, street, progress):  # what takes long, next to judging
+    for made in MODELS[task.model](source, config, street, progress):  # judging takes seconds
         facts |= made.facts
         mine = [place for place, fold in enumerate(street.fold) if made.fold in (None, fold)]
         for place in mine:

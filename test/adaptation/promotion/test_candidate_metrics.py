@@ -40,6 +40,8 @@ def test_metrics_of_a_handful_of_points() -> None:
     assert measured.image_agreement == pytest.approx(1.0)
     assert measured.score == pytest.approx((measured.fused_agreement + measured.image_agreement) / 2)
     assert measured.class_iou == pytest.approx({"road": 2 / 3, "car": 1 / 2})
+    drawn = {name: set(np.round(draws[~np.isnan(draws)], 6)) for name, draws in measured.class_draws.items()}
+    assert drawn == {"road": {round(2 / 3, 6), 1.0}, "car": {0.5}}  # of the fused labels; a draw may lack a frame
     assert measured.pseudo_label_agreement == pytest.approx((3 / 4 + 1 / 2) / 2)
     assert measured.source_agreement == pytest.approx(3 / 4)  # of points 0, 1, 3, 4
     assert measured.class_source_agreement == pytest.approx({"road": 1.0, "car": 0.5})
