@@ -1,4 +1,4 @@
-# make setup [CUDA=1] | tf2-msgs | demo | test | soak | lint | docs | bench | bench-mini | source-model | clean
+# make setup [CUDA=1] | tf2-msgs | demo | test | test-cuda | soak | lint | docs | bench | bench-mini | source-model | clean
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,7 +9,7 @@ EXTRA_cuda := cuda
 # The build that was set up last is used, unless CUDA=0 or CUDA=1 selects one.
 READY := $(if $(CUDA),$(VENV)/.ready-$(BUILD),$(firstword $(wildcard $(VENV)/.ready-*) $(VENV)/.ready-cpu))
 
-.PHONY: setup tf2-msgs demo test soak lint docs bench bench-mini source-model clean
+.PHONY: setup tf2-msgs demo test test-cuda soak lint docs bench bench-mini source-model clean
 
 setup: $(READY)
 
@@ -31,7 +31,11 @@ demo: setup
 	$(BIN)/sam-adapt demo --output out/demo --force
 
 test: setup
-	$(BIN)/python -m pytest -m "not soak"
+	$(BIN)/python -m pytest
+
+# On a machine with a CUDA GPU: that it computes what the CPU does. The other tests do not look at it.
+test-cuda: setup
+	$(BIN)/python -m pytest -m cuda
 
 soak: setup
 	$(BIN)/python -m pytest -m soak --timeout 7200

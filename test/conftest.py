@@ -17,6 +17,20 @@ from sam_adapt_ros import benchmarks  # noqa: E402
 from sam_adapt_ros.simulation import render_drive  # noqa: E402
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Tests compare with what a CPU computes, so that a GPU is hidden from all but those that are marked ``cuda``."""
+    if config.option.markexpr != "cuda":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("cuda"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("no CUDA device")
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real nuScenes and KITTI frames; tests that need it skip where it is not to be had."""

@@ -172,10 +172,12 @@ def _decoding(quick: bool) -> list[Figure]:
     The masks of random weights have no meaning (all have the same box, so that suppression keeps one); the points that
     masks reach are measured by ``_prompt_placement``.
     """
-    view, seen = _street_view()
+    view, seen = street_view()
     side, prompts = (12, 18) if quick else (32, 128)
     config = SamConfig(points_per_side=side)
-    sam, embedding = _calibrated_sam(view, config)
+    torch.manual_seed(0)
+    sam = sam_model_registry["vit_b"]().eval().requires_grad_(False)
+    embedding = calibrate_sam(sam, view, config)
     automatic = AutomaticSam(SegmentAnything(sam), config)
     lidar = LidarPromptedSam(SegmentAnything(sam), config, SamLidarConfig(prompts=prompts))
     size = view.image.shape[:2]
@@ -197,7 +199,7 @@ def _decoding(quick: bool) -> list[Figure]:
     ]
 
 
-def _street_view() -> tuple[CameraView, SeenPoints]:
+def street_view() -> tuple[CameraView, SeenPoints]:
     """A frame of the town by day, with its image enlarged to a width of 1600 pixels, as nuScenes has."""
     frame = Drive("day", 7, 6).frame(3)
     view = frame.views[0]
@@ -208,15 +210,14 @@ def _street_view() -> tuple[CameraView, SeenPoints]:
     return view, SeenPoints.of(frame.points, project(frame.points, view))
 
 
-def _calibrated_sam(view: CameraView, config: SamConfig) -> tuple[Sam, SamEmbedding]:
-    """A vit_b with random weights whose masks pass the thresholds as a trained model's do, and the image's embedding.
+def calibrate_sam(sam: Sam, view: CameraView, config: SamConfig) -> SamEmbedding:
+    """Sets a model of random weights so that its masks pass the thresholds as a trained model's do; returns the image's
+    embedding, which from then on is all that its image encoder gives.
 
     A random decoder gives faint checkerboard patterns. The kernels of its upsampling are averaged, so that masks are
     smooth and their run lengths realistic. Offsets and gains are set so that half of the candidates of a few prompts
     pass the published predicted-IoU threshold, and half the stability threshold.
     """
-    torch.manual_seed(0)
-    sam = sam_model_registry["vit_b"]().eval().requires_grad_(False)
     embedding = SegmentAnything(sam).embed(view.image)
     sam.image_encoder = _Stored(embedding.features, sam.image_encoder.img_size)
     for layer in (0, 3):
@@ -226,7 +227,7 @@ def _calibrated_sam(view: CameraView, config: SamConfig) -> tuple[Sam, SamEmbedd
     probe = np.random.default_rng(0).uniform((0, 0), (width - 1, height - 1), (8, 2)).astype(np.float32)
     decoded = SegmentAnything(sam).decode(embedding, probe)
     sam.mask_decoder.iou_prediction_head.layers[-1].bias += config.pred_iou_thresh - float(decoded.quality.median())
-    logits = decoded.frame.visible(decoded.logits.flatten(0, 1))
+    logits = decoded.frame.visible(decoded.logits.flatten(0, 1)).float()
     middle = float(logits.median())
     gain = 1.0
     while _stability(gain * (logits - middle), STABILITY_SCORE_OFFSET) < config.stability_score_thresh:
@@ -235,7 +236,7 @@ def _calibrated_sam(view: CameraView, config: SamConfig) -> tuple[Sam, SamEmbedd
         network.layers[-1].weight *= gain
         network.layers[-1].bias *= gain
     sam.mask_threshold = gain * middle
-    return sam, embedding
+    return embedding
 
 
 def _stability(logits: torch.Tensor, offset: float) -> float:

@@ -60,6 +60,15 @@ def _stream(samples: FrameSamples, architecture: ArchitectureConfig) -> DividedB
     return DividedBatchStream(samples, architecture, AugmentationConfig(), _BATCH, 0, vary=samples.vary)
 
 
+def town_stream(name: str, architecture: ArchitectureConfig, batch_size: int) -> tuple[DividedBatchStream, Taxonomy]:
+    """Batches of simulated frames in a data set's layout, read and ready in memory, and their classes."""
+    samples = _samples(name, [town_layout(name, 4)], architecture)
+    samples.load()
+    stream = _stream(samples, architecture)
+    stream.batch_size = batch_size
+    return stream, Taxonomy.load(_RECIPES[name][0])
+
+
 def _loading(name: str, roots: list[Path], what: str, architecture: ArchitectureConfig, batches: int) -> list[Figure]:
     stream = _stream(_samples(name, roots, architecture), architecture)
     numbers: Iterator[int] = iter(range(batches + 1))
@@ -104,14 +113,10 @@ def _largest_process() -> float:
 
 def _step(architecture: ArchitectureConfig) -> Figure:
     """Of the shipped model's size, the batch being ready."""
-    samples = _samples("semantickitti", [town_layout("semantickitti", 4)], architecture)
-    samples.load()
-    taxonomy = Taxonomy.load(_RECIPES["semantickitti"][0])
+    stream, taxonomy = town_stream("semantickitti", architecture, 4)
     network = build(len(taxonomy), architecture).train()
     optimizer = torch.optim.Adam(network.parameters(), foreach=True)
-    sample = _stream(samples, architecture)
-    sample.batch_size = 4
-    batch = sample.batch(0)
+    batch = stream.batch(0)
 
     def step() -> None:
         def compute_loss() -> tuple[torch.Tensor, dict[str, torch.Tensor]]:

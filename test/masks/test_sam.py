@@ -315,3 +315,19 @@ class TestBadInput:
         path.write_bytes(content)
         message = self.message(sam_config.model_copy(update={"checkpoint": str(path)}))
         assert words in message and len(message) < 300 and "\n" not in message
+
+
+@pytest.mark.cuda
+def test_a_gpu_predicts_the_cpus_masks(sam_config, scene):
+    """The decoder computes in float16 there."""
+    view, seen = scene
+    on_cpu, on_gpu = (load_sam(sam_config.model_copy(update={"device": device})) for device in ("cpu", "cuda"))
+    prompts = seen.uv[::200].astype(np.float32)
+    expected, found = (model.decode(model.embed(view.image), prompts) for model in (on_cpu, on_gpu))
+    assert found.logits.device.type == "cuda"
+    spread = float(expected.logits.std())
+    torch.testing.assert_close(found.logits.float().cpu() / spread, expected.logits / spread, rtol=0, atol=0.05)
+    torch.testing.assert_close(found.quality.cpu(), expected.quality, rtol=0.02, atol=0.02)
+    for generator in (AutomaticSam(on_gpu, sam_config), LidarPromptedSam(on_gpu, sam_config, LIDAR)):
+        masks = generator(view, seen)
+        assert len(masks) > 3 and masks.membership.shape[1] == len(seen)

@@ -11,7 +11,7 @@ from example_network_support import architecture as example_architecture
 from example_network_support import example_network  # noqa: F401
 
 from sam_adapt_ros.bags import BagWriter
-from sam_adapt_ros.config import ArchitectureConfig, AugmentationConfig, Config, TrainingConfig
+from sam_adapt_ros.config import ArchitectureConfig, AugmentationConfig, Config, FabricConfig, TrainingConfig
 from sam_adapt_ros.errors import ConfigError, OutputError, SamAdaptError, WeightsError
 from sam_adapt_ros.evaluation.segmentation_metrics import evaluate
 from sam_adapt_ros.frame import Frame
@@ -20,6 +20,7 @@ from sam_adapt_ros.segmentation import weights as files
 from sam_adapt_ros.segmentation.segmenter import Segmenter
 from sam_adapt_ros.taxonomy import Taxonomy
 from sam_adapt_ros.training import supervised as training
+from sam_adapt_ros.training.ranks import start_ranks
 
 MakeFrame = Callable[..., Frame]
 TAXONOMY = {"name": "shapes", "classes": [{"name": n, "color": [0, 0, 0]} for n in ("ground", "wall", "box")]}
@@ -86,6 +87,16 @@ def test_training_learns_and_its_weights_segment(config: Config, frames: list[Fr
     assert evaluation.miou("fused") > 0.7 and evaluation.miou("3d") > 0.7
     summary = evaluation.summary()
     assert set(summary["iou"]["fused"]) == {"ground", "wall", "box"} and summary["miou"]["2d"] > 0.4
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_a_gpu_learns_as_much(config: Config, frames: list[Frame], make_frame: MakeFrame, precision: str) -> None:
+    samples = training.prepare_samples(frames, config)
+    held_out = training.prepare_samples([make_frame(seed, points=600) for seed in (20, 21)], config)
+    ranks = start_ranks(FabricConfig(devices=1, precision=precision), torch.device("cuda"))
+    result = training.Trainer(config, samples, held_out, ranks=ranks).run(no_progress)
+    assert max(entry["fused"] for entry in result.validation) > 0.7
 
 
 def test_a_resumed_run_ends_where_an_unbroken_one_does(config: Config, frames: list[Frame], tmp_path: Path) -> None:
