@@ -40,7 +40,7 @@ def run(quick: bool = False) -> list[Figure]:
     if not torch.cuda.is_available():
         return []
     frame = _frame()
-    repetitions = 5 if quick else 50
+    repetitions = 5 if quick else 30
     figures = []
     for preset in ("small", "paper"):
         for views in sorted({1, len(frame.views)}):

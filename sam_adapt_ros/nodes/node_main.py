@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 N = TypeVar("N", bound=Node)
 _SUPERVISOR_CHECK_PERIOD_S = 0.5
+_SIGNAL_CHECK_PERIOD_S = 0.2
 _GIVE_UP_S = 5.0
 """Where every callback has failed for so long, it is not the messages: the node ends, and may be started again."""
 
@@ -72,7 +73,10 @@ def run_node(
         spinner = threading.Thread(target=_spin, args=what, name="executor", daemon=True)
         start(node)
         spinner.start()
-        ended.wait()
+        # The kernel may hand a signal to any thread, as it does beside CUDA's: Python then only notes it, and calls the
+        # handler once this thread, the main one, runs again.
+        while not ended.wait(_SIGNAL_CHECK_PERIOD_S):
+            pass
         if getattr(executor, "failure", None) is not None:
             code = 1
     except SamAdaptError as error:

@@ -104,7 +104,8 @@ class SegmenterNode(LifecycleNode):
         decoder = FrameDecoder(config, statistics)
         observers = (self._manager.observe, self._manager.observe_failure) if self._manager is not None else ()
         inference = InferenceCallback(decoder, self._slot, self._outputs, statistics, *observers)
-        self._queue = WorkQueue(inference, config.segmenter.queue_size, self._on_drop, "inference")
+        prepare = self._slot.prepare_thread
+        self._queue = WorkQueue(inference, config.segmenter.queue_size, self._on_drop, "inference", prepare)
         try:
             self._stream = FrameStream(self, config, decoder, self._queue.put, statistics)
         except SamAdaptError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -10,6 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from sam_adapt_ros.segmentation.sparse_maps import SparseMap, Voxels, coarsen, join_neighbours
+
+_GATHERED = 1 << 25
+"""Numbers to gather at once, to bound memory."""
 
 
 class Grid(Protocol):
@@ -43,35 +46,32 @@ def torch_backend(voxels: Tensor, frames: int, levels: int) -> TorchGrid:
 
 
 class TorchGrid:
-    """Neighbours by sorted keys; then for each kernel element gather, matrix product and scatter."""
+    """Neighbours by sorted keys; then gather and matrix product, on a CPU one kernel element after the other."""
 
     def __init__(self, voxels: Voxels) -> None:
         self._voxels = voxels
 
     @cached_property
-    def _neighbours(self) -> tuple[SparseMap, SparseMap]:
-        there = join_neighbours(self._voxels)
-        return there, there.back(len(self._voxels))
+    def _neighbours(self) -> SparseMap:
+        return join_neighbours(self._voxels)
 
     @cached_property
-    def _coarsening(self) -> tuple[TorchGrid, SparseMap, SparseMap]:
+    def _coarsening(self) -> tuple[TorchGrid, SparseMap]:
         coarser, down = coarsen(self._voxels)
-        return TorchGrid(coarser), down, down.back(len(self._voxels))
+        return TorchGrid(coarser), down
 
     @property
     def coarser(self) -> TorchGrid:
         return self._coarsening[0]
 
     def submanifold(self, features: Tensor, kernel: Tensor) -> Tensor:
-        return _convolve(features, kernel.flatten(1, 3), *self._neighbours)
+        return _convolve(features, kernel.flatten(1, 3), self._neighbours)
 
     def down(self, features: Tensor, kernel: Tensor) -> Tensor:
-        _, down, up = self._coarsening
-        return _convolve(features, kernel.flatten(1, 3), down, up)
+        return _convolve(features, kernel.flatten(1, 3), self._coarsening[1])
 
     def up(self, features: Tensor, kernel: Tensor) -> Tensor:
-        _, down, up = self._coarsening
-        return _convolve(features, kernel.flatten(1, 3), up, down)
+        return _convolve(features, kernel.flatten(1, 3), self._coarsening[1].back)
 
 
 KERNEL_SIZES = {"submanifold": 3, "down": 2, "up": 2}
@@ -94,9 +94,9 @@ class SparseConvolution(nn.Module):
         return convolved
 
 
-def _convolve(features: Tensor, kernel: Tensor, there: SparseMap, back: SparseMap) -> Tensor:
-    """(inputs, I) features, (O, K, I) kernel -> (outputs, O). back: ``there`` with input and output exchanged."""
-    convolved: Tensor = _Convolution.apply(*autocasted(features, kernel), there, back)
+def _convolve(features: Tensor, kernel: Tensor, joined: SparseMap) -> Tensor:
+    """(inputs, I) features, (O, K, I) kernel -> (outputs, O)."""
+    convolved: Tensor = _Convolution.apply(*autocasted(features, kernel), joined)
     return convolved
 
 
@@ -113,32 +113,30 @@ class _Convolution(torch.autograd.Function):
     """Nothing of the size of the pairs is kept for the backward pass."""
 
     @staticmethod
-    def forward(ctx: Any, features: Tensor, kernel: Tensor, there: SparseMap, back: SparseMap) -> Tensor:
+    def forward(ctx: Any, features: Tensor, kernel: Tensor, joined: SparseMap) -> Tensor:
         ctx.save_for_backward(features, kernel)
-        ctx.maps = there, back
-        return _apply(features, kernel, there)
+        ctx.joined = joined
+        return _apply(features, kernel, joined)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:  # type: ignore[override]
         features, kernel = ctx.saved_tensors
-        there, back = ctx.maps
         of_features = of_kernel = None
         if ctx.needs_input_grad[0]:
-            of_features = _apply(gradient, kernel.transpose(0, 2), back)
+            of_features = _apply(gradient, kernel.transpose(0, 2), ctx.joined.back)
         if ctx.needs_input_grad[1]:
-            of_kernel = torch.zeros_like(kernel)
-            if there.centre is not None:
-                of_kernel[:, there.centre] = gradient.T @ features
-            for element, rows, targets in there.blocks:
-                of_kernel[:, element] = gradient.index_select(0, targets).T @ features.index_select(0, rows)
-        return of_features, of_kernel, None, None
+            of_kernel = _kernel_gradient(features, gradient, ctx.joined).view_as(kernel)
+        return of_features, of_kernel, None
 
 
 def _apply(features: Tensor, kernel: Tensor, joined: SparseMap) -> Tensor:
     """(inputs, I) features, (O, K, I) kernel -> (outputs, O).
 
-    No block has an output row twice, so that sums are added up in the order of the blocks, on every device.
+    No block has an output row twice, so that sums are added up in the order of the blocks, whatever the threads do.
     """
+    if _at_once(features):
+        matrix = kernel.flatten(1).T
+        return torch.cat([gathered.mm(matrix) for _, gathered in _gathered(features, joined)])
     matrices = kernel.permute(1, 2, 0).unbind()
     if joined.centre is None:
         result = features.new_zeros(joined.outputs, len(kernel))
@@ -147,3 +145,34 @@ def _apply(features: Tensor, kernel: Tensor, joined: SparseMap) -> Tensor:
     for element, rows, targets in joined.blocks:
         result.index_add_(0, targets, features.index_select(0, rows).mm(matrices[element]))
     return result
+
+
+def _kernel_gradient(features: Tensor, gradient: Tensor, joined: SparseMap) -> Tensor:
+    """(inputs, I) features, (outputs, O) gradient -> (O, K * I)."""
+    elements = len(joined.counts)
+    if _at_once(features):
+        parts = [gradient[rows].T.mm(gathered) for rows, gathered in _gathered(features, joined)]
+        return torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]
+    result = features.new_zeros(gradient.shape[1], elements, features.shape[1])
+    if joined.centre is not None:
+        result[:, joined.centre] = gradient.T @ features
+    for element, rows, targets in joined.blocks:
+        result[:, element] = gradient.index_select(0, targets).T @ features.index_select(0, rows)
+    return result.flatten(1)
+
+
+def _at_once(features: Tensor) -> bool:
+    """Whether to gather what all kernel elements need before one matrix product. A voxel has a fifth of all neighbours,
+    and a CPU would compute five times as much; a GPU has less to start, which takes it longer than to compute."""
+    return features.device.type != "cpu"
+
+
+def _gathered(features: Tensor, joined: SparseMap) -> Iterator[tuple[slice, Tensor]]:
+    """Some output rows at a time, and for these the (rows, K * I) features of the input rows that they are joined
+    with."""
+    elements = len(joined.counts)
+    padded = torch.cat([features, features.new_zeros(1, features.shape[1])])
+    step = max(1, _GATHERED // (elements * features.shape[1]))
+    for start in range(0, joined.outputs, step):
+        rows = slice(start, start + step)
+        yield rows, padded.index_select(0, joined.table[rows].flatten()).view(-1, elements * features.shape[1])

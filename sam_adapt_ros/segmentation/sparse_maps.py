@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -16,27 +17,42 @@ _COLUMNS = ((0, 1), (1, -1), (1, 0), (1, 1))
 class SparseMap:
     """Pairs of an input row and an output row, by kernel element.
 
-    blocks: a kernel element, (P,) int64 input rows and (P,) output rows that it joins, none of which occurs twice.
-    outputs: how many output rows there are.
-    centre: the kernel element, without a block, that joins each row with itself; None where there is none.
+    sources, targets: (P,) int64 input rows and output rows of all pairs, those of the first kernel element first. No
+    element has a row twice.
+    counts: (K,) int64 how many pairs each of the K kernel elements has.
+    inputs, outputs: how many input rows and output rows there are.
+    centre: the kernel element, without pairs here, that joins each row with itself; None where there is none.
     """
 
-    blocks: list[tuple[int, Tensor, Tensor]]
+    sources: Tensor
+    targets: Tensor
+    counts: Tensor
+    inputs: int
     outputs: int
     centre: int | None = None
 
-    @classmethod
-    def of(
-        cls, sources: Tensor, targets: Tensor, counts: list[int], outputs: int, centre: int | None = None
-    ) -> SparseMap:
-        """From the rows of all blocks one after the other. counts: the length of each element's block."""
-        rows = zip(sources.split(counts), targets.split(counts), counts, strict=True)
-        blocks = [(element, source, target) for element, (source, target, count) in enumerate(rows) if count]
-        return cls(blocks, outputs, centre)
+    @cached_property
+    def back(self) -> SparseMap:
+        """The map with input and output exchanged."""
+        return SparseMap(self.targets, self.sources, self.counts, self.outputs, self.inputs, self.centre)
 
-    def back(self, outputs: int) -> SparseMap:
-        """The map with input and output exchanged. outputs: how many input rows there are."""
-        return SparseMap([(element, targets, rows) for element, rows, targets in self.blocks], outputs, self.centre)
+    @cached_property
+    def blocks(self) -> list[tuple[int, Tensor, Tensor]]:
+        """The kernel elements that have pairs, with their (P,) input rows and output rows."""
+        counts = self.counts.tolist()
+        rows = zip(self.sources.split(counts), self.targets.split(counts), counts, strict=True)
+        return [(element, source, target) for element, (source, target, count) in enumerate(rows) if count]
+
+    @cached_property
+    def table(self) -> Tensor:
+        """(outputs, K) int64 input row that each kernel element joins with an output row; ``inputs`` where none is."""
+        size, pairs = len(self.counts), len(self.sources)
+        table = self.sources.new_full((self.outputs, size), self.inputs)
+        elements = torch.arange(size, device=table.device).repeat_interleave(self.counts, output_size=pairs)
+        table.view(-1).index_copy_(0, self.targets * size + elements, self.sources)
+        if self.centre is not None:
+            table[:, self.centre] = torch.arange(self.outputs, device=table.device)
+        return table
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,10 +109,10 @@ def join_neighbours(voxels: Voxels) -> SparseMap:
     rows = torch.cat([torch.arange(1, count + 1, device=keys.device), torch.stack(places, 1).flatten()])
     chosen = hits.flatten().nonzero().squeeze(1)
     later, earlier = rows.index_select(0, chosen), chosen % count
-    counts = hits.sum(1).tolist()
+    counts = hits.sum(1)
     # Element k of a pair is element 26 - k of the exchanged pair.
     sources, targets = torch.cat([earlier.flip(0), later]), torch.cat([later.flip(0), earlier])
-    return SparseMap.of(sources, targets, [*reversed(counts), 0, *counts], count, 13)
+    return SparseMap(sources, targets, torch.cat([counts.flip(0), counts.new_zeros(1), counts]), count, count, 13)
 
 
 def _places(keys: Tensor, wanted: Tensor) -> Tensor:
@@ -120,5 +136,4 @@ def coarsen(voxels: Voxels) -> tuple[Voxels, SparseMap]:
     of_element = 4 * x + 2 * y + z == torch.arange(8, device=keys.device)[:, None]
     finer = of_element.nonzero()[:, 1]
     cells = cell.index_select(0, finer)
-    counts = of_element.sum(1).tolist()
-    return coarser, SparseMap.of(finer, cells, counts, len(keys))
+    return coarser, SparseMap(finer, cells, of_element.sum(1), len(voxels), len(keys))

@@ -52,6 +52,9 @@ def test_a_user_without_a_name_and_a_home_can_start_nodes_and_commands(tmp_path:
     assert "segmenter.precision" in node.stderr
     assert "Traceback" not in node.stderr
     assert "ROS logs to" in node.stderr
+    # Without it PyTorch 2.11 cannot be imported.
+    cache = run("-c", "import os, sam_adapt_ros; print(os.environ['TORCHINDUCTOR_CACHE_DIR'])")
+    assert cache.stdout.strip() == str(tmp_path / "torchinductor_54321"), cache.stderr
     assert run("-m", "sam_adapt_ros.cli", "town", "drive", "--frames", "1").returncode == 0
     assert run("-m", "sam_adapt_ros.cli", "replay", "drive").returncode == 0
     for command in (["run", "-c", "town"], ["demo"]):

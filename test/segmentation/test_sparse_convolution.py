@@ -7,7 +7,7 @@ from backend_support import BACKENDS, load_backend
 from torch.nn import functional
 
 from sam_adapt_ros.frame import Frame
-from sam_adapt_ros.segmentation import Segmenter
+from sam_adapt_ros.segmentation import Segmenter, sparse_convolution
 from sam_adapt_ros.segmentation.batch import Sample, collate
 from sam_adapt_ros.segmentation.point_branch import PointBranch
 from sam_adapt_ros.segmentation.sparse_convolution import SparseConvolution, torch_backend
@@ -23,9 +23,13 @@ def threads():
     torch.set_num_threads(before)
 
 
-@pytest.fixture(params=BACKENDS)
-def backend(request):
-    return load_backend(request.param)
+@pytest.fixture(params=[*BACKENDS, "torch as on a GPU"])
+def backend(request, monkeypatch):
+    if request.param in BACKENDS:
+        return load_backend(request.param)
+    monkeypatch.setattr(sparse_convolution, "_at_once", lambda features: True)
+    monkeypatch.setattr(sparse_convolution, "_GATHERED", 1 << 20)  # several times for each convolution
+    return torch_backend
 
 
 def voxels(share=0.3, size=SIZE, frames=1, seed=0):

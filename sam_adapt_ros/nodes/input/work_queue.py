@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from sam_adapt_ros.errors import MessageError, NetworkError, SamAdaptError
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -18,7 +21,7 @@ class WorkQueue(Generic[T]):
     on_drop: called with (item, reason, details): ``overload`` when the queue is full, ``stopped`` for what waits when
     it ends; when ``process`` raised, the reason of a MessageError or a NetworkError, else ``internal_error``, with the
     error's text.
-    name: of the thread.
+    name: of the thread. prepare: called in it before the first item; the constructor waits for its end.
     """
 
     def __init__(
@@ -27,14 +30,17 @@ class WorkQueue(Generic[T]):
         queue_size: int,
         on_drop: Callable[[T, str, str], None],
         name: str = "worker",
+        prepare: Callable[[], None] | None = None,
     ) -> None:
         self.queue_size = queue_size
         self._process, self._on_drop = process, on_drop
         self._items: deque[T] = deque()
         self._changed = threading.Condition()
         self._stopped = False
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        prepared = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(prepare, prepared), name=name, daemon=True)
         self._thread.start()
+        prepared.wait()
 
     def put(self, item: T) -> None:
         """Never blocks."""
@@ -64,7 +70,14 @@ class WorkQueue(Generic[T]):
         self._items.clear()
         return items
 
-    def _run(self) -> None:
+    def _run(self, prepare: Callable[[], None] | None, prepared: threading.Event) -> None:
+        try:
+            if prepare is not None:
+                prepare()
+        except Exception:  # the first item will show what is wrong
+            logger.exception("the thread could not be prepared")
+        finally:
+            prepared.set()
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._items or self._stopped)

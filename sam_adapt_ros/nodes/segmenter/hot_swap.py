@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from sam_adapt_ros.config import Config
@@ -75,6 +75,13 @@ class SegmenterSlot:
     def name(self) -> str:
         """Of the weight store's version in use, "" for ``segmenter.weights``."""
         return self._loaded.name
+
+    def prepare_thread(self) -> None:
+        """To be called in the inference thread before its first frame: a GPU's libraries make handles and plans of
+        their own for each thread, which takes more than a second."""
+        segmenter = self.take()
+        if segmenter.device.type != "cpu":
+            segmenter.warm_up()
 
     def take(self) -> Segmenter:
         """The segmenter for the frame that comes now."""
@@ -184,14 +191,14 @@ def _before_each_layer(segmenter: Segmenter, do: Callable[[], None]) -> Iterator
             hook.remove()
 
 
+@cache
 def _freeze_imported_objects() -> None:
     """Moves the 400,000 objects that the imports made, which stay, out of the garbage collector's view, once: a full
     collection visits all of them, which delays the frame being processed by 0.2 s."""
     import sam_adapt_ros.segmentation  # noqa: F401
 
-    if not gc.get_freeze_count():
-        gc.collect()
-        gc.freeze()
+    gc.collect()
+    gc.freeze()
 
 
 def _lower_priority() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,6 +32,23 @@ def test_every_item_is_processed_or_dropped_in_order(pauses: list[int], size: in
     assert sorted(done + [item for item, _, _ in dropped]) == list(range(len(pauses)))
     assert done == sorted(done)
     assert {reason for _, reason, _ in dropped} <= {"overload", "stopped"}
+
+
+def test_its_thread_is_prepared_before_it_is_there() -> None:
+    """Whether that succeeds or not."""
+    threads: list[int] = []
+
+    def prepare() -> None:
+        time.sleep(0.05)
+        threads.append(threading.get_ident())
+        raise ValueError("no memory")
+
+    queue = WorkQueue(lambda _: threads.append(threading.get_ident()), 2, lambda *_: None, "worker", prepare)
+    assert len(threads) == 1
+    queue.put(0)
+    until(lambda: len(threads) == 2, 5.0)
+    assert threads[0] == threads[1] != threading.get_ident()
+    assert queue.stop()
 
 
 def test_the_newest_are_kept_and_errors_are_survived() -> None:

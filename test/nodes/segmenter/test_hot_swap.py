@@ -49,6 +49,20 @@ def test_segmenters_are_exchanged_only_between_frames_and_only_for_weights_that_
         SegmenterSlot(make_config(tmp_path / "foreign.safetensors", Path(), ()))
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_gpu_is_warmed_up_by_the_thread_that_labels(
+    weights: Path, monkeypatch: pytest.MonkeyPatch, device: str
+) -> None:
+    slot = SegmenterSlot(make_config(weights, Path(), ()))
+    calls: list[int] = []
+    monkeypatch.setattr(slot.current, "device", torch.device(device))
+    monkeypatch.setattr(slot.current, "warm_up", lambda: calls.append(threading.get_ident()))
+    thread = threading.Thread(target=slot.prepare_thread)
+    thread.start()
+    thread.join()
+    assert calls == ([thread.ident] if device == "cuda" else [])
+
+
 def test_weights_that_a_gpu_has_no_memory_for_do_not_slow_down_the_labels(
     weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
