@@ -1,4 +1,4 @@
-"""Sparse convolutions in plain PyTorch: on any device, with gradients, the same result to the last bit every time."""
+"""Sparse convolutions in plain PyTorch: on any device, with gradients, with no sum whose order is left to chance."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training batches: each is a function of its number and the seed, so that training resumes and repeats exactly."""
+"""Training batches: each is a function of its number and the seed, so that training resumes and repeats."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def train_step(
 
     Args:
         seed, step: of the training run, and the step's number in it. Random layers depend on these two alone, so that
-            a resumed run repeats exactly.
+            a resumed run repeats, on a CPU exactly.
         compute_loss: the forward passes, each with its backward pass before the next: the total that is minimized, and
             its terms, which have names of their own.
         ranks: the processes that take the step together.
