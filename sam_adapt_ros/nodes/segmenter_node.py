@@ -105,8 +105,9 @@ class SegmenterNode(LifecycleNode):
         observers = (self._manager.observe, self._manager.observe_failure) if self._manager is not None else ()
         inference = InferenceCallback(decoder, self._slot, self._outputs, statistics, *observers)
         prepare = self._slot.prepare_thread
-        self._queue = WorkQueue(inference, config.segmenter.queue_size, self._on_drop, "inference", prepare)
         try:
+            self._queue = WorkQueue(inference, config.segmenter.queue_size, self._on_drop, "inference", prepare)
+            statistics.notices.update(self._slot.current.notices)
             self._stream = FrameStream(self, config, decoder, self._queue.put, statistics)
         except SamAdaptError as error:
             self.get_logger().error(f"not activated, no sweep is labelled: {error}")

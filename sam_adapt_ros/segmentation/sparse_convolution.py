@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from sam_adapt_ros.segmentation.sparse_maps import SparseMap, Voxels, coarsen, join_neighbours
 
 _GATHERED = 1 << 25
-"""Numbers to gather at once, to bound memory."""
+"""Numbers to gather at once, which bounds memory: twice as many are held for a moment."""
 
 
 class Grid(Protocol):
@@ -65,13 +65,16 @@ class TorchGrid:
         return self._coarsening[0]
 
     def submanifold(self, features: Tensor, kernel: Tensor) -> Tensor:
-        return _convolve(features, kernel.flatten(1, 3), self._neighbours)
+        joined = self._neighbours
+        return _convolve(features, kernel.flatten(1, 3), joined, joined.back)
 
     def down(self, features: Tensor, kernel: Tensor) -> Tensor:
-        return _convolve(features, kernel.flatten(1, 3), self._coarsening[1])
+        down = self._coarsening[1]
+        return _convolve(features, kernel.flatten(1, 3), down, down.back)
 
     def up(self, features: Tensor, kernel: Tensor) -> Tensor:
-        return _convolve(features, kernel.flatten(1, 3), self._coarsening[1].back)
+        down = self._coarsening[1]
+        return _convolve(features, kernel.flatten(1, 3), down.back, down)
 
 
 KERNEL_SIZES = {"submanifold": 3, "down": 2, "up": 2}
@@ -94,9 +97,9 @@ class SparseConvolution(nn.Module):
         return convolved
 
 
-def _convolve(features: Tensor, kernel: Tensor, joined: SparseMap) -> Tensor:
-    """(inputs, I) features, (O, K, I) kernel -> (outputs, O)."""
-    convolved: Tensor = _Convolution.apply(*autocasted(features, kernel), joined)
+def _convolve(features: Tensor, kernel: Tensor, joined: SparseMap, back: SparseMap) -> Tensor:
+    """(inputs, I) features, (O, K, I) kernel -> (outputs, O). back: ``joined`` with input and output exchanged."""
+    convolved: Tensor = _Convolution.apply(*autocasted(features, kernel), joined, back)
     return convolved
 
 
@@ -113,26 +116,27 @@ class _Convolution(torch.autograd.Function):
     """Nothing of the size of the pairs is kept for the backward pass."""
 
     @staticmethod
-    def forward(ctx: Any, features: Tensor, kernel: Tensor, joined: SparseMap) -> Tensor:
+    def forward(ctx: Any, features: Tensor, kernel: Tensor, joined: SparseMap, back: SparseMap) -> Tensor:
         ctx.save_for_backward(features, kernel)
-        ctx.joined = joined
+        ctx.maps = joined, back
         return _apply(features, kernel, joined)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:  # type: ignore[override]
         features, kernel = ctx.saved_tensors
+        joined, back = ctx.maps
         of_features = of_kernel = None
         if ctx.needs_input_grad[0]:
-            of_features = _apply(gradient, kernel.transpose(0, 2), ctx.joined.back)
+            of_features = _apply(gradient, kernel.transpose(0, 2), back)
         if ctx.needs_input_grad[1]:
-            of_kernel = _kernel_gradient(features, gradient, ctx.joined).view_as(kernel)
-        return of_features, of_kernel, None
+            of_kernel = _kernel_gradient(features, gradient, joined).view_as(kernel)
+        return of_features, of_kernel, None, None
 
 
 def _apply(features: Tensor, kernel: Tensor, joined: SparseMap) -> Tensor:
     """(inputs, I) features, (O, K, I) kernel -> (outputs, O).
 
-    No block has an output row twice, so that sums are added up in the order of the blocks, whatever the threads do.
+    On a CPU, sums are added up in the order of the blocks, whatever the threads do: none has an output row twice.
     """
     if _at_once(features):
         matrix = kernel.flatten(1).T

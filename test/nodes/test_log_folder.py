@@ -42,6 +42,7 @@ def test_a_user_without_a_name_and_a_home_can_start_nodes_and_commands(tmp_path:
     if subprocess.run([*nameless, "true"], capture_output=True, check=False).returncode:
         pytest.skip("this machine has no user namespaces")
     environment = [f"PYTHONPATH={share_directory()}", "PATH=/usr/bin:/bin", f"TMPDIR={tmp_path}"]
+    environment += ["CUDA_VISIBLE_DEVICES="]
     environment += ["ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST", f"ROS_DOMAIN_ID={os.environ.get('ROS_DOMAIN_ID', 99)}"]
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:

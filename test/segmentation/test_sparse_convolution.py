@@ -28,7 +28,7 @@ def backend(request, monkeypatch):
     if request.param in BACKENDS:
         return load_backend(request.param)
     monkeypatch.setattr(sparse_convolution, "_at_once", lambda features: True)
-    monkeypatch.setattr(sparse_convolution, "_GATHERED", 1 << 20)  # several times for each convolution
+    monkeypatch.setattr(sparse_convolution, "_GATHERED", 1 << 17)  # several times for each convolution
     return torch_backend
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Generic, TypeVar
 
 from sam_adapt_ros.errors import MessageError, NetworkError, SamAdaptError
-
-logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -21,7 +19,8 @@ class WorkQueue(Generic[T]):
     on_drop: called with (item, reason, details): ``overload`` when the queue is full, ``stopped`` for what waits when
     it ends; when ``process`` raised, the reason of a MessageError or a NetworkError, else ``internal_error``, with the
     error's text.
-    name: of the thread. prepare: called in it before the first item; the constructor waits for its end.
+    name: of the thread. prepare: called in it before the first item; the constructor waits for its end, and raises
+    what it raises.
     """
 
     def __init__(
@@ -37,10 +36,10 @@ class WorkQueue(Generic[T]):
         self._items: deque[T] = deque()
         self._changed = threading.Condition()
         self._stopped = False
-        prepared = threading.Event()
+        prepared: Future[None] = Future()
         self._thread = threading.Thread(target=self._run, args=(prepare, prepared), name=name, daemon=True)
         self._thread.start()
-        prepared.wait()
+        prepared.result()
 
     def put(self, item: T) -> None:
         """Never blocks."""
@@ -70,14 +69,14 @@ class WorkQueue(Generic[T]):
         self._items.clear()
         return items
 
-    def _run(self, prepare: Callable[[], None] | None, prepared: threading.Event) -> None:
+    def _run(self, prepare: Callable[[], None] | None, prepared: Future[None]) -> None:
         try:
             if prepare is not None:
                 prepare()
-        except Exception:  # the first item will show what is wrong
-            logger.exception("the thread could not be prepared")
-        finally:
-            prepared.set()
+        except Exception as error:
+            prepared.set_exception(error)
+            return
+        prepared.set_result(None)
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._items or self._stopped)

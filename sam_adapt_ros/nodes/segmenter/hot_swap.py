@@ -78,7 +78,7 @@ class SegmenterSlot:
 
     def prepare_thread(self) -> None:
         """To be called in the inference thread before its first frame: a GPU's libraries make handles and plans of
-        their own for each thread, which takes more than a second."""
+        their own for each thread, which takes more than a second. Raises what the segmenter's ``warm_up`` raises."""
         segmenter = self.take()
         if segmenter.device.type != "cpu":
             segmenter.warm_up()

@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 import time
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from node_support import until
@@ -35,13 +36,11 @@ def test_every_item_is_processed_or_dropped_in_order(pauses: list[int], size: in
 
 
 def test_its_thread_is_prepared_before_it_is_there() -> None:
-    """Whether that succeeds or not."""
     threads: list[int] = []
 
     def prepare() -> None:
         time.sleep(0.05)
         threads.append(threading.get_ident())
-        raise ValueError("no memory")
 
     queue = WorkQueue(lambda _: threads.append(threading.get_ident()), 2, lambda *_: None, "worker", prepare)
     assert len(threads) == 1
@@ -49,6 +48,14 @@ def test_its_thread_is_prepared_before_it_is_there() -> None:
     until(lambda: len(threads) == 2, 5.0)
     assert threads[0] == threads[1] != threading.get_ident()
     assert queue.stop()
+
+
+def test_a_thread_that_cannot_be_prepared_is_an_error() -> None:
+    def prepare() -> None:
+        raise ValueError("no memory")
+
+    with pytest.raises(ValueError, match="no memory"):
+        WorkQueue(lambda _: None, 2, lambda *_: None, "worker", prepare)
 
 
 def test_the_newest_are_kept_and_errors_are_survived() -> None:

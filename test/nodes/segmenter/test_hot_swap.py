@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import sys
@@ -11,11 +12,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from node_support import make_config, save_weights
+from node_support import make_config, save_calibration, save_weights
 from weights_support import ManagedSlot, promote, varied
 
 from sam_adapt_ros.adaptation import WeightStore
 from sam_adapt_ros.errors import WeightsError
+from sam_adapt_ros.nodes.parameter_files import parameter_text
 from sam_adapt_ros.nodes.segmenter import hot_swap
 from sam_adapt_ros.nodes.segmenter.hot_swap import SegmenterSlot
 from sam_adapt_ros.segmentation import Segmenter
@@ -61,6 +63,25 @@ def test_a_gpu_is_warmed_up_by_the_thread_that_labels(
     thread.start()
     thread.join()
     assert calls == ([thread.ident] if device == "cuda" else [])
+
+
+def test_the_node_is_not_active_where_that_fails(weights: Path, tmp_path: Path) -> None:
+    calibration = save_calibration(tmp_path / "calibration.yaml", ())
+    (tmp_path / "parameters.yaml").write_text(parameter_text(make_config(weights, calibration, ()), {}))
+    code = f"""
+import threading
+from sam_adapt_ros.errors import ConfigError
+from sam_adapt_ros.nodes import segmenter_node
+
+def fail(slot):
+    raise ConfigError(f"no memory for the {{threading.current_thread().name}} thread")
+
+segmenter_node.SegmenterSlot.prepare_thread = fail
+segmenter_node.main(["--ros-args", "--params-file", {str(tmp_path / "parameters.yaml")!r}])
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60.0, check=False)
+    assert "not activated, no sweep is labelled: no memory for the inference thread" in ran.stderr
+    assert ran.returncode == os.EX_CONFIG, ran.stderr
 
 
 def test_weights_that_a_gpu_has_no_memory_for_do_not_slow_down_the_labels(
@@ -176,7 +197,7 @@ def test_loading_does_not_wait_for_ever(source: Path, monkeypatch: pytest.Monkey
 def test_a_full_collection_does_not_go_through_all_that_was_imported(source: Path) -> None:
     code = f"""
 import gc
-from pathlib import Path
+gc.freeze()  # as Python 3.12 does with what it has made when it starts
 from sam_adapt_ros.nodes.segmenter.hot_swap import SegmenterSlot
 from sam_adapt_ros.config import Config
 slot = SegmenterSlot(Config.load("town", {{"segmenter.weights": {str(source)!r}}}))
