@@ -20,6 +20,7 @@ def cluster() -> Iterator[Engine]:
     engine = RayCluster("local", cores=1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))  # where workers find parallel_support
+        patch.delenv("CUDA_VISIBLE_DEVICES", raising=False)  # Ray compares with it how many GPUs are claimed
         patch.setattr(ray, "init", partial(ray.init, num_gpus=1))
         engine._connect(ray)
         yield engine
