@@ -131,16 +131,14 @@ def _masks(name: str, repetitions: int) -> list[Figure]:
     sam = sam_model_registry[name]().eval().requires_grad_(False).to("cuda")
     model = SegmentAnything(sam)
     view, seen = street_view()
-    figures = [
-        Figure(f"masks: {name}, image encoder", _milliseconds(lambda: model.embed(view.image), repetitions), "ms")
-    ]
-    figures[0] = replace(figures[0], note=f"{_peak():.0f} MiB")
+    milliseconds = _milliseconds(lambda: model.embed(view.image), repetitions)
+    encoder = Figure(f"masks: {name}, image encoder", milliseconds, "ms", "", f"{_peak():.0f} MiB")
     config = SamConfig()
     embedding = calibrate_sam(sam, view, config)
     generator = LidarPromptedSam(model, config, SamLidarConfig())
     milliseconds = _milliseconds(lambda: generator.prompt(embedding, view.image.shape[:2], seen), repetitions)
     note = f"{len(seen)} points; {_peak():.0f} MiB"
-    return [*figures, Figure(f"masks: {name}, 128 LiDAR prompts", milliseconds, "ms", "", note)]
+    return [encoder, Figure(f"masks: {name}, 128 LiDAR prompts", milliseconds, "ms", "", note)]
 
 
 def _milliseconds(call: Callable[[], object], repetitions: int) -> float:
