@@ -200,15 +200,18 @@ class Adapter:
         return account(sum(outcomes.values()), outcomes, there, needed)
 
     def run_round(self, token: CancellationToken = NEVER) -> Decision | None:
-        """Begins a round, or goes on with the one that was cancelled; None when it is cancelled (again).
+        """Begins a round, or goes on with the one that was cancelled; None when it is cancelled (again), or cannot go on
+        and the frames would not do to begin it anew.
 
         Deterministic for the same frames, configuration and store. Raises StoreError when store or folder cannot be
         written, and can then be called again.
         """
         current = self.store.current()
-        training, held_out = self._frames_of_round(current)
+        frames = self._frames_of_round(current)
+        if frames is None:
+            return None
         assert self._state is not None
-        context = self._context(self._state, current, token, training, held_out)
+        context = self._context(self._state, current, token, *frames)
         try:
             outcome = self._round.run(context)
             decision = self._settle(outcome, current, len(context.training))
@@ -220,7 +223,7 @@ class Adapter:
         self._forget_round()
         self.schedule.drift_detector.reset_reference()
         self.decisions.append(decision)
-        self._log.append(self.rounds, context.state.kept_before, decision)
+        self._note(context.state.kept_before, decision)
         return decision
 
     def save(self) -> None:
@@ -232,13 +235,13 @@ class Adapter:
         """Forgets the frames and the round that was begun; what was promoted stays."""
         self.buffer.clear()
         self._forget_round()
-        self.schedule.restart()
+        self._await_new_frames()
         self.save()
 
     def abandon_round(self) -> None:
         """Forgets the round that was begun, as when its weights were taken back; new frames begin the next one."""
         self._forget_round()
-        self.schedule.restart()
+        self._await_new_frames()
         self.schedule.drift_detector.reset_reference()
 
     # Inside -----------------------------------------------------------------------------------------------------------
@@ -247,12 +250,16 @@ class Adapter:
     def _recipe_text(self) -> str:
         return json.dumps(self._recipe, sort_keys=True)
 
-    def _frames_of_round(self, current: Version) -> tuple[FrameSequence, FrameSequence]:
+    def _frames_of_round(self, current: Version) -> tuple[FrameSequence, FrameSequence] | None:
         """The training and the held-out frames of the round that was cancelled, or of one that begins here. They are
         read from the buffer once, since frames that come meanwhile push others out."""
         state, training, held_out = self._state, self.buffer.training(), self.buffer.held_out()
         if state is not None and state.fits((*training.keys, *held_out.keys), current.name, self._recipe_text):
             return training.of_keys(state.training), held_out.of_keys(state.held_out)
+        if state is not None and not self.schedule.has_frames:
+            logger.info("round %d cannot go on, and there are too few frames to begin it anew", state.number)
+            self._forget_round()
+            return None
         return self._begin(current)
 
     def _context(
@@ -291,6 +298,18 @@ class Adapter:
     def _forget_round(self) -> None:
         self._state = None
         self._files.remove()
+
+    def _await_new_frames(self) -> None:
+        """The next round waits for frames that come from now on, in this process or in another."""
+        self.schedule.restart()
+        self._note(self.buffer.counts["kept"])
+
+    def _note(self, kept_before: int, decision: Decision | None = None) -> None:
+        """In the log, from when on frames are new; what is decided is in use, whether it can be noted or not."""
+        try:
+            self._log.append(self.rounds, kept_before, decision)
+        except StoreError as error:
+            logger.warning("another process would not know of round %d, which has ended: %s", self.rounds, error)
 
     def _settle(self, outcome: Outcome, current: Version, frames: int) -> Decision:
         """Puts what was promoted into the store, and to use."""
@@ -342,9 +361,14 @@ class Adapter:
             self.buffer = FrameBuffer.load(folder / "buffer", self.config.buffer)
             self.rounds, kept_before = self._log.last_round()
             kept = max(0, self.buffer.counts["kept"] - kept_before)
-            self._state = self._files.load()
-            self.rounds = self._state.number
-            kept = max(0, self.buffer.counts["kept"] - self._state.kept_before)
+            state = self._files.load()
+            self.rounds = state.number
+            kept = max(0, self.buffer.counts["kept"] - state.kept_before)
+            if state.current == self.store.current().name:
+                self._state = state
+            else:  # as after a kill between promoting and forgetting
+                logger.info("round %d is over: other weights are in use since it began", state.number)
+                self._files.remove()
         except StoreError as error:
             if error.reason == "refused":
                 raise

@@ -93,6 +93,14 @@ class Schedule:
         return self._lacking(self.needed_at_end)
 
     @property
+    def has_frames(self) -> bool:
+        """Whether there are frames enough for a round once no more come, new or not; in mode ``observe``, any."""
+        if self._observing:
+            return len(self.scene_frames()[0]) > 0
+        lacking = self.lacking_at_end
+        return not (lacking["training"] or lacking["held_out"])
+
+    @property
     def due_at_end(self) -> bool:
         """Whether a round is due once no more frames come; in mode ``observe``, any number of frames will do."""
         if self._observing and self.kept and len(self.scene_frames()[0]):

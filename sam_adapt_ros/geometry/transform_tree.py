@@ -40,9 +40,7 @@ class TransformTree:
         An edge is what was last added: a static edge that is added with a stamp becomes a moving one, and vice versa.
         Raises CalibrationError when a name is empty, both are the same, or T is not a rigid transform.
         """
-        parent, child = _without_slash(parent), _without_slash(child)
-        if not parent or not child or parent == child:
-            raise CalibrationError(f"transform {parent!r} -> {child!r}: two different frame names expected")
+        parent, child = check_names(parent, child)
         T = np.array(T, np.float64)
         if T.shape != (4, 4) or not np.isfinite(T).all() or not is_rotation(T[:3, :3]):
             raise CalibrationError(f"transform {parent!r} -> {child!r}: rigid (4, 4) expected, got {T.tolist()}")
@@ -142,6 +140,18 @@ class TransformTree:
             moving = any(isinstance(self._edges[parent, child], PoseBuffer) for child, parent in pairwise(chain))
             return chain[-1] if moving else None
 
+    def fixed_to(self, frame: str) -> tuple[tuple[str, ...], Transform]:
+        """``frame`` and those above it that static transforms fix it to, the topmost last; ``T_top_frame`` (4, 4)."""
+        with self._lock:
+            frames, T = [_without_slash(frame)], np.eye(4)
+            for child, parent in pairwise(self._ancestors(frames[0])):
+                edge = self._edges[parent, child]
+                if isinstance(edge, PoseBuffer):
+                    break
+                frames.append(parent)
+                T = edge @ T
+            return tuple(frames), T
+
     def moves_in(self, frame: str, other: str) -> bool:
         """Whether ``other`` is an ancestor of ``frame``, and a transform on the way up to it is a moving one."""
         other = _without_slash(other)
@@ -215,6 +225,14 @@ class TransformTree:
                     reason="transform_missing",
                 )
             return self._paths.setdefault((source, target), paths[target])
+
+
+def check_names(parent: str, child: str) -> tuple[str, str]:
+    """Both without leading slashes. Raises CalibrationError when one is empty or both are the same."""
+    parent, child = _without_slash(parent), _without_slash(child)
+    if not parent or not child or parent == child:
+        raise CalibrationError(f"transform {parent!r} -> {child!r}: two different frame names expected")
+    return parent, child
 
 
 def _paths_from(source: str, neighbours: dict[str, list[str]]) -> dict[str, tuple[str, ...]]:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sam_adapt_ros.errors import CalibrationError
-from sam_adapt_ros.geometry.transform_tree import TransformTree
-from sam_adapt_ros.geometry.transforms import make_transform
+from sam_adapt_ros.geometry.transform_tree import TransformTree, check_names
+from sam_adapt_ros.geometry.transforms import Transform, invert, make_transform
 from sam_adapt_ros.messages.stamps import stamp_ns
 from sam_adapt_ros.notices import Notices
 
@@ -43,13 +43,14 @@ class TransformFeed:
     """Adds the usable transforms of messages to a tree, and says which are not.
 
     Left out are zero quaternions, numbers that are not finite, empty frame names, and moving transforms without a
-    stamp: one broken publisher must not disturb the others' transforms. TF is the authority on a frame that it knows:
-    odometry of the same frame may be of another origin.
+    stamp: one broken publisher must not disturb the others' transforms. TF is the authority on a frame that it moves:
+    odometry of the same frame may be of another origin. Odometry of a frame that TF fixes to another one, such as
+    ``base_link`` to ``base_footprint``, moves both.
     """
 
     def __init__(self, tree: TransformTree, notices: Notices) -> None:
         self._tree, self._notices = tree, notices
-        self._of_tf: set[str] = set()  # frames whose parent TF tells
+        self._of_tf: set[str] = set()  # frames that TF moves
         self._of_odometry: dict[str, str] = {}  # child -> parent
         self._left_out: dict[tuple[str, str], _LeftOut] = {}  # by topic and child
 
@@ -58,24 +59,30 @@ class TransformFeed:
         unusable = 0
         for stamped in msg.transforms:
             child = stamped.child_frame_id.lstrip("/")
+            transform = stamped.transform
+            T = self._usable(topic, stamped.header, child, transform.translation, transform.rotation, static)
+            if T is None:
+                unusable += 1
+                continue
             if child in self._of_odometry:
                 self._tree.remove(self._of_odometry.pop(child), child)
-            t, q = stamped.transform.translation, stamped.transform.rotation
-            if self._add(topic, stamped.header, child, t, q, static):
-                self._of_tf.add(child)
-            else:
+            if not self._add(topic, stamped.header, child, T, static):
                 unusable += 1
+            elif not static:
+                self._of_tf.add(child)
         return unusable
 
     def odometry(self, msg: Any, topic: str = "/odom") -> int:
         """Takes a ``nav_msgs/Odometry``'s pose as ``header.frame_id -> child_frame_id``; 1 if it is unusable."""
-        child = msg.child_frame_id.lstrip("/")
-        if child in self._of_tf:
+        parent, child = (name.lstrip("/") for name in (msg.header.frame_id, msg.child_frame_id))
+        fixed, T_top_child = self._tree.fixed_to(child)
+        top, pose = fixed[-1], msg.pose.pose
+        if top in self._of_tf or parent in fixed[1:]:
             return 0
-        pose = msg.pose.pose
-        if not self._add(topic, msg.header, child, pose.position, pose.orientation, static=False):
+        T_odom_child = self._usable(topic, msg.header, child, pose.position, pose.orientation, static=False)
+        if T_odom_child is None or not self._add(topic, msg.header, top, T_odom_child @ invert(T_top_child), False):
             return 1
-        self._of_odometry[child] = msg.header.frame_id.lstrip("/")
+        self._of_odometry[top] = parent
         return 0
 
     def conclude(self) -> None:
@@ -83,24 +90,35 @@ class TransformFeed:
         for topic, child in self._left_out:
             self._say(topic, child)
 
-    def _add(self, topic: str, header: Any, child: str, t: Any, q: Any, static: bool) -> bool:
-        stamp = stamp_ns(header)
+    def _usable(self, topic: str, header: Any, child: str, t: Any, q: Any, static: bool) -> Transform | None:
+        """(4, 4); None, and said, where a message's numbers are no transform, or it has no names or no stamp."""
         try:
-            if stamp == 0 and not static:
+            check_names(header.frame_id, child)
+            if stamp_ns(header) == 0 and not static:
                 raise ValueError("a stamp expected, got 0")
-            self._tree.add(header.frame_id, child, stamp, make_transform((t.x, t.y, t.z), (q.x, q.y, q.z, q.w)), static)
-        except (ValueError, CalibrationError) as error:
-            named = self._named(topic, child)
-            left_out = self._left_out.setdefault((topic, named), _LeftOut())
-            left_out.count += 1
-            left_out.text = (
-                str(error) if isinstance(error, CalibrationError) else f"{header.frame_id} -> {child}: {error}"
-            )
-            self._say(topic, named)
+            return make_transform((t.x, t.y, t.z), (q.x, q.y, q.z, q.w))
+        except CalibrationError as error:
+            self._leave_out(topic, child, str(error))
+        except ValueError as error:
+            self._leave_out(topic, child, f"{header.frame_id} -> {child}: {error}")
+        return None
+
+    def _add(self, topic: str, header: Any, child: str, T: Transform, static: bool) -> bool:
+        try:
+            self._tree.add(header.frame_id, child, stamp_ns(header), T, static)
+        except CalibrationError as error:
+            self._leave_out(topic, child, str(error))
             return False
         if (topic, named := self._named(topic, child)) in self._left_out:
             self._notices.withdraw(_key(topic, named))
         return True
+
+    def _leave_out(self, topic: str, child: str, why: str) -> None:
+        named = self._named(topic, child)
+        left_out = self._left_out.setdefault((topic, named), _LeftOut())
+        left_out.count += 1
+        left_out.text = why
+        self._say(topic, named)
 
     def _named(self, topic: str, child: str) -> str:
         """The name that a frame's left-out transforms are counted by: publishers may make up new ones for ever."""

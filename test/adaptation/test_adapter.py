@@ -21,8 +21,9 @@ from learning_support import (
 )
 from small_network import TINY
 
-from sam_adapt_ros.adaptation import WeightStore, batchnorm
+from sam_adapt_ros.adaptation import Record, WeightStore, batchnorm
 from sam_adapt_ros.adaptation.adapter import Adapter
+from sam_adapt_ros.adaptation.decision_log import DecisionLog
 from sam_adapt_ros.adaptation.labelled_source import SourceSamples
 from sam_adapt_ros.adaptation.promotion.gate import Gate
 from sam_adapt_ros.adaptation.round import Round
@@ -376,14 +377,70 @@ def test_a_rollback_during_the_round_is_respected(dusk: list[Frame], tmp_path: P
 
     def promote_another() -> None:
         if adapter.phase == "evaluation" and adapter.store.current().name == adapter.store.source().name:
-            from sam_adapt_ros.adaptation import Record
-
             weights = dataclasses.replace(adapter.source, state=other)
             adapter.store.promote(adapter.store.add(weights, Record()))
 
     decision = adapter.run_round(Checked(promote_another))
     assert not decision.promoted
     assert "is in use by now" in decision.reason
+
+
+def begun(adapter: Adapter, dusk: list[Frame]) -> None:
+    """A round that was stopped in its first steps; its state is on disk."""
+    watch(adapter, dusk)
+    assert adapter.run_round(cancelled_in("training", adapter, 1)) is None
+    assert adapter.ready
+    adapter.save()
+
+
+def test_another_process_begins_no_round_with_the_frames_of_an_abandoned_one(dusk: list[Frame], tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    adapter = make_adapter(tmp_path, state=state)
+    begun(adapter, dusk)
+    adapter.abandon_round()
+    adapter.save()
+    for each in (adapter, make_adapter(tmp_path, state=state)):
+        assert not each.ready
+        assert each.lacking["new"] == each.config.rounds.new_frames
+
+
+def test_a_round_of_other_weights_than_those_in_use_is_over(dusk: list[Frame], tmp_path: Path) -> None:
+    """As after a kill between promoting its student and forgetting it."""
+    state = tmp_path / "state"
+    adapter = make_adapter(tmp_path, state=state)
+    begun(adapter, dusk)
+    other = {name: tensor + 0.01 for name, tensor in adapter.source.state.items()}
+    adapter.store.promote(adapter.store.add(dataclasses.replace(adapter.source, state=other), Record()))
+    again = make_adapter(tmp_path, state=state)
+    assert not again.ready
+    assert again.rounds == 1
+    assert again.lacking["new"] == again.config.rounds.new_frames
+    assert not (state / "round.npz").exists()
+
+
+def test_a_round_that_cannot_go_on_is_not_begun_anew_with_too_few_frames(dusk: list[Frame], tmp_path: Path) -> None:
+    adapter = make_adapter(tmp_path, state=tmp_path / "state")
+    begun(adapter, dusk)
+    adapter.buffer.clear()
+    assert adapter.run_round() is None
+    assert not adapter.ready
+    assert not adapter.decisions
+
+
+def test_what_is_promoted_is_in_use_though_the_log_cannot_be_written(
+    dusk: list[Frame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    adapter = make_adapter(tmp_path, state=tmp_path / "state")
+    watch(adapter, dusk)
+
+    def full(*_: object) -> None:
+        raise StoreError("disk_full", "decisions.jsonl: No space left on device")
+
+    monkeypatch.setattr(DecisionLog, "append", full)
+    decision = adapter.run_round()
+    assert decision is not None and decision.promoted
+    assert adapter.decisions == [decision]
+    assert "No space left on device" in caplog.text
 
 
 def test_a_round_decodes_twice_and_projects_and_resizes_once(

@@ -53,6 +53,59 @@ def test_tf_is_the_authority_on_a_frame_that_it_knows(ros, tf_first, parent):
         fed.tree.lookup("odom", "base_link", STAMP)
 
 
+FIXED, MOVED = make_transform((0.5, 0, 0.3), TURN), make_transform((7, 8, 9), TURN)
+
+
+@pytest.mark.parametrize("odometry_first", [True, False])
+def test_odometry_of_a_frame_that_tf_fixes_to_another_moves_both(ros, odometry_first):
+    """As ``base_link`` on ``base_footprint``: TF tells where one is in the other, and nothing moves them."""
+    fed = Fed()
+
+    def odometry():
+        assert fed.feed.odometry(ros.odometry("odom", "base_link", STAMP, (7, 8, 9), TURN)) == 0
+
+    def tf():
+        links = [("base_footprint", "base_link", 0, (0.5, 0, 0.3), TURN), ("base_link", "lidar", 0, (1, 2, 3), TURN)]
+        assert fed.feed.tf(ros.tf(*links), static=True) == 0
+
+    for take in (odometry, tf, odometry) if odometry_first else (tf, odometry):
+        take()
+    assert_allclose(fed.tree.lookup("odom", "base_link", STAMP), MOVED, atol=1e-9)
+    assert_allclose(fed.tree.lookup("odom", "lidar", STAMP), MOVED @ make_transform((1, 2, 3), TURN), atol=1e-9)
+    assert_allclose(fed.tree.lookup("base_footprint", "base_link", STAMP), FIXED)
+    assert not fed.logged
+    # Once TF moves the frame itself, it is the authority.
+    fed.feed.tf(ros.tf(("odom", "base_footprint", STAMP, (4, 5, 6), TURN)), static=False)
+    odometry()
+    assert_allclose(fed.tree.lookup("odom", "base_footprint", STAMP), make_transform((4, 5, 6), TURN))
+
+
+@pytest.mark.parametrize("above", [[], [("map", "odom", 0, (1, 2, 3), TURN)]])
+def test_odometry_of_a_frame_that_tf_fixes_to_odometrys_own_is_of_no_use(ros, above):
+    fed = Fed()
+    fed.feed.tf(ros.tf(*above, ("odom", "base_link", 0, (0.5, 0, 0.3), TURN)), static=True)
+    assert fed.feed.odometry(ros.odometry("odom", "base_link", STAMP, (7, 8, 9), TURN)) == 0
+    assert_allclose(fed.tree.lookup("odom", "base_link", STAMP), FIXED)
+    assert not fed.logged
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        ("odom", "base_link", STAMP, (4, 5, 6), (0, 0, 0, 0)),
+        ("odom", "base_link", 0, (4, 5, 6), TURN),
+        ("", "base_link", STAMP, (4, 5, 6), TURN),
+        ("map", "base_link", STAMP, (float("nan"), 5, 6), TURN),
+    ],
+)
+def test_a_broken_transform_does_not_take_odometry_along(ros, broken):
+    fed = Fed()
+    assert fed.feed.odometry(ros.odometry("odom", "base_link", STAMP, (7, 8, 9), TURN)) == 0
+    assert fed.feed.tf(ros.tf(broken), static=False) == 1
+    assert_allclose(fed.tree.lookup("odom", "base_link", STAMP), MOVED)
+    assert len(fed.logged) == 1
+
+
 def test_one_broken_transform_does_not_take_the_others_along(ros):
     fed = Fed()
     good = ("base_link", "lidar", STAMP, (1, 2, 3), TURN)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sam_adapt_ros.adaptation.buffer.continuous_odometry import ContinuousOdometry
 from sam_adapt_ros.adaptation.buffer.eviction import DISTANCE_SCALE, BoundedFrameSet, BufferEntry, FrameTraits
 from sam_adapt_ros.adaptation.buffer.frame_sequence import FrameSequence
 from sam_adapt_ros.adaptation.buffer.frame_summary import FrameSummary
@@ -75,6 +76,7 @@ class FrameBuffer:
         self._scale = SplitScale()
         self._split = self._scale.split(config)
         self._movement = MovementGate(config.min_distance)
+        self._odometry = ContinuousOdometry()
         self._next_key = 0
         self._admitted = 0
         self.clear()
@@ -84,6 +86,12 @@ class FrameBuffer:
         with self._lock:
             self._sets = self._empty_sets()
             self._movement.forget_considered()
+
+    def place(self, stamp_ns: int, T_odom_lidar: Transform | None) -> Transform | None:
+        """The pose (4, 4) on the map, for streams whose odometry may begin anew, see ``ContinuousOdometry``: to be called
+        before ``admit``, which takes the result, as the frame does."""
+        with self._lock:
+            return self._odometry.place(stamp_ns, T_odom_lidar)
 
     def admit(self, stamp_ns: int, T_odom_lidar: Transform | None) -> Admission | None:
         """The admission of the frame of this stamp and pose; None, and counted, when the frame is passed over.
@@ -296,6 +304,7 @@ class FrameBuffer:
             "next_key": self._next_key,
             "admitted": self._admitted,
             "movement": self._movement.state(),
+            "odometry": self._odometry.state(),
             "counts": dict(self.counts),
         }
         return arrays, facts
@@ -306,6 +315,8 @@ class FrameBuffer:
         self._split.restore({name: arrays[f"split_{name}"] for name in ("squares", "entered")})
         self._next_key, self._admitted = facts["next_key"], facts["admitted"]
         self._movement.restore(facts["movement"])
+        if "odometry" in facts:  # earlier versions took all drives for one
+            self._odometry.restore(facts["odometry"])
         self.counts = Counter(facts["counts"])
         for place, key in enumerate(arrays["keys"].tolist()):
             try:

@@ -15,6 +15,7 @@ LOOK_AGAIN_S = 1.0
 NOMINAL_SPEED = 8.0  # metres a second that are assumed where there is no odometry: city traffic
 _LONGEST_STEP_S = 1.0  # without odometry, a longer gap between two frames is a pause or a jump of the clock, no drive
 _FAR = 1e9  # metres between positions by odometry and positions by time, so that the two never meet on the map
+_ELSEWHERE = 10_000.0  # metres: such a step is to another drive's place on the map, and was not driven
 
 Position = list[float]  # x, y, z in metres
 
@@ -24,11 +25,12 @@ class MovementGate:
 
     Takes every frame of the stream, in order; given the same frame twice, it returns the same.
 
-    A step between two frames is the straight line between their positions; where one of them has no odometry, the time
-    between their stamps at ``nominal_speed``: no movement when the stamp does not advance (a bag that loops, a clock
-    set back), and at most one second of it when the stream pauses. The vehicle has moved when it is ``min_distance``
-    away from where the last considered frame was, in a straight line, so that the noise of the odometry of a standing
-    vehicle never adds up; where odometry is missing at either end, the steps in between are added up instead.
+    A step between two frames is the straight line between their positions; where one of them has no odometry, or they
+    are of different drives, the time between their stamps at ``nominal_speed``: no movement when the stamp does not
+    advance (a bag that loops, a clock set back), and at most one second of it when the stream pauses. The vehicle has
+    moved when it is ``min_distance`` away from where the last considered frame was, in a straight line, so that the
+    noise of the odometry of a standing vehicle never adds up; where odometry is missing at either end, the steps in
+    between are added up instead.
 
     distance: metres of all steps since the beginning.
     """
@@ -84,7 +86,7 @@ class MovementGate:
         return np.array([_FAR + self.distance, 0.0] if position is None else position[:2])
 
     def _step(self, before_ns: int, before: Position | None, stamp_ns: int, position: Position | None) -> float:
-        if position is not None and before is not None:
+        if position is not None and before is not None and math.dist(before, position) < _ELSEWHERE:
             return math.dist(before, position)
         return min(max((stamp_ns - before_ns) / 1e9, 0.0), _LONGEST_STEP_S) * self._nominal_speed
 

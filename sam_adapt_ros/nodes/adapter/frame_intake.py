@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from dataclasses import replace
 
 from sensor_msgs.msg import PointCloud2
 
@@ -50,12 +51,16 @@ class FrameIntake:
         if adapter is None:
             self._count("not_open")
             return
-        admission = adapter.admit(sweep.stamp_ns, self._decoder.pose(sweep))  # before the images are decoded
+        pose = adapter.buffer.place(sweep.stamp_ns, self._decoder.pose(sweep))
+        admission = adapter.admit(sweep.stamp_ns, pose)  # before the images are decoded
         if admission is None:
             self._count("passed_over")
             return
         _, class_id, probability = read_labels(labels)
-        self._count(self._training.observe(self._decoder.decode(sweep), class_id, probability, admission))
+        frame = self._decoder.decode(sweep)
+        if frame.T_odom_lidar is not None:
+            frame = replace(frame, T_odom_lidar=pose)
+        self._count(self._training.observe(frame, class_id, probability, admission))
 
     def _count(self, outcome: str) -> None:
         with self._lock:
