@@ -118,6 +118,7 @@ class FrameAssembler:
         """No more frames will come: the notices become those of all of them, however few they were."""
         self.transforms.conclude()
         self._motion.conclude()
+        self._sensor_frame.conclude()
 
     def assemble(
         self,
@@ -215,12 +216,13 @@ class FrameAssembler:
         """The camera's optical frame: of the configuration, the image, its CameraInfo or the calibration file."""
         sources = self._config.cameras[name], msg.header, self._intrinsics.get(name), self._calibrated.get(name)
         configured, image, info, calibrated = (str(getattr(source, "frame_id", "")) for source in sources)
-        if image and info and image != info and not configured:
-            self.notices.add(
-                f"camera_frame:{name}",
-                f"camera {name}: its images are in frame {image}, its CameraInfo in {info}: the first is used; "
-                f"where it is not the optical frame, set cameras.{name}.frame_id",
-            )
+        self.notices.set(
+            f"camera_frame:{name}",
+            f"camera {name}: its images are in frame {image}, its CameraInfo in {info}: the first is used; "
+            f"where it is not the optical frame, set cameras.{name}.frame_id"
+            if image and info and image != info and not configured
+            else "",
+        )
         return configured or image or info or calibrated
 
     def _labels(self, msg: Any, count: int, issues: _Issues) -> NDArray[np.uint8] | None:

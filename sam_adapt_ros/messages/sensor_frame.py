@@ -49,6 +49,7 @@ class SensorFrame:
     def __init__(self, base: str, max_extrapolation_s: float, notices: Notices) -> None:
         """base: the vehicle's frame."""
         self._base, self._limit, self._notices = base, max_extrapolation_s, notices
+        self._faults: dict[str, tuple[int, str]] = {}  # by notice: of how many sweeps, and what was said last
         self.lidar = ""
 
     def name(self, tree: TransformTree, frame_id: str) -> str:
@@ -64,78 +65,86 @@ class SensorFrame:
         points = self._measured(cloud.points)
         sweep = SensorPoints(points, frame_id)
         middle = _middle_of_far_points(cloud, points)
-        if middle is not None or self.name(tree, frame_id) != frame_id:
-            self._check_precision(cloud)
+        moved, guess = middle is not None or self.name(tree, frame_id) != frame_id, ""
+        self._say("lidar_precision", _describe_precision(cloud) if moved else "")
+        if moved:
             try:
                 T_sensor_frame = tree.lookup(self._sensor, frame_id, stamp_ns, self._limit)
             except CalibrationError as error:
                 if middle is not None:
-                    sweep = self._guessed(cloud, points, frame_id, middle, error)
+                    T = np.eye(4)
+                    T[:3, 3] = -middle
+                    sweep = SensorPoints(_moved(T, cloud, points), frame_id, middle)
+                    guess = self._describe_guess(frame_id, middle, error)
             else:
                 sweep = SensorPoints(_moved(T_sensor_frame, cloud, points), self._sensor)
-        self._check_units(sweep.points)
+        self._say("lidar_frame", guess)
+        self._say("lidar_units", _describe_units(sweep.points))
         return sweep
+
+    def conclude(self) -> None:
+        """No more sweeps will come: the notices name what was wrong with any of them."""
+        for key, (count, text) in self._faults.items():
+            self._notices.add(key, f"{text} ({count} sweeps)" if count > 1 else text)
 
     def _measured(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
         """The points with NaN for what is no measurement."""
         missing = find_missing_returns(points)
-        if not (np.isfinite(points).all(1) & ~missing.rows).any():
-            self._notices.add(
-                "no_measurement",
-                f"point cloud: none of the {len(points)} points of a sweep is a measurement (not finite, at the "
-                "origin, or all at one place): they get no label (255); check the driver",
-            )
-        if missing.constant_range:
-            self._notices.add(
-                "missing_returns",
-                f"point cloud: {np.count_nonzero(missing.rows)} points are no measurement but at a constant range, "
-                f"{missing.constant_range:.2f} m, in all directions: they get no label (255)",
-            )
+        self._say(
+            "no_measurement",
+            f"point cloud: none of the {len(points)} points of a sweep is a measurement (not finite, at the "
+            "origin, or all at one place): they get no label (255); check the driver"
+            if not (np.isfinite(points).all(1) & ~missing.rows).any()
+            else "",
+        )
+        self._say(
+            "missing_returns",
+            f"point cloud: {np.count_nonzero(missing.rows)} points are no measurement but at a constant range, "
+            f"{missing.constant_range:.2f} m, in all directions: they get no label (255)"
+            if missing.constant_range
+            else "",
+        )
         return np.where(missing.rows[:, None], np.float32(np.nan), points) if missing.rows.any() else points
 
-    def _guessed(
-        self,
-        cloud: Cloud,
-        points: NDArray[np.float32],
-        frame_id: str,
-        middle: NDArray[np.float64],
-        error: CalibrationError,
-    ) -> SensorPoints:
-        self._notices.add(
-            "lidar_frame",
+    def _describe_guess(self, frame_id: str, middle: NDArray[np.float64], error: CalibrationError) -> str:
+        return (
             f"point cloud: frame {frame_id or '(none)'} is not the sensor's, its origin is "
             f"{np.linalg.norm(middle):,.0f} m away, and TF does not tell where {self._sensor} is in it ({error}): the "
             "sensor is guessed at the middle of the points, and cameras cannot be used. Publish the transform, or set "
-            "transforms.base_frame",
-        )
-        T = np.eye(4)
-        T[:3, 3] = -middle
-        return SensorPoints(_moved(T, cloud, points), frame_id, middle)
-
-    def _check_units(self, points: NDArray[np.float32]) -> None:
-        """Says when coordinates cannot be metres."""
-        ranges = _ranges(points)
-        half = float(np.median(ranges)) if len(ranges) else 0.0
-        self._notices.set(
-            "lidar_units",
-            f"point cloud: half of the points are more than {half:,.0f} m from the sensor: metres expected (REP-103); "
-            "millimetres? Points that far away get no label (255)"
-            if half > _SPREAD
-            else "",
+            "transforms.base_frame"
         )
 
-    def _check_precision(self, cloud: Cloud) -> None:
-        """Says when the message's numbers are too coarse so far from their origin."""
-        if any(cloud.field(name).dtype.itemsize > 4 for name in "xyz"):
-            return
-        finite = cloud.points[np.isfinite(cloud.points).all(1)]
-        step = float(np.spacing(np.abs(finite).max())) if len(finite) else 0.0
-        if step > _PRECISION:
-            self._notices.add(
-                "lidar_precision",
-                f"point cloud: float32 coordinates are rounded to {step:.3f} m so far from their frame's origin, and "
-                "labels suffer: publish x, y, z as float64, or in a nearer frame",
-            )
+    def _say(self, key: str, text: str) -> None:
+        """What is wrong with the present sweep; "" when nothing is."""
+        if text:
+            self._faults[key] = self._faults.get(key, (0, ""))[0] + 1, text
+        self._notices.set(key, text)
+
+
+def _describe_units(points: NDArray[np.float32]) -> str:
+    """Where coordinates cannot be metres."""
+    ranges = _ranges(points)
+    half = float(np.median(ranges)) if len(ranges) else 0.0
+    if half <= _SPREAD:
+        return ""
+    return (
+        f"point cloud: half of the points are more than {half:,.0f} m from the sensor: metres expected (REP-103); "
+        "millimetres? Points that far away get no label (255)"
+    )
+
+
+def _describe_precision(cloud: Cloud) -> str:
+    """Where the message's numbers are too coarse so far from their origin."""
+    if any(cloud.field(name).dtype.itemsize > 4 for name in "xyz"):
+        return ""
+    finite = cloud.points[np.isfinite(cloud.points).all(1)]
+    step = float(np.spacing(np.abs(finite).max())) if len(finite) else 0.0
+    if step <= _PRECISION:
+        return ""
+    return (
+        f"point cloud: float32 coordinates are rounded to {step:.3f} m so far from their frame's origin, and "
+        "labels suffer: publish x, y, z as float64, or in a nearer frame"
+    )
 
 
 def _moved(T: Transform, cloud: Cloud, points: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -138,6 +138,9 @@ class TimeSynchronizer:
             oldest_sweep = self._pending[0].stamp_ns if self._pending else None
             if not queue.add(stamp_ns, payload, oldest_sweep):
                 self.counts[f"image_duplicate.{camera}"] += 1
+            for sweep in self._pending:  # those that wait for another camera keep this one's image
+                if sweep.stamp_ns <= stamp_ns:
+                    self._should_wait(camera, sweep)
             self._update_liveness(camera, stamp_ns, now_ns)
             self._match(now_ns)
 

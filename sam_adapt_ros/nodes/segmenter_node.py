@@ -102,8 +102,8 @@ class SegmenterNode(LifecycleNode):
         assert self._slot is not None and self._outputs is not None
         config, statistics = self.config, self.statistics
         decoder = FrameDecoder(config, statistics)
-        observers = (self._manager.observe, self._manager.observe_failure) if self._manager is not None else ()
-        inference = InferenceCallback(decoder, self._slot, self._outputs, statistics, *observers)
+        monitor = None if self._manager is None else self._manager.observe
+        inference = InferenceCallback(decoder, self._slot, self._outputs, statistics, monitor)
         prepare = self._slot.prepare_thread
         try:
             self._queue = WorkQueue(inference, config.segmenter.queue_size, self._on_drop, "inference", prepare)

@@ -61,14 +61,27 @@ class OnlineRun:
         back before the next frame. Raises NetworkError when the network fails on the frame."""
         try:
             prediction = self.segmenter(frame)
-            shipped = prediction if self.segmenter is self.source else self.source(frame)
         except NetworkError as error:
             self._monitored(error, frame)
             raise
-        self.timeline.add(frame, prediction.by_branch(), shipped.by_branch())
+        self.timeline.add(frame, prediction.by_branch(), self._by_source(frame, prediction).by_branch())
         self.offered[self.adapter.observe(frame, prediction.labels, prediction.probability)] += 1
         self._monitored(prediction, frame)
         return prediction
+
+    def _by_source(self, frame: Frame, prediction: Prediction) -> Prediction:
+        """What the source model makes of a frame; where it fails, the prediction given stands for it."""
+        if self.segmenter is self.source:
+            return prediction
+        try:
+            return self.source(frame)
+        except NetworkError as error:
+            self.notices.add(
+                "source_failed",
+                f"the source model failed on a frame that the weights in use have labelled ({error}): in comparisons "
+                "their labels stand for it",
+            )
+            return prediction
 
     def learn(self, *, at_end: bool = False, token: CancellationToken = NEVER) -> None:
         """A round where one is due; what is promoted labels from the next frame on. at_end: no more frames come, half

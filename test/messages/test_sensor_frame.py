@@ -9,6 +9,30 @@ from sam_adapt_ros.messages.sensor_frame import SensorFrame
 from sam_adapt_ros.notices import Notices
 
 
+def sweep(ros, points):
+    columns = np.asarray(points, np.float32).T
+    return read_points(ros.cloud(encode_cloud(dict(zip("xyz", columns, strict=True))), 1))
+
+
+def test_what_is_wrong_is_said_as_long_as_it_is_and_of_a_bag_at_its_end(ros):
+    """A driver that warms up, and TF that comes after the first registered sweep."""
+    tree, notices = TransformTree(), Notices(lambda _: None)
+    frame = SensorFrame("base_link", 0.0, notices)
+    points = np.random.default_rng(0).uniform(-30, 30, (500, 3))
+    for _ in range(2):
+        frame.bring(tree, sweep(ros, np.full((500, 3), np.nan)), "lidar", 1)
+    assert list(notices.as_dict()) == ["no_measurement"]
+    assert frame.bring(tree, sweep(ros, points + [5000, 4000, 0]), "map", 1).origin is not None
+    assert list(notices.as_dict()) == ["lidar_frame"]
+    tree.add("map", "base_link", 1, make_transform((5000, 4000, 0), (0, 0, 0, 1)))
+    assert frame.bring(tree, sweep(ros, points + [5000, 4000, 0]), "map", 1).frame == "base_link"
+    assert not notices.as_dict()
+    frame.conclude()
+    said = notices.as_dict()
+    assert said["no_measurement"].endswith("check the driver (2 sweeps)")
+    assert said["lidar_frame"].endswith("set transforms.base_frame")
+
+
 def test_what_is_no_measurement_stays_none_where_the_cloud_is_moved(ros):
     tree = TransformTree()
     for stamp in (1, 2):

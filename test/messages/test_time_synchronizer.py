@@ -70,6 +70,18 @@ def nearest(stamp, stamps, tolerance=60 * MS):
     return best if best is not None and abs(best - stamp) <= tolerance else None
 
 
+@pytest.mark.parametrize("cameras", [("slow", "fast"), ("fast", "slow")])
+def test_sweeps_that_wait_for_a_slow_camera_keep_the_images_of_a_fast_one(cameras):
+    config = SyncConfig(camera_timeout=1.0, camera_tolerance=0.06, queue_size=8)
+    sweeps = every(100, 100)
+    run = Run(cameras, config).play(
+        [*stream("", sweeps), *stream("slow", sweeps, latency=600), *stream("fast", every(1000 / 60, 600))]
+    )
+    assert len(run.matches) == 100
+    assert not any(match.missing for _, match in run.matches)
+    assert all(abs(match.images["fast"][0] - match.stamp_ns) <= 9 * MS for _, match in run.matches)
+
+
 # ---------------------------------------------------------------- what must hold whatever comes
 
 

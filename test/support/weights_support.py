@@ -26,7 +26,7 @@ from sam_adapt_ros.frame import CameraView, Frame
 from sam_adapt_ros.geometry import invert
 from sam_adapt_ros.nodes.segmenter.hot_swap import SegmenterSlot
 from sam_adapt_ros.nodes.segmenter.weights_manager import WeightsManager
-from sam_adapt_ros.segmentation import Segmenter
+from sam_adapt_ros.segmentation import Prediction, Segmenter
 from sam_adapt_ros.segmentation import weights as weights_files
 from sam_adapt_ros.segmentation.weights import Weights
 
@@ -90,17 +90,21 @@ class ManagedSlot:
         self.slot = SegmenterSlot(config)
         self.manager = WeightsManager(config, self.slot)
         self.manager.start()
+        self.stamp_ns = 10_000_000_000
 
-    def label(self, frames: int = 1) -> list[str]:
-        """Names of the versions that labelled the frames."""
+    def label(self, frames: int = 1, after_s: float = 0.1) -> list[str]:
+        """Names of the versions that labelled the frames. after_s: between their stamps."""
         names = []
         for _ in range(frames):
             segmenter = self.slot.take()
             names.append(self.slot.name)
+            self.stamp_ns += round(after_s * 1e9)
+            outcome: Prediction | NetworkError
             try:
-                self.manager.observe(segmenter(FRAME))
+                outcome = segmenter(FRAME)
             except NetworkError as error:
-                self.manager.observe_failure(error)
+                outcome = error
+            self.manager.observe(outcome, self.stamp_ns)
         return names
 
     def settle(self, poll: bool = True) -> None:

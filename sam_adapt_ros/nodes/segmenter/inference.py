@@ -23,8 +23,8 @@ logger = logging.getLogger(__name__)
 class InferenceCallback:
     """Called with each synchronized sweep, in the inference thread.
 
-    monitor: called with every prediction once all of it is published. failed: when the network fails on a frame, which
-    is then dropped.
+    monitor: called with every prediction, once all of it is published, or with the network's failure on a frame, which
+    is then dropped; and with the sweep's stamp.
     """
 
     def __init__(
@@ -33,11 +33,10 @@ class InferenceCallback:
         slot: SegmenterSlot,
         publishers: SegmenterPublishers,
         statistics: StreamStatistics,
-        monitor: Callable[[Prediction], None] | None = None,
-        failed: Callable[[NetworkError], None] | None = None,
+        monitor: Callable[[Prediction | NetworkError, int], None] | None = None,
     ) -> None:
         self._decoder, self._slot, self._publishers = decoder, slot, publishers
-        self._statistics, self._monitor, self._failed = statistics, monitor, failed
+        self._statistics, self._monitor = statistics, monitor
 
     def __call__(self, sweep: SynchronizedSweep) -> None:
         """Raises MessageError when the sweep is unusable, NetworkError when the network fails on it."""
@@ -52,8 +51,7 @@ class InferenceCallback:
         try:
             prediction = segmenter(frame)
         except NetworkError as error:
-            if self._failed is not None:
-                self._failed(error)
+            self._show_monitor(error, frame.stamp_ns)
             raise
         predicted = time.monotonic_ns()
         self._publishers.publish_labels(frame, prediction, segmenter.taxonomy)
@@ -73,8 +71,11 @@ class InferenceCallback:
         )
         prediction.report(self._statistics.notices)
         self._publishers.publish_on_demand(frame, prediction, segmenter.taxonomy)
+        self._show_monitor(prediction, frame.stamp_ns)
+
+    def _show_monitor(self, outcome: Prediction | NetworkError, stamp_ns: int) -> None:
         if self._monitor is not None:
             try:
-                self._monitor(prediction)
-            except Exception:  # the frame has been labelled: it does not become a drop
+                self._monitor(outcome, stamp_ns)
+            except Exception:  # what became of the frame stays: where it has been labelled, it is no drop
                 logger.exception("the rollback monitor failed on a frame; labelling goes on")

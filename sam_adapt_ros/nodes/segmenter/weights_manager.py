@@ -66,18 +66,14 @@ class WeightsManager:
             self._poll_pending = True
             self._slot.submit(self._poll)
 
-    def observe(self, prediction: Prediction) -> None:
-        """Shows the rollback monitor a frame by the weights in use. Takes about 1.5 ms."""
-        self._monitored(prediction)
+    def observe(self, outcome: Prediction | NetworkError, stamp_ns: int) -> None:
+        """Shows the rollback monitor a frame by the weights in use, or that they failed on it. Takes about 1.5 ms.
 
-    def observe_failure(self, error: NetworkError) -> None:
-        """Tells the rollback monitor that the weights in use failed on a frame."""
-        self._monitored(error)
-
-    def _monitored(self, outcome: Prediction | NetworkError) -> None:
+        stamp_ns: of the sweep. Where it goes back a bag loops, and the street is another one.
+        """
         name = self._slot.name
         source = name in ("", self._source)
-        reason = self._monitor.observe_outcome(outcome, name, source=source, now_s=time.monotonic())
+        reason = self._monitor.observe_outcome(outcome, name, source=source, now_s=stamp_ns * 1e-9)
         if reason is not None:
             self._slot.submit(partial(self._roll_back, name, reason))
 
@@ -129,6 +125,8 @@ class WeightsManager:
             self._report_problem(str(error))
             return
         self._store_current = pointer.current
+        if self._pending_rollback is not None and self._pending_rollback[0] == pointer.current:
+            return  # it is rolled back here already, in the store it has yet to be
         if version_hash(pointer.source) != self._source_hash:
             self._report_problem(
                 f"{self.folder} is ignored: its source model is {pointer.source}, but segmenter.weights is "

@@ -18,7 +18,6 @@ from node_support import save_weights
 from weights_support import FRAME, ManagedSlot, collapsed, labels_of, promote, varied
 
 from sam_adapt_ros.adaptation import Record, Version, WeightStore
-from sam_adapt_ros.adaptation.monitoring import rollback_monitor
 from sam_adapt_ros.adaptation.weight_store.pointer import POINTER_FILE
 from sam_adapt_ros.nodes.segmenter import weights_manager
 from sam_adapt_ros.segmentation import weights as weights_files
@@ -213,17 +212,18 @@ def test_what_could_not_be_loaded_is_forgotten_when_it_is_taken_back(
     assert managed.manager.report()["store_current"] == good.name
 
 
-def test_after_a_pause_weights_are_not_compared_with_frames_before_it(
-    store: WeightStore, source: Path, make_managed: Callable[..., ManagedSlot], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("after_s", [60.0, -5.0])
+def test_after_a_pause_or_where_a_bag_loops_weights_are_not_compared_with_frames_before_it(
+    after_s: float, make_managed: Callable[..., ManagedSlot], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     interrupted = []
     managed = make_managed()
     monkeypatch.setattr(managed.manager._monitor, "interrupted", lambda: interrupted.append(True))
     managed.label(3)
     assert len(interrupted) == 1, "before the first"
-    monkeypatch.setattr(rollback_monitor, "PAUSE_S", 0.1)
-    time.sleep(0.15)
-    managed.label()
+    managed.label(after_s=after_s)
+    assert len(interrupted) == 2
+    managed.label(3)
     assert len(interrupted) == 2
 
 
@@ -253,7 +253,7 @@ def test_the_pointer_may_change_quickly(
         segmenter = managed.slot.take()
         prediction = segmenter(FRAME)
         np.testing.assert_array_equal(prediction.labels, expected[managed.slot.name])
-        managed.manager.observe(prediction)
+        managed.manager.observe(prediction, 0)
     thread.join()
     managed.settle()
     assert managed.label()[-1] == store.current().name
@@ -372,6 +372,9 @@ def test_a_store_that_cannot_be_written_does_not_keep_bad_weights_in_use(
         )
         assert os.strerror(number) in managed.manager.problem
         os.utime(store.folder / POINTER_FILE)  # its time changes, its content does not
+        managed.settle()
+        assert managed.label() == [good.name]
+        managed.manager._watcher.report_again()  # as when weights that could not be loaded are tried again
         managed.settle()
         assert managed.label() == [good.name]
     managed.settle()
