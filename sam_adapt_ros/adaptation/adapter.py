@@ -200,8 +200,8 @@ class Adapter:
         return account(sum(outcomes.values()), outcomes, there, needed)
 
     def run_round(self, token: CancellationToken = NEVER) -> Decision | None:
-        """Begins a round, or goes on with the one that was cancelled; None when it is cancelled (again), or cannot go on
-        and the frames would not do to begin it anew.
+        """Begins a round, or goes on with the one that was cancelled; None when it is cancelled (again), or cannot go
+        on and the frames would not do to begin it anew.
 
         Deterministic for the same frames, configuration and store. Raises StoreError when store or folder cannot be
         written, and can then be called again.

@@ -22,8 +22,8 @@ class DecisionLog:
     def append(self, round_number: int, kept_before: int, decision: Decision | None) -> None:
         """A round that has ended; decision: None where it was abandoned, or the frames were forgotten.
 
-        kept_before: how many frames the buffer had ever kept when the round began: those after them are new for the next
-        one. Raises StoreError.
+        kept_before: how many frames the buffer had ever kept when the round began: those after them are new for the
+        next one. Raises StoreError.
         """
         if self._path is not None:
             facts = {"round": round_number, "kept_before": kept_before, **(decision.as_dict() if decision else {})}

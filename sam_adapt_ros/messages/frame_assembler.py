@@ -28,6 +28,8 @@ from sam_adapt_ros.taxonomy import Taxonomy
 
 Array = TypeVar("Array", bound=NDArray[Any])
 
+_DARK = 16  # the least that the higher 8 of 16 bits show of a sensor's 12, where those are the higher ones
+
 
 @dataclass(frozen=True, eq=False)
 class AssembledFrame:
@@ -183,6 +185,15 @@ class FrameAssembler:
         if sweep.origin is not None:
             T_camera_lidar[:3, 3] += T_camera_lidar[:3, :3] @ sweep.origin
         image = _decoded(decode_image, msg, camera, "image")
+        if str(getattr(msg, "encoding", "")).endswith("16"):
+            self.notices.set(
+                f"camera_16_bits:{name}",
+                f"camera {name}: its {msg.encoding} images use the lower 12 of 16 bits at most, and are nearly black, "
+                "since the higher 8 bits are used: where the sensor has 10 or 12 bits, have its driver shift them to "
+                "the left"
+                if image.max() < _DARK
+                else "",
+            )
         ids = None
         if instances is not None:
             try:

@@ -338,6 +338,18 @@ def test_ground_truth_that_does_not_fit_is_left_out_and_said_so(ros):
     assert got.warnings == {"ground_truth": "cloud_fields"}
 
 
+def test_images_whose_12_bits_are_the_lower_of_16_are_said_to_be_dark(ros):
+    made = assembler(ros)
+    grey = np.full((48, 64), 4000, np.uint16)
+    for image, dark in ((grey, True), (grey << 4, False)):
+        made.assemble(
+            T0, "lidar", cloud(ros), both(ros) | {"front": (T0, ros.image(image, "mono16", frame_id="front"))}
+        )
+        assert [name for name in made.notices.as_dict() if name.startswith("camera_16_bits")] == dark * [
+            "camera_16_bits:front"
+        ]
+
+
 def test_instances(ros):
     ids = np.arange(48 * 64, dtype=np.uint16).reshape(48, 64)
     made = assembler(ros)

@@ -18,14 +18,14 @@ def test_what_is_wrong_is_said_as_long_as_it_is_and_of_a_bag_at_its_end(ros):
     """A driver that warms up, and TF that comes after the first registered sweep."""
     tree, notices = TransformTree(), Notices(lambda _: None)
     frame = SensorFrame("base_link", 0.0, notices)
-    points = np.random.default_rng(0).uniform(-30, 30, (500, 3))
+    points, far = np.random.default_rng(0).uniform(-30, 30, (500, 3)), np.array([5000, 4000, 0])
     for _ in range(2):
         frame.bring(tree, sweep(ros, np.full((500, 3), np.nan)), "lidar", 1)
     assert list(notices.as_dict()) == ["no_measurement"]
-    assert frame.bring(tree, sweep(ros, points + [5000, 4000, 0]), "map", 1).origin is not None
+    assert frame.bring(tree, sweep(ros, points + far), "map", 1).origin is not None
     assert list(notices.as_dict()) == ["lidar_frame"]
-    tree.add("map", "base_link", 1, make_transform((5000, 4000, 0), (0, 0, 0, 1)))
-    assert frame.bring(tree, sweep(ros, points + [5000, 4000, 0]), "map", 1).frame == "base_link"
+    tree.add("map", "base_link", 1, make_transform(far, (0, 0, 0, 1)))
+    assert frame.bring(tree, sweep(ros, points + far), "map", 1).frame == "base_link"
     assert not notices.as_dict()
     frame.conclude()
     said = notices.as_dict()

@@ -142,6 +142,25 @@ def test_weights_that_fall_are_rolled_back_as_the_segmenter_node_does(config: Co
     np.testing.assert_array_equal(run.label(DUSK[0]).labels, run.source(DUSK[0]).labels)
 
 
+def test_a_failure_of_the_source_is_not_charged_to_the_weights_in_use(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = adaptive_replay.OnlineRun(config, tmp_path / "store")
+    state = {name: tensor + 1e-3 for name, tensor in source_weights().state.items() if tensor.is_floating_point()}
+    store = run.adapter.store
+    store.promote(store.add(replace(source_weights(), state={**source_weights().state, **state}), Record()))
+    run._use(store.current())
+
+    def fail(frame: Frame) -> None:
+        raise NetworkError("network_not_finite", "logits are not finite")
+
+    monkeypatch.setattr(run, "source", fail)
+    run.label(DUSK[0])
+    assert len(run.timeline) == 1
+    assert run.timeline.as_dict()["rollbacks"] == 0
+    assert "logits are not finite" in run.notices.as_dict()["source_failed"]
+
+
 @pytest.mark.parametrize("path", sorted((resources.share_directory() / "config/recipes").glob("*.yaml")), ids=str)
 def test_every_recipe_fits_the_schema(path: Path) -> None:
     Config.load("town", load_recipe(path.stem))

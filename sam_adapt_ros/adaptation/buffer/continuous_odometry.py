@@ -23,8 +23,8 @@ class ContinuousOdometry:
     of different drives are never taken for the same: their sweeps would vote on each other's points.
 
     Odometry has begun anew where, within LONGEST_PAUSE_S, the pose goes farther than a vehicle drives; or, after a
-    longer pause, where the pose is nearer to odometry's origin than to where the vehicle was. Where stamps go back, a bag
-    loops: it is driven once more on the same map.
+    longer pause, where the pose is nearer to odometry's origin than to where the vehicle was. Where stamps go back, a
+    bag loops: it is driven once more on the same map.
     """
 
     def __init__(self) -> None:
@@ -69,9 +69,7 @@ class ContinuousOdometry:
         self._last = None if last is None else (int(last[0]), np.array(last[1], np.float64).reshape(3))
 
 
-def _begins_anew(
-    before_ns: int, before: NDArray[np.float64], stamp_ns: int, position: NDArray[np.float64]
-) -> bool:
+def _begins_anew(before_ns: int, before: NDArray[np.float64], stamp_ns: int, position: NDArray[np.float64]) -> bool:
     pause, moved = (stamp_ns - before_ns) / SECOND, float(np.linalg.norm(position - before))
     if pause <= 0 or moved <= CORRECTION_M:
         return False

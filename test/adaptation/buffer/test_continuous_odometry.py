@@ -1,4 +1,4 @@
-"""Odometry that begins anew: what is driven then is kept apart on the map, and is not taken for what was driven before."""
+"""Odometry that begins anew: what is driven then is kept apart on the map from what was driven before."""
 
 import json
 import logging
