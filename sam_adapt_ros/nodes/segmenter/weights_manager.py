@@ -52,7 +52,7 @@ class WeightsManager:
         self._store_current = ""
         self._problem = ""
         self._pending_rollback: tuple[str, str] | None = None  # a version that the store has yet to roll back, and why
-        self._store_found = self._poll_pending = False
+        self._store_found = self._poll_pending = self._reconfigured = False
         self._retry_at, self._retry_delay = math.inf, FIRST_RETRY_S
         self._monitor = RollbackMonitor(config.adaptation.rollback)
 
@@ -73,6 +73,9 @@ class WeightsManager:
         """
         name = self._slot.name
         source = name in ("", self._source)
+        if self._reconfigured:  # another fusion, for one, has another confidence: what was before is no measure
+            self._reconfigured = False
+            self._monitor.swapped(source=source, newer=False)
         reason = self._monitor.observe_outcome(outcome, name, source=source, now_s=stamp_ns * 1e-9)
         if reason is not None:
             self._slot.submit(partial(self._roll_back, name, reason))
@@ -170,6 +173,7 @@ class WeightsManager:
     def _reload(self) -> None:
         try:
             self._load(self._target)
+            self._reconfigured = True
         except _LOADING_ERRORS as error:
             self._report_problem(f"{self._target}: {error}")
 

@@ -293,6 +293,21 @@ def test_bad_weights_are_rolled_back(
     assert managed.manager.rollbacks == 2
 
 
+def test_other_settings_of_the_same_weights_are_not_compared_with_those_before(
+    store: WeightStore, source: Path, make_managed: Callable[..., ManagedSlot]
+) -> None:
+    promote(store, varied(source, 1))
+    managed = make_managed()
+    managed.label(25)
+    assert managed.manager.report()["rollback_monitor"] == "trusted"
+    managed.manager.reconfigure(managed.manager._config.updated({"segmenter.fusion": "mean"}))
+    managed.settle()
+    managed.label()
+    assert managed.manager.report()["rollback_monitor"] == "trial"
+    managed.label(25)
+    assert managed.manager.report()["rollback_monitor"] == "trusted"
+
+
 def test_all_bad_ends_with_the_source(
     store: WeightStore, source: Path, make_managed: Callable[..., ManagedSlot]
 ) -> None:
