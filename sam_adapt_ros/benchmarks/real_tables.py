@@ -110,7 +110,8 @@ class CityTable:
         lines.append(f"classes with {KNOWN_CLASS} or more that lose over {MAX_CLASS_LOSS}: {', '.join(lost) or 'none'}")
         decisions = self.models[ADAPTED].facts.get("decisions", [])
         promoted = [decision["promoted"] for decision in decisions if decision["promoted"]]
-        lines.append(f"{len(decisions)} rounds, promoted: {', '.join(promoted) or 'nothing'}")
+        rounds = "1 round" if len(decisions) == 1 else f"{len(decisions)} rounds"
+        lines.append(f"{rounds}, promoted: {', '.join(promoted) or 'nothing'}")
         return lines
 
     def markdown(self) -> str:

@@ -49,8 +49,8 @@ ConfigName = Annotated[
     typer.Option(
         "--config",
         "-c",
-        help="A preset (town, nuscenes, kitti) or a YAML file, ROS parameter files included; auto: the preset that "
-        "fits the bag's topics, and town for drives that the simulator renders.",
+        help="A preset (such as town, nuscenes, kitti) or a YAML file, ROS parameter files included; auto: the preset "
+        "that fits the bag's topics, and town for drives that the simulator renders.",
     ),
 ]
 Overrides = Annotated[

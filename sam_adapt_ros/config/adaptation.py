@@ -110,14 +110,15 @@ class GateConfig(Section):
         0.9,
         ge=0,
         lt=1,
-        description="Share of the draws of held-out frames in which that agreement has to be no worse, and in which a "
-        "class has to be worse than ``max_class_iou_drop`` allows to be a reason against",
+        description="Share of the draws of held-out frames in which that agreement has to be no worse; and in which a "
+        "class has to be worse by over ``max_class_iou_drop``, to be a reason against a candidate",
     )
     fused_tolerance: Fraction = Field(
         0.02, description="How much less than the weights in use the fused labels alone may agree with them"
     )
     max_class_iou_drop: Fraction = Field(
-        0.08, description="How far a class's agreement may lie below that of the weights in use, source and BatchNorm"
+        0.08,
+        description="How far a class's agreement may lie below the best of the weights in use, source and BatchNorm",
     )
     source_miou_tolerance: Fraction = Field(
         0.02, description="Mean IoU that may be lost on labelled frames of the source, where there are any"

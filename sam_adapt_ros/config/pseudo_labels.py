@@ -67,7 +67,9 @@ class PseudoLabelConfig(Section):
     """Dense pseudo-labels of the frames that are learned from."""
 
     ensemble_source: bool = Field(
-        True, description="Whether predictions are averaged: of the source, and of it with re-estimated BatchNorm"
+        True,
+        description="Whether predictions of the source are averaged with those of the weights in use with re-estimated "
+        "BatchNorm",
     )
     voting_cell: NonNegative = Field(
         0.2, description="Cubic cell of the map in which sweeps vote on the class; 0: no voting [m]"

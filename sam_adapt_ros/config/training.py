@@ -98,7 +98,9 @@ class TrainingConfig(Section):
     lambda_pl: NonNegative = Field(1.0, description="Weight of the cross entropy of the target's pseudo-labels")
     initial_weights: FilePath = Field("", description="Weights file to start from; empty: a new network")
     temperature_scaling: bool = Field(
-        True, description="Whether the written classifiers are scaled to what validation says of the branches' fusion"
+        True,
+        description="Whether each branch's logits are scaled by a temperature, fitted to the validation data, before "
+        "weights are written",
     )
     checkpoint_every: Count = Field(500, description="Iterations between two checkpoints")
     workers: int = Field(

@@ -42,7 +42,9 @@ class LaunchArguments(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    params_file: FilePath = Field("nuscenes", description="A preset (town, nuscenes, kitti) or a ROS parameter file.")
+    params_file: FilePath = Field(
+        "nuscenes", description="A preset (town, nuscenes, kitti, ...) or a ROS parameter file."
+    )
     mode: Annotated[Mode, BeforeValidator(_lower)] = Field(
         AUTO,
         description="How to learn: source_free, with_source, or observe (everything but training); auto: as in the "
