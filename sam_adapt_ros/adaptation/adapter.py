@@ -259,6 +259,7 @@ class Adapter:
         if state is not None and not self.schedule.has_frames:
             logger.info("round %d cannot go on, and there are too few frames to begin it anew", state.number)
             self._forget_round()
+            self._note(state.kept_before)
             return None
         return self._begin(current)
 
@@ -368,6 +369,7 @@ class Adapter:
                 self._state = state
             else:  # as after a kill between promoting and forgetting
                 logger.info("round %d is over: other weights are in use since it began", state.number)
+                self._note(state.kept_before)
                 self._files.remove()
         except StoreError as error:
             if error.reason == "refused":

@@ -1,4 +1,7 @@
-"""The log of the promotion gate's decisions: a line of JSON a round, in the folder of the adapter's state."""
+"""The log of the rounds: a line of JSON each, in the folder of the adapter's state, with the promotion gate's decision.
+
+A line without a decision says from when on frames are new: a round was abandoned, or the frames were forgotten.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +25,8 @@ class DecisionLog:
     def append(self, round_number: int, kept_before: int, decision: Decision | None) -> None:
         """A round that has ended; decision: None where it was abandoned, or the frames were forgotten.
 
-        kept_before: how many frames the buffer had ever kept when the round began: those after them are new for the
-        next one. Raises StoreError.
+        kept_before: how many frames the buffer had ever kept when the round began, or was abandoned: those after them
+        are new for the next one. Raises StoreError.
         """
         if self._path is not None:
             facts = {"round": round_number, "kept_before": kept_before, **(decision.as_dict() if decision else {})}

@@ -28,7 +28,7 @@ from sam_adapt_ros.taxonomy import Taxonomy
 
 Array = TypeVar("Array", bound=NDArray[Any])
 
-_DARK = 16  # the least that the higher 8 of 16 bits show of a sensor's 12, where those are the higher ones
+_DARK = 16  # the higher 8 of 16 bits are less, where a sensor's 12 bits are the lower ones
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,7 +185,7 @@ class FrameAssembler:
         if sweep.origin is not None:
             T_camera_lidar[:3, 3] += T_camera_lidar[:3, :3] @ sweep.origin
         image = _decoded(decode_image, msg, camera, "image")
-        if str(getattr(msg, "encoding", "")).endswith("16"):
+        if "16" in str(getattr(msg, "encoding", "")):
             self.notices.set(
                 f"camera_16_bits:{name}",
                 f"camera {name}: its {msg.encoding} images use the lower 12 of 16 bits at most, and are nearly black, "

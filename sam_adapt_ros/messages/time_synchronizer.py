@@ -139,8 +139,8 @@ class TimeSynchronizer:
             if not queue.add(stamp_ns, payload, oldest_sweep):
                 self.counts[f"image_duplicate.{camera}"] += 1
             for sweep in self._pending:  # those that wait for another camera keep this one's image
-                if sweep.stamp_ns <= stamp_ns:
-                    self._should_wait(camera, sweep)
+                if sweep.stamp_ns <= stamp_ns and camera not in sweep.decided:
+                    sweep.decided[camera] = queue.nearest(sweep.stamp_ns)
             self._update_liveness(camera, stamp_ns, now_ns)
             self._match(now_ns)
 

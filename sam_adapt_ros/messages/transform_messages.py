@@ -77,12 +77,13 @@ class TransformFeed:
         parent, child = (name.lstrip("/") for name in (msg.header.frame_id, msg.child_frame_id))
         fixed, T_top_child = self._tree.fixed_to(child)
         top, pose = fixed[-1], msg.pose.pose
-        if top in self._of_tf or parent in fixed[1:]:
-            return 0
+        if top in self._of_tf or top in self._tree.fixed_to(parent)[0]:
+            return 0  # TF tells where the frame is in odometry's own
         T_odom_child = self._usable(topic, msg.header, child, pose.position, pose.orientation, static=False)
         if T_odom_child is None or not self._add(topic, msg.header, top, T_odom_child @ invert(T_top_child), False):
             return 1
         self._of_odometry[top] = parent
+        self._withdraw(topic, child)
         return 0
 
     def conclude(self) -> None:
@@ -109,9 +110,12 @@ class TransformFeed:
         except CalibrationError as error:
             self._leave_out(topic, child, str(error))
             return False
+        self._withdraw(topic, child)
+        return True
+
+    def _withdraw(self, topic: str, child: str) -> None:
         if (topic, named := self._named(topic, child)) in self._left_out:
             self._notices.withdraw(_key(topic, named))
-        return True
 
     def _leave_out(self, topic: str, child: str, why: str) -> None:
         named = self._named(topic, child)

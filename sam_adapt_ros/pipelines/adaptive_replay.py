@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections import Counter
@@ -12,6 +13,7 @@ from sam_adapt_ros.adaptation import Version, WeightStore
 from sam_adapt_ros.adaptation.adapter import Adapter
 from sam_adapt_ros.adaptation.monitoring.rollback_monitor import RollbackMonitor
 from sam_adapt_ros.adaptation.promotion.gate import Decision
+from sam_adapt_ros.branch import BranchLabels
 from sam_adapt_ros.cancellation import NEVER, CancellationToken
 from sam_adapt_ros.config import Config, find_weights
 from sam_adapt_ros.errors import NetworkError
@@ -25,7 +27,7 @@ from sam_adapt_ros.pipelines.replay import LABELS
 from sam_adapt_ros.progress import Stages, no_stages
 from sam_adapt_ros.segmentation import Prediction, Segmenter, load_segmenter
 from sam_adapt_ros.visualization.adaptation_report import adaptation_sections
-from sam_adapt_ros.visualization.before_after import compare
+from sam_adapt_ros.visualization.before_after import BeforeAfter, compare
 from sam_adapt_ros.visualization.run_report import ReportFrame, prepare_report, write_run_report
 
 logger = logging.getLogger(__name__)
@@ -226,11 +228,21 @@ def replay_adapting(
 
 
 def _write_report(run: OnlineRun, summary: RunSummary, shown: Sequence[ReportFrame], output: Path, title: str) -> None:
-    frames = [each.frame for each in shown]
-    before, after = ([model(frame).by_branch() for frame in frames] for model in (run.source, run.segmenter))
-    compared = compare(frames, before, after)
+    compared = _before_and_after(run, [each.frame for each in shown])
     sections = adaptation_sections(run.timeline, summary.facts["adaptation"], compared, output / "pictures")
     write_run_report(summary, shown, output, title, sections)
+
+
+def _before_and_after(run: OnlineRun, frames: Sequence[Frame]) -> list[BeforeAfter]:
+    """By the source and by the weights in use; frames that one of them fails on are left out."""
+    kept, before, after = list[Frame](), list[BranchLabels](), list[BranchLabels]()
+    for frame in frames:
+        with contextlib.suppress(NetworkError):
+            both = run.source(frame).by_branch(), run.segmenter(frame).by_branch()
+            kept.append(frame)
+            before.append(both[0])
+            after.append(both[1])
+    return compare(kept, before, after)
 
 
 def fresh_folder(folder: Path) -> Path:

@@ -47,7 +47,7 @@ class DemoSettings:
 
     domain: str = "night+other_lidar"
     seed: int = 100
-    frames: int = 140
+    frames: int = 190
     rate: float = 0.3
     patience_s: float = 45.0
     unseen_seed: int = 105

@@ -74,16 +74,27 @@ def test_odometry_of_a_frame_that_tf_fixes_to_another_moves_both(ros, odometry_f
     assert_allclose(fed.tree.lookup("odom", "lidar", STAMP), MOVED @ make_transform((1, 2, 3), TURN), atol=1e-9)
     assert_allclose(fed.tree.lookup("base_footprint", "base_link", STAMP), FIXED)
     assert not fed.logged
+    assert fed.feed.odometry(ros.odometry("odom", "base_link", STAMP, (7, 8, 9), (0, 0, 0, 0))) == 1
+    assert len(fed.notices) == 1
+    odometry()
+    assert not len(fed.notices), "it is usable again"
     # Once TF moves the frame itself, it is the authority.
     fed.feed.tf(ros.tf(("odom", "base_footprint", STAMP, (4, 5, 6), TURN)), static=False)
     odometry()
     assert_allclose(fed.tree.lookup("odom", "base_footprint", STAMP), make_transform((4, 5, 6), TURN))
 
 
-@pytest.mark.parametrize("above", [[], [("map", "odom", 0, (1, 2, 3), TURN)]])
-def test_odometry_of_a_frame_that_tf_fixes_to_odometrys_own_is_of_no_use(ros, above):
+@pytest.mark.parametrize(
+    "links",
+    [
+        [("odom", "base_link", 0, (0.5, 0, 0.3), TURN)],
+        [("map", "odom", 0, (1, 2, 3), TURN), ("odom", "base_link", 0, (0.5, 0, 0.3), TURN)],
+        [("map", "odom", 0, (0, 0, 0), (0, 0, 0, 1)), ("map", "base_link", 0, (0.5, 0, 0.3), TURN)],
+    ],
+)
+def test_odometry_of_a_frame_that_tf_fixes_to_odometrys_own_is_of_no_use(ros, links):
     fed = Fed()
-    fed.feed.tf(ros.tf(*above, ("odom", "base_link", 0, (0.5, 0, 0.3), TURN)), static=True)
+    fed.feed.tf(ros.tf(*links), static=True)
     assert fed.feed.odometry(ros.odometry("odom", "base_link", STAMP, (7, 8, 9), TURN)) == 0
     assert_allclose(fed.tree.lookup("odom", "base_link", STAMP), FIXED)
     assert not fed.logged

@@ -159,6 +159,7 @@ def test_a_failure_of_the_source_is_not_charged_to_the_weights_in_use(
     assert len(run.timeline) == 1
     assert run.timeline.as_dict()["rollbacks"] == 0
     assert "logits are not finite" in run.notices.as_dict()["source_failed"]
+    assert adaptive_replay._before_and_after(run, DUSK[:2]) == []
 
 
 @pytest.mark.parametrize("path", sorted((resources.share_directory() / "config/recipes").glob("*.yaml")), ids=str)

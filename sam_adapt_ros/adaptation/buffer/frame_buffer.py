@@ -88,8 +88,9 @@ class FrameBuffer:
             self._movement.forget_considered()
 
     def place(self, stamp_ns: int, T_odom_lidar: Transform | None) -> Transform | None:
-        """The pose (4, 4) on the map, for streams whose odometry may begin anew, see ``ContinuousOdometry``: to be
-        called before ``admit``, which takes the result, as the frame does."""
+        """The pose (4, 4) on the map, for live streams, whose odometry may begin anew, see ``ContinuousOdometry``: to
+        be called before ``admit``, which takes the result, as the frame does. Bags are kept apart by ``DriveMaps``,
+        which takes each of them for one drive."""
         with self._lock:
             return self._odometry.place(stamp_ns, T_odom_lidar)
 
