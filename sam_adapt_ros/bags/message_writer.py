@@ -16,6 +16,7 @@ from rosbags.rosbag2 import StoragePlugin, Writer, WriterError
 from rosbags.typesys import Stores, get_typestore
 
 from sam_adapt_ros.errors import BagError
+from sam_adapt_ros.io.whole_folder import take_place
 
 Storage = Literal["mcap", "sqlite3"]
 Version = Literal[8, 9]
@@ -75,9 +76,7 @@ class MessageWriter:
                     return
                 self._writer.close()
                 self._refuse_taken()  # another process may have taken the name meanwhile
-                if self.path.exists():
-                    self.path.rename(self._partial / "replaced")
-                self.folder.rename(self.path)
+                take_place(self.folder, self.path, self._partial / "replaced")
         finally:
             self._writer = None
             self._remove_partial()

@@ -40,7 +40,8 @@ _LEAD_NS = 2 * SECOND
 """Transforms, CameraInfo and labels are read this far ahead of sweeps and images, so that those recorded late (TF at
 2 Hz, labels behind their sweep) are there when they are needed."""
 _AROUND_NS = SECOND // 2
-"""Images that belong to a sweep are recorded within this of it."""
+"""Images that belong to a sweep are recorded within this of it, and as much longer as the synchronizer keeps and awaits
+them."""
 _MEMORY_NS = 2 * SECOND
 """Poses of a sweep and its images were recorded within this before them, were they only at 2 Hz."""
 _KEPT = 128  # instance images that may wait for their image
@@ -114,7 +115,9 @@ class BagReader(MessageReader):
 
         stamp_ns, log_time_ns: of the sweep. Raises BagError with the reason when there is no such frame.
         """
-        window = (log_time_ns - _AROUND_NS, log_time_ns + _AROUND_NS)
+        sync = self.config.sync
+        before, after = (round(seconds * SECOND) for seconds in (sync.camera_tolerance, sync.camera_timeout))
+        window = (log_time_ns - _AROUND_NS - before, log_time_ns + _AROUND_NS + after)
         for assembled in self._assembled(lambda _, match: match.stamp_ns == stamp_ns, window=window):
             return assembled.frame
         reasons = ", ".join(self.counts.dropped) or "its stamp goes back"

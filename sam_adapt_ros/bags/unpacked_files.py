@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import threading
+from multiprocessing.util import Finalize
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 
@@ -26,6 +27,7 @@ class _Folder:
         self._folder: TemporaryDirectory | None = None
         self._bag: Path | None = None
         self._files: dict[tuple[str, int, int], Path] = {}
+        self._at_exit: Finalize | None = None
 
     def get(self, path: Path, suffix: str) -> Path:
         with self._lock:
@@ -34,6 +36,8 @@ class _Folder:
             if bag != self._bag or self._folder is None:
                 self._remove()
                 self._folder, self._bag = TemporaryDirectory(prefix="sam_adapt_bag_"), bag
+                if self._at_exit is None:  # processes that do a part of the work end without Python's own clean-up
+                    self._at_exit = Finalize(None, self.remove, exitpriority=0)
             if key not in self._files:
                 target = Path(self._folder.name, str(len(self._files))).with_suffix(suffix)
                 _unpack(path, target)

@@ -75,9 +75,21 @@ class _Work:
 
 
 def _key(work: _Work) -> str:
-    """Of the files that the bag is made of."""
-    files = [(str(path), file.stamp_ns) for file in work.recording.files for path in file.paths]
+    """Of the files that the bag is made of: their places, sizes, times and stamps."""
+    files = [
+        (str(path.absolute()), *_size_and_time(path), file.stamp_ns)
+        for file in work.recording.files
+        for path in file.paths
+    ]
     return hashlib.sha256(repr(files).encode()).hexdigest()[:12]
+
+
+def _size_and_time(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except OSError:  # of an archive's member, or missing: reading it says which
+        return 0, 0
+    return status.st_size, status.st_mtime_ns
 
 
 def _write_bag(work: _Work, output: Path, progress: Progress) -> None:

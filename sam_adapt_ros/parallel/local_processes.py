@@ -24,6 +24,7 @@ from sam_adapt_ros.parallel.engine import Outcomes, Report
 from sam_adapt_ros.parallel.shard import ATTEMPTS, Function, Shard, attempt, lost
 
 _REPORT_EVERY_S = 0.2
+_CLEAN_UP_S = 5.0  # that a worker without work has, to remove what it has in the temporary folder
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
@@ -74,8 +75,12 @@ class LocalProcesses:
                         idle.append(busy.pop(ready))
                         yield worker.place, message
         finally:
-            for worker in (*idle, *busy.values()):
+            for worker in busy.values():
                 worker.end()
+            for worker in idle:
+                worker.connection.close()
+            for worker in idle:
+                worker.end(wait_s=_CLEAN_UP_S)
 
 
 class _Worker:

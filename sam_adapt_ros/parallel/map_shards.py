@@ -119,6 +119,8 @@ def _clean(folder: Path, shards: Sequence[Shard[Any]], settings: Mapping[str, An
         there = [shard for shard in shards if (folder / shard.name).exists()]
         if there and not made and settings is not None:
             raise OutputError(f"{there[0].name}: {folder} has it, not made here; choose another output or give --force")
+        if made and not any((folder / name).exists() for name in {*names, *made["keys"]}):
+            made = {}  # the run that they were of left nothing
         wanted = json_values(settings or {})
         if made and not force and made["settings"] != wanted:
             raise OutputError(f"{folder}: has results of other settings (see {path}); choose another output or --force")

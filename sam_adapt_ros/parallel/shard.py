@@ -49,6 +49,9 @@ def attempt(function: Function[T], work: T, output: Path, progress: Progress) ->
         try:
             function(work, output, progress)
         except SamAdaptError as error:
+            cause = error.__cause__  # which is not sent to another process
+            if isinstance(cause, OSError):
+                error.errno = cause.errno  # type: ignore[attr-defined]
             return error
         except OSError as error:
             if not left or error.errno not in _PASSING:
@@ -72,4 +75,4 @@ def is_disk_full(error: BaseException) -> bool:
     """Whether the other parts would fail for the same reason: the disk is full."""
     if isinstance(error, StoreError):
         return error.reason == "disk_full"
-    return isinstance(error, OSError) and error.errno in _DISK_FULL
+    return getattr(error, "errno", None) in _DISK_FULL

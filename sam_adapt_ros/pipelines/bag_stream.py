@@ -19,6 +19,7 @@ from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import BagError
 from sam_adapt_ros.evaluation.run_summary import RunSummary
 from sam_adapt_ros.frame import Frame
+from sam_adapt_ros.io.whole_folder import take_place
 from sam_adapt_ros.pipelines.bag_frames import bag_frames, count_sweeps
 from sam_adapt_ros.progress import Progress, no_progress
 from sam_adapt_ros.taxonomy import Taxonomy
@@ -159,9 +160,7 @@ class LabelBags:
         try:
             self._stack.__exit__(kind, error, trace)
             if self._several and kind is None:
-                if self._path.exists():
-                    self._path.rename(self._partial.with_name("replaced"))
-                self._partial.rename(self._path)
+                take_place(self._partial, self._path, self._partial.with_name("replaced"))
         finally:
             if self._several:
                 shutil.rmtree(self._partial.parent, ignore_errors=True)

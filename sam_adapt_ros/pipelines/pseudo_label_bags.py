@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sam_adapt_ros.bags.fingerprint import fingerprint
 from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import BagError
 from sam_adapt_ros.io.whole_folder import whole_folder
@@ -38,12 +39,13 @@ def pseudo_label_bags(
 ) -> dict[str, dict[str, Any]]:
     """``pseudo_label`` of each bag, into a folder of the bag's name below ``output``; returns their summaries by name.
 
-    Bags that are done stay so: interrupted, it goes on where it was.
+    Bags that are done stay so: interrupted, it goes on where it was. What is there of another bag of the same name is
+    refused.
     Raises what ``map_shards`` and ``pseudo_label`` do, and BagError for a bag without any pseudo-label.
     """
     segmenter, _ = load_segmenter(config)  # what is wrong with the weights is said once
     names = unique_names(bags)
-    shards = [Shard(name, _Work(bag, config), 100) for name, bag in zip(names, bags, strict=True)]
+    shards = [Shard(name, _Work(bag, config), 100, fingerprint(bag)) for name, bag in zip(names, bags, strict=True)]
     settings = {"config": config.model_dump(mode="json"), "weights": segmenter.version}
     with stages(f"pseudo-labelling {len(bags)} bags, percent of each") as progress:
         folders = map_shards(_pseudo_label_bag, shards, output, engine, progress, settings, force)

@@ -183,6 +183,9 @@ class Trainer:
             for domain, batch in zip(self.domains, batches, strict=True)
             if self._is_whole(batch)
         ]
+        if not passes:
+            self.iteration += 1
+            return {}
         self.network.train()
         try:
             losses = train_step(self._stepping, rate, config.seed, step, *passes, ranks=self.ranks)

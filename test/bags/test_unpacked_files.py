@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
+from functools import partial
 from pathlib import Path
 
+import loader_work
+import parallel_support
 import pytest
 import yaml
 from bag_factory import Drive, config
 
 from sam_adapt_ros.bags import BagReader, BagWriter, MessageReader, bag_info, unpacked_files
 from sam_adapt_ros.bags.unpacked_files import zstd
+from sam_adapt_ros.parallel import Shard, choose_engine, map_shards
 from sam_adapt_ros.resources import share_directory
+from sam_adapt_ros.training.loader import map_ahead
 
 
 def compress(bag: Path) -> Path:
@@ -85,6 +91,20 @@ def test_nothing_stays_behind_the_process(bag: Path, temporary: Path) -> None:
     environment = {"TMPDIR": str(temporary), "PYTHONPATH": str(share_directory()), "PATH": "/usr/bin:/bin"}
     subprocess.run(command, env=environment, capture_output=True, check=True)
     assert [path for path in temporary.iterdir() if path.name.startswith("sam_adapt")] == []
+
+
+def test_nothing_stays_behind_the_processes_that_do_a_part_of_the_work(
+    bag: Path, temporary: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    shards = [Shard(str(number), (bag, temporary)) for number in range(2)]
+    map_shards(parallel_support.read_packed, shards, tmp_path / "out", choose_engine(2))
+    assert list(temporary.glob("sam_adapt_bag*")) == []
+    assert list(map_ahead(partial(loader_work.read_packed, bag, temporary), range(2), 2)) == [True, True]
+    deadline = time.monotonic() + 20.0  # the loader does not wait for the end of its processes
+    while list(temporary.glob("sam_adapt_bag*")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert list(temporary.glob("sam_adapt_bag*")) == []
 
 
 def test_a_damaged_file_and_a_full_disk_are_named(bag: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:

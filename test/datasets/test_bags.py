@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from bag_factory import Drive, config
 
-from sam_adapt_ros.bags import BagReader, BagWriter
+from sam_adapt_ros.bags import BagReader, BagWriter, MessageReader
 from sam_adapt_ros.datasets import Bags, Selection, open_dataset
 from sam_adapt_ros.errors import BagError, TaxonomyError
 from sam_adapt_ros.frame import Frame
@@ -99,3 +99,29 @@ def test_sweeps_that_give_no_frame_are_left_out_and_counted(tmp_path: Path) -> N
     assert dataset.ids == [f"bag/{stamp}" for stamp in expected] and len(dataset) >= 6
     assert all(len(frame.points) == 50 for frame in dataset)
     assert "1 of 7 sweeps give no frame (cloud_empty 1)" in notices.as_dict()["sweeps:bag"]
+
+
+@pytest.mark.parametrize(
+    ("shift_ns", "sync"),
+    [(700_000_000, {"sync__camera_timeout": 1.0, "sync__queue_size": 20}), (-520_000_000, {})],
+)
+def test_images_that_were_recorded_long_before_or_after_their_sweep_are_found(
+    tmp_path: Path, shift_ns: int, sync: dict[str, float]
+) -> None:
+    """As in the bag read from its beginning to its end."""
+    with BagWriter(tmp_path / "whole") as writer:
+        Drive(sweeps=20).write(writer)
+    with MessageReader(tmp_path / "whole") as reader, BagWriter(tmp_path / "bag") as writer:
+        for message in reader.messages():
+            shift = shift_ns if "image" in message.topic else 0
+            writer.write(
+                message.topic,
+                message.decode(),
+                message.log_time_ns + shift,
+                transient_local=message.topic == "/tf_static",
+            )
+    with BagReader(tmp_path / "bag", config(**sync)) as reader:
+        views = [len(frame.views) for frame in reader.frames()]
+    assert sum(views) >= 30
+    bags = open_dataset("bag", [tmp_path / "bag"], config=config(**sync))
+    assert [len(bags[place].views) for place in range(len(bags))] == views

@@ -25,3 +25,22 @@ def test_an_error_leaves_what_was_there(tmp_path: Path) -> None:
         (folder / "half").touch()
         raise ZeroDivisionError
     assert [path.name for path in tmp_path.rglob("*")] == ["out", "kept"]
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_an_interruption_while_names_change_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, which: int
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "kept").touch()
+    rename, calls = Path.rename, iter(range(9))
+
+    def interrupted(path: Path, target: Path) -> Path:
+        if next(calls) == which:
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    with pytest.raises(KeyboardInterrupt), whole_folder(tmp_path / "out") as folder:
+        (folder / "new").touch()
+        monkeypatch.setattr(Path, "rename", interrupted)
+    assert [path.name for path in tmp_path.rglob("*")] == ["out", "kept"]

@@ -124,6 +124,14 @@ def test_results_of_other_settings_are_not_taken(tmp_path: Path) -> None:
     assert (tmp_path / "part-0").read_bytes() == b"new"
 
 
+def test_a_run_that_left_nothing_may_be_repeated_with_other_settings(tmp_path: Path) -> None:
+    with pytest.raises(ParallelError, match="not there"):
+        map_shards(work.leave_nothing, NUMBERS[:1], tmp_path, settings={"topic": "wrong"})
+    map_shards(work.square, NUMBERS, tmp_path, settings={"topic": "right"})
+    with pytest.raises(OutputError, match="results of other settings"):
+        map_shards(work.square, NUMBERS, tmp_path, settings={"topic": "wrong"})
+
+
 def test_a_part_of_another_input_is_not_taken_and_others_are_added(tmp_path: Path) -> None:
     map_shards(work.square, [Shard("a", 1, key="monday")], tmp_path)
     map_shards(work.square, [Shard("a", 1, key="monday"), Shard("b", 2, key="tuesday")], tmp_path)

@@ -1,6 +1,7 @@
 """Pseudo-labels of several bags: the same as of each alone, and done once."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from typer.testing import CliRunner
 from sam_adapt_ros import cli
 from sam_adapt_ros.bags import BagWriter
 from sam_adapt_ros.config import Config
-from sam_adapt_ros.errors import BagError
+from sam_adapt_ros.errors import BagError, OutputError
 from sam_adapt_ros.masks.lidar_segments import LidarSegments
 from sam_adapt_ros.masks.mask_set import MaskSet
 from sam_adapt_ros.messages import encode_cloud
@@ -54,6 +55,11 @@ def test_the_command_leaves_a_folder_a_bag_and_goes_on_with_the_rest(
     result = CliRunner().invoke(cli.app, ["pseudo-label", bags[0], bags[2], *arguments])
     assert result.exit_code == 0, result.output
     assert (tmp_path / "out" / "day" / "summary.json").stat().st_mtime_ns == before
+    (tmp_path / "other").mkdir()
+    shutil.copytree(night_bag, tmp_path / "other" / "day")  # another bag of that name
+    other = CliRunner().invoke(cli.app, ["pseudo-label", str(tmp_path / "other" / "day"), bags[2], *arguments])
+    assert isinstance(other.exception, OutputError)
+    assert "day: was made of another input of this name" in str(other.exception)
     rows = [line for line in result.output.splitlines() if line.startswith("│")]
     assert [row.replace("│", " ").split()[:2] for row in rows] == [["day", "2"], ["night", "3"]]
     facts = json.loads((tmp_path / "out" / "night" / "summary.json").read_text())

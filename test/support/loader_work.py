@@ -4,6 +4,7 @@ import os
 import time
 from pathlib import Path
 
+from sam_adapt_ros.bags import MessageReader
 from sam_adapt_ros.errors import MessageError
 
 
@@ -31,3 +32,9 @@ def die(item: int) -> int:
 def leave_a_trace(folder: Path, item: int) -> int:
     (folder / str(item)).touch()
     return item
+
+
+def read_packed(bag: Path, temporary: Path, _: int) -> bool:
+    """Whether a bag that is compressed file by file is unpacked below ``temporary`` while it is read."""
+    with MessageReader(bag) as reader:
+        return sum(1 for _ in reader.messages()) > 0 and bool(list(temporary.glob("sam_adapt_bag*")))

@@ -7,6 +7,7 @@ import signal
 import time
 from pathlib import Path
 
+from sam_adapt_ros.bags import MessageReader
 from sam_adapt_ros.errors import BagError, StoreError
 from sam_adapt_ros.io.atomic_write import write_atomically
 from sam_adapt_ros.progress import Progress
@@ -101,3 +102,12 @@ def count_gpus(number: int, output: Path, progress: Progress) -> None:
     import ray
 
     write_atomically(output, str(len(ray.get_runtime_context().get_accelerator_ids()["GPU"])).encode())
+
+
+def read_packed(work: tuple[Path, Path], output: Path, progress: Progress) -> None:
+    """Reads a bag that is compressed file by file, which is unpacked below a folder meanwhile."""
+    bag, temporary = work
+    with MessageReader(bag) as reader:
+        assert sum(1 for _ in reader.messages())
+    assert list(temporary.glob("sam_adapt_bag*"))
+    output.touch()

@@ -218,6 +218,17 @@ def test_a_batch_that_is_no_batch_for_one_of_the_processes_is_left_out_by_all(
     assert "iteration 0 leaves a batch out: no camera sees a point of ('drive/" in caplog.text
 
 
+def test_where_that_leaves_nothing_training_goes_on_with_the_next_batch(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    blind = FrameSamples([TrainingSet(Frames([replace(frame, views=()) for frame in FRAMES]))], TINY)
+    (tmp_path / "run").mkdir()
+    trainer = Trainer(make_config(tmp_path, iterations=2), blind, (), (), _TwoRanks())
+    trainer.run(no_progress)
+    assert trainer.iteration == 2
+    assert "iteration 1 leaves a batch out" in caplog.text
+
+
 def test_a_batch_is_divided_evenly(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"^training\.batch_size: a multiple of the 2 processes expected, got 3"):
         Trainer(make_config(tmp_path, batch_size=3), (), (), (), _TwoRanks())
