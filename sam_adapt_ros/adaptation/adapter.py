@@ -13,17 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sam_adapt_ros.adaptation.buffer.frame_buffer import Admission, FrameBuffer
+from sam_adapt_ros.adaptation.adapter_files import AdapterFiles
+from sam_adapt_ros.adaptation.buffer.frame_buffer import Admission
 from sam_adapt_ros.adaptation.buffer.frame_checks import FrameChecks
 from sam_adapt_ros.adaptation.buffer.frame_sequence import FrameSequence
 from sam_adapt_ros.adaptation.buffer.frame_summary import summarize
-from sam_adapt_ros.adaptation.decision_log import DecisionLog
 from sam_adapt_ros.adaptation.labelled_source import LabelledSource
 from sam_adapt_ros.adaptation.promotion.gate import Decision
 from sam_adapt_ros.adaptation.round import Outcome, Round
 from sam_adapt_ros.adaptation.round_context import RoundContext
 from sam_adapt_ros.adaptation.round_schedule import Schedule
-from sam_adapt_ros.adaptation.round_state import Phase, RoundFiles, RoundState
+from sam_adapt_ros.adaptation.round_state import Phase, RoundState
 from sam_adapt_ros.adaptation.round_summary import account
 from sam_adapt_ros.adaptation.weight_store.store import WeightStore
 from sam_adapt_ros.adaptation.weight_store.version import Record, Version
@@ -32,7 +32,6 @@ from sam_adapt_ros.config import Config
 from sam_adapt_ros.errors import StoreError, WeightsError
 from sam_adapt_ros.frame import Frame
 from sam_adapt_ros.geometry.transforms import Transform
-from sam_adapt_ros.io.store_errors import store_errors
 from sam_adapt_ros.masks import MaskGenerator, build
 from sam_adapt_ros.pseudo_labels import PseudoLabelGenerator
 from sam_adapt_ros.segmentation import networks
@@ -83,15 +82,13 @@ class Adapter:
         self._round = Round(self.config, network, pseudo_labels, self.taxonomy.classes, labelled_source)
         self.frame_checks = FrameChecks(self.config.buffer.min_points)
         self.unfit: Counter[str] = Counter()
-        self.rounds = 0
         self.decisions: list[Decision] = []
         self._recipe = config.model_dump(include={"masks", "pseudo_labels", "adaptation"}, mode="json")
-        self._files = RoundFiles(self.folder)
-        self._log = DecisionLog(self.folder)
-        self._state: RoundState | None = None  # of a round that was cancelled
-        self.buffer = FrameBuffer(self.config.buffer)
-        kept = 0 if self.folder is None else self._restore(self.folder)
-        self.schedule = Schedule(self.config, self.buffer, kept, first=not self.rounds)
+        self._files = AdapterFiles(self.folder)
+        restored = self._files.restore(self.config.buffer, store.current().name)
+        self.buffer, self.rounds = restored.buffer, restored.rounds
+        self._state = restored.state  # of a round that was cancelled
+        self.schedule = Schedule(self.config, self.buffer, restored.kept, first=not self.rounds)
 
     @property
     def phase(self) -> str:
@@ -223,13 +220,12 @@ class Adapter:
         self._forget_round()
         self.schedule.drift_detector.reset_reference()
         self.decisions.append(decision)
-        self._note(context.state.kept_before, decision)
+        self._files.note(self.rounds, context.state.kept_before, decision)
         return decision
 
     def save(self) -> None:
         """Writes the buffer to the folder, so that another process can go on. Raises StoreError."""
-        if self.folder is not None:
-            self.buffer.save(self.folder / "buffer")
+        self._files.save(self.buffer)
 
     def reset(self) -> None:
         """Forgets the frames and the round that was begun; what was promoted stays."""
@@ -259,7 +255,7 @@ class Adapter:
         if state is not None and not self.schedule.has_frames:
             logger.info("round %d cannot go on, and there are too few frames to begin it anew", state.number)
             self._forget_round()
-            self._note(state.kept_before)
+            self._files.note(self.rounds, state.kept_before)
             return None
         return self._begin(current)
 
@@ -273,7 +269,7 @@ class Adapter:
     ) -> RoundContext:
         in_use = None if current.name == self.store.source().name else self._load(current)
         same_scene = self.schedule.is_same_scene(training, current.record.gate.get("mean_color"))
-        return RoundContext(state, self._files, token, training, held_out, in_use, same_scene)
+        return RoundContext(state, self._files.round, token, training, held_out, in_use, same_scene)
 
     def _load(self, current: Version) -> dict[str, Tensor]:
         """The weights in use. Raises StoreError when they are damaged, and sets them aside: the store rolls back."""
@@ -298,19 +294,12 @@ class Adapter:
 
     def _forget_round(self) -> None:
         self._state = None
-        self._files.remove()
+        self._files.round.remove()
 
     def _await_new_frames(self) -> None:
         """The next round waits for frames that come from now on, in this process or in another."""
         self.schedule.restart()
-        self._note(self.buffer.counts["kept"])
-
-    def _note(self, kept_before: int, decision: Decision | None = None) -> None:
-        """In the log, from when on frames are new; what is decided is in use, whether it can be noted or not."""
-        try:
-            self._log.append(self.rounds, kept_before, decision)
-        except StoreError as error:
-            logger.warning("another process would not know of round %d, which has ended: %s", self.rounds, error)
+        self._files.note(self.rounds, self.buffer.counts["kept"])
 
     def _settle(self, outcome: Outcome, current: Version, frames: int) -> Decision:
         """Puts what was promoted into the store, and to use."""
@@ -351,29 +340,3 @@ class Adapter:
             (*source.history, step),
             parent=current.name,
         )
-
-    def _restore(self, folder: Path) -> int:
-        """What another process left; damaged state is logged and left behind: frames will come again. Returns how many
-        frames had been kept since the last round began."""
-        kept = 0
-        with store_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-        try:
-            self.buffer = FrameBuffer.load(folder / "buffer", self.config.buffer)
-            self.rounds, kept_before = self._log.last_round()
-            kept = max(0, self.buffer.counts["kept"] - kept_before)
-            state = self._files.load()
-            self.rounds = state.number
-            kept = max(0, self.buffer.counts["kept"] - state.kept_before)
-            if state.current == self.store.current().name:
-                self._state = state
-            else:  # as after a kill between promoting and forgetting
-                logger.info("round %d is over: other weights are in use since it began", state.number)
-                self._note(state.kept_before)
-                self._files.remove()
-        except StoreError as error:
-            if error.reason == "refused":
-                raise
-            if error.reason != "missing":
-                logger.warning("learning starts anew: %s", error)
-        return kept
