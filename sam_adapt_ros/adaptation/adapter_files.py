@@ -76,8 +76,8 @@ class AdapterFiles:
             buffer.save(self.folder / "buffer")
 
     def note(self, rounds: int, kept_before: int, decision: Decision | None = None) -> None:
-        """Notes a round that has ended, see ``DecisionLog.append``. Where that fails it is logged: what is decided is in
-        use all the same."""
+        """Notes a round that has ended, see ``DecisionLog.append``. Where that fails it is logged: what is decided
+        is in use all the same."""
         try:
             self._log.append(rounds, kept_before, decision)
         except StoreError as error:
