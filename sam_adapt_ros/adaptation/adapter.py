@@ -68,7 +68,6 @@ class Adapter:
         """
         self.config = config.adaptation
         self.store = store
-        self.folder = None if folder is None else Path(folder)
         self.source = weights_files.load(store.source().path)
         self.taxonomy = taxonomy or Taxonomy.load(self.source.taxonomy)
         device = choose_device(config.segmenter.device, "segmenter.device")
@@ -84,7 +83,7 @@ class Adapter:
         self.unfit: Counter[str] = Counter()
         self.decisions: list[Decision] = []
         self._recipe = config.model_dump(include={"masks", "pseudo_labels", "adaptation"}, mode="json")
-        self._files = AdapterFiles(self.folder)
+        self._files = AdapterFiles(None if folder is None else Path(folder))
         restored = self._files.restore(self.config.buffer, store.current().name)
         self.buffer, self.rounds = restored.buffer, restored.rounds
         self._state = restored.state  # of a round that was cancelled

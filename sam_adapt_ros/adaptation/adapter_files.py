@@ -37,7 +37,7 @@ class AdapterFiles:
     """
 
     def __init__(self, folder: Path | None) -> None:
-        self.folder = folder
+        self._folder = folder
         self.round = RoundFiles(folder)
         self._log = DecisionLog(folder)
 
@@ -48,12 +48,12 @@ class AdapterFiles:
         Raises StoreError where the folder cannot be used, or the buffer was split by other parameters.
         """
         restored = Restored(FrameBuffer(config))
-        if self.folder is None:
+        if self._folder is None:
             return restored
-        with store_errors(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
+        with store_errors(self._folder):
+            self._folder.mkdir(parents=True, exist_ok=True)
         try:
-            buffer = FrameBuffer.load(self.folder / "buffer", config)
+            buffer = FrameBuffer.load(self._folder / "buffer", config)
             rounds, kept_before = self._log.last_round()
             restored = Restored(buffer, rounds, _since(buffer, kept_before))
             state = self.round.load()
@@ -72,8 +72,8 @@ class AdapterFiles:
 
     def save(self, buffer: FrameBuffer) -> None:
         """Raises StoreError."""
-        if self.folder is not None:
-            buffer.save(self.folder / "buffer")
+        if self._folder is not None:
+            buffer.save(self._folder / "buffer")
 
     def note(self, rounds: int, kept_before: int, decision: Decision | None = None) -> None:
         """Notes a round that has ended, see ``DecisionLog.append``. Where that fails it is logged: what is decided

@@ -1,4 +1,4 @@
-"""Whether a bag is still the one that it was."""
+"""Whether a bag, or a file of a data set, is still the one that it was."""
 
 from __future__ import annotations
 

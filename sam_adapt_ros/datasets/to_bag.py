@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sam_adapt_ros.bags import BagWriter, Storage, Version
+from sam_adapt_ros.bags.fingerprint import fingerprint
 from sam_adapt_ros.datasets.dataset import RecordingDataset
 from sam_adapt_ros.datasets.files import check_space, image_size, read_file, total_size
 from sam_adapt_ros.datasets.recording import BASE, LIDAR, MAP, ODOMETRY, Recording, SensorFile, Sweep, SweepFormat
@@ -76,20 +77,8 @@ class _Work:
 
 def _key(work: _Work) -> str:
     """Of the files that the bag is made of: their places, sizes, times and stamps."""
-    files = [
-        (str(path.absolute()), *_size_and_time(path), file.stamp_ns)
-        for file in work.recording.files
-        for path in file.paths
-    ]
+    files = [(fingerprint(path), file.stamp_ns) for file in work.recording.files for path in file.paths]
     return hashlib.sha256(repr(files).encode()).hexdigest()[:12]
-
-
-def _size_and_time(path: Path) -> tuple[int, int]:
-    try:
-        status = path.stat()
-    except OSError:  # of an archive's member, or missing: reading it says which
-        return 0, 0
-    return status.st_size, status.st_mtime_ns
 
 
 def _write_bag(work: _Work, output: Path, progress: Progress) -> None:

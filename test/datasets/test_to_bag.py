@@ -103,3 +103,15 @@ def test_choices(tmp_path: Path) -> None:
         name, root, *options = arguments
         assert message in convert(name, tmp_path / root, tmp_path / "never", *options)
     assert not (tmp_path / "never").exists()
+
+
+def test_a_bag_of_files_that_have_changed_is_not_taken_for_theirs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = [write_sequence(tmp_path / "data", name, frames=1) for name in ("07", "08")]
+    convert("semantickitti", tmp_path / "data", tmp_path / "bags")
+    monkeypatch.chdir(tmp_path)
+    assert "another input" not in convert("semantickitti", "data", "bags"), "the same folder"
+    labels = folders[1] / "labels" / "000000.label"
+    labels.write_bytes(labels.read_bytes())  # a corrected release, say
+    assert "08: was made of another input of this name" in convert("semantickitti", "data", "bags")
